@@ -1,0 +1,108 @@
+"""The protocol every feature store follows, its errors and its counters.
+
+`tests/contracts/store.py` is the suite that an implementation inherits.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from encodeonce.cache_store.features import Features
+from encodeonce.cache_store.signature import FeatureKey, Signature
+
+
+class StoreError(Exception):
+    """The store itself is unusable or refuses: wrong format, read-only, disk full."""
+
+
+class MissingFeatures(StoreError, KeyError):
+    """`FeatureStore.get` was asked for units that are not there."""
+
+    def __init__(self, missing: Sequence[FeatureKey]) -> None:
+        super().__init__(missing)
+        self.missing = tuple(missing)
+
+    def __str__(self) -> str:
+        first = self.missing[0]
+        return (
+            f"{len(self.missing)} unit(s) not in the store, first {first.unit} of media "
+            f"{first.media[:12]} under signature {first.signature[:12]}"
+        )
+
+
+class CorruptFeatures(StoreError):
+    """Stored bytes are not what was written. They were not served."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """Features of some units of one media under one signature: what `FeatureStore.put` takes."""
+
+    signature: Signature
+    media: str
+    """SHA-256 of the media file's bytes."""
+    units: tuple[str, ...]
+    """Unit names, in the order of the arrays' first axis."""
+    features: Features
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Who made it (host, library versions): shown to people, never part of the key."""
+
+    def __post_init__(self) -> None:
+        if len(self.units) != self.features.num_units or len(set(self.units)) != len(self.units):
+            raise ValueError(
+                f"{self.features.num_units} units of features for the unit names {self.units}"
+            )
+
+    @property
+    def keys(self) -> tuple[FeatureKey, ...]:
+        """Keys of the units, in order."""
+        digest = self.signature.digest
+        return tuple(FeatureKey(self.media, digest, unit) for unit in self.units)
+
+
+@dataclass(slots=True)
+class StoreCounters:
+    """What one store object did since it was made. Units, and bytes before compression."""
+
+    hits: int = 0
+    misses: int = 0
+    """Units asked of `FeatureStore.get` that were absent."""
+    written: int = 0
+    """Units committed by `FeatureStore.put`."""
+    skipped: int = 0
+    """Units given to `FeatureStore.put` that were there already."""
+    bytes_read: int = 0
+    bytes_written: int = 0
+    bytes_stored: int = 0
+    """Bytes that reached the medium for `bytes_written`."""
+
+
+class FeatureStore(Protocol):
+    """A content-addressed map from `FeatureKey` to the features of one unit."""
+
+    counters: StoreCounters
+
+    def __contains__(self, key: FeatureKey) -> bool:
+        """Say whether a unit is committed. Never reads a payload."""
+        ...
+
+    def get(self, keys: Sequence[FeatureKey]) -> Features:
+        """Return the units of ``keys`` stacked in their order; all of one media and signature.
+
+        Raises:
+            MissingFeatures: some are absent; names all of them.
+            CorruptFeatures: stored bytes are damaged; nothing is served.
+        """
+        ...
+
+    def put(self, entries: Sequence[Entry]) -> None:
+        """Commit entries; all of them are durable and whole when this returns.
+
+        Idempotent: a unit that is there already is skipped. A killed writer leaves whole units
+        or nothing.
+        """
+        ...
+
+    def keys(self) -> Iterator[FeatureKey]:
+        """Iterate over the committed units."""
+        ...
