@@ -1,0 +1,271 @@
+"""Which item goes to which worker next, and what becomes of it.
+
+A pure state machine: it starts nothing, waits for nothing and reads no clock. Executors tell it
+what happened and when, and it answers with the outcomes that follow.
+"""
+
+import heapq
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Status = Literal["ok", "failed", "quarantined"]
+Verdict = Literal["ok", "failed", "retry"]
+
+
+class WorkError(ValueError):
+    """The work was described wrongly: duplicate ids, weights or limits that mean nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkItem:
+    """One piece of work: the unit that is handed out, retried and accounted for."""
+
+    id: str
+    payload: Any
+    """What `Worker.do` is called with. Small and picklable: names and keys, never tensors."""
+    weight: float = 1.0
+    """Expected cost in any unit; only ratios matter. The heaviest items start first."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise WorkError(f"item {self.id!r}: weight must be finite and >= 0: {self.weight}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemError:
+    """Why an item has no value."""
+
+    type: str
+    """Name of the exception class, or `LOST`, or `OVERDUE`."""
+    message: str
+    traceback: str = ""
+
+
+LOST = "WorkerLost"
+"""`ItemError.type` of an item whose worker process died under it."""
+OVERDUE = "LeaseExpired"
+"""`ItemError.type` of an item that took longer than its lease."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What a worker that lived to tell says about one item."""
+
+    item: str
+    verdict: Verdict
+    value: Any = None
+    error: ItemError | None = None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an item ended. Every item has exactly one."""
+
+    item: str
+    status: Status
+    """``failed``: the worker raised. ``quarantined``: it took its workers down with it."""
+    value: Any = None
+    """JSON value that `Worker.do` returned; None unless `status` is ``ok``."""
+    error: ItemError | None = None
+    attempts: int
+    """Times it was tried on its own account, the last one included."""
+    seconds: float
+    """Duration of the last attempt."""
+    worker: str
+    """Who made the last attempt, ``host:pid``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much a worker gets at once, and how much patience an item gets."""
+
+    chunk_size: int = 1
+    """Items handed out together. More than one pays when an item takes only milliseconds."""
+    max_in_flight: int = 2
+    """Chunks a worker holds: the one it works on, and the next."""
+    max_attempts: int = 3
+    lease_s: float = 1800.0
+    """Seconds one item may take before its worker is taken to hang."""
+
+    def __post_init__(self) -> None:
+        for name in ("chunk_size", "max_in_flight", "max_attempts"):
+            if getattr(self, name) < 1:
+                raise WorkError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.lease_s > 0:
+            raise WorkError(f"lease_s must be positive, got {self.lease_s}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Items handed out together."""
+
+    number: int
+    items: tuple[WorkItem, ...]
+    again: bool = False
+    """An item that was tried before: it shares its worker with no other."""
+
+    @property
+    def rank(self) -> tuple[bool, float, int]:
+        """Place in the queue, lowest first: new before tried, heavy before light."""
+        return self.again, -sum(item.weight for item in self.items), self.number
+
+
+@dataclass(slots=True)
+class _Holding:
+    """Chunks of one worker by number, oldest first. Only the oldest has a lease: it is at work."""
+
+    chunks: dict[int, Chunk]
+    since_s: float
+    """When the oldest chunk became the oldest."""
+
+    @property
+    def oldest(self) -> Chunk:
+        return next(iter(self.chunks.values()))
+
+
+class WorkQueue:
+    """Hands out items, heaviest first, until each has its `Outcome`.
+
+    When a worker is lost, only its oldest chunk is suspect: the younger ones go back as they
+    were. But a loss of several items is evidence against none of them, and a worker killed by its
+    second chunk may take the answer to its first along. So suspects are tried once more, alone in
+    their worker, and only an item that is lost alone is charged an attempt. Suspects wait until
+    all other work is handed out, so that a poison does not hold it up.
+    """
+
+    def __init__(self, items: Sequence[WorkItem], limits: Limits) -> None:
+        """Queue ``items``.
+
+        Raises:
+            WorkError: two items have the same id.
+        """
+        counts = Counter(item.id for item in items)
+        if duplicates := [item for item, count in counts.items() if count > 1]:
+            raise WorkError(f"{len(duplicates)} duplicate item id(s), first {duplicates[0]!r}")
+        self._limits = limits
+        self._open = set(counts)
+        self._attempts: Counter[str] = Counter()
+        self._waiting: list[tuple[tuple[bool, float, int], Chunk]] = []
+        self._holdings: dict[str, _Holding] = {}
+        self._num_chunks = 0
+        heaviest_first = sorted(items, key=lambda item: -item.weight)
+        for start in range(0, len(items), limits.chunk_size):
+            self._enqueue(heaviest_first[start : start + limits.chunk_size])
+
+    @property
+    def num_open(self) -> int:
+        """Items that have no outcome yet."""
+        return len(self._open)
+
+    def take(self, worker: str, now_s: float) -> Chunk | None:
+        """Lease the next chunk to ``worker``; None if there is none for it now."""
+        holding = self._holdings.get(worker)
+        if not self._waiting or (holding and not self._may_hold_more(holding)):
+            return None
+        _, chunk = heapq.heappop(self._waiting)
+        if holding is None:
+            holding = self._holdings[worker] = _Holding({}, now_s)
+        holding.chunks[chunk.number] = chunk
+        return chunk
+
+    def finish(
+        self, worker: str, chunk: Chunk, attempts: Sequence[Attempt], now_s: float
+    ) -> list[Outcome]:
+        """Take the attempts at ``chunk``; return the outcomes of the items that are done.
+
+        An answer to a chunk that the worker no longer holds is ignored: its lease had expired,
+        and the items have been handed to others.
+        """
+        holding = self._holdings.get(worker)
+        if holding is None or chunk.number not in holding.chunks:
+            return []
+        if chunk.number == holding.oldest.number:
+            holding.since_s = now_s
+        del holding.chunks[chunk.number]
+        if not holding.chunks:
+            del self._holdings[worker]
+        items = {item.id: item for item in chunk.items}
+        assert list(items) == [attempt.item for attempt in attempts], "an attempt at each item"
+        outcomes = [self._judge(items[attempt.item], attempt, worker) for attempt in attempts]
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def lose(self, worker: str, reason: ItemError, now_s: float) -> list[Outcome]:
+        """Take back what a dead or hung worker held; return the outcome of a quarantined item."""
+        holding = self._holdings.pop(worker, None)
+        if holding is None:
+            return []
+        suspect, *innocent = holding.chunks.values()
+        for chunk in innocent:
+            self._push(chunk)
+        if innocent or len(suspect.items) > 1:
+            for item in suspect.items:
+                self._enqueue([item], again=True)
+            return []
+        seconds = now_s - holding.since_s
+        (item,) = suspect.items
+        outcome = self._retry_or_end(item, "quarantined", reason, seconds, worker)
+        return [] if outcome is None else [outcome]
+
+    def overdue(self, now_s: float) -> list[str]:
+        """Return the workers whose lease has expired. Kill them, then call `lose`."""
+        return [w for w, held in self._holdings.items() if self._deadline_s(held) <= now_s]
+
+    def next_deadline_s(self) -> float:
+        """When the next lease expires; infinity if nothing is leased."""
+        return min(map(self._deadline_s, self._holdings.values()), default=math.inf)
+
+    def _may_hold_more(self, holding: _Holding) -> bool:
+        _, following = self._waiting[0]
+        return (
+            len(holding.chunks) < self._limits.max_in_flight
+            and not (holding.oldest.again or following.again)
+            # What waits behind another chunk is out of reach of whoever is idle first: near the
+            # end nobody gets a second one.
+            and len(self._waiting) >= len(self._holdings)
+        )
+
+    def _deadline_s(self, holding: _Holding) -> float:
+        return holding.since_s + self._limits.lease_s * len(holding.oldest.items)
+
+    def _judge(self, item: WorkItem, attempt: Attempt, worker: str) -> Outcome | None:
+        if attempt.verdict == "retry":
+            assert attempt.error is not None
+            return self._retry_or_end(item, "failed", attempt.error, attempt.seconds, worker)
+        self._open.remove(item.id)
+        return Outcome(
+            item=item.id,
+            status=attempt.verdict,
+            value=attempt.value,
+            error=attempt.error,
+            attempts=self._attempts[item.id] + 1,
+            seconds=attempt.seconds,
+            worker=worker,
+        )
+
+    def _retry_or_end(
+        self, item: WorkItem, status: Status, error: ItemError, seconds: float, worker: str
+    ) -> Outcome | None:
+        self._attempts[item.id] += 1
+        if self._attempts[item.id] < self._limits.max_attempts:
+            self._enqueue([item], again=True)
+            return None
+        self._open.remove(item.id)
+        return Outcome(
+            item=item.id,
+            status=status,
+            error=error,
+            attempts=self._attempts[item.id],
+            seconds=seconds,
+            worker=worker,
+        )
+
+    def _enqueue(self, items: Sequence[WorkItem], again: bool = False) -> None:
+        self._push(Chunk(number=self._num_chunks, items=tuple(items), again=again))
+        self._num_chunks += 1
+
+    def _push(self, chunk: Chunk) -> None:
+        heapq.heappush(self._waiting, (chunk.rank, chunk))
