@@ -54,6 +54,4 @@ def _make(make_worker: WorkerFactory) -> Worker:
         return make_worker()
     except Exception as error:
         why = describe(error)
-        raise WorkerStartError(
-            f"the worker could not be made: {why.type}: {why.message}"
-        ) from error
+        raise WorkerStartError(f"no worker could be made: {why.type}: {why.message}") from error

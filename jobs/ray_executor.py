@@ -126,15 +126,21 @@ class _Crew:
         """Oldest first: answers are read in the order in which chunks were sent."""
         self._num_failed_starts = 0
         self._max_failed_starts = _ROUNDS_OF_STARTS * plan.num_workers
+        self._start_error = ""
         self._has_started = False
 
     def hire(self, num_workers: int) -> None:
-        """Start actors until there are ``num_workers``, unless starting them keeps failing."""
-        if self._num_failed_starts >= self._max_failed_starts:
-            return
-        while len(self._actors) + len(self._starting) < num_workers:
-            actor = self._actor_class.remote()
-            self._starting[actor.start.remote(self._factory)] = actor
+        """Start actors until there are ``num_workers``, unless starting them keeps failing.
+
+        Raises:
+            WorkerStartError: it does, and no worker is left.
+        """
+        if self._num_failed_starts < self._max_failed_starts:
+            while len(self._actors) + len(self._starting) < num_workers:
+                actor = self._actor_class.remote()
+                self._starting[actor.start.remote(self._factory)] = actor
+        elif not self._actors and not self._starting:
+            raise WorkerStartError(f"no worker could be made: {self._start_error}")
 
     def hand_out(self, queue: WorkQueue) -> None:
         """Send chunks until the queue has none for anybody; everyone's first before seconds."""
@@ -149,11 +155,7 @@ class _Crew:
                     self._calls[call] = worker, chunk
 
     def wait(self, until_s: float) -> tuple[list[_Answer], dict[str, ItemError]]:
-        """Return answers, oldest first, and the workers found dead; at the latest at a deadline.
-
-        Raises:
-            WorkerStartError: no worker could be made, and none is left.
-        """
+        """Wait for news until ``until_s``; return answers, oldest first, and why who was lost."""
         answers: list[_Answer] = []
         lost: dict[str, ItemError] = {}
         for ref in self._ready(min(until_s - time.monotonic(), _PATIENCE_S)):
@@ -206,18 +208,13 @@ class _Crew:
             self._has_started = True
             return
         ray.kill(actor)
+        self._start_error = f"{started.type}: {started.message}\n{started.traceback}".rstrip()
+        logger.warning("a worker could not be made: %s", self._start_error)
         self._num_failed_starts += 1
         # A constructor that raises in the first worker raises in all of them; in a replacement it
         # may have met the remains of the worker before it (GPU memory not yet returned).
-        hopeless = started.type != LOST and not self._has_started
-        if hopeless or self._num_failed_starts >= self._max_failed_starts:
-            self._give_up(started)
-
-    def _give_up(self, why: ItemError) -> None:
-        message = f"the worker could not be made: {why.type}: {why.message}\n{why.traceback}"
-        if not self._actors:
-            raise WorkerStartError(message.rstrip())
-        logger.error("going on with %d worker(s): %s", len(self._actors), message)
+        if started.type != LOST and not self._has_started:
+            self._num_failed_starts = self._max_failed_starts
 
 
 class _Host:
