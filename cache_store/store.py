@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
+
 from encodeonce.cache_store.features import Features
 from encodeonce.cache_store.signature import FeatureKey, Signature
 
@@ -75,6 +77,8 @@ class StoreCounters:
     bytes_written: int = 0
     bytes_stored: int = 0
     """Bytes that reached the medium for `bytes_written`."""
+    damaged: int = 0
+    """Units found damaged by `FeatureStore.get`; they were not served."""
 
 
 class FeatureStore(Protocol):
@@ -106,3 +110,34 @@ class FeatureStore(Protocol):
     def keys(self) -> Iterator[FeatureKey]:
         """Iterate over the committed units."""
         ...
+
+
+def check_one_media(keys: Sequence[FeatureKey]) -> None:
+    """Check what every `FeatureStore.get` demands of its keys.
+
+    Raises:
+        ValueError: no keys, or keys of more than one media or signature.
+    """
+    groups = {(key.media, key.signature) for key in keys}
+    if len(groups) != 1:
+        raise ValueError(
+            f"get takes units of one media under one signature, got {len(groups)}: "
+            "call it once for each"
+        )
+
+
+def stack_units(
+    units: Sequence[Mapping[str, np.ndarray[Any, np.dtype[Any]]]],
+) -> Features:
+    """Stack units, each a mapping of named arrays without the unit axis.
+
+    Raises:
+        ValueError: the units have different arrays, shapes or dtypes.
+    """
+    layouts = {
+        tuple(sorted((name, str(array.dtype), array.shape) for name, array in unit.items()))
+        for unit in units
+    }
+    if len(layouts) != 1:
+        raise ValueError(f"units of different shapes cannot be stacked: {sorted(layouts)}")
+    return Features({name: np.stack([unit[name] for unit in units]) for name in units[0]})
