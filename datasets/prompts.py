@@ -1,0 +1,33 @@
+"""The one place where a question becomes the text that a model reads."""
+
+import string
+from collections.abc import Sequence
+
+# The two instruction lines are the common wording of LLaVA-style evaluation: models of that
+# family were tuned on them, and published numbers were measured with them.
+CHOICE_INSTRUCTION = "Answer with the option's letter from the given choices directly."
+FREE_INSTRUCTION = "Answer the question using a single word or phrase."
+
+
+def format_question(question: str, choices: Sequence[str] = ()) -> str:
+    """Lays a question out for a model: the question, its lettered options, one instruction.
+
+    Args:
+        question: The question alone, without options or instructions.
+        choices: The options' texts in the order of their letters; empty for a free answer.
+
+    Returns:
+        The prompt's text, lines joined by newlines.
+
+    Raises:
+        ValueError: If there are more options than letters.
+    """
+    if not choices:
+        return f"{question}\n{FREE_INSTRUCTION}"
+    letters = string.ascii_uppercase
+    if len(choices) > len(letters):
+        raise ValueError(
+            f"A question has {len(choices)} choices; at most {len(letters)} can be lettered A-Z."
+        )
+    options = [f"{letter}. {text}" for letter, text in zip(letters, choices, strict=False)]
+    return "\n".join([question, *options, CHOICE_INSTRUCTION])
