@@ -3,9 +3,12 @@
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -35,11 +38,11 @@ class Cluster:
     """``"auto"``, ``"host:port"``, or None for a private cluster on this machine."""
     log_to_driver: bool = False
     """Copy what workers write to this terminal; it stays in Ray's session folder anyway."""
-    py_modules: tuple[str, ...] = ()
-    """Wheels (``dist/encodeonce-*.whl``) that Ray installs on nodes which lack the package.
+    wheel: Path | None = None
+    """Wheel of encodeonce (``pip wheel --no-deps -w dist .``) for nodes that lack the package.
 
-    Their dependencies (torch, transformers) must be on the nodes. For an entry point started by
-    ``ray job submit``, give them to that command instead.
+    Its content is what Ray ships; the dependencies must be on the nodes. Ray would take the wheel
+    itself, but then every node installs all dependencies again, torch with CUDA included.
     """
 
 
@@ -50,30 +53,31 @@ def connected(cluster: Cluster, num_workers: int, num_cpus: float) -> Iterator[N
     A process that is connected already (a notebook, a test session) stays so.
 
     Raises:
-        ClusterError: nothing answers at the address, or modules come too late to be shipped.
+        ClusterError: nothing answers at the address, the wheel is none of ours, or it comes too
+            late to be shipped.
     """
     if ray.is_initialized():
-        if cluster.py_modules:
+        if cluster.wheel and not ray.get_runtime_context().runtime_env.get("py_modules"):
             raise ClusterError(
-                "py_modules are shipped when the connection is made, but this process is "
-                "connected to Ray already: pass them to its ray.init(runtime_env=...), or "
-                "call ray.shutdown() first"
+                f"{cluster.wheel} is shipped when the connection is made, but this process is "
+                "connected to Ray already: call ray.shutdown() first"
             )
         yield
         return
     # Read by every Ray process this one starts, and by ray.init itself.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if cluster.address is None:
-        _start_private(cluster, math.ceil(num_workers * num_cpus))
-    else:
-        _join(cluster, cluster.address)
+    with shipped(cluster.wheel) as job_env:
+        if cluster.address is None:
+            _start_private(cluster, math.ceil(num_workers * num_cpus), job_env)
+        else:
+            _join(cluster, cluster.address, job_env)
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def _start_private(cluster: Cluster, num_cpus: int) -> None:
+def _start_private(cluster: Cluster, num_cpus: int, job_env: dict[str, Any]) -> None:
     ray.init(
         address="local",
         # CPUs are a promise to Ray's scheduler: more workers than cores are slow, not stuck.
@@ -82,17 +86,17 @@ def _start_private(cluster: Cluster, num_cpus: int) -> None:
         include_dashboard=False,
         log_to_driver=cluster.log_to_driver,
         logging_level=logging.ERROR,
-        runtime_env=_job_env(cluster.py_modules),
+        runtime_env=job_env,
     )
 
 
-def _join(cluster: Cluster, address: str) -> None:
+def _join(cluster: Cluster, address: str, job_env: dict[str, Any]) -> None:
     try:
         ray.init(
             address=address,
             log_to_driver=cluster.log_to_driver,
             logging_level=logging.WARNING,
-            runtime_env=_job_env(cluster.py_modules),
+            runtime_env=job_env,
         )
     except (ConnectionError, RuntimeError) as error:
         raise ClusterError(
@@ -102,8 +106,25 @@ def _join(cluster: Cluster, address: str) -> None:
         ) from error
 
 
-def _job_env(py_modules: Sequence[str]) -> dict[str, Any] | None:
-    return {"py_modules": list(py_modules)} if py_modules else None
+@contextmanager
+def shipped(wheel: Path | None) -> Iterator[dict[str, Any]]:
+    """Give Ray's runtime environment of the job; what it ships is there inside the block."""
+    if wheel is None:
+        yield {}
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(folder)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise ClusterError(
+                f"{wheel} cannot be read as a wheel ({error}); make it by `pip wheel --no-deps "
+                "-w dist .`"
+            ) from error
+        package = Path(folder) / "encodeonce"
+        if not package.is_dir():
+            raise ClusterError(f"{wheel} is not encodeonce's wheel: it has no folder encodeonce/")
+        yield {"py_modules": [str(package)]}
 
 
 def worker_env(num_cpus: float, env_vars: Mapping[str, str]) -> dict[str, Any]:
@@ -114,6 +135,12 @@ def worker_env(num_cpus: float, env_vars: Mapping[str, str]) -> dict[str, Any]:
     """
     threads = str(max(1, math.floor(num_cpus)))
     return {"env_vars": {**dict.fromkeys(THREAD_VARIABLES, threads), **env_vars}}
+
+
+def num_gpus_available() -> float:
+    """Return how many GPUs the connected cluster declares, in use or not."""
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return resources.get("GPU", 0.0)
 
 
 def require_room(num_cpus: float, num_gpus: float) -> None:

@@ -15,7 +15,7 @@ import pytest
 from encodeonce.jobs import journal
 from encodeonce.jobs.executor import WorkerStartError
 from encodeonce.jobs.queue import LOST, OVERDUE, Limits, WorkError
-from encodeonce.jobs.ray_cluster import Cluster, ClusterError, worker_env
+from encodeonce.jobs.ray_cluster import Cluster, ClusterError
 from encodeonce.jobs.ray_executor import RayExecutor
 from tests.contracts.executor import (
     MAX_ATTEMPTS,
@@ -137,14 +137,10 @@ def test_a_worker_started_in_the_repository_sees_hugging_faces_datasets_and_its_
     }
 
 
-def test_a_worker_with_part_of_a_core_has_one_thread() -> None:
-    assert worker_env(0.5, {})["env_vars"]["OMP_NUM_THREADS"] == "1"
-
-
-def test_modules_for_the_nodes_are_refused_when_it_is_too_late_to_ship_them(
+def test_a_wheel_for_the_nodes_is_refused_when_it_is_too_late_to_ship_it(
     ray_cluster: None, tmp_path: Path
 ) -> None:
-    executor = RayExecutor(num_workers=1, cluster=Cluster(py_modules=("dist/x.whl",)))
+    executor = RayExecutor(num_workers=1, cluster=Cluster(wheel=Path("dist/x.whl")))
     with pytest.raises(ClusterError, match="connected to Ray already"):
         list(executor.run([item("a")], partial(ScriptedWorker, tmp_path)))
 
