@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 NUM_CLIPS: dict[Split, int] = {"train": 12, "heldout": 36}
 # Multiples of four, so that every letter is right equally often and guessing one earns 25 %.
 NUM_CHOICE_CLIPS: dict[Split, int] = {"train": 8, "heldout": 20}
+# A seed for which no constant guess earns more than 25 % in any kind and form of question.
+DEFAULT_SEED = 8
 FRAMES_PER_SCENE = 8
 FRAMES_PER_SECOND = 8
 # x264's SIMD code rounds differently from run to run (measured: several different files from six
@@ -128,7 +130,7 @@ def main() -> None:
     """Reads the command line and builds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent)
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     build(options.folder, options.seed)
