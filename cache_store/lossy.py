@@ -21,8 +21,10 @@ LOSSLESS = "lossless"
 class LossyCodec(Protocol):
     """Turns a unit's array into parts and back, approximately."""
 
-    name: str
-    """What `Signature.codec` holds: the scheme, its parameters and its version."""
+    @property
+    def name(self) -> str:
+        """What `Signature.codec` holds: the scheme, its parameters and its version."""
+        ...
 
     def split(self, unit: Array) -> dict[str, Array]:
         """Return the parts of one unit's array; the part named ``""`` is the main one."""

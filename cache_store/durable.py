@@ -1,0 +1,119 @@
+"""Files that are either whole or not there, on any filesystem with rename and hard links.
+
+No locks: NFS and Lustre may not have working ones. No clocks of hosts: ages are taken between
+times that the file server itself wrote.
+"""
+
+import errno
+import os
+import time
+import uuid
+from pathlib import Path
+
+from encodeonce.cache_store.store import StoreError
+
+READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def explain(error: OSError, doing: str, path: Path) -> StoreError:
+    """Return the store's error for a failed system call, with what the user can do."""
+    if error.errno in FULL:
+        hint = (
+            "the disk or quota is full. Nothing of this call is visible to readers and what was "
+            "committed before is whole. Free space (`encodeonce store gc --max-bytes …`) and "
+            "repeat the command: it continues where it stopped"
+        )
+    elif error.errno in READ_ONLY:
+        hint = "no permission to write here. Readers work; writers need write access to the store"
+    else:
+        hint = "repeat the command when the filesystem works again"
+    return StoreError(f"{doing} {path}: {error.strerror or error}: {hint}")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents, durably."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes | memoryview, offset: int) -> None:
+    """Write all of ``data`` at ``offset``; a short write is repeated."""
+    view = memoryview(data).cast("B")
+    while view.nbytes:
+        written = os.pwrite(descriptor, view, offset)
+        offset += written
+        view = view[written:]
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that did not exist and sync it; on an error nothing is left."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        write_all(descriptor, data, 0)
+        os.fsync(descriptor)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def publish_first(data: bytes, path: Path, tmp: Path) -> bool:
+    """Make ``path`` hold ``data`` unless it exists already; say whether it was us.
+
+    ``tmp`` is a folder for the private copy, on the same filesystem. `os.link` is atomic on NFS
+    too; when its reply is lost, the link count of our private file tells what happened.
+    """
+    private = tmp / f"{uuid.uuid4().hex}.tmp"
+    write_new(private, data)
+    try:
+        try:
+            os.link(private, path)
+            first = True
+        except FileExistsError:
+            first = private.stat().st_nlink == 2
+    finally:
+        private.unlink(missing_ok=True)
+    if first:
+        sync_folder(path.parent)
+    return first
+
+
+def replace(data: bytes, path: Path, tmp: Path) -> None:
+    """Make ``path`` hold ``data``, whatever it held; readers see the old or the new."""
+    private = tmp / f"{uuid.uuid4().hex}.tmp"
+    write_new(private, data)
+    private.replace(path)
+    sync_folder(path.parent)
+
+
+def server_now_s(folder: Path) -> float:
+    """Return the file server's time: that of a file just made in ``folder``.
+
+    A host whose clock is an hour ahead must not take everybody's fresh files for old ones.
+    Where nothing can be written, nothing will be judged by age either, and this host's clock does.
+    """
+    probe = folder / f"{uuid.uuid4().hex}.clock"
+    try:
+        probe.touch(exist_ok=False)
+    except OSError:
+        return time.time()
+    try:
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)

@@ -1,0 +1,340 @@
+"""The feature store on disk: immutable HDF5 packs of zstd chunks, and a commit log.
+
+`FORMAT.md` describes what lies on disk. Any number of processes on any number of hosts may read
+and write one store; nobody serves it and nothing is locked.
+"""
+
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from encodeonce.cache_store.codec import find_chunk_codec
+from encodeonce.cache_store.damage import corrupt, quarantine
+from encodeonce.cache_store.durable import explain
+from encodeonce.cache_store.encoding import Pending, check_entry, encode_pack
+from encodeonce.cache_store.features import DTYPES, Features
+from encodeonce.cache_store.index import NamespaceIndex
+from encodeonce.cache_store.layout import DIGEST, StoreFolder
+from encodeonce.cache_store.lossy import find_lossy
+from encodeonce.cache_store.manifest import Table
+from encodeonce.cache_store.pack import write_pack
+from encodeonce.cache_store.parallel import Threads
+from encodeonce.cache_store.reading import (
+    ArrayRead,
+    ChunkReader,
+    Failure,
+    PackFiles,
+    check_buffers,
+)
+from encodeonce.cache_store.signature import FeatureKey
+from encodeonce.cache_store.store import (
+    Entry,
+    MissingFeatures,
+    StoreCounters,
+    check_one_media,
+)
+from encodeonce.cache_store.unit_table import Place, unit_digest
+
+logger = logging.getLogger(__name__)
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+PACK_BYTES = 128 << 20
+"""Entries of one `Hdf5Store.put` share packs of about this size, before compression."""
+USED_EVERY_S = 1800.0
+"""A pack's last use is written down this often: `encodeonce store gc` needs no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Located:
+    """A unit asked for and where it is."""
+
+    key: FeatureKey
+    pack: int
+    table: Table
+    row: int
+    """Row in the table."""
+
+
+class Hdf5Store:
+    """The `FeatureStore` protocol over a folder. Threads may share one object.
+
+    Args:
+        root: folder of the store; made by the first `put`.
+        codec: how lossless features are stored, ``"zstd"`` or ``"raw"``. Stores of both kinds can
+            be read whatever this says. A lossy codec is chosen by `Signature.codec` alone.
+        num_threads: threads that compress and decompress.
+    """
+
+    def __init__(self, root: Path | str, codec: str = "zstd", num_threads: int | None = None):
+        self.counters = StoreCounters()
+        self.folder = StoreFolder(Path(root))
+        self.folder.exists()
+        self._codec = find_chunk_codec(codec)
+        self._threads = Threads(num_threads or min(4, os.cpu_count() or 1))
+        self._indexes: dict[str, NamespaceIndex] = {}
+        self._files = PackFiles()
+        self._reader = ChunkReader()
+        self._used_s: dict[Path, float] = {}
+        self._lock = threading.Lock()
+
+    def __contains__(self, key: FeatureKey) -> bool:
+        """Say whether a unit is committed. Reads the index, never a pack."""
+        return self.contains_all([key])[0]
+
+    def contains_all(self, keys: Sequence[FeatureKey]) -> list[bool]:
+        """Say for each key whether it is committed; thousands at once are cheap."""
+        present = [False] * len(keys)
+        by_signature: dict[str, list[int]] = {}
+        for position, key in enumerate(keys):
+            by_signature.setdefault(key.signature, []).append(position)
+        for signature, positions in by_signature.items():
+            index = self.index(signature)
+            if index is not None:
+                places = _locate(index, [keys[position] for position in positions])
+                for position, place in zip(positions, places, strict=True):
+                    present[position] = place is not None
+        return present
+
+    def get(self, keys: Sequence[FeatureKey], out: Mapping[str, Array] | None = None) -> Features:
+        """Return the units of ``keys`` stacked in their order; all of one media and signature.
+
+        Args:
+            keys: at least one.
+            out: buffers to read into, by array name: C-contiguous, of the arrays' dtype and
+                (at least U, ...) shape. Fresh memory costs as much as the copy into it; pinned
+                memory spares another one. The features returned are views of them.
+
+        Raises:
+            MissingFeatures: some are absent; names all of them.
+            CorruptFeatures: stored bytes are damaged, or a pack has vanished. Nothing is served;
+                the damage is written into the store, so that those units are encoded again.
+            StoreError: the store cannot be read.
+            ValueError: keys of several media, units of different shapes, unfit buffers.
+        """
+        check_one_media(keys)
+        index = self.index(keys[0].signature)
+        places = [None] * len(keys) if index is None else _locate(index, keys)
+        missing = [key for key, place in zip(keys, places, strict=True) if place is None]
+        if index is None or missing:
+            self._count(misses=len(missing))
+            raise MissingFeatures(missing)
+        located = [
+            _Located(key, place[0], *index.manifest(place[0]).find_row(place[1]))
+            for key, place in zip(keys, places, strict=True)
+            if place is not None
+        ]
+        arrays = _allocate(located, out)
+        try:
+            failures = self._read(index, located, arrays)
+        except FileNotFoundError as error:
+            index.refresh()
+            if _locate(index, keys) != places:  # collected meanwhile: look again
+                return self.get(keys, out)
+            vanished = Path(error.filename).stem
+            failures = [
+                Failure(position, "its file has vanished")
+                for position, unit in enumerate(located)
+                if index.packs[unit.pack].pack == vanished
+            ]
+        if failures:
+            self._raise_damage(index, located, failures)
+        features = Features(arrays)
+        self._count(hits=len(keys), bytes_read=features.nbytes)
+        return features
+
+    def put(self, entries: Sequence[Entry]) -> None:
+        """Commit entries; all of them are durable and whole when this returns.
+
+        Units that are there already are skipped. Entries of one call share packs: give many small
+        ones at once.
+
+        Raises:
+            StoreError: the store cannot be written (disk full, read-only, …). Units of packs that
+                were finished before are committed; put the same entries again to continue.
+            ValueError: an entry cannot be stored.
+        """
+        by_signature: dict[str, list[Entry]] = {}
+        for entry in entries:
+            check_entry(entry)
+            if entry.units:
+                by_signature.setdefault(entry.signature.digest, []).append(entry)
+        for group in by_signature.values():
+            self.folder.create_namespace(group[0].signature)
+            index = self.index(group[0].signature.digest)
+            assert index is not None  # its folder has just been made
+            for batch in _batches(group):
+                self._put_pack(index, batch)
+            index.snapshot_if_due()
+
+    def keys(self) -> Iterator[FeatureKey]:
+        """Iterate over the committed units."""
+        for namespace in self.folder.namespaces():
+            index = self.index(namespace.digest)
+            if index is None:
+                continue
+            index.refresh()
+            for pack in index.live_packs():
+                for _, media, unit in index.live_rows(pack):
+                    yield FeatureKey(media, namespace.digest, unit)
+
+    def index(self, signature: str) -> NamespaceIndex | None:
+        """Return the index of a signature's features, None while there are none."""
+        with self._lock:
+            index = self._indexes.get(signature)
+            if index is None and DIGEST.fullmatch(signature):
+                namespace = self.folder.namespace(signature)
+                if namespace.log.is_dir():
+                    index = self._indexes[signature] = NamespaceIndex(namespace)
+            return index
+
+    def close(self) -> None:
+        """End the threads. The store can still be used; they start again."""
+        self._threads.close()
+
+    def _put_pack(self, index: NamespaceIndex, batch: Sequence[Entry]) -> None:
+        index.refresh()
+        num_units = sum(len(entry.units) for entry in batch)
+        while pending := self._absent(index, batch):
+            manifest, frames = encode_pack(
+                uuid.uuid4().hex, pending, self._codec, self._threads.map
+            )
+            record = write_pack(index.namespace, manifest, frames)
+            try:
+                while not (committed := index.commit(record)):
+                    if self._absent(index, batch) != pending:
+                        break  # somebody was faster with some of these units: leave them out
+            except BaseException:
+                index.namespace.pack(manifest.pack).unlink(missing_ok=True)
+                raise
+            if committed:
+                num_written = manifest.num_rows
+                self._count(
+                    written=num_written,
+                    skipped=num_units - num_written,
+                    bytes_written=manifest.raw_bytes,
+                    bytes_stored=record.file_bytes,
+                )
+                return
+            index.namespace.pack(manifest.pack).unlink(missing_ok=True)
+        self._count(skipped=num_units)
+
+    def _absent(self, index: NamespaceIndex, batch: Sequence[Entry]) -> list[Pending]:
+        """Return what of a batch is not stored; a unit that it holds twice is taken once."""
+        absent, seen = [], set()
+        for entry in batch:
+            digests = [unit_digest(entry.media, unit) for unit in entry.units]
+            places = index.locate(digests)
+            self._mark_used(index, places)
+            rows = [
+                row
+                for row, (digest, place) in enumerate(zip(digests, places, strict=True))
+                if place is None and digest not in seen
+            ]
+            seen.update(digests)
+            if rows:
+                absent.append(Pending(entry, tuple(rows)))
+        return absent
+
+    def _read(
+        self, index: NamespaceIndex, located: Sequence[_Located], arrays: Mapping[str, Array]
+    ) -> list[Failure]:
+        """Fill the arrays; return what could not be read."""
+        namespace = index.namespace
+        files = {
+            unit.pack: self._files.open(namespace.pack(index.packs[unit.pack].pack))
+            for unit in located
+        }
+        lossy = find_lossy(index.manifest(located[0].pack).codec)
+        work = [
+            ArrayRead(
+                position, files[unit.pack], layout, unit.row, arrays[layout.name][position, ...]
+            )
+            for position, unit in enumerate(located)
+            for layout in unit.table.arrays
+        ]
+        try:
+            results = list(self._threads.map(lambda item: self._reader.read(item, lossy), work))
+        except OSError as error:
+            raise explain(error, "reading", namespace.folder) from error
+        self._mark_used(index, [(unit.pack, unit.row) for unit in located])
+        return [failure for failure in results if failure is not None]
+
+    def _raise_damage(
+        self, index: NamespaceIndex, located: Sequence[_Located], failures: Sequence[Failure]
+    ) -> NoReturn:
+        """Write the damage into the log, so that nobody is served it, and raise."""
+        by_pack: dict[int, dict[bytes, str]] = {}
+        for failure in failures:
+            unit = located[failure.position]
+            digest = unit_digest(unit.key.media, unit.key.unit)
+            by_pack.setdefault(unit.pack, {})[digest] = failure.reason
+        for pack, reasons in by_pack.items():
+            self._count(damaged=len(reasons))
+            self._files.forget(index.namespace.pack(index.packs[pack].pack))
+            quarantine(index, pack, reasons)
+        first = next(iter(by_pack))
+        raise corrupt(index, first, by_pack[first])
+
+    def _mark_used(self, index: NamespaceIndex, places: Iterable[Place | None]) -> None:
+        """Write down that packs are in use, at most once in a while and where that is allowed."""
+        now_s = time.monotonic()
+        for pack in {place[0] for place in places if place is not None}:
+            path = index.namespace.used(index.packs[pack].pack)
+            if now_s - self._used_s.get(path, -USED_EVERY_S) >= USED_EVERY_S:
+                self._used_s[path] = now_s
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.touch()
+                except OSError as error:
+                    logger.debug("last use not written: %s", error)
+
+    def _count(self, **amounts: int) -> None:
+        with self._lock:
+            for name, amount in amounts.items():
+                setattr(self.counters, name, getattr(self.counters, name) + amount)
+
+
+def _locate(index: NamespaceIndex, keys: Sequence[FeatureKey]) -> list[Place | None]:
+    """Return where units are, having read what was committed since if some are not found."""
+    digests = [unit_digest(key.media, key.unit) for key in keys]
+    places = index.locate(digests)
+    if None in places:
+        index.refresh()
+        places = index.locate(digests)
+    return places
+
+
+def _allocate(located: Sequence[_Located], out: Mapping[str, Array] | None) -> dict[str, Array]:
+    layouts = {
+        tuple((array.name, array.dtype, array.shape) for array in unit.table.arrays)
+        for unit in located
+    }
+    if len(layouts) != 1:
+        raise ValueError(f"units of different shapes cannot be stacked: {sorted(layouts)}")
+    arrays = located[0].table.arrays
+    if out is not None:
+        return check_buffers(dict(out), arrays, len(located))
+    return {a.name: np.empty((len(located), *a.shape), DTYPES[a.dtype]) for a in arrays}
+
+
+def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """Cut a list of entries where about `PACK_BYTES` are together; an entry stays whole."""
+    batch: list[Entry] = []
+    num_bytes = 0
+    for entry in entries:
+        if batch and num_bytes + entry.features.nbytes > PACK_BYTES:
+            yield batch
+            batch, num_bytes = [], 0
+        batch.append(entry)
+        num_bytes += entry.features.nbytes
+    if batch:
+        yield batch

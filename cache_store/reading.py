@@ -1,0 +1,191 @@
+"""From stored bytes to arrays, outside HDF5: pread, verify, decompress into place, in parallel."""
+
+import errno
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from encodeonce.cache_store.codec import DamagedChunk, chunk_codecs, flat_bytes
+from encodeonce.cache_store.features import DTYPES
+from encodeonce.cache_store.lossy import LossyCodec
+from encodeonce.cache_store.manifest import ArrayLayout, Part
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+PART_DTYPES = {**DTYPES, "int8": np.dtype(np.int8)}
+OPEN_PACKS = 64
+
+
+class PackFile:
+    """An open pack. Closed when nobody holds it any more: a reader is never cut off."""
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        descriptor = getattr(self, "descriptor", None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def read_into(self, out: Array, offset: int) -> None:
+        """Fill ``out``'s bytes from ``offset`` on.
+
+        Raises:
+            DamagedChunk: the file is shorter than that, or the medium cannot read it.
+            OSError: the system call failed otherwise.
+        """
+        target = out.data
+        while target.nbytes:
+            try:
+                num_bytes = os.preadv(self.descriptor, [target], offset)
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                raise DamagedChunk(f"the medium cannot read it: {error}") from error
+            if not num_bytes:
+                raise DamagedChunk("the file is too short")
+            offset += num_bytes
+            target = target[num_bytes:]
+
+
+class PackFiles:
+    """The packs that were used last, open."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[Path, PackFile] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def open(self, path: Path) -> PackFile:
+        """Return an open pack.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        with self._lock:
+            file = self._open.pop(path, None) or PackFile(path)
+            self._open[path] = file
+            if len(self._open) > OPEN_PACKS:
+                self._open.popitem(last=False)
+            return file
+
+    def forget(self, path: Path) -> None:
+        """Let go of a pack, so that it is opened again."""
+        with self._lock:
+            self._open.pop(path, None)
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayRead:
+    """One unit's array to be read."""
+
+    position: int
+    """Which of the units asked for."""
+    file: PackFile
+    layout: ArrayLayout
+    row: int
+    """Row of the array's table."""
+    out: Array
+    """C-contiguous; the unit's shape and dtype."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A unit that could not be read."""
+
+    position: int
+    reason: str
+
+
+class ChunkReader:
+    """Reads and verifies chunks. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._codecs = chunk_codecs()
+        self._own = threading.local()
+
+    def read(self, work: ArrayRead, lossy: LossyCodec | None) -> Failure | None:
+        """Fill ``work.out``, or say why not.
+
+        Raises:
+            OSError: a system call failed.
+        """
+        try:
+            if lossy is None:
+                (part,) = work.layout.parts
+                self.read_part(work.file, part, work.row, work.out)
+                return None
+            parts = {}
+            for part in work.layout.parts:
+                parts[part.name] = np.empty(part.shape, PART_DTYPES[part.dtype])
+                self.read_part(work.file, part, work.row, parts[part.name])
+            lossy.join(parts, work.out)
+        except DamagedChunk as error:
+            return Failure(work.position, f"{work.layout.name}: {error}")
+        return None
+
+    def read_part(self, file: PackFile, part: Part, row: int, out: Array) -> None:
+        """Fill ``out`` with one chunk.
+
+        Raises:
+            DamagedChunk: its bytes are not what was written.
+            OSError: a system call failed.
+        """
+        offset, size, xxh3 = part.chunks[row].item()
+        if part.filter == "raw":
+            # Straight to where the user wants it: the one copy is the kernel's.
+            target = flat_bytes(out)
+            if target.nbytes != size:
+                raise DamagedChunk(f"{size} bytes where {target.nbytes} belong")
+            file.read_into(target, offset)
+            _verify(target, xxh3)
+            return
+        chunk = self._scratch(size)
+        file.read_into(chunk, offset)
+        _verify(chunk, xxh3)
+        self._codecs[part.filter].decode_into(chunk.data, out)
+
+    def _scratch(self, num_bytes: int) -> Array:
+        scratch: Array | None = getattr(self._own, "scratch", None)
+        if scratch is None or scratch.nbytes < num_bytes:
+            scratch = self._own.scratch = np.empty(num_bytes, np.uint8)
+        return scratch[:num_bytes]
+
+
+def _verify(chunk: Array, xxh3: int) -> None:
+    if xxhash.xxh3_64_intdigest(chunk.data) != xxh3:
+        raise DamagedChunk("its checksum is wrong")
+
+
+def check_buffers(
+    out: dict[str, Array], layouts: Sequence[ArrayLayout], num_units: int
+) -> dict[str, Array]:
+    """Return the first ``num_units`` rows of the caller's buffers.
+
+    Raises:
+        ValueError: a buffer is absent, too small, or of another shape or dtype.
+    """
+    views = {}
+    for layout in layouts:
+        dtype, buffer = DTYPES[layout.dtype], out.get(layout.name)
+        fits = (
+            buffer is not None
+            and buffer.dtype == dtype
+            and buffer.shape[1:] == layout.shape
+            and len(buffer) >= num_units
+            and buffer.flags.c_contiguous
+        )
+        if buffer is None or not fits:
+            got = "none" if buffer is None else f"{buffer.dtype} {buffer.shape}"
+            raise ValueError(
+                f"buffer {layout.name!r}: got {got}, needs a C-contiguous {dtype} array of shape "
+                f"({num_units} or more, {', '.join(map(str, layout.shape))})"
+            )
+        views[layout.name] = buffer[:num_units]
+    return views
