@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import socket
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 LOCAL_OBJECT_STORE_BYTES = 128 * 2**20
 """Only names and small JSON pass through Ray, so its shared memory can be small."""
+
+_ANSWER_S = 10.0
+"""How long a cluster's address may take to accept a connection."""
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -91,14 +95,18 @@ def _start_private(cluster: Cluster, num_cpus: int, job_env: dict[str, Any]) -> 
 
 
 def _join(cluster: Cluster, address: str, job_env: dict[str, Any]) -> None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
+        if port.isdecimal():
+            # Ray would ask an address where nobody listens for minutes.
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
         ray.init(
             address=address,
             log_to_driver=cluster.log_to_driver,
             logging_level=logging.WARNING,
             runtime_env=job_env,
         )
-    except (ConnectionError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:
         raise ClusterError(
             f"no Ray cluster could be joined at {address!r}: {error}. Start one with `ray start "
             "--head`, and see to it that RAY_AUTH_MODE, and with `token` also the token, are "

@@ -155,7 +155,7 @@ class _Crew:
                     self._calls[call] = worker, chunk
 
     def wait(self, until_s: float) -> tuple[list[_Answer], dict[str, ItemError]]:
-        """Wait for news until ``until_s``; return answers, oldest first, and why who was lost."""
+        """Wait for news until ``until_s``; return answers, oldest first, and why any was lost."""
         answers: list[_Answer] = []
         lost: dict[str, ItemError] = {}
         for ref in self._ready(min(until_s - time.monotonic(), _PATIENCE_S)):
@@ -190,7 +190,7 @@ class _Crew:
         if ready:
             ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
         elif not self._actors:
-            logger.warning("no worker has started yet: %d wait for resources", len(self._starting))
+            logger.warning("no worker is ready: %d load or wait for resources", len(self._starting))
         return ready
 
     def _meet(self, ref: ray.ObjectRef[Any]) -> None:

@@ -1,17 +1,32 @@
 """What can be known of a cluster before anything is sent to it."""
 
+import socket
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from encodeonce.jobs.ray_cluster import (
+    Cluster,
     ClusterError,
+    connected,
     num_gpus_available,
     require_room,
     shipped,
     worker_env,
 )
+
+
+def test_an_address_where_nobody_listens_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As in a process that has no connection yet: the tests' own is left alone.
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    refused = pytest.raises(ClusterError, match=f"127.0.0.1:{port}.*RAY_AUTH_MODE")
+    with refused, connected(Cluster(address=f"127.0.0.1:{port}"), num_workers=1, num_cpus=1):
+        pass
 
 
 def test_a_worker_must_fit_on_one_node(ray_cluster: None) -> None:
