@@ -18,9 +18,7 @@ def quarantine(index: NamespaceIndex, pack: int, reasons: Mapping[bytes, str]) -
     reason = next(iter(reasons.values()))
     record = DamageRecord(index.packs[pack].pack, tuple(reasons), reason)
     try:
-        index.refresh()
-        while not index.commit(record):
-            pass
+        index.append(lambda: record)
     except StoreError as error:
         logger.error("%d damaged unit(s) in pack %s: %s", len(reasons), record.pack, error)
     else:

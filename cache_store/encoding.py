@@ -1,7 +1,7 @@
 """From entries to the stored bytes of one pack, in parallel."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,8 @@ Frames = dict[str, list[bytes]]
 """Stored bytes of every row, by dataset path."""
 Layout = tuple[tuple[str, str, tuple[int, ...]], ...]
 
+PACK_BYTES = 128 << 20
+"""Entries that are put together share packs of about this size, before compression."""
 ARRAY_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -104,6 +106,20 @@ def encode_pack(
         units=tuple(all_units),
     )
     return manifest, frames
+
+
+def cut_batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """Cut a list of entries where about `PACK_BYTES` are together; an entry stays whole."""
+    batch: list[Entry] = []
+    num_bytes = 0
+    for entry in entries:
+        if batch and num_bytes + entry.features.nbytes > PACK_BYTES:
+            yield batch
+            batch, num_bytes = [], 0
+        batch.append(entry)
+        num_bytes += entry.features.nbytes
+    if batch:
+        yield batch
 
 
 def _by_layout(pending: Sequence[Pending]) -> list[list[Pending]]:

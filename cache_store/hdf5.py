@@ -4,23 +4,23 @@
 and write one store; nobody serves it and nothing is locked.
 """
 
-import logging
 import os
 import threading
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
 from encodeonce.cache_store.codec import find_chunk_codec
+from encodeonce.cache_store.commit import commit_pack
 from encodeonce.cache_store.damage import corrupt, quarantine
 from encodeonce.cache_store.durable import explain
-from encodeonce.cache_store.encoding import Pending, check_entry, encode_pack
-from encodeonce.cache_store.features import DTYPES, Features
+from encodeonce.cache_store.encoding import Pending, check_entry, cut_batches, encode_pack
+from encodeonce.cache_store.features import Features
 from encodeonce.cache_store.index import NamespaceIndex
 from encodeonce.cache_store.layout import DIGEST, StoreFolder
 from encodeonce.cache_store.lossy import find_lossy
@@ -32,7 +32,7 @@ from encodeonce.cache_store.reading import (
     ChunkReader,
     Failure,
     PackFiles,
-    check_buffers,
+    allocate,
 )
 from encodeonce.cache_store.signature import FeatureKey
 from encodeonce.cache_store.store import (
@@ -42,15 +42,9 @@ from encodeonce.cache_store.store import (
     check_one_media,
 )
 from encodeonce.cache_store.unit_table import Place, unit_digest
-
-logger = logging.getLogger(__name__)
+from encodeonce.cache_store.usage import LastUse
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-PACK_BYTES = 128 << 20
-"""Entries of one `Hdf5Store.put` share packs of about this size, before compression."""
-USED_EVERY_S = 1800.0
-"""A pack's last use is written down this often: `encodeonce store gc` needs no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +77,7 @@ class Hdf5Store:
         self._indexes: dict[str, NamespaceIndex] = {}
         self._files = PackFiles()
         self._reader = ChunkReader()
-        self._used_s: dict[Path, float] = {}
+        self._last_use = LastUse()
         self._lock = threading.Lock()
 
     def __contains__(self, key: FeatureKey) -> bool:
@@ -132,7 +126,7 @@ class Hdf5Store:
             for key, place in zip(keys, places, strict=True)
             if place is not None
         ]
-        arrays = _allocate(located, out)
+        arrays = allocate([unit.table for unit in located], out)
         try:
             failures = self._read(index, located, arrays)
         except FileNotFoundError as error:
@@ -171,7 +165,7 @@ class Hdf5Store:
             self.folder.create_namespace(group[0].signature)
             index = self.index(group[0].signature.digest)
             assert index is not None  # its folder has just been made
-            for batch in _batches(group):
+            for batch in cut_batches(group):
                 self._put_pack(index, batch)
             index.snapshot_if_due()
 
@@ -208,14 +202,7 @@ class Hdf5Store:
                 uuid.uuid4().hex, pending, self._codec, self._threads.map
             )
             record = write_pack(index.namespace, manifest, frames)
-            try:
-                while not (committed := index.commit(record)):
-                    if self._absent(index, batch) != pending:
-                        break  # somebody was faster with some of these units: leave them out
-            except BaseException:
-                index.namespace.pack(manifest.pack).unlink(missing_ok=True)
-                raise
-            if committed:
+            if commit_pack(index, record, partial(self._is_still, index, batch, pending)):
                 num_written = manifest.num_rows
                 self._count(
                     written=num_written,
@@ -224,8 +211,12 @@ class Hdf5Store:
                     bytes_stored=record.file_bytes,
                 )
                 return
-            index.namespace.pack(manifest.pack).unlink(missing_ok=True)
         self._count(skipped=num_units)
+
+    def _is_still(
+        self, index: NamespaceIndex, batch: Sequence[Entry], pending: Sequence[Pending]
+    ) -> bool:
+        return self._absent(index, batch) == pending
 
     def _absent(self, index: NamespaceIndex, batch: Sequence[Entry]) -> list[Pending]:
         """Return what of a batch is not stored; a unit that it holds twice is taken once."""
@@ -285,17 +276,8 @@ class Hdf5Store:
         raise corrupt(index, first, by_pack[first])
 
     def _mark_used(self, index: NamespaceIndex, places: Iterable[Place | None]) -> None:
-        """Write down that packs are in use, at most once in a while and where that is allowed."""
-        now_s = time.monotonic()
-        for pack in {place[0] for place in places if place is not None}:
-            path = index.namespace.used(index.packs[pack].pack)
-            if now_s - self._used_s.get(path, -USED_EVERY_S) >= USED_EVERY_S:
-                self._used_s[path] = now_s
-                try:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.touch()
-                except OSError as error:
-                    logger.debug("last use not written: %s", error)
+        packs = {place[0] for place in places if place is not None}
+        self._last_use.mark(index.namespace.used(index.packs[pack].pack) for pack in packs)
 
     def _count(self, **amounts: int) -> None:
         with self._lock:
@@ -311,30 +293,3 @@ def _locate(index: NamespaceIndex, keys: Sequence[FeatureKey]) -> list[Place | N
         index.refresh()
         places = index.locate(digests)
     return places
-
-
-def _allocate(located: Sequence[_Located], out: Mapping[str, Array] | None) -> dict[str, Array]:
-    layouts = {
-        tuple((array.name, array.dtype, array.shape) for array in unit.table.arrays)
-        for unit in located
-    }
-    if len(layouts) != 1:
-        raise ValueError(f"units of different shapes cannot be stacked: {sorted(layouts)}")
-    arrays = located[0].table.arrays
-    if out is not None:
-        return check_buffers(dict(out), arrays, len(located))
-    return {a.name: np.empty((len(located), *a.shape), DTYPES[a.dtype]) for a in arrays}
-
-
-def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    """Cut a list of entries where about `PACK_BYTES` are together; an entry stays whole."""
-    batch: list[Entry] = []
-    num_bytes = 0
-    for entry in entries:
-        if batch and num_bytes + entry.features.nbytes > PACK_BYTES:
-            yield batch
-            batch, num_bytes = [], 0
-        batch.append(entry)
-        num_bytes += entry.features.nbytes
-    if batch:
-        yield batch

@@ -2,8 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -17,9 +16,8 @@ from encodeonce.cache_store.log import (
     Record,
 )
 from encodeonce.cache_store.manifest import Manifest
-from encodeonce.cache_store.pack import read_embedded_manifest, record_of_file
+from encodeonce.cache_store.recovery import adoptable, read_manifest
 from encodeonce.cache_store.snapshot import PackInfo, Snapshot, read_snapshot, write_snapshot
-from encodeonce.cache_store.store import CorruptFeatures
 from encodeonce.cache_store.unit_table import Place, UnitTable, unit_digest
 
 logger = logging.getLogger(__name__)
@@ -35,12 +33,18 @@ class NamespaceIndex:
     already; dropping a pack ends its units; damage ends the units it names. Threads may share it.
     """
 
-    def __init__(self, namespace: Namespace) -> None:
+    def __init__(
+        self,
+        namespace: Namespace,
+        read: Callable[[Namespace], Snapshot | None] = read_snapshot,
+    ) -> None:
         self.namespace = namespace
         self.log = Log(namespace)
         self.packs: list[PackInfo] = []
         self.damaged_records: list[int] = []
-        """Records that cannot be read; their packs were found by what the packs say themselves."""
+        """Records that cannot be read."""
+        self.adopted: list[PackRecord] = []
+        """In their place: records of the packs that no readable record speaks of."""
         self.tail = 0
         """Number of the last record that was applied."""
         self.lock = threading.RLock()
@@ -53,7 +57,7 @@ class NamespaceIndex:
         self._manifests: dict[str, Manifest] = {}
         self._manifest_rows = 0
         self._snapshot_seq = 0
-        self._load()
+        self._load(read(namespace))
 
     def locate(self, digests: Sequence[bytes]) -> list[Place | None]:
         """Return where units are; None where they are not live. Reads no files."""
@@ -83,7 +87,7 @@ class NamespaceIndex:
         with self.lock:
             manifest = self._manifests.get(info.pack)
         if manifest is None:
-            manifest = self._read_manifest(info)
+            manifest = read_manifest(self.log, self.namespace, info)
             with self.lock:
                 self._keep_manifest(manifest)
         return manifest
@@ -95,6 +99,18 @@ class NamespaceIndex:
         for (row, media, unit), place in zip(rows, places, strict=True):
             if place == (pack, row):
                 yield row, media, unit
+
+    def num_live(self) -> dict[int, int]:
+        """Return how many live units each pack of the store has."""
+        with self.lock:
+            live = self._to_snapshot().live
+            counts = np.bincount(live.pack, minlength=len(self.packs)).tolist()
+            return {pack: counts[pack] for pack in self.live_packs()}
+
+    def has_pack(self, pack: str) -> bool:
+        """Say whether a pack was ever committed."""
+        with self.lock:
+            return pack in self._numbers
 
     def live_packs(self) -> list[int]:
         """Return the numbers of the packs that are part of the store."""
@@ -134,6 +150,20 @@ class NamespaceIndex:
             self.refresh()
             return False
 
+    def append(self, make: Callable[[], Record | None]) -> Record | None:
+        """Commit what ``make`` returns; it is asked again whenever something came in between.
+
+        Returns the record, None when ``make`` returned None: there is nothing left to do.
+
+        Raises:
+            StoreError: the log cannot be read or written.
+        """
+        self.refresh()
+        while (record := make()) is not None:
+            if self.commit(record):
+                return record
+        return None
+
     def snapshot_if_due(self) -> None:
         """Write a snapshot when replaying what came after the last one gets long."""
         with self.lock:
@@ -152,8 +182,12 @@ class NamespaceIndex:
             else:
                 self._take(snapshot)
 
-    def _load(self) -> None:
-        snapshot = read_snapshot(self.namespace)
+    @classmethod
+    def replayed(cls, namespace: Namespace) -> "NamespaceIndex":
+        """Return an index made from every record of the log, without a snapshot."""
+        return cls(namespace, read=lambda namespace: None)
+
+    def _load(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None:
             self._take(snapshot)
         self.refresh()
@@ -170,12 +204,7 @@ class NamespaceIndex:
         self.tail = self._snapshot_seq = snapshot.seq
 
     def _recover(self, last: int) -> None:
-        """Apply the rest of the log, and in place of its unreadable records the packs themselves.
-
-        Every pack carries its manifest. What a lost record committed is among the packs on disk
-        that no readable record speaks of. The units of one that was never committed at all are
-        as good: the pack is whole, and every chunk of it is verified when it is read.
-        """
+        """Apply the rest of the log, and in place of its unreadable records the packs on disk."""
         while self.tail < last:
             try:
                 record = self.log.read(self.tail + 1)
@@ -191,17 +220,9 @@ class NamespaceIndex:
                 "`encodeonce store verify` repairs it",
                 self.namespace.record(self.tail),
             )
-        for pack in self.namespace.stored_packs():
-            if pack not in self._numbers:
-                self._adopt(self.namespace.pack(pack))
-
-    def _adopt(self, path: Path) -> None:
-        try:
-            record = record_of_file(path)
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            logger.warning("%s is not a whole pack: %s", path, error)
-        else:
-            self._add(record)
+        for adopted in adoptable(self.namespace, self._numbers):
+            self.adopted.append(adopted)
+            self._add(adopted)
 
     def _apply(self, record: Record) -> None:
         self.tail += 1
@@ -216,6 +237,8 @@ class NamespaceIndex:
 
     def _add(self, record: PackRecord) -> None:
         manifest = record.manifest
+        if manifest.pack in self._numbers:
+            return  # adopted by a repair just before its writer committed it
         number = len(self.packs)
         info = PackInfo(
             pack=manifest.pack,
@@ -252,22 +275,6 @@ class NamespaceIndex:
         if place is None and old_position is not None and digest not in self._hidden:
             place = self._old.place(old_position)
         return None if place is None or self.packs[place[0]].dropped_at else place
-
-    def _read_manifest(self, info: PackInfo) -> Manifest:
-        try:
-            record = self.log.read(info.seq)
-            if isinstance(record, PackRecord) and record.manifest.pack == info.pack:
-                return record.manifest
-        except DamagedRecord as error:
-            logger.error("%s; going by the pack itself", error)
-        path = self.namespace.pack(info.pack)
-        try:
-            return read_embedded_manifest(path)
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            raise CorruptFeatures(
-                f"neither {self.namespace.record(info.seq)} nor {path} says what the pack "
-                f"contains ({error}): run `encodeonce store verify`"
-            ) from error
 
     def _keep_manifest(self, manifest: Manifest) -> None:
         if manifest.pack not in self._manifests:

@@ -97,19 +97,14 @@ def write_pack(
     path = namespace.pack(manifest.pack)
     try:
         record = write_pack_file(private, manifest, frames, _signature_text(namespace))
-        publish_pack(private, path)
+        make_folder(path.parent)
+        private.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         raise explain(error, "writing", path) from error
     finally:
         private.unlink(missing_ok=True)
     return record
-
-
-def publish_pack(private: Path, path: Path) -> None:
-    """Give a whole, synced pack file its name, durably."""
-    make_folder(path.parent)
-    private.replace(path)
-    sync_folder(path.parent)
 
 
 def write_pack_file(

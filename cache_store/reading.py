@@ -4,7 +4,7 @@ import errno
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import xxhash
 from encodeonce.cache_store.codec import DamagedChunk, chunk_codecs, flat_bytes
 from encodeonce.cache_store.features import DTYPES
 from encodeonce.cache_store.lossy import LossyCodec
-from encodeonce.cache_store.manifest import ArrayLayout, Part
+from encodeonce.cache_store.manifest import ArrayLayout, Part, Table
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -146,10 +146,23 @@ class ChunkReader:
             file.read_into(target, offset)
             _verify(target, xxh3)
             return
+        chunk = self._stored(file, offset, size, xxh3)
+        self._codecs[part.filter].decode_into(chunk.data, out)
+
+    def read_stored(self, file: PackFile, part: Part, row: int) -> bytes:
+        """Return the stored bytes of one chunk, verified.
+
+        Raises:
+            DamagedChunk: they are not what was written.
+            OSError: a system call failed.
+        """
+        return self._stored(file, *part.chunks[row].item()).tobytes()
+
+    def _stored(self, file: PackFile, offset: int, size: int, xxh3: int) -> Array:
         chunk = self._scratch(size)
         file.read_into(chunk, offset)
         _verify(chunk, xxh3)
-        self._codecs[part.filter].decode_into(chunk.data, out)
+        return chunk
 
     def _scratch(self, num_bytes: int) -> Array:
         scratch: Array | None = getattr(self._own, "scratch", None)
@@ -163,29 +176,35 @@ def _verify(chunk: Array, xxh3: int) -> None:
         raise DamagedChunk("its checksum is wrong")
 
 
-def check_buffers(
-    out: dict[str, Array], layouts: Sequence[ArrayLayout], num_units: int
-) -> dict[str, Array]:
-    """Return the first ``num_units`` rows of the caller's buffers.
+def allocate(tables: Sequence[Table], out: Mapping[str, Array] | None) -> dict[str, Array]:
+    """Return the arrays that units, each in a table, are read into: new ones, or the caller's.
 
     Raises:
-        ValueError: a buffer is absent, too small, or of another shape or dtype.
+        ValueError: the units have different shapes, or a buffer does not fit.
     """
-    views = {}
-    for layout in layouts:
-        dtype, buffer = DTYPES[layout.dtype], out.get(layout.name)
-        fits = (
-            buffer is not None
-            and buffer.dtype == dtype
-            and buffer.shape[1:] == layout.shape
-            and len(buffer) >= num_units
-            and buffer.flags.c_contiguous
-        )
-        if buffer is None or not fits:
-            got = "none" if buffer is None else f"{buffer.dtype} {buffer.shape}"
-            raise ValueError(
-                f"buffer {layout.name!r}: got {got}, needs a C-contiguous {dtype} array of shape "
-                f"({num_units} or more, {', '.join(map(str, layout.shape))})"
-            )
-        views[layout.name] = buffer[:num_units]
-    return views
+    layouts = {
+        tuple((array.name, array.dtype, array.shape) for array in table.arrays) for table in tables
+    }
+    if len(layouts) != 1:
+        raise ValueError(f"units of different shapes cannot be stacked: {sorted(layouts)}")
+    arrays, num_units = tables[0].arrays, len(tables)
+    if out is None:
+        return {a.name: np.empty((num_units, *a.shape), DTYPES[a.dtype]) for a in arrays}
+    return {array.name: _fitting(out.get(array.name), array, num_units) for array in arrays}
+
+
+def _fitting(buffer: Array | None, layout: ArrayLayout, num_units: int) -> Array:
+    dtype = DTYPES[layout.dtype]
+    if (
+        buffer is not None
+        and buffer.dtype == dtype
+        and buffer.shape[1:] == layout.shape
+        and len(buffer) >= num_units
+        and buffer.flags.c_contiguous
+    ):
+        return buffer[:num_units]
+    got = "none" if buffer is None else f"{buffer.dtype} {buffer.shape}"
+    raise ValueError(
+        f"buffer {layout.name!r}: got {got}, needs a C-contiguous {dtype} array of shape "
+        f"({num_units} or more, {', '.join(map(str, layout.shape))})"
+    )

@@ -101,3 +101,22 @@ def _decode(data: bytes) -> Snapshot:
 
 def _newest_first(namespace: Namespace) -> list[Path]:
     return sorted(namespace.snapshots.glob("*.snapshot"), reverse=True)
+
+
+def check_snapshots(namespace: Namespace) -> list[Path]:
+    """Remove the damaged snapshots and return them. They are only a cache.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    damaged = []
+    for path in _newest_first(namespace):
+        try:
+            _decode(path.read_bytes())
+        except FileNotFoundError:
+            continue
+        except (ValueError, KeyError, TypeError) as error:
+            logger.warning("removing the index snapshot %s: %s", path, error)
+            damaged.append(path)
+            path.unlink(missing_ok=True)
+    return damaged

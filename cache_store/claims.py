@@ -1,0 +1,132 @@
+"""Claims: of several workers that are asked for a unit at the same time, one encodes it.
+
+An evaluation run needs none: its driver hands out each media group once. They are for
+precompute runs that know nothing of each other and work on the same store.
+
+A claim is a hint with an end, not a lock. Its file exists while its owner lives and touches it;
+one that was not touched for ``expires_s`` belongs to the dead, and whoever wants the unit takes
+it over. At worst (an owner suspended for longer than that) a unit is encoded twice, and the
+store keeps the first.
+"""
+
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from encodeonce.cache_store.durable import explain, server_now_s
+from encodeonce.cache_store.layout import StoreFolder
+from encodeonce.cache_store.signature import FeatureKey
+from encodeonce.cache_store.unit_table import unit_digest
+
+logger = logging.getLogger(__name__)
+
+
+class Claims:
+    """The claims of one worker. Use as a context manager: leaving gives all of them back.
+
+    Args:
+        root: folder of the store.
+        expires_s: seconds without a sign of life after which a claim is void.
+    """
+
+    def __init__(self, root: Path | str, expires_s: float = 60.0) -> None:
+        self._folder = StoreFolder(Path(root))
+        self._expires_s = expires_s
+        self._owner = uuid.uuid4().hex
+        self._held: dict[FeatureKey, Path] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="claims", daemon=True)
+
+    def __enter__(self) -> "Claims":
+        """Start the sign of life."""
+        self._heart.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Give all claims back."""
+        self._stop.set()
+        self._heart.join()
+        self.release(tuple(self._held))
+
+    def acquire(self, keys: Iterable[FeatureKey]) -> list[FeatureKey]:
+        """Return those of ``keys`` that are ours to encode; somebody else has the others.
+
+        Look into the store again after this: who had a unit may have finished it.
+
+        Raises:
+            StoreError: claims cannot be written here.
+        """
+        ours = []
+        for key in keys:
+            path = self._path(key)
+            try:
+                if self._create(path) or self._take_over(path):
+                    ours.append(key)
+                    with self._lock:
+                        self._held[key] = path
+            except OSError as error:
+                raise explain(error, "claiming", path) from error
+        return ours
+
+    def release(self, keys: Sequence[FeatureKey]) -> None:
+        """Give claims back, when the units are in the store or will not be encoded."""
+        with self._lock:
+            paths = [self._held.pop(key) for key in keys if key in self._held]
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+    def _path(self, key: FeatureKey) -> Path:
+        name = unit_digest(key.media, key.unit).hex()
+        return self._folder.namespace(key.signature).claims / name[:2] / name
+
+    def _create(self, path: Path) -> bool:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return self._create(path)
+        except FileExistsError:
+            return False
+        try:
+            os.write(descriptor, self._owner.encode())
+        finally:
+            os.close(descriptor)
+        return True
+
+    def _take_over(self, path: Path) -> bool:
+        """Take the claim of a dead owner. Of several who try, `rename` lets one move it away."""
+        try:
+            age_s = server_now_s(path.parent) - path.stat().st_mtime
+            if age_s < self._expires_s:
+                return False
+            grave = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+            path.rename(grave)
+        except FileNotFoundError:  # given back or taken over this moment
+            return self._create(path)
+        logger.info("taking over the claim %s, silent for %.0f s", path.name, age_s)
+        grave.unlink(missing_ok=True)
+        return self._create(path)
+
+    def _beat(self) -> None:
+        while not self._stop.wait(self._expires_s / 4):
+            started_s = time.monotonic()
+            with self._lock:
+                paths = list(self._held.values())
+            for path in paths:
+                try:
+                    os.utime(path)
+                except OSError as error:
+                    logger.warning("claim %s cannot be kept alive: %s", path.name, error)
+            if time.monotonic() - started_s > self._expires_s / 4:
+                logger.warning("keeping %d claims alive takes too long", len(paths))

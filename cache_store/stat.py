@@ -1,0 +1,178 @@
+"""What is in a store, in words a person understands."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from encodeonce.cache_store.index import NamespaceIndex
+from encodeonce.cache_store.layout import Namespace, StoreFolder
+from encodeonce.cache_store.store import StoreError
+
+Progress = Callable[[int, int], None]
+"""Called with what is done and what there is to do, in the same unit."""
+
+
+def no_progress(done: int, total: int) -> None:
+    """Show nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignatureStat:
+    """What a store holds under one signature."""
+
+    digest: str
+    signature: Mapping[str, Any]
+    """Its fields; empty when the file that says them is damaged."""
+    num_media: int
+    num_units: int
+    num_packs: int
+    num_damaged: int
+    """Units found damaged and not encoded again since."""
+    file_bytes: int
+    raw_bytes: int
+    """Of the units, uncompressed."""
+    dropped_bytes: int
+    """Of packs that are no longer part of the store, waiting for the end of their grace."""
+    provenance: Mapping[str, Mapping[str, int]]
+    """Units by who made them: ``{"benchmark": {"videomme": 115_200}, "host": {…}}``."""
+    worst_loss: float | None
+    """Largest measured relative error of a unit, for lossy codecs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaListing:
+    """Units of one media in one pack."""
+
+    signature: str
+    media: str
+    units: tuple[str, ...]
+    pack: str
+    committed_s: float
+    """Time of the commit, seconds since 1970, by the file server's clock."""
+    provenance: Mapping[str, Any]
+
+
+def stat(folder: StoreFolder, on_progress: Progress = no_progress) -> list[SignatureStat]:
+    """Return what the store holds, by signature. Progress is in packs.
+
+    Raises:
+        StoreError: there is no store, or it cannot be read.
+    """
+    folder.require()
+    indexes = [NamespaceIndex(namespace) for namespace in folder.namespaces()]
+    total = sum(len(index.live_packs()) for index in indexes)
+    done = 0
+    stats = []
+    for index in indexes:
+        stats.append(_stat_one(index, lambda packs, done=done: on_progress(done + packs, total)))  # type: ignore[misc]
+        done += len(index.live_packs())
+    return stats
+
+
+def ls(folder: StoreFolder, signature: str = "", media: str = "") -> Iterator[MediaListing]:
+    """Iterate over what is stored, restricted to digests that begin with what is given.
+
+    Raises:
+        StoreError: there is no store, or it cannot be read.
+    """
+    folder.require()
+    for namespace in folder.namespaces():
+        if not namespace.digest.startswith(signature):
+            continue
+        index = NamespaceIndex(namespace)
+        for pack in index.live_packs():
+            live = {row for row, _, _ in index.live_rows(pack)}
+            info = index.packs[pack]
+            for units in index.manifest(pack).units:
+                names = [n for i, n in enumerate(units.names) if units.first_row + i in live]
+                if names and units.media.startswith(media):
+                    yield MediaListing(
+                        signature=namespace.digest,
+                        media=units.media,
+                        units=tuple(names),
+                        pack=info.pack,
+                        committed_s=_mtime_s(namespace, info.seq),
+                        provenance=units.provenance,
+                    )
+
+
+def describe(signature: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (question, answer) pairs that say what a signature is made of."""
+    return [
+        ("vision tower", str(signature.get("tower", "?"))),
+        ("weights (sha256)", str(signature.get("weights_sha256", "?"))),
+        ("taken at", _in_words(signature.get("tap", {}))),
+        ("preprocessing", _in_words(signature.get("preprocess", {}))),
+        ("decoded by", str(signature.get("decoder", "?"))),
+        ("stored as", f"{signature.get('dtype', '?')}, {signature.get('codec', '?')}"),
+        ("numerics", _in_words(signature.get("numerics", {})) or "default"),
+        ("schema", str(signature.get("schema", "?"))),
+    ]
+
+
+def find_signatures(folder: StoreFolder, prefix: str) -> list[Namespace]:
+    """Return the signatures whose digest begins with ``prefix``.
+
+    Raises:
+        StoreError: none does.
+    """
+    all_of_them = folder.namespaces()
+    found = [namespace for namespace in all_of_them if namespace.digest.startswith(prefix)]
+    if not found:
+        known = ", ".join(namespace.digest[:12] for namespace in all_of_them) or "none"
+        raise StoreError(f"no signature begins with {prefix!r}; there are: {known}")
+    return found
+
+
+def _stat_one(index: NamespaceIndex, on_packs: Callable[[int], None]) -> SignatureStat:
+    provenance: dict[str, Counter[str]] = {}
+    media: set[str] = set()
+    losses: list[float] = []
+    num_live = index.num_live()
+    for done, pack in enumerate(num_live):
+        on_packs(done)
+        for units in index.manifest(pack).units:
+            media.add(units.media)
+            losses += [loss for by_array in units.loss.values() for loss in by_array]
+            for question, answer in units.provenance.items():
+                provenance.setdefault(question, Counter())[str(answer)] += len(units.names)
+    try:
+        signature = index.namespace.read_signature()
+    except StoreError:
+        signature = {}
+    infos = [index.packs[pack] for pack in num_live]
+    return SignatureStat(
+        digest=index.namespace.digest,
+        signature=signature,
+        num_media=len(media),
+        num_units=sum(num_live.values()),
+        num_packs=len(infos),
+        num_damaged=index.num_damaged(),
+        file_bytes=sum(info.file_bytes for info in infos),
+        raw_bytes=sum(info.raw_bytes for info in infos),
+        dropped_bytes=sum(
+            info.file_bytes
+            for info in index.packs
+            if info.dropped_at and index.namespace.pack(info.pack).exists()
+        ),
+        provenance=provenance,
+        worst_loss=max(losses, default=None),
+    )
+
+
+def _in_words(value: Any) -> str:
+    """Return nested values as one line: ``layer -2, cls dropped, size 336 × 336``."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_in_words(item)}" for key, item in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return " × ".join(_in_words(item) for item in value)
+    return str(value)
+
+
+def _mtime_s(namespace: Namespace, seq: int) -> float:
+    try:
+        return namespace.record(seq).stat().st_mtime
+    except OSError:
+        return time.time()
