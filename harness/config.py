@@ -1,0 +1,198 @@
+"""One YAML file describes a run. Unknown keys are refused, with the allowed ones named."""
+
+import difflib
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from encodeonce.cache_store.signature import canonical_json
+from encodeonce.datasets.probe import VideoBackend
+from encodeonce.datasets.sampling import FrameSampling, UniformInclusive
+from encodeonce.models.family import GenerationSpec
+from encodeonce.models.spec import ModelSpec, VisionSpec
+
+CHANGES_NO_ANSWER = ("cache", "workers", "output", "limit", "check_uncached")
+"""Fields that say what computes, where results lie, and how much of the work is done."""
+
+
+class ConfigError(ValueError):
+    """The run file is wrong."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BenchmarkSpec(_Strict):
+    """A benchmark and its options."""
+
+    name: str = Field(description="File name in datasets/benchmarks/, e.g. 'demo'.")
+    label: str | None = Field(
+        default=None, description="Name in the report, if one benchmark is used twice."
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="The benchmark's own options."
+    )
+
+    @property
+    def title(self) -> str:
+        """Name by which records and the report call it."""
+        return self.label or self.name
+
+
+class CacheSpec(_Strict):
+    """The feature store."""
+
+    path: Path = Field(
+        default=Path("encodeonce-cache"),
+        description="Folder shared by runs, jobs and machines; relative to the working directory.",
+    )
+    codec: Literal["zstd", "raw"] = Field(
+        default="zstd", description="'zstd' (lossless) or 'raw' (larger, faster from memory)."
+    )
+    on_miss: Literal["error", "encode"] = Field(
+        default="error",
+        description="What evaluation does when features are missing: 'error' fails the sample, "
+        "'encode' computes and stores them, which needs the tower on every worker.",
+    )
+
+
+class WorkersSpec(_Strict):
+    """Who does the work. Changes no result."""
+
+    executor: Literal["ray", "local"] = Field(
+        default="ray", description="'ray', or 'local': one worker in this process, without Ray."
+    )
+    num_workers: int = Field(default=2, ge=1, description="Worker processes (Ray).")
+    gpus_per_worker: float | None = Field(
+        default=None,
+        ge=0,
+        description="GPUs of a worker; by default 1 where the cluster has GPUs, else 0.",
+    )
+    cpus_per_worker: int = Field(
+        default=1,
+        ge=1,
+        description="Cores, and so threads, of a worker. Another number of threads may round "
+        "differently.",
+    )
+    env: dict[str, str] = Field(
+        default_factory=dict,
+        description="Environment of workers, e.g. HF_HUB_OFFLINE; they do not inherit the shell's.",
+    )
+    wheel: Path | None = Field(
+        default=None,
+        description="Wheel of encodeonce (`pip wheel --no-deps .`) for nodes that lack it.",
+    )
+    lease_s: float = Field(
+        default=1800.0,
+        gt=0,
+        description="A media group not finished within this many seconds is taken to hang.",
+    )
+    max_attempts: int = Field(
+        default=3, ge=1, description="Workers a media group may kill before it is set aside."
+    )
+
+
+class RunConfig(_Strict):
+    """A run: which model answers which questions, about which frames, from which store."""
+
+    model: ModelSpec
+    benchmarks: tuple[BenchmarkSpec, ...] = Field(min_length=1)
+    frames: FrameSampling = Field(
+        default=UniformInclusive(num_frames=8),
+        description="Which frames of a video the model sees.",
+    )
+    decoder: VideoBackend = Field(
+        default="auto", description="'auto': decord where it is exact, PyAV otherwise."
+    )
+    vision: VisionSpec = Field(default_factory=VisionSpec)
+    generation: GenerationSpec = Field(default_factory=GenerationSpec)
+    limit: int | None = Field(
+        default=None, ge=1, description="Only the first so many samples of each benchmark."
+    )
+    check_uncached: int | Literal["all"] = Field(
+        default=0,
+        description="So many samples of each benchmark are answered a second time by plain "
+        "transformers from the video file, and the answers compared. 'all', or 0 for none.",
+    )
+    cache: CacheSpec = Field(default_factory=CacheSpec)
+    workers: WorkersSpec = Field(default_factory=WorkersSpec)
+    output: Path = Field(
+        description="Folder for records and report; the same folder resumes the run."
+    )
+
+    def fingerprint(self, checkpoint_sha256: str) -> str:
+        """Return the digest of everything that can change an answer.
+
+        Every field counts except `CHANGES_NO_ANSWER`.
+        """
+        content = {**self.answer_fields(), "checkpoint_sha256": checkpoint_sha256}
+        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+    def answer_fields(self) -> dict[str, Any]:
+        """Return the fields that can change an answer, as JSON values."""
+        content = self.model_dump(mode="json", exclude=set(CHANGES_NO_ANSWER))
+        content["model"].pop("device")
+        return content
+
+
+def load_config(path: Path) -> RunConfig:
+    """Read a run file.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or says something that is not allowed; the
+            message names every place.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the run file {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"{path}: a run file is a mapping of {', '.join(RunConfig.model_fields)}; "
+            f"got {type(content).__name__}"
+        )
+    try:
+        return RunConfig.model_validate(content)
+    except ValidationError as error:
+        problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
+        raise ConfigError(f"{path}:\n{problems}") from error
+
+
+def _explain(problem: Any) -> str:
+    """Return one line for a pydantic problem: where, what was got, what is allowed."""
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        got = "" if problem["type"] == "missing" else f"; got {problem['input']!r}"
+        return f"{where}: {problem['msg']}{got}"
+    allowed = _fields_at(problem["loc"][:-1])
+    unknown = str(problem["loc"][-1])
+    close = difflib.get_close_matches(unknown, allowed, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"{where}: unknown key. Allowed: {', '.join(allowed)}.{hint}"
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """Return the field names of the (possibly nested) model that ``location`` leads to."""
+    schema = RunConfig.model_json_schema()
+    node = schema
+    for part in location:
+        if "discriminator" in node:  # pydantic names the chosen alternative in the location
+            node = {"$ref": node["discriminator"]["mapping"][part]}
+        else:
+            node = node["items"] if isinstance(part, int) else node["properties"][part]
+        node = _resolve(node, schema)
+    return list(node["properties"])
+
+
+def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    reference = node.get("$ref")
+    if reference is None:
+        return node
+    definition: dict[str, Any] = schema["$defs"][reference.rpartition("/")[2]]
+    return definition

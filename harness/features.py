@@ -1,0 +1,132 @@
+"""Where a worker gets features from: the store, and the tower for what is missing there."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from encodeonce.cache_store.features import Features
+from encodeonce.cache_store.signature import FeatureKey, Signature
+from encodeonce.cache_store.store import Entry, FeatureStore, MissingFeatures
+from encodeonce.datasets.decode import decode
+from encodeonce.datasets.info import MediaInfo
+from encodeonce.datasets.media import Frames, Media
+from encodeonce.harness.record import CacheUse
+from encodeonce.models.family import Tower, Unit
+from encodeonce.models.timing import Stopwatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaRequest:
+    """A media and the units of it that a run needs. Known without decoding."""
+
+    media: Media
+    info: MediaInfo
+    signature: Signature
+    units: tuple[Unit, ...]
+
+    @property
+    def keys(self) -> tuple[FeatureKey, ...]:
+        """Where the units' features are stored."""
+        digest = self.signature.digest
+        return tuple(FeatureKey(self.media.sha256, digest, unit.name) for unit in self.units)
+
+    def frames_of(self, units: Iterable[Unit]) -> tuple[int, ...]:
+        """Return the frames that make up ``units``, each once, in order of time."""
+        return tuple(sorted({frame for unit in units for frame in unit.frames}))
+
+
+class FeatureSource:
+    """Features of media: read where the store has them, encoded and stored where it does not."""
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        load_tower: Callable[[], Tower] | None,
+        stopwatch: Stopwatch,
+    ) -> None:
+        """Make a source.
+
+        Args:
+            store: where features are looked up and put.
+            load_tower: called at the first miss; None makes a miss an error.
+            stopwatch: takes the seconds of ``read``, ``decode``, ``preprocess``, ``encode``,
+                ``write``.
+        """
+        self._store = store
+        self._load_tower = load_tower
+        self._tower: Tower | None = None
+        self._stopwatch = stopwatch
+        self._use = CacheUse()
+
+    def take_use(self) -> CacheUse:
+        """Return what was looked up, encoded and moved since the last call; misses included."""
+        use, self._use = self._use, CacheUse()
+        return use
+
+    def missing(self, request: MediaRequest) -> tuple[Unit, ...]:
+        """Return the units that the store lacks."""
+        return tuple(
+            unit
+            for unit, key in zip(request.units, request.keys, strict=True)
+            if key not in self._store
+        )
+
+    def ensure(self, request: MediaRequest) -> None:
+        """Encode and store the units that are missing; decodes only their frames.
+
+        Raises:
+            MissingFeatures: units are missing and there is no tower to encode them.
+            MediaError: the media does not decode.
+        """
+        missing = self.missing(request)
+        num_units = len(request.units)
+        self._use += CacheUse(num_units=num_units, num_hits=num_units - len(missing))
+        if not missing:
+            return
+        if self._load_tower is None:
+            absent = {unit.name for unit in missing}
+            raise MissingFeatures([key for key in request.keys if key.unit in absent])
+        features = self._encode(request, missing)
+        entry = Entry(
+            signature=request.signature,
+            media=request.media.sha256,
+            units=tuple(unit.name for unit in missing),
+            features=features,
+            provenance={"file": Path(request.media.uri).name},
+        )
+        with self._stopwatch.stage("write"):
+            self._store.put([entry])
+        self._use += CacheUse(num_encoded=len(missing), bytes_written=features.nbytes)
+
+    def fetch(self, request: MediaRequest) -> Features:
+        """Return the features of all units of a request, in order; see `ensure`."""
+        self.ensure(request)
+        with self._stopwatch.stage("read"):
+            features = self._store.get(request.keys)
+        self._use += CacheUse(bytes_read=features.nbytes)
+        return features
+
+    def _encode(self, request: MediaRequest, units: tuple[Unit, ...]) -> Features:
+        tower = self._loaded_tower()
+        indices = request.frames_of(units)
+        with self._stopwatch.stage("decode"):
+            frames = decode(request.media, request.info, indices)
+        with self._stopwatch.stage("preprocess"):
+            pixels = tower.preprocess(frames)
+        with self._stopwatch.stage("encode"):
+            features = tower.encode(pixels)
+        self._use += CacheUse(num_frames_decoded=len(indices))
+        return features
+
+    def _loaded_tower(self) -> Tower:
+        if self._tower is None:
+            assert self._load_tower is not None
+            with self._stopwatch.stage("load"):
+                self._tower = self._load_tower()
+        return self._tower
+
+
+def decode_all(request: MediaRequest, stopwatch: Stopwatch) -> Frames:
+    """Decode every frame of a request, as evaluation without a store has to."""
+    with stopwatch.stage("decode"):
+        return decode(request.media, request.info, request.frames_of(request.units))

@@ -1,0 +1,129 @@
+"""The tree of shared work: which media are needed, and which questions share them."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from encodeonce.datasets.media import MediaRef
+from encodeonce.datasets.registry import load_benchmark
+from encodeonce.datasets.sample import Benchmark, Sample
+from encodeonce.harness.config import ConfigError, RunConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedMedia:
+    """A media file to encode, once, however many benchmarks and samples ask about it."""
+
+    root: Path
+    ref: MediaRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaGroup:
+    """Samples of one benchmark that are about the same media: what a worker takes at a time."""
+
+    benchmark: str
+    root: Path
+    media: tuple[MediaRef, ...]
+    samples: tuple[Sample, ...]
+    prompts: tuple[str, ...]
+    """The benchmark's prompt of each sample."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run consists of."""
+
+    benchmarks: dict[str, Benchmark]
+    groups: tuple[MediaGroup, ...]
+
+    @property
+    def num_samples(self) -> int:
+        """Samples in all groups."""
+        return sum(len(group.samples) for group in self.groups)
+
+    def media(self) -> tuple[PlannedMedia, ...]:
+        """Return every media file once, in the order of first use."""
+        found = {
+            PlannedMedia(root=group.root, ref=ref): None
+            for group in self.groups
+            for ref in group.media
+        }
+        return tuple(found)
+
+
+def make_plan(config: RunConfig) -> Plan:
+    """Load the benchmarks of a run and group their samples by media.
+
+    Raises:
+        ConfigError: two benchmarks have the same name in the report, or one has no samples.
+        ValueError: a benchmark is unknown, or its options or files are wrong.
+    """
+    benchmarks: dict[str, Benchmark] = {}
+    groups: list[MediaGroup] = []
+    for spec in config.benchmarks:
+        if spec.title in benchmarks:
+            raise ConfigError(
+                f"benchmarks: two are called {spec.title!r}; give one of them a 'label'"
+            )
+        benchmark = load_benchmark(spec.name, spec.options)
+        samples = list(islice(benchmark.samples(), config.limit))
+        if not samples:
+            raise ConfigError(f"benchmarks: {spec.title!r} has no samples")
+        benchmarks[spec.title] = benchmark
+        groups.extend(_group(spec.title, benchmark, samples))
+    return Plan(benchmarks=benchmarks, groups=tuple(groups))
+
+
+def _group(title: str, benchmark: Benchmark, samples: Iterable[Sample]) -> list[MediaGroup]:
+    by_media: dict[tuple[MediaRef, ...], list[Sample]] = {}
+    for sample in samples:
+        by_media.setdefault(sample.media, []).append(sample)
+    return [
+        MediaGroup(
+            benchmark=title,
+            root=benchmark.media_root,
+            media=media,
+            samples=tuple(members),
+            prompts=tuple(benchmark.prompt(sample) for sample in members),
+        )
+        for media, members in by_media.items()
+    ]
+
+
+def without_samples(
+    groups: Sequence[MediaGroup], done: Collection[tuple[str, str]]
+) -> tuple[MediaGroup, ...]:
+    """Return the groups less the (benchmark, sample id) pairs that are ``done``."""
+    left = []
+    for group in groups:
+        kept = [
+            (sample, prompt)
+            for sample, prompt in zip(group.samples, group.prompts, strict=True)
+            if (group.benchmark, sample.id) not in done
+        ]
+        if kept:
+            samples, prompts = zip(*kept, strict=True)
+            left.append(
+                MediaGroup(
+                    benchmark=group.benchmark,
+                    root=group.root,
+                    media=group.media,
+                    samples=samples,
+                    prompts=prompts,
+                )
+            )
+    return tuple(left)
+
+
+def first_samples(groups: Sequence[MediaGroup], count: int) -> tuple[MediaGroup, ...]:
+    """Return the groups cut down to the first ``count`` samples of each benchmark."""
+    seen: dict[str, int] = {}
+    beyond: set[tuple[str, str]] = set()
+    for group in groups:
+        for sample in group.samples:
+            seen[group.benchmark] = seen.get(group.benchmark, 0) + 1
+            if seen[group.benchmark] > count:
+                beyond.add((group.benchmark, sample.id))
+    return without_samples(groups, beyond)

@@ -1,0 +1,89 @@
+"""Records: one line of JSON for each sample and variant, appended, never rewritten."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+BASELINE = "none/full"
+"""The variant without quantiser, adapter or KV compression: weight variant / cache variant."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleError:
+    """Why a sample has no answer."""
+
+    type: str
+    """Name of the exception's class, e.g. ``"UndecodableMedia"``."""
+    message: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> Self:
+        """Describe an exception."""
+        return cls(type=type(error).__name__, message=str(error))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheUse:
+    """What asking for the features of some media took. Units, frames and bytes."""
+
+    num_units: int = 0
+    num_hits: int = 0
+    num_encoded: int = 0
+    num_frames_decoded: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+
+    def __add__(self, other: "CacheUse") -> "CacheUse":
+        mine, theirs = asdict(self), asdict(other)
+        return CacheUse(**{name: mine[name] + theirs[name] for name in mine})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A sample's answer under one variant, or the error that stands in its place.
+
+    What a group of samples shares (decoding, reading features) is booked on the group's first
+    record, so that sums over records are right.
+    """
+
+    run: str
+    """`RunConfig.fingerprint`."""
+    benchmark: str
+    sample: str
+    group: str
+    """Cluster for confidence intervals."""
+    variant: str = BASELINE
+    question: str
+    target: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    text: str | None = None
+    extracted: str | None = None
+    score: float | None = None
+    error: SampleError | None = None
+    logits_sha256: str | None = None
+    num_visual_units: int = 0
+    """Frames, tiles or images the model was shown."""
+    num_prompt_tokens: int = 0
+    num_generated_tokens: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    cache: CacheUse = field(default_factory=CacheUse)
+    peak_bytes: int = 0
+    """Most memory so far in the worker: GPU memory allocated, or resident memory on a CPU."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What there is one answer for."""
+        return (self.benchmark, self.sample, self.variant)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Undo `to_dict`."""
+        fields = dict(content)
+        if fields["error"] is not None:
+            fields["error"] = SampleError(**fields["error"])
+        fields["cache"] = CacheUse(**fields["cache"])
+        return cls(**fields)

@@ -1,0 +1,37 @@
+"""Prints a report's sections in the terminal."""
+
+from collections.abc import Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from encodeonce.harness.report import Section, Table
+
+
+def print_report(console: Console, sections: Sequence[Section]) -> None:
+    """Print the sections, one below the other."""
+    for section in sections:
+        console.print(Text(section.title, style="bold"))
+        console.print(Padding(_body(section), (0, 0, 1, 2)))
+
+
+def _body(section: Section) -> RenderableType:
+    parts: list[RenderableType] = []
+    if section.table is not None:
+        parts.append(_table(section.table))
+    parts.extend(Text(sentence) for sentence in section.sentences)
+    parts.extend(Text(f"- {bullet}") for bullet in section.bullets)
+    return Group(*parts)
+
+
+def _table(table: Table) -> RichTable:
+    has_heads = any(table.columns)
+    drawn = RichTable(box=None, show_header=has_heads, pad_edge=False, padding=(0, 3, 0, 0))
+    for position, column in enumerate(table.columns):
+        right = has_heads and position > 0
+        drawn.add_column(column, justify="right" if right else "left", header_style="dim")
+    for row in table.rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    return drawn

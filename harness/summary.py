@@ -1,0 +1,155 @@
+"""What a run's records and journals add up to: plain JSON values, the source of every report."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from encodeonce.harness.record import CacheUse, Record
+from encodeonce.harness.statistics import clustered_mean
+
+Summary = dict[str, Any]
+
+
+def summarize_precompute(outcomes: Sequence[Mapping[str, Any]]) -> Summary:
+    """Add up the journal of precompute: one outcome a media file and attempt at the run.
+
+    Work is summed over all attempts. The hit rate is that of the first look at each media: what
+    the run found in the store, not what it had put there itself before it was interrupted.
+    """
+    latest = {outcome["item"]: outcome for outcome in outcomes}
+    done = [outcome for outcome in outcomes if outcome["status"] == "ok"]
+    first = {outcome["item"]: outcome["value"] for outcome in reversed(done)}
+    found = _cache(CacheUse(**value["cache"]) for value in first.values())
+    work = _cache(CacheUse(**outcome["value"]["cache"]) for outcome in done)
+    looked_up = {name: found[name] for name in ("num_units", "num_hits", "hit_rate")}
+    return {
+        "num_media": len(latest),
+        **work,
+        **looked_up,
+        "seconds": _sum_seconds(outcome["value"]["seconds"] for outcome in done),
+        "errors": [
+            {
+                "media": outcome["item"],
+                "type": outcome["error"]["type"],
+                "message": outcome["error"]["message"],
+            }
+            for outcome in latest.values()
+            if outcome["status"] != "ok"
+        ],
+    }
+
+
+def summarize_evaluation(records: Sequence[Record]) -> Summary:
+    """Add up the records of one way of answering."""
+    failed = [record for record in records if record.error is not None]
+    num_answered = len(records) - len(failed)
+    seconds = _sum_seconds(record.seconds for record in records)
+    benchmarks = dict.fromkeys(record.benchmark for record in records)
+    return {
+        "num_samples": len(records),
+        "num_answered": num_answered,
+        "num_visual_units": sum(record.num_visual_units for record in records),
+        "num_prompt_tokens": sum(record.num_prompt_tokens for record in records),
+        "num_generated_tokens": sum(record.num_generated_tokens for record in records),
+        **_cache(record.cache for record in records),
+        "seconds": seconds,
+        "seconds_per_answer": sum(seconds.values()) / num_answered if num_answered else None,
+        "peak_bytes": max((record.peak_bytes for record in records), default=0),
+        "errors": _errors(failed),
+        "benchmarks": {
+            name: _accuracy([record for record in records if record.benchmark == name])
+            for name in benchmarks
+        },
+    }
+
+
+def compare_answers(cached: Sequence[Record], uncached: Sequence[Record]) -> Summary:
+    """Compare answers from stored features with plain transformers' on the same samples."""
+    by_key = {record.key: record for record in cached if record.error is None}
+    pairs = [
+        (by_key[record.key], record)
+        for record in uncached
+        if record.error is None and record.key in by_key
+    ]
+    return {
+        "num_compared": len(pairs),
+        "num_same_text": sum(ours.text == plain.text for ours, plain in pairs),
+        "num_same_logits": sum(ours.logits_sha256 == plain.logits_sha256 for ours, plain in pairs),
+        "different": [
+            {
+                "benchmark": ours.benchmark,
+                "sample": ours.sample,
+                "cached": ours.text,
+                "uncached": plain.text,
+            }
+            for ours, plain in pairs
+            if ours.text != plain.text
+        ],
+    }
+
+
+def _cache(uses: Iterable[CacheUse]) -> Summary:
+    total = sum(uses, CacheUse())
+    rate = total.num_hits / total.num_units if total.num_units else None
+    return {**asdict(total), "hit_rate": rate}
+
+
+def _sum_seconds(stages: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for seconds in stages:
+        for stage, value in seconds.items():
+            total[stage] = total.get(stage, 0.0) + value
+    return total
+
+
+def _errors(failed: Sequence[Record]) -> list[Summary]:
+    """Return errors grouped by kind and message, with the samples they hit."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for record in failed:
+        assert record.error is not None
+        key = (record.error.type, record.error.message)
+        groups.setdefault(key, []).append(f"{record.benchmark}/{record.sample}")
+    return [
+        {"type": kind, "message": message, "samples": samples}
+        for (kind, message), samples in groups.items()
+    ]
+
+
+def _accuracy(records: Sequence[Record]) -> Summary:
+    """Return the accuracy of one benchmark, whole and by each tag."""
+    facets = sorted({(tag, value) for record in records for tag, value in record.tags.items()})
+    distinct = Counter(tag for tag, _ in facets)
+    return {
+        **_estimate(records),
+        "by_tag": {
+            f"{tag}: {value}": _estimate([r for r in records if r.tags.get(tag) == value])
+            for tag, value in facets
+            if distinct[tag] > 1  # a tag that all samples share says nothing
+        },
+    }
+
+
+def _estimate(records: Sequence[Record]) -> Summary:
+    scored = [record for record in records if record.score is not None]
+    estimate = clustered_mean(
+        [float(record.score or 0.0) for record in scored], [record.group for record in scored]
+    )
+    return {
+        "num_samples": len(records),
+        "num_scored": len(scored),
+        "accuracy": asdict(estimate) if estimate else None,
+    }
+
+
+def num_problems(summary: Summary) -> int:
+    """Return how many media, samples and comparisons went wrong."""
+    num = 0
+    for stage in ("evaluation", "uncached"):
+        if summary[stage] is not None:
+            num += summary[stage]["num_samples"] - summary[stage]["num_answered"]
+    if summary["comparison"] is not None:
+        num += len(summary["comparison"]["different"])
+    if num == 0 and summary["precompute"] is not None:
+        num = len(summary["precompute"]["errors"])
+    return num

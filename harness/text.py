@@ -1,0 +1,40 @@
+"""Figures as people read them."""
+
+
+def percent(fraction: float | None, digits: int = 0) -> str:
+    """Return ``"97 %"``; never rounds up to 100 % nor down to 0 %."""
+    if fraction is None:
+        return "-"
+    shown = round(100 * fraction, digits)
+    step = 10.0**-digits
+    if fraction < 1 and shown >= 100:
+        shown = 100 - step
+    if fraction > 0 and shown <= 0:
+        shown = step
+    return f"{shown:.{digits}f} %"
+
+
+def human_bytes(count: int) -> str:
+    """Return ``"1.5 MiB"``."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def human_seconds(seconds: float) -> str:
+    """Return ``"3.2 s"``, ``"4 min 10 s"`` or ``"2 h 05 min"``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def human_count(count: int, noun: str) -> str:
+    """Return ``"1 unit"`` or ``"12 units"``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,223 @@
+"""The workers: plain classes that walk one branch of the tree at a time. No Ray in here.
+
+Each is made in its own process from a run's configuration, and answers with plain JSON values.
+"""
+
+import logging
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from encodeonce.cache_store.features import Features
+from encodeonce.datasets.media import Frames, MediaRef
+from encodeonce.datasets.registry import load_benchmark
+from encodeonce.datasets.sample import Benchmark, Sample
+from encodeonce.harness.config import RunConfig
+from encodeonce.harness.features import FeatureSource, decode_all
+from encodeonce.harness.plan import MediaGroup, PlannedMedia
+from encodeonce.harness.record import CacheUse, Record, SampleError
+from encodeonce.harness.workplace import Workplace
+from encodeonce.models.family import Generation
+from encodeonce.models.timing import Stopwatch
+
+logger = logging.getLogger(__name__)
+
+Answer = Callable[[Sample, str], Generation]
+NO_USE = CacheUse()
+
+
+class PrecomputeWorker:
+    """Makes sure that the store holds the features of a media. Never loads the language model."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self._workplace = Workplace(config)
+        self._stopwatch = Stopwatch()
+        self._source = FeatureSource(
+            self._workplace.open_store(), self._workplace.vision.load, self._stopwatch
+        )
+
+    def do(self, planned: PlannedMedia) -> dict[str, Any]:
+        """Encode what is missing of a media.
+
+        Raises:
+            MediaError: the media cannot be used.
+        """
+        self._stopwatch.take()
+        self._source.take_use()
+        with self._stopwatch.stage("look up"):
+            request = self._workplace.request(planned.root, planned.ref)
+        self._source.ensure(request)
+        return {
+            "media": request.media.sha256,
+            "signature": request.signature.digest,
+            "cache": asdict(self._source.take_use()),
+            "seconds": self._stopwatch.take(),
+        }
+
+    def close(self) -> None:
+        """Nothing to give back: what was put is durable."""
+
+
+class EvaluateWorker:
+    """Answers the questions of a media group from stored features. Does not load the tower.
+
+    With ``cache.on_miss: encode`` the tower is loaded at the first miss.
+    """
+
+    def __init__(self, config: RunConfig, fingerprint: str) -> None:
+        self._workplace = Workplace(config)
+        self._stopwatch = Stopwatch()
+        load_tower = self._workplace.vision.load if config.cache.on_miss == "encode" else None
+        self._source = FeatureSource(self._workplace.open_store(), load_tower, self._stopwatch)
+        self._decoder = self._workplace.family.decoder(
+            self._workplace.checkpoint, config.model, config.vision
+        )
+        self._generation = config.generation
+        self._scribe = _Scribe(config, fingerprint, self._stopwatch)
+
+    def do(self, group: MediaGroup) -> list[dict[str, Any]]:
+        """Answer and score every sample of a group; a failure becomes a typed error."""
+        self._stopwatch.take()
+        self._source.take_use()
+        try:
+            visuals = [self._fetch(group.root, ref) for ref in group.media]
+        # Whatever keeps the features away (a damaged file, a miss) fails these samples alone.
+        except Exception as error:
+            logger.info("media of group %s failed", group.media, exc_info=True)
+            return self._scribe.all_failed(group, error, self._source.take_use())
+
+        def answer(_: Sample, prompt: str) -> Generation:
+            return self._decoder.answer(visuals, prompt, self._generation)
+
+        return self._scribe.write(group, answer, self._source.take_use())
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def _fetch(self, root: Path, ref: MediaRef) -> Features:
+        with self._stopwatch.stage("look up"):
+            request = self._workplace.request(root, ref)
+        return self._source.fetch(request)
+
+
+class ReferenceWorker:
+    """Answers by plain transformers, as if encodeonce were not there.
+
+    Every question decodes its media, runs the tower and prefills anew. This is what the answers
+    from stored features are compared with.
+    """
+
+    def __init__(self, config: RunConfig, fingerprint: str) -> None:
+        self._workplace = Workplace(config)
+        self._stopwatch = Stopwatch()
+        self._reference = self._workplace.family.reference(self._workplace.checkpoint, config.model)
+        self._generation = config.generation
+        self._scribe = _Scribe(config, fingerprint, self._stopwatch)
+
+    def do(self, group: MediaGroup) -> list[dict[str, Any]]:
+        """Answer and score every sample of a group; a failure becomes a typed error."""
+        self._stopwatch.take()
+
+        def answer(sample: Sample, prompt: str) -> Generation:
+            frames = [self._decode(group.root, ref) for ref in sample.media]
+            return self._reference.answer(frames, prompt, self._generation)
+
+        return self._scribe.write(group, answer)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def _decode(self, root: Path, ref: MediaRef) -> Frames:
+        with self._stopwatch.stage("look up"):
+            request = self._workplace.request(root, ref)
+        return decode_all(request, self._stopwatch)
+
+
+class _Scribe:
+    """Turns answers into records."""
+
+    def __init__(self, config: RunConfig, fingerprint: str, stopwatch: Stopwatch) -> None:
+        self._fingerprint = fingerprint
+        self._stopwatch = stopwatch
+        self._benchmarks: Mapping[str, Benchmark] = {
+            spec.title: load_benchmark(spec.name, spec.options) for spec in config.benchmarks
+        }
+
+    def write(
+        self, group: MediaGroup, answer: Answer, use: CacheUse = NO_USE
+    ) -> list[dict[str, Any]]:
+        """Answer every sample; ``use`` and the seconds so far go on the first record."""
+        records = []
+        for sample, prompt in zip(group.samples, group.prompts, strict=True):
+            record = empty_record(self._fingerprint, group, sample, error=None)
+            try:
+                record = self._answered(record, group, sample, answer(sample, prompt))
+            # One sample that cannot be answered must not take the others with it.
+            except Exception as error:
+                logger.info("sample %s failed", sample.id, exc_info=True)
+                record = replace(record, error=SampleError.of(error))
+            records.append(self._booked(record, use))
+            use = NO_USE
+        return records
+
+    def all_failed(
+        self, group: MediaGroup, error: Exception, use: CacheUse
+    ) -> list[dict[str, Any]]:
+        """Return a record with the same error for every sample of a group."""
+        reason = SampleError.of(error)
+        records = []
+        for sample in group.samples:
+            record = empty_record(self._fingerprint, group, sample, reason)
+            records.append(self._booked(record, use))
+            use = NO_USE
+        return records
+
+    def _booked(self, record: Record, use: CacheUse) -> dict[str, Any]:
+        seconds = dict(self._stopwatch.take())
+        return replace(record, seconds=seconds, cache=use, peak_bytes=peak_bytes()).to_dict()
+
+    def _answered(
+        self, record: Record, group: MediaGroup, sample: Sample, generation: Generation
+    ) -> Record:
+        score = self._benchmarks[group.benchmark].score(sample, generation.text)
+        for stage, seconds in generation.seconds.items():
+            self._stopwatch.add(stage, seconds)
+        return replace(
+            record,
+            text=generation.text,
+            extracted=score.extracted,
+            score=score.value,
+            logits_sha256=generation.logits_sha256,
+            num_visual_units=generation.num_visual_units,
+            num_prompt_tokens=generation.num_prompt_tokens,
+            num_generated_tokens=len(generation.token_ids),
+        )
+
+
+def empty_record(
+    fingerprint: str, group: MediaGroup, sample: Sample, error: SampleError | None
+) -> Record:
+    """Return the record of a sample that has no answer (yet)."""
+    return Record(
+        run=fingerprint,
+        benchmark=group.benchmark,
+        sample=sample.id,
+        group=sample.group,
+        question=sample.question,
+        target=sample.target,
+        tags=sample.tags,
+        error=error,
+    )
+
+
+def peak_bytes() -> int:
+    """Return the most memory this process has held: GPU memory, or resident memory on a CPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts KiB, except on macOS
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

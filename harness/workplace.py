@@ -1,0 +1,57 @@
+"""What a worker, and the driver's look at the store, set up from a run's configuration."""
+
+from pathlib import Path
+
+from encodeonce.cache_store.hdf5 import Hdf5Store
+from encodeonce.cache_store.store import FeatureStore
+from encodeonce.datasets.ledger import Ledger
+from encodeonce.datasets.library import MediaLibrary
+from encodeonce.datasets.media import MediaRef
+from encodeonce.datasets.probe import probe
+from encodeonce.harness.config import RunConfig
+from encodeonce.harness.features import MediaRequest
+from encodeonce.models.checkpoint import checkpoint_digest
+from encodeonce.models.family import find_family
+
+
+class Workplace:
+    """Checkpoint, vision side and media of a run. Loads no weights."""
+
+    def __init__(self, config: RunConfig) -> None:
+        """Find the checkpoint and describe its vision side.
+
+        Raises:
+            CheckpointError: there is no such checkpoint, or no family for it.
+        """
+        self.config = config
+        self.family, self.checkpoint = find_family(config.model)
+        self.vision = self.family.vision(self.checkpoint, config.model, config.vision)
+        # Beside the store, so that a file is hashed and probed once for all runs and machines.
+        self._ledger = Ledger(config.cache.path / "media.jsonl")
+        self._libraries: dict[Path, MediaLibrary] = {}
+
+    def open_store(self) -> FeatureStore:
+        """Open the run's feature store, creating it if it is not there."""
+        return Hdf5Store(self.config.cache.path / "features", codec=self.config.cache.codec)
+
+    def request(self, root: Path, ref: MediaRef) -> MediaRequest:
+        """Return what the run needs of a media: digest, frames, keys. Decodes nothing.
+
+        Raises:
+            MediaError: the file is missing, outside the root, or not what it should be.
+        """
+        if root not in self._libraries:
+            self._libraries[root] = MediaLibrary(root, self._ledger)
+        media = self._libraries[root].resolve(ref)
+        info = probe(media, ledger=self._ledger, backend=self.config.decoder)
+        frames = self.config.frames.indices(info, media.clip_s)
+        return MediaRequest(
+            media=media,
+            info=info,
+            signature=self.vision.signature(info),
+            units=self.vision.units(info, frames),
+        )
+
+    def checkpoint_sha256(self) -> str:
+        """Return the digest of the checkpoint's files; a file is read again only if it changed."""
+        return checkpoint_digest(self.checkpoint, self._ledger.sha256)

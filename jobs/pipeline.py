@@ -1,0 +1,141 @@
+"""The main job: encode once, answer from the store, answer again without it, report."""
+
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from encodeonce.harness.config import RunConfig
+from encodeonce.harness.plan import MediaGroup, first_samples, make_plan, without_samples
+from encodeonce.harness.record import SampleError
+from encodeonce.harness.run_folder import Answers, RunFolder
+from encodeonce.harness.worker import (
+    EvaluateWorker,
+    PrecomputeWorker,
+    ReferenceWorker,
+    empty_record,
+)
+from encodeonce.harness.workplace import Workplace
+from encodeonce.jobs.executor import Executor, WorkerFactory
+from encodeonce.jobs.progress import Progress, Tally
+from encodeonce.jobs.queue import Outcome, WorkItem
+
+logger = logging.getLogger(__name__)
+
+
+class Pipeline:
+    """The stages of one run. Each continues what an earlier, interrupted process left."""
+
+    def __init__(self, config: RunConfig, executor: Executor) -> None:
+        """Load the benchmarks and make, or find, the run's output folder.
+
+        Raises:
+            ValueError: the configuration, a benchmark or the checkpoint cannot be used.
+        """
+        self.plan = make_plan(config)
+        self.folder = RunFolder.create(config, Workplace(config).checkpoint_sha256())
+        self._config = config
+        self._executor = executor
+
+    def precompute(self) -> None:
+        """Put the features of all media into the store; what is there already is not made again.
+
+        Every media is looked up in the store itself, not in what an earlier process said it did.
+        """
+        items = [
+            WorkItem(id=f"{planned.root}/{planned.ref.path}", payload=planned)
+            for planned in self.plan.media()
+        ]
+        make_worker = partial(PrecomputeWorker, self._config)
+        progress = _progress("precompute", "media", items, _count_media, len(items))
+        with self.folder.writer("precompute") as journal, progress:
+            for outcome in self._executor.run(items, make_worker):
+                journal.write(asdict(outcome))
+                progress.update(outcome)
+
+    def evaluate(self) -> None:
+        """Answer the samples that have no answer yet, from stored features."""
+        make_worker = partial(EvaluateWorker, self._config, self.folder.fingerprint)
+        self._answer("evaluate", self.plan.groups, make_worker, "records")
+
+    def check_uncached(self) -> None:
+        """Answer samples by plain transformers, to compare with the answers from the store."""
+        count = self._config.check_uncached
+        groups = self.plan.groups if count == "all" else first_samples(self.plan.groups, count)
+        make_worker = partial(ReferenceWorker, self._config, self.folder.fingerprint)
+        self._answer("uncached", groups, make_worker, "uncached")
+
+    def _answer(
+        self,
+        stage: str,
+        groups: Sequence[MediaGroup],
+        make_worker: WorkerFactory,
+        which: Answers,
+    ) -> None:
+        """Answer what has no answer in the file ``which``, and append the records there."""
+        answered = self.folder.answered(which)
+        todo = {
+            f"{group.benchmark}/{number}": group
+            for number, group in enumerate(without_samples(groups, answered))
+        }
+        if not todo:
+            return
+        items = [
+            WorkItem(id=name, payload=group, weight=len(group.samples) * len(group.media))
+            for name, group in todo.items()
+        ]
+
+        def records(outcome: Outcome) -> list[dict[str, Any]]:
+            return self._records(todo[outcome.item], outcome)
+
+        def count(outcome: Outcome) -> Tally:
+            return _count_records(records(outcome))
+
+        num_samples = sum(len(group.samples) for group in todo.values())
+        progress = _progress(stage, "samples", items, count, num_samples)
+        with self.folder.writer(which) as file, progress:
+            for outcome in self._executor.run(items, make_worker):
+                for record in records(outcome):
+                    file.write(record)
+                progress.update(outcome)
+
+    def _records(self, group: MediaGroup, outcome: Outcome) -> list[dict[str, Any]]:
+        """Return the group's records; those of a group that was lost say why."""
+        if outcome.status == "ok":
+            records: list[dict[str, Any]] = outcome.value
+            return records
+        assert outcome.error is not None
+        error = SampleError(type=outcome.error.type, message=outcome.error.message)
+        return [
+            empty_record(self.folder.fingerprint, group, sample, error).to_dict()
+            for sample in group.samples
+        ]
+
+
+def _count_media(outcome: Outcome) -> Tally:
+    if outcome.status != "ok":
+        return Tally(done=1, errors=1)
+    cache = outcome.value["cache"]
+    return Tally(done=1, hits=cache["num_hits"], misses=cache["num_units"] - cache["num_hits"])
+
+
+def _count_records(records: Sequence[Mapping[str, Any]]) -> Tally:
+    hits = sum(record["cache"]["num_hits"] for record in records)
+    return Tally(
+        done=len(records),
+        errors=sum(record["error"] is not None for record in records),
+        hits=hits,
+        misses=sum(record["cache"]["num_units"] for record in records) - hits,
+    )
+
+
+def _progress(
+    stage: str,
+    unit: str,
+    items: Sequence[WorkItem],
+    count: Callable[[Outcome], Tally],
+    total: int,
+) -> Progress:
+    return Progress(items, count, title=stage, unit=unit, total=total, stream=sys.stderr)

@@ -1,0 +1,178 @@
+"""Checkpoints on disk: where they are, what their weights hash to, and loading parts of them."""
+
+import hashlib
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from safetensors import safe_open
+from torch import nn
+from transformers import PreTrainedModel
+
+from encodeonce.models.spec import ModelSpec
+from encodeonce.models.tensors import to_array
+
+logger = logging.getLogger(__name__)
+
+DEMO_CHECKPOINT = Path(__file__).parent / "demo" / "checkpoint"
+
+# No *.bin and no *.py: pickles are not read and remote code is not run.
+_HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+
+
+class CheckpointError(ValueError):
+    """The checkpoint cannot be used."""
+
+
+def local_checkpoint(spec: ModelSpec) -> Path:
+    """Return the folder of the checkpoint that ``spec`` names, downloading it if need be.
+
+    Raises:
+        CheckpointError: there is no such folder and no such hub repository, or it holds no
+            safetensors.
+    """
+    if spec.path == "demo":
+        folder = DEMO_CHECKPOINT
+    elif Path(spec.path).expanduser().is_dir():
+        folder = Path(spec.path).expanduser().resolve()
+    else:
+        folder = _download(spec)
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"model.path {spec.path!r}: {folder} has no config.json")
+    if not list(folder.glob("*.safetensors")):
+        raise CheckpointError(
+            f"model.path {spec.path!r}: {folder} has no *.safetensors. Pickled weights (*.bin, "
+            "*.pt) are not read; convert them with save_pretrained."
+        )
+    return folder
+
+
+def _download(spec: ModelSpec) -> Path:
+    try:
+        return Path(snapshot_download(spec.path, revision=spec.revision, allow_patterns=_HUB_FILES))
+    except (HfHubHTTPError, LocalEntryNotFoundError, ValueError, OSError) as error:
+        raise CheckpointError(
+            f"model.path {spec.path!r} is neither a folder here nor a hub repository that can be "
+            f"reached ({type(error).__name__}). Give a folder, org/name, or 'demo'."
+        ) from error
+
+
+def checkpoint_digest(folder: Path, file_sha256: Callable[[Path], str]) -> str:
+    """Return the digest of all files of a checkpoint that transformers reads.
+
+    Args:
+        folder: the checkpoint.
+        file_sha256: returns a file's digest; a memory of digests saves reading the weights again.
+    """
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in _HUB_FILES for path in folder.glob(pattern)}):
+        digest.update(f"{path.name} {file_sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def tensors(folder: Path) -> Iterator[tuple[str, Callable[[], torch.Tensor]]]:
+    """Yield (name, read) of every tensor in the checkpoint's safetensors files."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - safe_open is not a mapping
+                yield name, lambda name=name, file=file: file.get_tensor(name)  # type: ignore[misc]
+
+
+def weights_digest(folder: Path, parts: Sequence[str]) -> str:
+    """Return the SHA-256 of the tensors whose names contain one of ``parts``, hexadecimal.
+
+    A part is a module's name such as ``"vision_tower"``. What stands before it in a tensor's name
+    is left out, so that the same tower has the same digest in every model that carries it.
+
+    Raises:
+        CheckpointError: no tensor belongs to one of the parts.
+    """
+    patterns = [re.compile(rf"(?:^|\.)({re.escape(part)}\..*)$") for part in parts]
+    found: list[tuple[str, str]] = []
+    for name, read in tensors(folder):
+        for match in filter(None, (pattern.search(name) for pattern in patterns)):
+            found.append((match.group(1), _tensor_digest(read())))
+    for part in parts:
+        if not any(name.startswith(f"{part}.") for name, _ in found):
+            raise CheckpointError(f"{folder} holds no weights named '{part}.*'")
+    digest = hashlib.sha256()
+    for name, value in sorted(found):
+        digest.update(f"{name} {value}\n".encode())
+    return digest.hexdigest()
+
+
+def _tensor_digest(tensor: torch.Tensor) -> str:
+    digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
+    digest.update(memoryview(to_array(tensor.reshape(-1).view(torch.uint8))))
+    return digest.hexdigest()
+
+
+def load_without(
+    model_class: type[PreTrainedModel], parts: Sequence[str], folder: Path, spec: ModelSpec
+) -> Any:
+    """Load a checkpoint except for some of its submodules, which become `nn.Identity`.
+
+    The weights of the parts left out are neither read nor allocated.
+
+    Args:
+        model_class: transformers class of the whole model.
+        parts: dotted names of submodules to leave out, e.g. ``"model.vision_tower"``.
+        folder: the checkpoint.
+        spec: precision, device and attention.
+
+    Raises:
+        CheckpointError: the checkpoint lacks weights of the parts that are kept.
+    """
+    model, info = _partial(model_class, parts).from_pretrained(
+        folder,
+        dtype=getattr(torch, spec.dtype),
+        attn_implementation=spec.attention,
+        output_loading_info=True,
+        local_files_only=True,
+    )
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise CheckpointError(
+            f"{folder} lacks {len(missing)} weights, first {missing[0]}: they would be random"
+        )
+    return model.eval().requires_grad_(False).to(device(spec))
+
+
+def _partial(model_class: type[PreTrainedModel], parts: Sequence[str]) -> type[PreTrainedModel]:
+    def init(self: PreTrainedModel, config: Any) -> None:
+        model_class.__init__(self, config)  # on the meta device inside from_pretrained: free
+        for part in parts:
+            self.set_submodule(part, nn.Identity())
+
+    prefixes = tuple(f"{part}." for part in parts)
+    tied = {
+        name: source
+        for name, source in (getattr(model_class, "_tied_weights_keys", None) or {}).items()
+        if not name.startswith(prefixes) and not source.startswith(prefixes)
+    }
+    attributes = {
+        "__init__": init,
+        # transformers knows which checkpoint keys to rename by a class's name and module.
+        "__module__": model_class.__module__,
+        "_tied_weights_keys": tied,
+        "_keys_to_ignore_on_load_unexpected": [f"^{re.escape(prefix)}" for prefix in prefixes],
+    }
+    return type(model_class.__name__, (model_class,), attributes)
+
+
+def device(spec: ModelSpec) -> torch.device:
+    """Return the device that ``spec.device`` means on this machine.
+
+    Raises:
+        CheckpointError: a GPU is asked for and there is none.
+    """
+    if spec.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if spec.device.startswith("cuda") and not torch.cuda.is_available():
+        raise CheckpointError("model.device asks for a GPU and torch sees none; use auto or cpu")
+    return torch.device(spec.device)

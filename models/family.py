@@ -1,0 +1,155 @@
+"""What a family of vision-language models provides, and how the family of a checkpoint is found.
+
+The folder `families/` is the registry: each file there defines one ``FAMILY``.
+`tests/contracts/family.py` is the suite that a family inherits.
+"""
+
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from encodeonce.cache_store.features import Features
+from encodeonce.cache_store.signature import Signature
+from encodeonce.datasets.info import MediaInfo
+from encodeonce.datasets.media import Frames
+from encodeonce.models.checkpoint import CheckpointError, local_checkpoint
+from encodeonce.models.spec import ModelSpec, VisionSpec
+
+
+class Unit(NamedTuple):
+    """What the tower encodes on its own, with the media's frames that it is made of."""
+
+    name: str
+    frames: tuple[int, ...]
+
+
+class GenerationSpec(BaseModel):
+    """How answers are generated: greedily, so that two runs can be compared token by token."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_new_tokens: int = Field(default=32, ge=1, description="Longest answer, in tokens.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """A generated answer and what it took."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    logits_sha256: str
+    """Digest of the float32 logits of every generated token: equal digests, equal bits."""
+    num_visual_units: int
+    """Frames, tiles or images the model was shown."""
+    num_prompt_tokens: int
+    """Tokens before the answer, visual ones included."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """By stage: ``prepare`` (prompt, and projector or preprocessing), ``prefill``, ``generate``."""
+
+
+class Tower(Protocol):
+    """A loaded vision tower. Never loads the language model."""
+
+    def preprocess(self, frames: Frames) -> torch.Tensor:
+        """Turn decoded frames into the tower's input, one row a unit; on the CPU, pure."""
+        ...
+
+    def encode(self, pixels: torch.Tensor) -> Features:
+        """Encode preprocessed units; a unit's features do not depend on its neighbours."""
+        ...
+
+
+class Vision(Protocol):
+    """Everything about a model's vision side that is known without its weights in memory."""
+
+    def signature(self, info: MediaInfo) -> Signature:
+        """Return what features of this media depend on, besides the media and the unit."""
+        ...
+
+    def units(self, info: MediaInfo, frames: Sequence[int]) -> tuple[Unit, ...]:
+        """Return the units that the chosen frames make up, in the order the model reads them."""
+        ...
+
+    def load(self) -> Tower:
+        """Load the tower's weights."""
+        ...
+
+
+class Decoder(Protocol):
+    """The loaded language side. Never loads the tower."""
+
+    def answer(
+        self, visuals: Sequence[Features], question: str, generation: GenerationSpec
+    ) -> Generation:
+        """Answer a question about some media.
+
+        Args:
+            visuals: features of each media of the sample, as `Tower.encode` gave them.
+            question: text of the prompt, without media.
+            generation: how to generate.
+        """
+        ...
+
+
+class Reference(Protocol):
+    """The whole model as plain transformers runs it, without encodeonce's store or splice."""
+
+    def answer(
+        self, media: Sequence[Frames], question: str, generation: GenerationSpec
+    ) -> Generation:
+        """Answer a question from decoded frames."""
+        ...
+
+
+class Family(Protocol):
+    """One architecture: how its parts are loaded and put together."""
+
+    model_types: tuple[str, ...]
+    """``model_type`` values in config.json that belong to it."""
+
+    def vision(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> Vision:
+        """Describe the vision side of a checkpoint."""
+        ...
+
+    def decoder(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> Decoder:
+        """Load the language side of a checkpoint."""
+        ...
+
+    def reference(self, folder: Path, model: ModelSpec) -> Reference:
+        """Load the whole checkpoint."""
+        ...
+
+
+def families() -> dict[str, Family]:
+    """Return the families by file name, from the folder's listing."""
+    names = sorted(path.stem for path in (Path(__file__).parent / "families").glob("*.py"))
+    found: dict[str, Family] = {}
+    for name in names:
+        found[name] = importlib.import_module(f"encodeonce.models.families.{name}").FAMILY
+    return found
+
+
+def find_family(model: ModelSpec) -> tuple[Family, Path]:
+    """Return the family of a checkpoint and the checkpoint's folder.
+
+    Raises:
+        CheckpointError: no file in `families/` knows the checkpoint's ``model_type``.
+    """
+    folder = local_checkpoint(model)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    model_type = config.get("model_type")
+    known = families()
+    for family in known.values():
+        if model_type in family.model_types:
+            return family, folder
+    allowed = ", ".join(sorted(t for family in known.values() for t in family.model_types))
+    raise CheckpointError(
+        f"model.path {model.path!r} is of type {model_type!r}, which no family handles. "
+        f"Handled: {allowed}. A new family is one file in models/families/."
+    )

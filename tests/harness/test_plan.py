@@ -1,0 +1,45 @@
+"""Grouping by media, and what is left of a plan when some of it is done."""
+
+from pathlib import Path
+
+from encodeonce.datasets.media import MediaRef
+from encodeonce.datasets.sample import Sample
+from encodeonce.harness.plan import MediaGroup, Plan, first_samples, without_samples
+
+
+def group(benchmark: str, video: str, *ids: str) -> MediaGroup:
+    ref = MediaRef(kind="video", path=video)
+    samples = tuple(
+        Sample(id=name, media=(ref,), question=f"{name}?", target="A", group=video) for name in ids
+    )
+    return MediaGroup(
+        benchmark=benchmark,
+        root=Path("media"),
+        media=(ref,),
+        samples=samples,
+        prompts=tuple(f"prompt of {name}" for name in ids),
+    )
+
+
+def test_media_shared_by_two_benchmarks_are_encoded_once() -> None:
+    groups = (group("x", "1.mp4", "a"), group("y", "1.mp4", "a"), group("y", "2.mp4", "b"))
+    plan = Plan(benchmarks={}, groups=groups)
+    assert [planned.ref.path for planned in plan.media()] == ["1.mp4", "2.mp4"]
+
+
+def test_done_samples_are_left_out_and_prompts_stay_with_their_samples() -> None:
+    groups = (group("x", "1.mp4", "a", "b", "c"), group("x", "2.mp4", "d"), group("y", "1", "a"))
+    left = without_samples(groups, {("x", "b"), ("x", "d")})
+    assert [[sample.id for sample in kept.samples] for kept in left] == [["a", "c"], ["a"]]
+    assert left[0].prompts == ("prompt of a", "prompt of c")
+    assert left[1].benchmark == "y"
+
+
+def test_first_samples_counts_within_each_benchmark() -> None:
+    groups = (group("x", "1.mp4", "a", "b"), group("x", "2.mp4", "c"), group("y", "1", "d", "e"))
+    left = first_samples(groups, 1)
+    assert [(kept.benchmark, [s.id for s in kept.samples]) for kept in left] == [
+        ("x", ["a"]),
+        ("y", ["d"]),
+    ]
+    assert first_samples(groups, 0) == ()

@@ -1,0 +1,101 @@
+"""The output folder: resuming, locking, and refusing what belongs to another run."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from encodeonce.harness.config import RunConfig
+from encodeonce.harness.record import Record, SampleError
+from encodeonce.harness.run_folder import RunFolder, RunFolderError
+
+
+def config(folder: Path, **changes: object) -> RunConfig:
+    content = {"model": {"path": "demo"}, "benchmarks": [{"name": "demo"}], "output": str(folder)}
+    return RunConfig.model_validate({**content, **changes})
+
+
+def record(sample: str, text: str | None) -> Record:
+    error = SampleError(type="MissingMedia", message="gone") if text is None else None
+    return Record(
+        run="r",
+        benchmark="b",
+        sample=sample,
+        group="g",
+        question="?",
+        target="A",
+        text=text,
+        error=error,
+    )
+
+
+def write(folder: RunFolder, *records: Record) -> None:
+    with folder.writer("records") as file:
+        for item in records:
+            file.write(item.to_dict())
+
+
+def test_the_same_configuration_finds_its_records_again(tmp_path: Path) -> None:
+    folder = RunFolder.create(config(tmp_path), "c")
+    write(folder, record("1", "A"))
+    again = RunFolder.create(config(tmp_path, workers={"num_workers": 7}), "c")
+    assert again.answered("records") == {("b", "1")}
+    assert again.records("records") == [record("1", "A")]
+
+
+def test_another_configuration_is_refused_and_the_difference_named(tmp_path: Path) -> None:
+    RunFolder.create(config(tmp_path), "c")
+    other = config(tmp_path, vision={"tap": "projected"})
+    with pytest.raises(RunFolderError, match="holds another run. It differs in: vision"):
+        RunFolder.create(other, "c")
+    with pytest.raises(RunFolderError, match="checkpoint's files have changed"):
+        RunFolder.create(config(tmp_path), "changed")
+
+
+def test_an_error_is_tried_again_and_an_answer_is_final(tmp_path: Path) -> None:
+    folder = RunFolder.create(config(tmp_path), "c")
+    write(folder, record("1", None), record("2", "A"))
+    assert folder.answered("records") == {("b", "2")}
+    write(folder, record("1", "B"), record("2", None))
+    assert {item.sample: item.text for item in folder.records("records")} == {"1": "B", "2": "A"}
+
+
+def test_two_processes_cannot_write_to_one_folder_and_a_killed_one_leaves_no_lock(
+    tmp_path: Path,
+) -> None:
+    folder = RunFolder.create(config(tmp_path), "c")
+    code = textwrap.dedent(
+        """
+        import sys, time, pathlib
+        from encodeonce.harness.run_folder import RunFolder
+        with RunFolder(pathlib.Path(sys.argv[1])):
+            print("locked", flush=True)
+            time.sleep(60)
+        """
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, env=os.environ
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+        with pytest.raises(RunFolderError, match="another encodeonce process"), folder:
+            pass
+        other.kill()
+    with folder:
+        pass
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="is not the output folder of a run"):
+        RunFolder(tmp_path).summary()
+
+
+def test_records_survive_the_way_to_disk(tmp_path: Path) -> None:
+    folder = RunFolder.create(config(tmp_path), "c")
+    full = replace(record("1", "A"), tags={"kind": "order"}, score=1.0, seconds={"prefill": 0.1})
+    write(folder, full)
+    assert folder.records("records") == [full]

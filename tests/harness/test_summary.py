@@ -1,0 +1,158 @@
+"""What records add up to: the figures a report prints."""
+
+from dataclasses import replace
+
+import pytest
+
+from encodeonce.harness.record import CacheUse, Record, SampleError
+from encodeonce.harness.report import headline, sections
+from encodeonce.harness.report_markdown import to_markdown
+from encodeonce.harness.summary import (
+    Summary,
+    compare_answers,
+    num_problems,
+    summarize_evaluation,
+    summarize_precompute,
+)
+
+BROKEN = SampleError(type="UndecodableMedia", message="clip.mp4 is truncated")
+
+
+def record(sample: str, score: float | None, **changes: object) -> Record:
+    base = Record(
+        run="r",
+        benchmark="b",
+        sample=sample,
+        group=f"video-{sample[0]}",
+        question="?",
+        target="A",
+        tags={"kind": "order" if sample.endswith("1") else "count"},
+        text="A",
+        score=score,
+        logits_sha256="same",
+        num_visual_units=8,
+        num_prompt_tokens=100,
+        num_generated_tokens=2,
+        seconds={"prefill": 0.5},
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def test_errors_are_counted_and_kept_out_of_the_accuracy() -> None:
+    records = [
+        record("a1", 1.0, cache=CacheUse(num_units=8, num_hits=6, num_encoded=2)),
+        record("a2", 0.0),
+        record("b1", None, text=None, error=BROKEN),
+    ]
+    summary = summarize_evaluation(records)
+    assert summary["num_answered"] == 2
+    assert summary["hit_rate"] == pytest.approx(0.75)
+    assert summary["benchmarks"]["b"]["accuracy"]["mean"] == pytest.approx(0.5)
+    assert summary["benchmarks"]["b"]["by_tag"]["kind: order"]["num_scored"] == 1
+    assert summary["errors"] == [
+        {"type": "UndecodableMedia", "message": "clip.mp4 is truncated", "samples": ["b/b1"]}
+    ]
+
+
+def test_an_answer_that_could_not_be_scored_is_not_wrong() -> None:
+    summary = summarize_evaluation([record("a1", 1.0), record("a2", None)])
+    assert summary["num_answered"] == 2
+    assert summary["benchmarks"]["b"]["num_scored"] == 1
+    assert summary["benchmarks"]["b"]["accuracy"]["mean"] == 1.0
+
+
+def test_answers_are_compared_text_by_text_and_bit_by_bit() -> None:
+    cached = [record("a1", 1.0), record("a2", 1.0), record("b1", None, error=BROKEN)]
+    uncached = [
+        record("a1", 1.0, logits_sha256="other"),
+        record("a2", 0.0, text="B"),
+        record("b1", 1.0),
+    ]
+    comparison = compare_answers(cached, uncached)
+    assert comparison["num_compared"] == 2
+    assert comparison["num_same_text"] == 1
+    assert comparison["num_same_logits"] == 1
+    assert [item["sample"] for item in comparison["different"]] == ["a2"]
+
+
+def precompute_line(item: str, status: str = "ok", encoded: int = 0, hits: int = 0) -> Summary:
+    cache = {**CACHE, "num_units": 8, "num_hits": hits, "num_encoded": encoded}
+    value = {"cache": cache, "seconds": {"encode": 1.0 if encoded else 0.0}}
+    error = {"type": "MissingMedia", "message": "no file"}
+    is_ok = status == "ok"
+    return {
+        "item": item,
+        "status": status,
+        "value": value if is_ok else None,
+        "error": None if is_ok else error,
+    }
+
+
+CACHE = {
+    "num_units": 0,
+    "num_hits": 0,
+    "num_encoded": 0,
+    "num_frames_decoded": 0,
+    "bytes_read": 0,
+    "bytes_written": 0,
+}
+
+
+def test_precompute_over_a_restart_counts_what_was_encoded_before_and_after() -> None:
+    first = [precompute_line("a", encoded=8), precompute_line("b", "failed")]
+    again = [precompute_line("a", hits=8), precompute_line("b", encoded=6, hits=2)]
+    summary = summarize_precompute([*first, *again])
+    assert summary["num_media"] == 2
+    assert summary["num_encoded"] == 14
+    # The hit rate is that of the first look: what the run found, not what it put there itself.
+    assert summary["hit_rate"] == pytest.approx(2 / 16)
+    assert summary["seconds"]["encode"] == pytest.approx(2.0)
+    assert summary["errors"] == []
+
+
+def test_a_media_that_still_fails_is_reported() -> None:
+    summary = summarize_precompute([precompute_line("b", "failed")])
+    assert summary["errors"] == [{"media": "b", "type": "MissingMedia", "message": "no file"}]
+
+
+def whole_summary(records: list[Record], uncached: list[Record]) -> Summary:
+    config = {
+        "model": {"path": "demo", "dtype": "float32", "attention": "sdpa"},
+        "frames": {"policy": "uniform_inclusive", "num_frames": 8},
+        "vision": {"tap": "tower"},
+    }
+    run = {"checkpoint_sha256": "c" * 64, "fingerprint": "f" * 64, "config": config}
+    return {
+        "run": {**run, "versions": {"torch": "2.13.0"}},
+        "precompute": summarize_precompute([precompute_line("a", encoded=8)]),
+        "evaluation": summarize_evaluation(records),
+        "uncached": summarize_evaluation(uncached),
+        "comparison": compare_answers(records, uncached),
+    }
+
+
+def test_the_report_says_what_was_hit_what_it_cost_and_that_answers_agree() -> None:
+    records = [record("a1", 1.0, cache=CacheUse(num_units=8, num_hits=8)), record("a2", 1.0)]
+    slower = [replace(item, seconds={"prefill": 2.0}) for item in records]
+    summary = whole_summary(records, slower)
+    page = to_markdown("run", sections(summary))
+    assert "| evaluate | 8 | 100 % |" in page
+    assert "4.0 times less worker time" in page
+    assert "Cached and uncached answers identical: 2 of 2" in page
+    assert any("hit rate 0 %, 8 units encoded" in line for line in headline(summary))
+    assert num_problems(summary) == 0
+
+
+def test_the_report_names_errors_with_their_samples() -> None:
+    records = [record("a1", 1.0), record("b1", None, text=None, error=BROKEN)]
+    summary = whole_summary(records, [])
+    page = to_markdown("run", sections(summary))
+    assert "UndecodableMedia: clip.mp4 is truncated (1 sample: b/b1)" in page
+    assert num_problems(summary) == 1
+
+
+def test_a_run_in_which_everything_failed_still_has_a_report() -> None:
+    records = [record("a1", None, text=None, error=BROKEN)]
+    summary = whole_summary(records, [])
+    assert "UndecodableMedia" in to_markdown("run", sections(summary))
+    assert num_problems(summary) == 1

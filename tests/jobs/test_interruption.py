@@ -1,0 +1,146 @@
+"""kill -9 of workers and of the driver: everything is done in the end, and nothing twice."""
+
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.jobs.scene import Scene, environment, make_scene
+
+RAY = {"executor": "ray", "num_workers": 2}
+RAY_AGAIN = {"executor": "ray", "num_workers": 1}
+NUM_CLIPS = 12
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return make_scene(tmp_path, num_clips=NUM_CLIPS, num_frames=24)
+
+
+def start(scene: Scene, verb: str, **changes: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        scene.command(verb, **changes),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait until the condition holds while the process still runs."""
+    deadline_s = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, f"ended too soon: {process.communicate()}"
+        assert time.monotonic() < deadline_s
+        time.sleep(0.005)
+
+
+def lines_in(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def kill_a_worker(driver: subprocess.Popen[str]) -> None:
+    """SIGKILL one Ray worker process that works for the driver."""
+    for process in psutil.Process(driver.pid).children(recursive=True):
+        if process.name().startswith("ray::_Host"):
+            process.send_signal(signal.SIGKILL)
+            return
+    raise AssertionError("no Ray worker found")
+
+
+def encoded(scene: Scene) -> int:
+    return sum(
+        line["value"]["cache"]["num_encoded"]
+        for line in scene.lines("precompute")
+        if line["status"] == "ok"
+    )
+
+
+def test_a_killed_worker_costs_no_media_and_no_unit_is_encoded_twice(scene: Scene) -> None:
+    slow = {"policy": "uniform_inclusive", "num_frames": 24}
+    driver = start(scene, "precompute", workers=RAY, frames=slow)
+    journal = scene.output / "precompute.jsonl"
+    wait_for(lambda: lines_in(journal) >= 2, driver)
+    kill_a_worker(driver)
+    out, err = driver.communicate(timeout=240)
+    assert driver.returncode == 0, err
+    assert len(scene.stored_keys()) == NUM_CLIPS * 24
+    # The media in hand when the worker died may have been committed before it could say so.
+    assert NUM_CLIPS * 24 - 24 <= encoded(scene) <= NUM_CLIPS * 24
+    assert len(scene.lines("precompute")) == NUM_CLIPS
+
+
+def test_a_killed_driver_is_resumed_with_other_workers_and_encodes_only_the_rest(
+    scene: Scene,
+) -> None:
+    driver = start(scene, "precompute", workers=RAY)
+    journal = scene.output / "precompute.jsonl"
+    wait_for(lambda: lines_in(journal) >= 3, driver)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.communicate()
+    wait_until_no_worker_writes(scene)
+    committed = scene.stored_keys()
+    before = len(scene.lines("precompute"))
+    done = scene.execute("precompute", workers=RAY_AGAIN)
+    assert done.returncode == 0, done.stderr
+    assert len(scene.stored_keys()) == NUM_CLIPS * 4
+    newly = sum(
+        line["value"]["cache"]["num_encoded"] for line in scene.lines("precompute")[before:]
+    )
+    assert newly == NUM_CLIPS * 4 - len(committed)
+
+
+def wait_until_no_worker_writes(scene: Scene) -> None:
+    """Wait for the dead driver's workers to leave: they may still finish what they had begun."""
+    deadline_s = time.monotonic() + 60
+    while time.monotonic() < deadline_s:
+        orphans = [
+            process
+            for process in psutil.process_iter(["name"])
+            if (process.info["name"] or "").startswith("ray::_Host")
+        ]
+        if not orphans:
+            return
+        time.sleep(0.1)
+    raise AssertionError("workers outlived their driver")
+
+
+@pytest.mark.parametrize("victim", ["worker", "driver"])
+def test_evaluation_loses_no_sample_and_scores_none_twice(scene: Scene, victim: str) -> None:
+    assert scene.execute("precompute").returncode == 0
+    driver = start(scene, "eval", workers=RAY)
+    records = scene.output / "records.jsonl"
+    wait_for(lambda: lines_in(records) >= 3, driver)
+    if victim == "worker":
+        kill_a_worker(driver)
+        _, err = driver.communicate(timeout=240)
+        assert driver.returncode == 0, err
+    else:
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.communicate()
+        done = scene.execute("eval", workers=RAY_AGAIN)
+        assert done.returncode == 0, done.stderr
+    counts = Counter(line["sample"] for line in scene.lines("records"))
+    assert len(counts) == 2 * NUM_CLIPS
+    assert set(counts.values()) == {1}
+
+
+def test_answers_are_the_same_bits_with_one_worker_two_or_none(scene: Scene) -> None:
+    results = []
+    for number, workers in enumerate((RAY, RAY_AGAIN)):
+        output = scene.folder / f"out-{number}"
+        cache = {"path": str(scene.folder / f"cache-{number}")}
+        done = scene.execute("run", workers=workers, output=str(output), cache=cache)
+        assert done.returncode == 0, done.stderr
+        lines = scene.lines_of(output, "records")
+        results.append({line["sample"]: line["logits_sha256"] for line in lines})
+    assert results[0] == results[1]
+    assert len(results[0]) == 2 * NUM_CLIPS
