@@ -1,10 +1,8 @@
 """From the media a benchmark names to files that exist, with the digest of their content."""
 
-import hashlib
-import os
-import time
 from pathlib import Path, PurePath
 
+from encodeonce.datasets.digest import FileChanged, file_sha256
 from encodeonce.datasets.ledger import Ledger
 from encodeonce.datasets.media import (
     Media,
@@ -13,12 +11,6 @@ from encodeonce.datasets.media import (
     MissingMedia,
     UndecodableMedia,
 )
-
-SETTLED_S = 2.0
-"""A digest is remembered once the file has rested this long.
-
-Within one tick of the filesystem's clock a file can change twice and keep its size and time.
-"""
 
 
 class MediaLibrary:
@@ -64,21 +56,8 @@ class MediaLibrary:
 
     def _sha256(self, path: Path) -> str:
         try:
-            before = path.stat()
-            known = self._ledger.get(_file_key(path, before))
-            if isinstance(known, str):
-                return known
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                after = os.fstat(file.fileno())
+            return file_sha256(path, self._ledger)
+        except FileChanged as error:
+            raise UndecodableMedia(str(error)) from error
         except OSError as error:
             raise UndecodableMedia(f"{path} cannot be read: {error}") from error
-        if _file_key(path, before) != _file_key(path, after):
-            raise UndecodableMedia(f"{path} changed while it was read; wait until it is complete")
-        if time.time() - after.st_mtime > SETTLED_S:
-            self._ledger.put(_file_key(path, after), digest)
-        return digest
-
-
-def _file_key(path: Path, status: os.stat_result) -> tuple[str | int, ...]:
-    return ("sha256", str(path), status.st_size, status.st_mtime_ns, status.st_ino)

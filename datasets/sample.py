@@ -39,6 +39,10 @@ class Score:
     """The answer read out of the text, None if there is none."""
 
 
+class BenchmarkError(ValueError):
+    """A benchmark is unknown, or its options or files are wrong."""
+
+
 class Benchmark(Protocol):
     """Questions, how they are put, and how answers are scored. Knows no model."""
 

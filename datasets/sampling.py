@@ -24,7 +24,7 @@ def uniform_inclusive(N: int, n: int) -> tuple[int, ...]:
     lmms-eval models derived from them. n = 1 gives the first frame; N <= n gives all frames
     (there, the originals repeat frames).
     """
-    if N <= n:
+    if n >= N:
         return tuple(range(N))
     return tuple(np.linspace(0, N - 1, n, dtype=int).tolist())
 
@@ -35,7 +35,7 @@ def uniform_interior(N: int, n: int) -> tuple[int, ...]:
     The convention of VLMEvalKit's video benchmarks. N <= n gives all frames (there, the original
     repeats frames).
     """
-    if N <= n:
+    if n >= N:
         return tuple(range(N))
     step = N / (n + 1)
     return tuple(int(i * step) for i in range(1, n + 1))

@@ -42,6 +42,9 @@ def disagreement(path: str, index: VideoIndex) -> str | None:
         reader = _open(decord, path)
         if len(reader) != len(index.pts):
             return f"decord counts {len(reader)} frames, PyAV {len(index.pts)}"
+        # It takes padding for a fourth channel where the width is 16, 24, 48 or 72.
+        if (shape := tuple(reader[0].shape)) != (index.height, index.width, 3):
+            return f"decord gives frames of shape {shape}"
         starts_s = reader.get_frame_timestamp(list(range(len(reader))))[:, 0].astype(np.float64)
     except decord.DECORDError as error:
         return f"decord cannot open it: {_first_line(error)}"

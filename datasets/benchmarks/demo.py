@@ -1,0 +1,44 @@
+"""The embedded demo: short clips of handwritten digits and photographs, three questions each."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from encodeonce.datasets.metrics.exact_match import score_exact_match
+from encodeonce.datasets.metrics.multiple_choice import score_choice
+from encodeonce.datasets.prompts import format_question
+from encodeonce.datasets.questions import Columns, json_lines, read_samples
+from encodeonce.datasets.sample import Sample, Score
+
+_FOLDER = Path(__file__).parent.parent / "demo"
+
+
+class BENCHMARK(BaseModel):
+    """What was shown, in what order, how often."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    split: Literal["heldout", "train", "all"] = Field(
+        default="heldout", description="'train' is what the demo model was trained on."
+    )
+
+    @property
+    def media_root(self) -> Path:
+        """The demo's folder."""
+        return _FOLDER
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the split's questions, in the order of the file."""
+        for sample in read_samples(json_lines(_FOLDER / "questions.jsonl"), Columns()):
+            if self.split in ("all", sample.tags["split"]):
+                yield sample
+
+    def prompt(self, sample: Sample) -> str:
+        """Return the question with its options and the usual instruction."""
+        return format_question(sample.question, sample.choices)
+
+    def score(self, sample: Sample, answer: str) -> Score:
+        """Score by the option's letter where there are options, else by exact match."""
+        return score_choice(sample, answer) if sample.choices else score_exact_match(sample, answer)

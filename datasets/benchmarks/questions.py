@@ -1,0 +1,116 @@
+"""Anybody's own questions: a file or a Hugging Face dataset beside a folder of media."""
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from encodeonce.datasets.metrics.exact_match import score_exact_match
+from encodeonce.datasets.metrics.multiple_choice import score_choice
+from encodeonce.datasets.prompts import format_question
+from encodeonce.datasets.questions import Columns, Row, json_lines, read_samples
+from encodeonce.datasets.sample import BenchmarkError, Sample, Score
+
+_BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv", ".tsv": "csv"}
+_BUILDER_OPTIONS = {".tsv": {"sep": "\t"}}
+
+
+class BENCHMARK(BaseModel):
+    """Questions with options are scored by the letter, free answers by VQA's exact match."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: Path | None = Field(
+        default=None,
+        description="A .jsonl, .parquet, .arrow, .csv or .tsv file, or a folder that "
+        "`Dataset.save_to_disk` wrote.",
+    )
+    hub: str | None = Field(
+        default=None, description="Instead of a file: a dataset of the Hugging Face Hub."
+    )
+    config: str | None = Field(default=None, description="The Hub dataset's configuration.")
+    split: str | None = Field(
+        default=None, description="Which split of a Hub dataset, or of a saved DatasetDict."
+    )
+    media_root: Path = Field(description="Folder that media paths are relative to.")
+    columns: Columns = Columns()
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> "BENCHMARK":
+        if (self.file is None) == (self.hub is None):
+            raise ValueError("write either 'file' or 'hub'")
+        if self.hub is None and self.config is not None:
+            raise ValueError("'config' belongs to 'hub'")
+        if self.hub is not None and self.split is None:
+            raise ValueError("'hub' needs a 'split', e.g. 'test'")
+        return self
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the samples in the order of the rows.
+
+        Raises:
+            BenchmarkError: the source cannot be read, or a row is wrong; names the line.
+        """
+        if not self.media_root.is_dir():
+            raise BenchmarkError(f"media_root: {self.media_root} is not a folder")
+        return read_samples(self._rows(), self.columns)
+
+    def prompt(self, sample: Sample) -> str:
+        """Return the question with its options and the usual instruction."""
+        return format_question(sample.question, sample.choices)
+
+    def score(self, sample: Sample, answer: str) -> Score:
+        """Score by the option's letter where there are options, else by exact match."""
+        return score_choice(sample, answer) if sample.choices else score_exact_match(sample, answer)
+
+    def _rows(self) -> Iterator[Row]:
+        if self.file is not None and self.file.suffix == ".jsonl":
+            return json_lines(self.file)
+        return self._dataset_rows()
+
+    def _dataset_rows(self) -> Iterator[Row]:
+        name = str(self.file or self.hub)
+        for number, content in enumerate(self._dataset(), start=1):
+            yield Row(place=f"{name}, row {number}", content=content)
+
+    def _dataset(self) -> Any:
+        """Return the source as a Hugging Face dataset."""
+        hf_datasets = importlib.import_module("datasets")
+        if not hasattr(hf_datasets, "load_dataset"):
+            # From this repository's root, the folder `datasets/` is importable in its place.
+            raise BenchmarkError(
+                "Hugging Face's 'datasets' is not installed; type: pip install datasets"
+            )
+        try:
+            if self.file is None:
+                return hf_datasets.load_dataset(self.hub, name=self.config, split=self.split)
+            if self.file.is_dir():
+                return self._saved(hf_datasets.load_from_disk(str(self.file)))
+            return self._from_file(hf_datasets, self.file)
+        except (OSError, ValueError, hf_datasets.exceptions.DatasetsError) as error:
+            raise BenchmarkError(f"{self.file or self.hub} cannot be loaded: {error}") from error
+
+    def _saved(self, loaded: Any) -> Any:
+        if not isinstance(loaded, dict):
+            return loaded
+        if self.split not in loaded:
+            raise BenchmarkError(
+                f"{self.file} holds the splits {', '.join(loaded)}; write one as 'split', got "
+                f"{self.split!r}"
+            )
+        return loaded[self.split]
+
+    def _from_file(self, hf_datasets: Any, file: Path) -> Any:
+        if file.suffix not in _BUILDERS:
+            raise BenchmarkError(
+                f"file: {file} ends in {file.suffix!r}; allowed: .jsonl, {', '.join(_BUILDERS)}, "
+                f"or a folder that Dataset.save_to_disk wrote"
+            )
+        return hf_datasets.load_dataset(
+            _BUILDERS[file.suffix],
+            data_files=str(file),
+            split="train",
+            **_BUILDER_OPTIONS.get(file.suffix, {}),
+        )
