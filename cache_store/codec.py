@@ -92,9 +92,11 @@ class Zstd:
     def _decompress(self, chunk: memoryview, out: Array) -> None:
         # `readinto` lets zstd write the whole frame straight into our memory, with the checksum
         # verified; `decompress` would fault in a fresh megabyte for every chunk.
-        reader = self._own_object("decompressor", zstandard.ZstdDecompressor).stream_reader(chunk)
+        decompressor = self._own_object("decompressor", zstandard.ZstdDecompressor)
         try:
-            num_bytes = reader.readinto(out)
+            num_bytes = zstandard.frame_content_size(chunk)
+            if num_bytes == out.nbytes:
+                num_bytes = decompressor.stream_reader(chunk).readinto(out)
         except zstandard.ZstdError as error:
             raise DamagedChunk(str(error)) from error
         if num_bytes != out.nbytes:

@@ -92,10 +92,13 @@ class Hdf5Store:
             by_signature.setdefault(key.signature, []).append(position)
         for signature, positions in by_signature.items():
             index = self.index(signature)
-            if index is not None:
-                places = _locate(index, [keys[position] for position in positions])
-                for position, place in zip(positions, places, strict=True):
-                    present[position] = place is not None
+            if index is None:
+                continue
+            index.refresh()
+            asked = [keys[position] for position in positions]
+            places = index.locate([unit_digest(key.media, key.unit) for key in asked])
+            for position, place in zip(positions, places, strict=True):
+                present[position] = place is not None
         return present
 
     def get(self, keys: Sequence[FeatureKey], out: Mapping[str, Array] | None = None) -> Features:
@@ -216,7 +219,8 @@ class Hdf5Store:
     def _is_still(
         self, index: NamespaceIndex, batch: Sequence[Entry], pending: Sequence[Pending]
     ) -> bool:
-        return self._absent(index, batch) == pending
+        now = self._absent(index, batch)
+        return [(id(p.entry), p.rows) for p in now] == [(id(p.entry), p.rows) for p in pending]
 
     def _absent(self, index: NamespaceIndex, batch: Sequence[Entry]) -> list[Pending]:
         """Return what of a batch is not stored; a unit that it holds twice is taken once."""

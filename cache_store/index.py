@@ -23,6 +23,7 @@ from encodeonce.cache_store.unit_table import Place, UnitTable, unit_digest
 logger = logging.getLogger(__name__)
 
 MIN_RECORDS_A_SNAPSHOT = 256
+MIN_UNITS_A_SNAPSHOT = 20_000
 KEPT_MANIFEST_ROWS = 200_000
 
 
@@ -167,8 +168,11 @@ class NamespaceIndex:
     def snapshot_if_due(self) -> None:
         """Write a snapshot when replaying what came after the last one gets long."""
         with self.lock:
-            due = max(MIN_RECORDS_A_SNAPSHOT, self._snapshot_seq // 32)
-            if self.tail - self._snapshot_seq >= due and not self.damaged_records:
+            # In proportion to what the snapshot holds: the cost of writing stays a few percent.
+            many_records = max(MIN_RECORDS_A_SNAPSHOT, self._snapshot_seq // 32)
+            many_units = max(MIN_UNITS_A_SNAPSHOT, len(self._old) // 16)
+            is_due = self.tail - self._snapshot_seq >= many_records or len(self._new) >= many_units
+            if is_due and not self.damaged_records:
                 self.write_snapshot()
 
     def write_snapshot(self) -> None:

@@ -210,4 +210,4 @@ def refuse_unknown(format_: object, requires: object, where: Path) -> None:
 
 
 def _header_text() -> str:
-    return canonical_json({"format": FORMAT, "requires": [], "created_by": "encodeonce"}) + "\n"
+    return canonical_json({"format": FORMAT, "requires": []})

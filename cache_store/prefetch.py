@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ def prefetch(
     keys_of: Callable[[Group], Sequence[FeatureKey]],
     read: Callable[[Sequence[FeatureKey]], Features],
     num_ahead: int = 1,
-) -> Iterator[tuple[Group, Future[Features]]]:
+) -> Generator[tuple[Group, Future[Features]], None, None]:
     """Iterate over groups in order, each with its features, reading ``num_ahead`` groups ahead.
 
     The features come as a finished or running `Future`: ``result()`` waits, and raises there, in
@@ -50,5 +50,6 @@ def prefetch(
                     yield waiting.popleft()
             while waiting:
                 yield waiting.popleft()
-        finally:
+        except BaseException:  # also when the iterator is closed early
             stop.set()
+            raise

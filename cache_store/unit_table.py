@@ -77,15 +77,18 @@ class UnitTable:
         if not digests or not len(self):
             return [None] * len(digests)
         halves = np.frombuffer(b"".join(digests), ">u8").reshape(-1, 2).astype(np.uint64)
-        # Two digests with equal first halves would be adjacent: walk on from the first.
-        first = np.searchsorted(self.high, halves[:, 0])
-        inside = np.minimum(first, len(self) - 1)
-        equal = (self.high[inside] == halves[:, 0]) & (self.low[inside] == halves[:, 1])
-        found: list[int | None] = []
-        for position, hit, (high, low) in zip(
-            first.tolist(), equal.tolist(), halves.tolist(), strict=True
-        ):
-            found.append(position if hit else self._walk(position + 1, high, low))
+        position = np.searchsorted(self.high, halves[:, 0])
+        inside = np.minimum(position, len(self) - 1)
+        equal_high = self.high[inside] == halves[:, 0]
+        equal = equal_high & (self.low[inside] == halves[:, 1])
+        found: list[int | None] = [
+            place if is_equal else None
+            for place, is_equal in zip(inside.tolist(), equal.tolist(), strict=True)
+        ]
+        # Digests with equal first halves are adjacent; only the first was looked at.
+        for i in np.flatnonzero(equal_high & ~equal).tolist():
+            high, low = halves[i].tolist()
+            found[i] = self._walk(int(position[i]) + 1, high, low)
         return found
 
     def _walk(self, position: int, high: int, low: int) -> int | None:

@@ -1,0 +1,114 @@
+"""Writers killed at any moment leave whole entries, and nothing that a person must repair."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from encodeonce.cache_store.hdf5 import Hdf5Store
+from encodeonce.cache_store.layout import StoreFolder
+from encodeonce.cache_store.verify import verify
+from tests.cache_store.stores import (
+    SOAK,
+    assert_is_content_of,
+    entry_of,
+    exit_code,
+    fork,
+)
+
+NUM_KILLS = 300 if SOAK else 24
+NUM_GROUP_KILLS = 20 if SOAK else 3
+NUM_WRITERS = 3
+TAIL = (64, 256)
+
+
+def write_for_ever(root: Path, journal: Path, seed: int) -> None:
+    """Put entries, some of which other writers put too, and write down each finished put."""
+    rng = random.Random(seed)
+    store = Hdf5Store(root, codec=rng.choice(["zstd", "raw"]), num_threads=1)
+    with journal.open("a") as lines:
+        while True:
+            numbers = rng.sample(range(100_000 if rng.random() < 0.7 else 50), rng.randint(1, 3))
+            store.put([entry_of(number, rng.randint(1, 4), TAIL) for number in numbers])
+            lines.write("".join(f"{number}\n" for number in numbers))
+            lines.flush()
+
+
+def start_writer(root: Path, journals: Path, group: bool = False) -> int:
+    seed = random.getrandbits(32)
+
+    def work() -> None:
+        if group:
+            os.setpgid(0, 0)
+        write_for_ever(root, journals / str(seed), seed)
+
+    return fork(work)
+
+
+def check_all(root: Path, journals: Path, checked: set[str]) -> None:
+    """Read all that is committed, and find all that a writer was told is committed."""
+    store = Hdf5Store(root)
+    for key in store.keys():
+        if str(key) not in checked:
+            assert_is_content_of(store, key, TAIL)
+            checked.add(str(key))
+    for journal in journals.iterdir():
+        for number in journal.read_text().split("\n")[:-1]:
+            assert entry_of(int(number), 1, TAIL).keys[0] in store
+
+
+@pytest.mark.slow
+def test_every_committed_entry_survives_kill_9_of_writers(tmp_path: Path) -> None:
+    root, journals = tmp_path / "store", tmp_path / "journals"
+    journals.mkdir()
+    rng, checked = random.Random(0), set[str]()
+    writers = [start_writer(root, journals) for _ in range(NUM_WRITERS)]
+    try:
+        for kill in range(NUM_KILLS):
+            time.sleep(rng.uniform(0.002, 0.12))
+            victim = writers.pop(rng.randrange(len(writers)))
+            os.kill(victim, signal.SIGKILL)
+            assert exit_code(victim) == -signal.SIGKILL  # it had not failed by itself
+            writers.append(start_writer(root, journals))
+            if kill % 10 == 9:
+                check_all(root, journals, checked)
+    finally:
+        for writer in writers:
+            os.kill(writer, signal.SIGKILL)
+            exit_code(writer)
+    check_all(root, journals, checked)
+    assert len(checked) > NUM_KILLS
+    assert_needs_no_repair(root)
+
+
+@pytest.mark.slow
+def test_every_committed_entry_survives_kill_9_of_the_process_group(tmp_path: Path) -> None:
+    root, journals = tmp_path / "store", tmp_path / "journals"
+    journals.mkdir()
+    rng, checked = random.Random(1), set[str]()
+    for _ in range(NUM_GROUP_KILLS):
+        leader = fork(lambda: lead_group(root, journals))
+        time.sleep(rng.uniform(0.2, 0.5))
+        os.killpg(leader, signal.SIGKILL)
+        assert exit_code(leader) == -signal.SIGKILL
+        check_all(root, journals, checked)
+    assert len(checked) > NUM_GROUP_KILLS
+    assert_needs_no_repair(root)
+
+
+def lead_group(root: Path, journals: Path) -> None:
+    os.setpgid(0, 0)
+    writers = [start_writer(root, journals) for _ in range(NUM_WRITERS)]
+    for writer in writers:
+        exit_code(writer)
+
+
+def assert_needs_no_repair(root: Path) -> None:
+    report = verify(StoreFolder(root))
+    assert report.clean, report
+    store, entry = Hdf5Store(root), entry_of(-1, 2, TAIL)
+    store.put([entry])
+    assert store.counters.written == 2
