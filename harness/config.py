@@ -1,14 +1,12 @@
 """One YAML file describes a run. Unknown keys are refused, with the allowed ones named."""
 
 import difflib
-import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from encodeonce.cache_store.signature import canonical_json
 from encodeonce.datasets.probe import VideoBackend
 from encodeonce.datasets.sampling import FrameSampling, UniformInclusive
 from encodeonce.models.family import GenerationSpec
@@ -20,6 +18,14 @@ CHANGES_NO_ANSWER = ("cache", "workers", "output", "limit", "check_uncached")
 
 class ConfigError(ValueError):
     """The run file is wrong."""
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+# Workers on other machines have other working directories.
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
 class _Strict(BaseModel):
@@ -46,8 +52,9 @@ class BenchmarkSpec(_Strict):
 class CacheSpec(_Strict):
     """The feature store."""
 
-    path: Path = Field(
+    path: AbsolutePath = Field(
         default=Path("encodeonce-cache"),
+        validate_default=True,
         description="Folder shared by runs, jobs and machines; relative to the working directory.",
     )
     codec: Literal["zstd", "raw"] = Field(
@@ -120,20 +127,12 @@ class RunConfig(_Strict):
     )
     cache: CacheSpec = Field(default_factory=CacheSpec)
     workers: WorkersSpec = Field(default_factory=WorkersSpec)
-    output: Path = Field(
+    output: AbsolutePath = Field(
         description="Folder for records and report; the same folder resumes the run."
     )
 
-    def fingerprint(self, checkpoint_sha256: str) -> str:
-        """Return the digest of everything that can change an answer.
-
-        Every field counts except `CHANGES_NO_ANSWER`.
-        """
-        content = {**self.answer_fields(), "checkpoint_sha256": checkpoint_sha256}
-        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
-
     def answer_fields(self) -> dict[str, Any]:
-        """Return the fields that can change an answer, as JSON values."""
+        """Return the fields that can change an answer: all but `CHANGES_NO_ANSWER`."""
         content = self.model_dump(mode="json", exclude=set(CHANGES_NO_ANSWER))
         content["model"].pop("device")
         return content

@@ -1,10 +1,11 @@
 """The tree of shared work: which media are needed, and which questions share them."""
 
+import hashlib
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from encodeonce.cache_store.signature import canonical_json
 from encodeonce.datasets.media import MediaRef
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark, Sample
@@ -37,6 +38,8 @@ class Plan:
 
     benchmarks: dict[str, Benchmark]
     groups: tuple[MediaGroup, ...]
+    samples_sha256: str
+    """Digest of all samples, also those beyond ``limit``: a resumed run must ask the same."""
 
     @property
     def num_samples(self) -> int:
@@ -62,18 +65,22 @@ def make_plan(config: RunConfig) -> Plan:
     """
     benchmarks: dict[str, Benchmark] = {}
     groups: list[MediaGroup] = []
+    digest = hashlib.sha256()
     for spec in config.benchmarks:
         if spec.title in benchmarks:
             raise ConfigError(
                 f"benchmarks: two are called {spec.title!r}; give one of them a 'label'"
             )
         benchmark = load_benchmark(spec.name, spec.options)
-        samples = list(islice(benchmark.samples(), config.limit))
+        samples = list(benchmark.samples())
         if not samples:
             raise ConfigError(f"benchmarks: {spec.title!r} has no samples")
         benchmarks[spec.title] = benchmark
-        groups.extend(_group(spec.title, benchmark, samples))
-    return Plan(benchmarks=benchmarks, groups=tuple(groups))
+        groups.extend(_group(spec.title, benchmark, samples[: config.limit]))
+        for sample in samples:
+            content = {**asdict(sample), "prompt": benchmark.prompt(sample)}
+            digest.update(f"{spec.title} {canonical_json(content)}\n".encode())
+    return Plan(benchmarks=benchmarks, groups=tuple(groups), samples_sha256=digest.hexdigest())
 
 
 def _group(title: str, benchmark: Benchmark, samples: Iterable[Sample]) -> list[MediaGroup]:
@@ -83,7 +90,7 @@ def _group(title: str, benchmark: Benchmark, samples: Iterable[Sample]) -> list[
     return [
         MediaGroup(
             benchmark=title,
-            root=benchmark.media_root,
+            root=benchmark.media_root.absolute(),
             media=media,
             samples=tuple(members),
             prompts=tuple(benchmark.prompt(sample) for sample in members),

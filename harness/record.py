@@ -47,7 +47,7 @@ class Record:
     """
 
     run: str
-    """`RunConfig.fingerprint`."""
+    """`RunFolder.fingerprint`."""
     benchmark: str
     sample: str
     group: str

@@ -81,7 +81,7 @@ def _what(run: Summary) -> Section:
             columns=("", ""),
             rows=(
                 ("model", config["model"]["path"]),
-                ("checkpoint", f"sha256 {run['checkpoint_sha256'][:16]}"),
+                ("checkpoint", f"sha256 {run['identity']['checkpoint files'][:16]}"),
                 ("precision", f"{config['model']['dtype']}, {config['model']['attention']}"),
                 ("frames", ", ".join(f"{k} {v}" for k, v in frames.items() if v is not None)),
                 ("features", f"taken at the {config['vision']['tap']}"),

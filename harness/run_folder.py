@@ -1,6 +1,7 @@
 """A run's output folder: what was asked, what is answered so far, and who writes there now."""
 
 import fcntl
+import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from encodeonce.cache_store.signature import canonical_json
 from encodeonce.harness.config import RunConfig
 from encodeonce.harness.jsonl import JsonLinesWriter, read_json_lines
 from encodeonce.harness.record import Record
@@ -41,26 +43,30 @@ class RunFolder:
         self.path = path
 
     @classmethod
-    def create(cls, config: RunConfig, checkpoint_sha256: str) -> Self:
+    def create(cls, config: RunConfig, *, checkpoint_sha256: str, samples_sha256: str) -> Self:
         """Make the folder of a run, or find it again.
 
+        Args:
+            config: the run.
+            checkpoint_sha256: digest of the model's files.
+            samples_sha256: digest of the questions.
+
         Raises:
-            RunFolderError: the folder holds a run with another configuration.
+            RunFolderError: the folder holds a run that would have given other answers.
         """
         folder = cls(config.output)
         folder.path.mkdir(parents=True, exist_ok=True)
-        fingerprint = config.fingerprint(checkpoint_sha256)
-        found = folder.description() if folder._description.exists() else None
-        if found is not None and found["fingerprint"] != fingerprint:
-            raise RunFolderError(
-                f"output: {folder.path} holds another run. {_difference(found, config)} "
-                "Choose another output folder, or delete this one to start again."
-            )
+        identity = {
+            **config.answer_fields(),
+            "checkpoint files": checkpoint_sha256,
+            "questions": samples_sha256,
+        }
+        if folder._description.exists():
+            _require_same(folder, folder.description()["identity"], identity)
         content = {
-            "fingerprint": fingerprint,
-            "checkpoint_sha256": checkpoint_sha256,
+            "fingerprint": hashlib.sha256(canonical_json(identity).encode()).hexdigest(),
+            "identity": identity,
             "config": config.model_dump(mode="json"),
-            "answer_fields": config.answer_fields(),
             "versions": {name: version(name) for name in _LIBRARIES},
         }
         temporary = folder._description.with_suffix(".tmp")
@@ -146,11 +152,10 @@ class RunFolder:
         self._lock.close()
 
 
-def _difference(found: Mapping[str, Any], config: RunConfig) -> str:
-    """Name the parts of the configuration that differ."""
-    now = config.answer_fields()
-    then = found["answer_fields"]
-    names = [name for name in now if then.get(name) != now[name]]
-    if not names:
-        return "The checkpoint's files have changed since."
-    return f"It differs in: {', '.join(names)}."
+def _require_same(folder: RunFolder, found: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    names = [name for name in identity if found.get(name) != identity[name]]
+    if names:
+        raise RunFolderError(
+            f"output: {folder.path} holds another run, which differs in: {', '.join(names)}. "
+            "Choose another output folder, or delete this one to start again."
+        )

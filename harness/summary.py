@@ -142,14 +142,19 @@ def _estimate(records: Sequence[Record]) -> Summary:
     }
 
 
-def num_problems(summary: Summary) -> int:
-    """Return how many media, samples and comparisons went wrong."""
-    num = 0
-    for stage in ("evaluation", "uncached"):
-        if summary[stage] is not None:
-            num += summary[stage]["num_samples"] - summary[stage]["num_answered"]
-    if summary["comparison"] is not None:
-        num += len(summary["comparison"]["different"])
-    if num == 0 and summary["precompute"] is not None:
-        num = len(summary["precompute"]["errors"])
-    return num
+def problems(summary: Summary) -> list[str]:
+    """Return what went wrong, a sentence each; empty for a run that may exit with 0."""
+    found = []
+    for name, words in (("evaluation", ""), ("uncached", "uncached ")):
+        stage = summary[name]
+        if stage is not None and stage["num_answered"] < stage["num_samples"]:
+            num_failed = stage["num_samples"] - stage["num_answered"]
+            found.append(f"{num_failed} of {stage['num_samples']} {words}samples have no answer")
+    comparison = summary["comparison"]
+    if comparison is not None and comparison["different"]:
+        num_different = len(comparison["different"])
+        found.append(f"{num_different} cached answers differ from the uncached ones")
+    if not found and summary["precompute"] is not None and summary["precompute"]["errors"]:
+        precompute = summary["precompute"]
+        found.append(f"{len(precompute['errors'])} of {precompute['num_media']} media failed")
+    return found

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.cache_store.store import FeatureStore
+from encodeonce.datasets.digest import file_sha256
 from encodeonce.datasets.ledger import Ledger
 from encodeonce.datasets.library import MediaLibrary
 from encodeonce.datasets.media import MediaRef
@@ -54,4 +55,4 @@ class Workplace:
 
     def checkpoint_sha256(self) -> str:
         """Return the digest of the checkpoint's files; a file is read again only if it changed."""
-        return checkpoint_digest(self.checkpoint, self._ledger.sha256)
+        return checkpoint_digest(self.checkpoint, lambda path: file_sha256(path, self._ledger))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
+import transformers
 import typer
 from rich.console import Console
 
@@ -19,7 +20,7 @@ from encodeonce.harness.report import headline, sections
 from encodeonce.harness.report_markdown import to_markdown
 from encodeonce.harness.report_terminal import print_report
 from encodeonce.harness.run_folder import RunFolder
-from encodeonce.harness.summary import num_problems
+from encodeonce.harness.summary import problems
 from encodeonce.jobs.executor import WorkerStartError
 from encodeonce.jobs.executors import executor_for
 from encodeonce.jobs.pipeline import Pipeline
@@ -119,6 +120,7 @@ def schema() -> None:
 
 def main() -> None:
     """Entry point of the ``encodeonce`` command."""
+    transformers.utils.logging.disable_progress_bar()  # one bar a stage, not one a checkpoint
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     app()
 
@@ -139,8 +141,8 @@ def _finish(folder: RunFolder) -> None:
     for line in headline(summary):
         console.print(line, style="bold", highlight=False, soft_wrap=True)
     console.print(f"report: {folder.path / 'report.md'}", highlight=False, soft_wrap=True)
-    if problems := num_problems(summary):
-        _stop(f"{problems} failed, see Errors above; all else is in {folder.path}")
+    if found := problems(summary):
+        _stop("; ".join(found))
 
 
 def _coverage(config: RunConfig) -> Coverage:

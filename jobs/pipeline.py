@@ -35,7 +35,11 @@ class Pipeline:
             ValueError: the configuration, a benchmark or the checkpoint cannot be used.
         """
         self.plan = make_plan(config)
-        self.folder = RunFolder.create(config, Workplace(config).checkpoint_sha256())
+        self.folder = RunFolder.create(
+            config,
+            checkpoint_sha256=Workplace(config).checkpoint_sha256(),
+            samples_sha256=self.plan.samples_sha256,
+        )
         self._config = config
         self._executor = executor
 

@@ -19,6 +19,10 @@ def config(folder: Path, **changes: object) -> RunConfig:
     return RunConfig.model_validate({**content, **changes})
 
 
+def create(config: RunConfig, checkpoint: str = "c", samples: str = "s") -> RunFolder:
+    return RunFolder.create(config, checkpoint_sha256=checkpoint, samples_sha256=samples)
+
+
 def record(sample: str, text: str | None) -> Record:
     error = SampleError(type="MissingMedia", message="gone") if text is None else None
     return Record(
@@ -40,24 +44,26 @@ def write(folder: RunFolder, *records: Record) -> None:
 
 
 def test_the_same_configuration_finds_its_records_again(tmp_path: Path) -> None:
-    folder = RunFolder.create(config(tmp_path), "c")
+    folder = create(config(tmp_path))
     write(folder, record("1", "A"))
-    again = RunFolder.create(config(tmp_path, workers={"num_workers": 7}), "c")
+    again = create(config(tmp_path, workers={"num_workers": 7}))
     assert again.answered("records") == {("b", "1")}
     assert again.records("records") == [record("1", "A")]
 
 
 def test_another_configuration_is_refused_and_the_difference_named(tmp_path: Path) -> None:
-    RunFolder.create(config(tmp_path), "c")
+    create(config(tmp_path))
     other = config(tmp_path, vision={"tap": "projected"})
-    with pytest.raises(RunFolderError, match="holds another run. It differs in: vision"):
-        RunFolder.create(other, "c")
-    with pytest.raises(RunFolderError, match="checkpoint's files have changed"):
-        RunFolder.create(config(tmp_path), "changed")
+    with pytest.raises(RunFolderError, match="another run, which differs in: vision"):
+        create(other)
+    with pytest.raises(RunFolderError, match="differs in: questions"):
+        create(config(tmp_path), samples="others")
+    with pytest.raises(RunFolderError, match="differs in: checkpoint files"):
+        create(config(tmp_path), checkpoint="changed")
 
 
 def test_an_error_is_tried_again_and_an_answer_is_final(tmp_path: Path) -> None:
-    folder = RunFolder.create(config(tmp_path), "c")
+    folder = create(config(tmp_path))
     write(folder, record("1", None), record("2", "A"))
     assert folder.answered("records") == {("b", "2")}
     write(folder, record("1", "B"), record("2", None))
@@ -67,7 +73,7 @@ def test_an_error_is_tried_again_and_an_answer_is_final(tmp_path: Path) -> None:
 def test_two_processes_cannot_write_to_one_folder_and_a_killed_one_leaves_no_lock(
     tmp_path: Path,
 ) -> None:
-    folder = RunFolder.create(config(tmp_path), "c")
+    folder = create(config(tmp_path))
     code = textwrap.dedent(
         """
         import sys, time, pathlib
@@ -95,7 +101,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_records_survive_the_way_to_disk(tmp_path: Path) -> None:
-    folder = RunFolder.create(config(tmp_path), "c")
+    folder = create(config(tmp_path))
     full = replace(record("1", "A"), tags={"kind": "order"}, score=1.0, seconds={"prefill": 0.1})
     write(folder, full)
     assert folder.records("records") == [full]

@@ -10,7 +10,7 @@ from encodeonce.harness.report_markdown import to_markdown
 from encodeonce.harness.summary import (
     Summary,
     compare_answers,
-    num_problems,
+    problems,
     summarize_evaluation,
     summarize_precompute,
 )
@@ -121,7 +121,7 @@ def whole_summary(records: list[Record], uncached: list[Record]) -> Summary:
         "frames": {"policy": "uniform_inclusive", "num_frames": 8},
         "vision": {"tap": "tower"},
     }
-    run = {"checkpoint_sha256": "c" * 64, "fingerprint": "f" * 64, "config": config}
+    run = {"identity": {"checkpoint files": "c" * 64}, "fingerprint": "f" * 64, "config": config}
     return {
         "run": {**run, "versions": {"torch": "2.13.0"}},
         "precompute": summarize_precompute([precompute_line("a", encoded=8)]),
@@ -140,7 +140,7 @@ def test_the_report_says_what_was_hit_what_it_cost_and_that_answers_agree() -> N
     assert "4.0 times less worker time" in page
     assert "Cached and uncached answers identical: 2 of 2" in page
     assert any("hit rate 0 %, 8 units encoded" in line for line in headline(summary))
-    assert num_problems(summary) == 0
+    assert problems(summary) == []
 
 
 def test_the_report_names_errors_with_their_samples() -> None:
@@ -148,11 +148,11 @@ def test_the_report_names_errors_with_their_samples() -> None:
     summary = whole_summary(records, [])
     page = to_markdown("run", sections(summary))
     assert "UndecodableMedia: clip.mp4 is truncated (1 sample: b/b1)" in page
-    assert num_problems(summary) == 1
+    assert problems(summary) == ["1 of 2 samples have no answer"]
 
 
 def test_a_run_in_which_everything_failed_still_has_a_report() -> None:
     records = [record("a1", None, text=None, error=BROKEN)]
     summary = whole_summary(records, [])
     assert "UndecodableMedia" in to_markdown("run", sections(summary))
-    assert num_problems(summary) == 1
+    assert problems(summary) == ["1 of 1 samples have no answer"]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from click.testing import Result
+from typer.testing import CliRunner
 
 from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.cache_store.signature import FeatureKey
 from encodeonce.harness.jsonl import read_json_lines
+from encodeonce.jobs.cli import app
 from tests.clips import write_clip
 from tests.tiny_models import write_tiny_llava
 
@@ -63,18 +65,11 @@ class Scene:
         run_file = self.run_file(**changes)
         return [sys.executable, "-m", "encodeonce.jobs.cli", verb, str(run_file), *arguments]
 
-    def execute(
-        self, verb: str, *arguments: str, **changes: Any
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a verb to its end."""
-        return subprocess.run(
-            self.command(verb, *arguments, **changes),
-            capture_output=True,
-            text=True,
-            env=environment(),
-            timeout=240,
-            check=False,
-        )
+    def execute(self, verb: str, *arguments: str, **changes: Any) -> Result:
+        """Run a verb to its end: in this process, since importing torch takes seconds."""
+        run_file = self.run_file(**changes)
+        runner = CliRunner(env={"RAY_ADDRESS": "", "COLUMNS": "160"})
+        return runner.invoke(app, [verb, str(run_file), *arguments])
 
     def lines(self, name: str) -> list[dict[str, Any]]:
         """Return the lines of a file of the output folder."""

@@ -90,7 +90,7 @@ def test_a_killed_driver_is_resumed_with_other_workers_and_encodes_only_the_rest
     committed = scene.stored_keys()
     before = len(scene.lines("precompute"))
     done = scene.execute("precompute", workers=RAY_AGAIN)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert len(scene.stored_keys()) == NUM_CLIPS * 4
     newly = sum(
         line["value"]["cache"]["num_encoded"] for line in scene.lines("precompute")[before:]
@@ -115,7 +115,7 @@ def wait_until_no_worker_writes(scene: Scene) -> None:
 
 @pytest.mark.parametrize("victim", ["worker", "driver"])
 def test_evaluation_loses_no_sample_and_scores_none_twice(scene: Scene, victim: str) -> None:
-    assert scene.execute("precompute").returncode == 0
+    assert scene.execute("precompute").exit_code == 0
     driver = start(scene, "eval", workers=RAY)
     records = scene.output / "records.jsonl"
     wait_for(lambda: lines_in(records) >= 3, driver)
@@ -127,7 +127,7 @@ def test_evaluation_loses_no_sample_and_scores_none_twice(scene: Scene, victim: 
         os.kill(driver.pid, signal.SIGKILL)
         driver.communicate()
         done = scene.execute("eval", workers=RAY_AGAIN)
-        assert done.returncode == 0, done.stderr
+        assert done.exit_code == 0, done.stderr
     counts = Counter(line["sample"] for line in scene.lines("records"))
     assert len(counts) == 2 * NUM_CLIPS
     assert set(counts.values()) == {1}
@@ -139,7 +139,7 @@ def test_answers_are_the_same_bits_with_one_worker_two_or_none(scene: Scene) -> 
         output = scene.folder / f"out-{number}"
         cache = {"path": str(scene.folder / f"cache-{number}")}
         done = scene.execute("run", workers=workers, output=str(output), cache=cache)
-        assert done.returncode == 0, done.stderr
+        assert done.exit_code == 0, done.stderr
         lines = scene.lines_of(output, "records")
         results.append({line["sample"]: line["logits_sha256"] for line in lines})
     assert results[0] == results[1]

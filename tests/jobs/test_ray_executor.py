@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from encodeonce.jobs import journal
 from encodeonce.jobs.executor import WorkerStartError
 from encodeonce.jobs.queue import LOST, OVERDUE, Limits, WorkError
 from encodeonce.jobs.ray_cluster import Cluster, ClusterError
@@ -21,11 +20,9 @@ from tests.contracts.executor import (
     MAX_ATTEMPTS,
     ExecutorContract,
     ScriptedWorker,
-    calls,
     item,
     run,
 )
-from tests.jobs.journalled_run import begin_or_continue
 
 ROOT = Path(__file__).parents[2]
 
@@ -164,10 +161,8 @@ def is_running(pid: int) -> bool:
 def stop_a_driver_after(num_ended: int, num_items: int, folder: Path, how: signal.Signals) -> None:
     """Start a run with two workers, stop its driver, and check that the workers end with it."""
     arguments = [str(folder), "2", str(num_items)]
-    driver = subprocess.Popen(
-        [sys.executable, "-m", "tests.jobs.journalled_run", *arguments], cwd=ROOT
-    )
-    path = folder / "journal.jsonl"
+    driver = subprocess.Popen([sys.executable, "-m", "tests.jobs.slow_run", *arguments], cwd=ROOT)
+    path = folder / "ended.jsonl"
     wait_until(lambda: path.exists() and len(path.read_bytes().splitlines()) > num_ended, 60)
     driver.send_signal(how)
     assert driver.wait(30) != 0
@@ -180,22 +175,8 @@ needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks processes
 
 
 @needs_proc
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_driver_that_is_told_to_stop_takes_its_workers_along(
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_driver_that_is_stopped_takes_its_workers_along(
     tmp_path: Path, how: signal.Signals
 ) -> None:
     stop_a_driver_after(5, 100, tmp_path, how)
-
-
-@needs_proc
-def test_the_repetition_of_a_killed_run_does_only_the_rest_with_any_number_of_workers(
-    ray_cluster: None, tmp_path: Path
-) -> None:
-    stop_a_driver_after(20, 60, tmp_path, signal.SIGKILL)
-    path = tmp_path / "journal.jsonl"
-    ended = journal.read(path).outcomes
-    assert 20 <= len(ended) < 60
-    begin_or_continue(tmp_path, num_workers=1, num_items=60)
-    assert sorted(journal.read(path).outcomes) == sorted(f"i{n}" for n in range(60))
-    assert [name for name in ended if calls(tmp_path, name) != 1] == []
-    assert all(calls(tmp_path, f"i{n}") in (1, 2) for n in range(60))

@@ -24,7 +24,7 @@ def test_a_run_encodes_once_answers_from_the_store_and_agrees_with_plain_transfo
     scene: Scene,
 ) -> None:
     done = scene.execute("run", check_uncached="all")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert "hit rate 0 %, 12 units encoded" in done.stdout
     assert "hit rate 100 %, 6 of 6 answered" in done.stdout
     assert (
@@ -38,10 +38,10 @@ def test_a_run_encodes_once_answers_from_the_store_and_agrees_with_plain_transfo
 
 
 def test_more_frames_decode_and_encode_only_those_that_are_missing(scene: Scene) -> None:
-    assert scene.execute("precompute").returncode == 0
+    assert scene.execute("precompute").exit_code == 0
     wider = {"policy": "uniform_inclusive", "num_frames": 8}
     done = scene.execute("precompute", frames=wider, output=str(scene.folder / "wider"))
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     before = {0, 7, 15, 23}
     after = {0, 3, 6, 9, 13, 16, 19, 23}
     found = len(before & after)
@@ -51,7 +51,7 @@ def test_more_frames_decode_and_encode_only_those_that_are_missing(scene: Scene)
 
 def test_evaluation_without_features_stops_before_any_model_is_loaded(scene: Scene) -> None:
     done = scene.execute("eval")
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert "12 missing" in done.stdout
     assert "encodeonce precompute" in done.stdout
     assert not (scene.output / "records.jsonl").exists()
@@ -60,7 +60,7 @@ def test_evaluation_without_features_stops_before_any_model_is_loaded(scene: Sce
 def test_on_miss_encode_fills_the_store_while_evaluating(scene: Scene) -> None:
     cache = {"path": str(scene.folder / "cache"), "on_miss": "encode"}
     done = scene.execute("eval", cache=cache)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert scene.report()["evaluation"]["hit_rate"] == 0.0
     assert len(scene.stored_keys()) == 12
     again = scene.execute("eval", cache=cache, output=str(scene.folder / "again"))
@@ -68,7 +68,7 @@ def test_on_miss_encode_fills_the_store_while_evaluating(scene: Scene) -> None:
 
 
 def test_one_changed_weight_of_the_tower_makes_every_look_up_a_miss(scene: Scene) -> None:
-    assert scene.execute("precompute").returncode == 0
+    assert scene.execute("precompute").exit_code == 0
     weights_path = scene.folder / "model" / "model.safetensors"
     weights = load_file(weights_path)
     name = next(name for name in sorted(weights) if "vision_tower" in name)
@@ -80,7 +80,7 @@ def test_one_changed_weight_of_the_tower_makes_every_look_up_a_miss(scene: Scene
 
 def test_dry_run_says_what_is_there_and_encodes_nothing(scene: Scene) -> None:
     done = scene.execute("precompute", "--dry-run")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert "3 media: 0 units in the store, 12 missing, 0 media unusable" in done.stdout
     assert not scene.stored_keys()
 
@@ -102,7 +102,7 @@ def broken_media(scene: Scene) -> list[dict[str, Any]]:
 def test_bad_media_fail_their_own_samples_and_the_exit_status(scene: Scene) -> None:
     write_questions(scene.folder, broken_media(scene))
     done = scene.execute("run", check_uncached="all")
-    assert done.returncode == 1
+    assert done.exit_code == 1
     errors = {line["sample"]: line["error"] for line in scene.lines("records")}
     assert {sample: error and error["type"] for sample, error in errors.items()} == {
         "truncated.mp4": "UndecodableMedia",
@@ -114,7 +114,7 @@ def test_bad_media_fail_their_own_samples_and_the_exit_status(scene: Scene) -> N
     }
     assert "1 of 6 answered" in done.stdout
     assert "MissingMedia" in done.stdout
-    assert "5 failed" in done.stderr
+    assert "5 of 6 samples have no answer" in done.stderr
     assert "identical: 1 of 1" in done.stdout
 
 
@@ -124,32 +124,32 @@ def test_what_was_mended_is_answered_by_the_repetition_and_the_rest_is_not_asked
     clip = scene.media_root / "2.mp4"
     whole = clip.read_bytes()
     clip.unlink()
-    assert scene.execute("run").returncode == 1
+    assert scene.execute("run").exit_code == 1
     num_lines = len(scene.lines("records"))
     clip.write_bytes(whole)
     done = scene.execute("run")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert "6 of 6 answered" in done.stdout
     assert len(scene.lines("records")) == num_lines + 2
 
 
 def test_another_configuration_in_the_same_folder_is_refused(scene: Scene) -> None:
-    assert scene.execute("run").returncode == 0
+    assert scene.execute("run").exit_code == 0
     done = scene.execute("run", generation={"max_new_tokens": 5})
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert "differs in: generation" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_an_unfinished_run_has_a_report(scene: Scene) -> None:
-    assert scene.execute("precompute").returncode == 0
+    assert scene.execute("precompute").exit_code == 0
     assert "Feature store" in (scene.output / "report.md").read_text(encoding="utf-8")
 
 
 def test_the_order_of_the_questions_changes_no_bit(scene: Scene) -> None:
-    assert scene.execute("run").returncode == 0
+    assert scene.execute("run").exit_code == 0
     lines = (scene.folder / "questions.jsonl").read_text().splitlines(keepends=True)
     (scene.folder / "questions.jsonl").write_text("".join(reversed(lines)))
     done = scene.execute("run", output=str(scene.folder / "reversed"))
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert logits(scene.folder / "reversed") == logits(scene.output)
