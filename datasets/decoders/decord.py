@@ -69,6 +69,10 @@ def read(
     bridge = importlib.import_module("decord.bridge")
     try:
         reader = _open(decord, path)
+        if len(reader) != len(index.pts):
+            raise UndecodableMedia(
+                f"{path}: decord now counts {len(reader)} frames, {len(index.pts)} when probed"
+            )
         # Other libraries of the process may have asked decord for torch tensors.
         with bridge._BridgeScope("native"):
             pixels_THWC = reader.get_batch(list(indices)).asnumpy()
