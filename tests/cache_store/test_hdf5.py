@@ -1,5 +1,8 @@
 """The store on disk: what is particular to it."""
 
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -9,7 +12,7 @@ import pytest
 from encodeonce.cache_store.features import Features
 from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.cache_store.store import Entry
-from tests.cache_store.stores import assert_is_content_of, entry_of, exit_code, fork
+from tests.cache_store.stores import entry_of, exit_code, fork
 from tests.contracts.store import StoreContract, an_entry, assert_same_bits
 
 
@@ -120,9 +123,6 @@ assert not [name for name in sys.modules if name.startswith("encodeonce")]
 
 @pytest.mark.parametrize("codec", ["zstd", "raw"])
 def test_h5py_with_hdf5plugin_reads_a_pack_without_us(tmp_path: Path, codec: str) -> None:
-    import subprocess
-    import sys
-
     pytest.importorskip("hdf5plugin")
     entry = an_entry(tail=(50, 64))
     Hdf5Store(tmp_path, codec=codec).put([entry])
@@ -134,46 +134,6 @@ def test_h5py_with_hdf5plugin_reads_a_pack_without_us(tmp_path: Path, codec: str
     with h5py.File(pack, "r", locking=False) as file:
         assert file["0/main"].attrs["dtype"] == "bfloat16"
         assert file["0/main"].chunks == (1, 50, 64)
-
-
-GOLDEN = Path(__file__).parent / "golden" / "format-1"
-
-
-def test_a_store_written_by_an_earlier_version_reads_the_same(tmp_path: Path) -> None:
-    """`golden/` was written once, by `make_golden` below, when format 1 was made. Keep it."""
-    import shutil
-
-    shutil.copytree(GOLDEN, tmp_path / "store")
-    store = Hdf5Store(tmp_path / "store")
-    for entry in golden_entries():
-        assert_same_bits(store.get(entry.keys), entry.features)
-    assert len(list(store.keys())) == 5
-    for key in store.keys():
-        assert_is_content_of(store, key, (6, 16) if key.unit != "image" else (3, 8))
-
-
-def golden_entries() -> list[Entry]:
-    image = entry_of(100, 1, (3, 8))
-    image = Entry(
-        signature=image.signature,
-        media=image.media,
-        units=("image",),
-        features=Features({"main": content_of_image(image.media)}),
-    )
-    return [entry_of(0), entry_of(1), image]
-
-
-def content_of_image(media: str) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
-    from tests.cache_store.stores import content_of
-
-    return content_of(media, ["image"], (3, 8)).arrays["main"]
-
-
-def make_golden(folder: Path) -> None:
-    """Write the golden store: ``raw`` and ``zstd`` packs, tables of two shapes, a damage record."""
-    first, second, image = golden_entries()
-    Hdf5Store(folder, codec="zstd").put([first, image])
-    Hdf5Store(folder, codec="raw").put([second])
 
 
 def test_an_open_pack_can_be_read_to_its_end_after_its_file_was_removed(tmp_path: Path) -> None:
@@ -188,8 +148,6 @@ def test_an_open_pack_can_be_read_to_its_end_after_its_file_was_removed(tmp_path
 
 def test_many_packs_are_read_with_few_files_open(tmp_path: Path) -> None:
     def use() -> None:
-        import resource
-
         resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
         store = Hdf5Store(tmp_path)
         for number in range(150):
