@@ -59,6 +59,13 @@ def _as_text(value: Any) -> Any:
     return str(value) if is_number else value
 
 
+def _without_nulls(value: Any) -> Any:
+    # Tables give every row the keys of all rows.
+    if not isinstance(value, Mapping):
+        return value
+    return {key: item for key, item in value.items() if item is not None}
+
+
 _Text = Annotated[str, BeforeValidator(_as_text), Field(min_length=1)]
 _Paths = Annotated[list[str], BeforeValidator(_as_list)]
 
@@ -79,14 +86,14 @@ class _Question(BaseModel):
     id: _Text
     question: str = Field(min_length=1)
     answer: _Text
-    choices: list[_Text] = []
+    choices: list[_Text] = Field(default=[], max_length=len(string.ascii_uppercase))
     image: _Paths = []
     video: _Paths = []
     media: list[_Media] = []
     clip_start_s: float | None = None
     clip_end_s: float | None = None
     group: _Text | None = None
-    tags: dict[str, _Text] = {}
+    tags: Annotated[dict[str, _Text], BeforeValidator(_without_nulls)] = {}
 
     @model_validator(mode="after")
     def _has_media(self) -> "_Question":
@@ -108,7 +115,7 @@ class _Question(BaseModel):
         """Return the answer; with options, its letter."""
         if not self.choices:
             return self.answer
-        letters = string.ascii_uppercase[: len(self.choices)]
+        letters = list(string.ascii_uppercase[: len(self.choices)])
         if self.answer in letters:
             return self.answer
         if self.choices.count(self.answer) == 1:

@@ -35,7 +35,9 @@ _DECORD_CONTAINERS = ("mov", "matroska")
 _DECORD_CODECS = ("h264", "hevc", "vp9", "mpeg4", "mjpeg")
 
 # Headers of these say how long the file is, and only a cut file gives them a damaged packet.
-_MEASURED_CONTAINERS = ("mov", "matroska")
+_MEASURED_CONTAINERS = ("mov", "matroska", "avi")
+
+_COVER = av.stream.Disposition.attached_pic
 
 # Enough to keep one process's decoding ahead of a tower; workers of one machine share its cores.
 _NUM_THREADS = 4
@@ -177,13 +179,16 @@ def _at_or_after(frame: VideoFrame, pts: int) -> bool:
 
 @contextmanager
 def _open(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open the file's first video stream; FFmpeg's errors become `UndecodableMedia`."""
+    """Open the file's main video stream; FFmpeg's errors become `UndecodableMedia`."""
     try:
         options = {"format_whitelist": CONTAINERS}
         with av.open(path, options=options, metadata_errors="replace") as container:
-            if not container.streams.video:
+            stream = container.streams.best("video")
+            # The cover picture of a piece of music is a video stream, too.
+            if not isinstance(stream, VideoStream) or stream.disposition & _COVER:
                 raise UndecodableMedia(f"{path} has no video stream")
-            stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise UndecodableMedia(f"{path}: this FFmpeg has no decoder for its video stream")
             stream.thread_type = "AUTO"
             stream.codec_context.thread_count = _NUM_THREADS
             yield container, stream

@@ -26,7 +26,7 @@ def score_choice(sample: Sample, answer: str) -> Score:
     ``value`` is None where the target is no letter of an option: nothing could be right then.
     """
     letter = extract_letter(answer, sample.choices)
-    if sample.target not in string.ascii_uppercase[: len(sample.choices)]:
+    if sample.target not in list(string.ascii_uppercase[: len(sample.choices)]):
         return Score(value=None, extracted=letter)
     return Score(value=float(letter == sample.target), extracted=letter)
 
@@ -56,9 +56,11 @@ def extract_letter(answer: str, choices: Sequence[str]) -> str | None:
     standing = rf"(?<![\w'])([{letters}])(?![\w']){_NO_ARTICLE}"
     if stated := re.findall(rf"{_STATEMENT}{standing}", text):
         return str(stated[-1])
+    bracketed = re.findall(rf"[(\[]([{letters}])[)\]]", text)
     if re.match(rf"[*(\[\"']*[{letters}][*\"']*[.):\]]\s", text):
-        return _only(re.findall(rf"(?<![\w'])([{letters}])[*\"']*[.):\]]\s+\S", text))
-    if bracketed := re.findall(rf"[(\[]([{letters}])[)\]]", text):
+        listed = re.findall(rf"(?<![\w'])([{letters}])[*\"']*[.):\]]\s+\S", text)
+        return _only(listed + bracketed)
+    if bracketed:
         return _only(bracketed)
     if capitals := re.findall(standing, text):
         return _only(capitals)

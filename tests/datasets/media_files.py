@@ -96,6 +96,23 @@ def write_audio(path: Path) -> Path:
     return path
 
 
+def write_music_with_cover(path: Path) -> Path:
+    """Write an mp4 of sound whose only picture is its cover."""
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("aac", rate=16000, layout="mono")
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(barcode(1), format="rgb24")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), "fltp", "mono")
+        frame.sample_rate, frame.pts = 16000, 0
+        for packet in (*cover.encode(picture), *cover.encode(None)):
+            container.mux(packet)
+        for packet in (*sound.encode(frame), *sound.encode(None)):
+            container.mux(packet)
+    return path
+
+
 OPEN_GOP = {"x264-params": "open-gop=1:b-pyramid=normal:bframes=3:scenecut=0"}
 
 

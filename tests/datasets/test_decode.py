@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args
 
+import av
 import numpy as np
 import pytest
 
@@ -24,6 +25,7 @@ from tests.datasets.media_files import (
     frame_number,
     remux,
     write_audio,
+    write_music_with_cover,
     write_video,
 )
 
@@ -136,7 +138,16 @@ def write_truncated(path: Path, container_options: dict[str, str] | None = None)
 
 
 def write_without_frames(path: Path) -> Path:
-    return write_video(path, num_frames=0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        container.start_encoding()
+    return path
+
+
+def write_of_unknown_codec(path: Path) -> Path:
+    content = write_video(path).read_bytes()
+    return write_bytes(path, content.replace(b"avc1", b"zzzz"))
 
 
 UNUSABLE: dict[str, Callable[[Path], Path]] = {
@@ -149,8 +160,11 @@ UNUSABLE: dict[str, Callable[[Path], Path]] = {
     "truncated.mp4": write_truncated,
     "truncated_faststart.mp4": lambda path: write_truncated(path, {"movflags": "faststart"}),
     "truncated.mkv": write_truncated,
+    "truncated.avi": write_truncated,
+    "music_with_a_cover.mp4": write_music_with_cover,
     "sound_only.mp4": write_audio,
-    "no_frames.mp4": write_without_frames,
+    "no_frames.mkv": write_without_frames,
+    "unknown_codec.mp4": write_of_unknown_codec,
     "absent.mp4": lambda path: path,
 }
 
@@ -160,7 +174,8 @@ def test_an_unusable_video_gives_a_typed_error_that_names_it(
     name: str, tmp_path: Path, ledger: Ledger
 ) -> None:
     media = as_media(UNUSABLE[name](tmp_path / name))
-    with pytest.raises((UndecodableMedia, EmptyMedia), match=name):
+    expected = EmptyMedia if name == "no_frames.mkv" else UndecodableMedia
+    with pytest.raises(expected, match=name):
         probe(media, ledger=ledger)
 
 

@@ -1,0 +1,95 @@
+"""What every benchmark must do. Inherit `BenchmarkContract` and give a `benchmark` fixture."""
+
+from pathlib import PurePath
+
+import pytest
+
+from encodeonce.datasets.ledger import Ledger
+from encodeonce.datasets.library import MediaLibrary
+from encodeonce.datasets.sample import Benchmark, Sample
+
+
+class BenchmarkContract:
+    """The suite."""
+
+    @pytest.fixture
+    def benchmark(self) -> Benchmark:
+        """The benchmark under test, its data in place."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def samples(self, benchmark: Benchmark) -> list[Sample]:
+        return list(benchmark.samples())
+
+    def test_there_are_samples_and_their_ids_are_unique(self, samples: list[Sample]) -> None:
+        assert samples
+        assert len({sample.id for sample in samples}) == len(samples)
+
+    def test_the_order_is_always_the_same(
+        self, benchmark: Benchmark, samples: list[Sample]
+    ) -> None:
+        assert list(benchmark.samples()) == samples
+
+    def test_every_sample_has_media_a_question_a_target_and_a_group(
+        self, samples: list[Sample]
+    ) -> None:
+        for sample in samples:
+            assert sample.media
+            assert sample.question.strip()
+            assert sample.target.strip()
+            assert sample.group
+
+    def test_media_are_files_within_the_root(
+        self, benchmark: Benchmark, samples: list[Sample]
+    ) -> None:
+        library = MediaLibrary(benchmark.media_root, Ledger(None))
+        for ref in {ref for sample in samples for ref in sample.media}:
+            assert not PurePath(ref.path).is_absolute()
+            assert library.resolve(ref).kind == ref.kind
+
+    def test_samples_with_the_same_media_are_of_one_group(self, samples: list[Sample]) -> None:
+        groups = {(sample.media, sample.group) for sample in samples}
+        assert len(groups) == len({media for media, _ in groups})
+
+    def test_the_target_scores_one_and_an_empty_answer_zero(
+        self, benchmark: Benchmark, samples: list[Sample]
+    ) -> None:
+        for sample in samples:
+            assert benchmark.score(sample, sample.target).value == 1.0, sample
+            empty = benchmark.score(sample, "")
+            assert (empty.value, empty.extracted) == (0.0, None), sample
+
+    def test_every_other_option_scores_zero(
+        self, benchmark: Benchmark, samples: list[Sample]
+    ) -> None:
+        for sample in samples:
+            for position in range(len(sample.choices)):
+                letter = chr(ord("A") + position)
+                right = letter == sample.target
+                assert benchmark.score(sample, letter).value == float(right), sample
+
+    def test_a_prompt_holds_the_question_and_its_options_and_no_answer(
+        self, benchmark: Benchmark, samples: list[Sample]
+    ) -> None:
+        for sample in samples:
+            prompt = benchmark.prompt(sample)
+            assert sample.question in prompt
+            for choice in sample.choices:
+                assert choice in prompt
+            if not sample.choices:
+                assert sample.target not in prompt.replace(sample.question, "")
+
+    def test_a_prompt_does_not_depend_on_which_option_is_right(
+        self, benchmark: Benchmark, samples: list[Sample]
+    ) -> None:
+        for sample in samples:
+            other = Sample(
+                id=sample.id,
+                media=sample.media,
+                question=sample.question,
+                choices=sample.choices,
+                target="A" if sample.choices else "another answer",
+                group=sample.group,
+                tags=sample.tags,
+            )
+            assert benchmark.prompt(other) == benchmark.prompt(sample)

@@ -1,0 +1,46 @@
+"""The contract, run over the folder listing: a new file in `benchmarks/` is tested by itself.
+
+A benchmark that needs options to be loaded gets its data from an entry of `EXAMPLES`.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from encodeonce.datasets.registry import benchmark_names, load_benchmark
+from encodeonce.datasets.sample import Benchmark
+from tests.contracts.benchmark import BenchmarkContract
+
+
+def questions_example(folder: Path) -> Mapping[str, Any]:
+    """Write two questions on one file and one on two; return the options."""
+    for name in ("a.mp4", "b.png"):
+        (folder / name).write_bytes(name.encode())
+    lines = [
+        {"id": 1, "question": "Which?", "video": "a.mp4", "choices": ["x", "y"], "answer": "y"},
+        {"id": 2, "question": "How many?", "video": "a.mp4", "answer": 7},
+        {
+            "id": 3,
+            "question": "Same?",
+            "media": [{"kind": "image", "path": "b.png"}, {"kind": "video", "path": "a.mp4"}],
+            "answer": "No",
+        },
+    ]
+    file = folder / "questions.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    return {"file": file, "media_root": folder}
+
+
+EXAMPLES: Mapping[str, Callable[[Path], Mapping[str, Any]]] = {"questions": questions_example}
+
+
+class TestEveryBenchmark(BenchmarkContract):
+    """The contract for each file of the folder."""
+
+    @pytest.fixture(params=benchmark_names())
+    def benchmark(self, request: pytest.FixtureRequest, tmp_path: Path) -> Benchmark:
+        write_example = EXAMPLES.get(request.param, lambda folder: {})
+        return load_benchmark(request.param, write_example(tmp_path))
