@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from encodeonce.cache_store.coverage import coverage
 from encodeonce.datasets.media import MediaError
 from encodeonce.harness.config import RunConfig
 from encodeonce.harness.plan import Plan
@@ -10,26 +11,27 @@ from encodeonce.harness.workplace import Workplace
 
 
 @dataclass(slots=True)
-class Coverage:
+class RunCoverage:
     """Units of a run's media that the store has and lacks."""
 
     num_media: int = 0
     num_present: int = 0
     num_missing: int = 0
+    num_damaged: int = 0
     media_with_gaps: list[str] = field(default_factory=list)
-    """Paths of media with missing units."""
+    """Paths of media with missing or damaged units."""
     errors: list[tuple[str, MediaError]] = field(default_factory=list)
     """Media that cannot be used at all, with the reason."""
 
     @property
     def is_complete(self) -> bool:
         """Whether evaluation would find everything that it can find."""
-        return self.num_missing == 0
+        return not self.media_with_gaps
 
 
 def measure_coverage(
     config: RunConfig, plan: Plan, on_media: Callable[[], None] = lambda: None
-) -> Coverage:
+) -> RunCoverage:
     """Look every unit of the run up in the store; loads no weights and decodes nothing.
 
     Args:
@@ -39,19 +41,20 @@ def measure_coverage(
     """
     workplace = Workplace(config)
     store = workplace.open_store()
-    coverage = Coverage()
+    found = RunCoverage()
     for planned in plan.media():
-        coverage.num_media += 1
+        found.num_media += 1
         try:
-            request = workplace.request(planned.root, planned.ref)
+            request = workplace.request(planned.root, planned.ref, planned.benchmark)
         except MediaError as error:
-            coverage.errors.append((planned.ref.path, error))
+            found.errors.append((planned.ref.path, error))
             continue
         finally:
             on_media()
-        num_missing = sum(key not in store for key in request.keys)
-        coverage.num_missing += num_missing
-        coverage.num_present += len(request.keys) - num_missing
-        if num_missing:
-            coverage.media_with_gaps.append(planned.ref.path)
-    return coverage
+        units = coverage(store, request.keys)
+        found.num_present += len(units.present)
+        found.num_missing += len(units.missing)
+        found.num_damaged += len(units.damaged)
+        if units.to_encode:
+            found.media_with_gaps.append(planned.ref.path)
+    return found

@@ -1,12 +1,14 @@
 """Where a worker gets features from: the store, and the tower for what is missing there."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from encodeonce.cache_store.coverage import coverage
 from encodeonce.cache_store.features import Features
+from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.cache_store.signature import FeatureKey, Signature
-from encodeonce.cache_store.store import Entry, FeatureStore, MissingFeatures
+from encodeonce.cache_store.store import Entry, MissingFeatures
 from encodeonce.datasets.decode import decode
 from encodeonce.datasets.info import MediaInfo
 from encodeonce.datasets.media import Frames, Media
@@ -23,6 +25,8 @@ class MediaRequest:
     info: MediaInfo
     signature: Signature
     units: tuple[Unit, ...]
+    benchmark: str
+    """Who asked: kept beside the features for people, no part of the key."""
 
     @property
     def keys(self) -> tuple[FeatureKey, ...]:
@@ -40,9 +44,10 @@ class FeatureSource:
 
     def __init__(
         self,
-        store: FeatureStore,
+        store: Hdf5Store,
         load_tower: Callable[[], Tower] | None,
         stopwatch: Stopwatch,
+        provenance: Mapping[str, str],
     ) -> None:
         """Make a source.
 
@@ -51,11 +56,13 @@ class FeatureSource:
             load_tower: called at the first miss; None makes a miss an error.
             stopwatch: takes the seconds of ``read``, ``decode``, ``preprocess``, ``encode``,
                 ``write``.
+            provenance: who encodes, kept beside the features.
         """
         self._store = store
         self._load_tower = load_tower
         self._tower: Tower | None = None
         self._stopwatch = stopwatch
+        self._provenance = provenance
         self._use = CacheUse()
 
     def take_use(self) -> CacheUse:
@@ -63,48 +70,56 @@ class FeatureSource:
         use, self._use = self._use, CacheUse()
         return use
 
-    def missing(self, request: MediaRequest) -> tuple[Unit, ...]:
-        """Return the units that the store lacks."""
-        return tuple(
-            unit
-            for unit, key in zip(request.units, request.keys, strict=True)
-            if key not in self._store
-        )
-
     def ensure(self, request: MediaRequest) -> None:
-        """Encode and store the units that are missing; decodes only their frames.
+        """Encode and store the units that are missing or damaged; decodes only their frames.
 
         Raises:
             MissingFeatures: units are missing and there is no tower to encode them.
             MediaError: the media does not decode.
         """
-        missing = self.missing(request)
+        self._fill(request, coverage(self._store, request.keys).to_encode)
+
+    def fetch(self, request: MediaRequest) -> Features:
+        """Return the features of all units of a request, in order; see `ensure`."""
+        try:
+            features = self._read(request)
+        except MissingFeatures as error:
+            self._fill(request, error.missing)
+            return self._read(request)
+        self._fill(request, ())
+        return features
+
+    def _read(self, request: MediaRequest) -> Features:
+        with self._stopwatch.stage("read"):
+            features = self._store.get(request.keys)
+        self._use += CacheUse(bytes_read=features.nbytes)
+        return features
+
+    def _fill(self, request: MediaRequest, missing: Sequence[FeatureKey]) -> None:
+        """Count hits and misses; encode and store the units that are missing."""
         num_units = len(request.units)
         self._use += CacheUse(num_units=num_units, num_hits=num_units - len(missing))
         if not missing:
             return
         if self._load_tower is None:
-            absent = {unit.name for unit in missing}
-            raise MissingFeatures([key for key in request.keys if key.unit in absent])
-        features = self._encode(request, missing)
+            raise MissingFeatures(missing)
+        names = {key.unit for key in missing}
+        units = tuple(unit for unit in request.units if unit.name in names)
+        features = self._encode(request, units)
         entry = Entry(
             signature=request.signature,
             media=request.media.sha256,
-            units=tuple(unit.name for unit in missing),
+            units=tuple(unit.name for unit in units),
             features=features,
-            provenance={"file": Path(request.media.uri).name},
+            provenance={
+                "benchmark": request.benchmark,
+                "file": Path(request.media.uri).name,
+                **self._provenance,
+            },
         )
         with self._stopwatch.stage("write"):
             self._store.put([entry])
-        self._use += CacheUse(num_encoded=len(missing), bytes_written=features.nbytes)
-
-    def fetch(self, request: MediaRequest) -> Features:
-        """Return the features of all units of a request, in order; see `ensure`."""
-        self.ensure(request)
-        with self._stopwatch.stage("read"):
-            features = self._store.get(request.keys)
-        self._use += CacheUse(bytes_read=features.nbytes)
-        return features
+        self._use += CacheUse(num_encoded=len(units), bytes_written=features.nbytes)
 
     def _encode(self, request: MediaRequest, units: tuple[Unit, ...]) -> Features:
         tower = self._loaded_tower()

@@ -18,6 +18,8 @@ class PlannedMedia:
 
     root: Path
     ref: MediaRef
+    benchmark: str
+    """The first that asks for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +50,12 @@ class Plan:
 
     def media(self) -> tuple[PlannedMedia, ...]:
         """Return every media file once, in the order of first use."""
-        found = {
-            PlannedMedia(root=group.root, ref=ref): None
-            for group in self.groups
-            for ref in group.media
-        }
-        return tuple(found)
+        found: dict[tuple[Path, MediaRef], PlannedMedia] = {}
+        for group in self.groups:
+            for ref in group.media:
+                planned = PlannedMedia(root=group.root, ref=ref, benchmark=group.benchmark)
+                found.setdefault((group.root, ref), planned)
+        return tuple(found.values())
 
 
 def make_plan(config: RunConfig) -> Plan:

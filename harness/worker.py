@@ -8,7 +8,6 @@ import resource
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,7 +37,10 @@ class PrecomputeWorker:
         self._workplace = Workplace(config)
         self._stopwatch = Stopwatch()
         self._source = FeatureSource(
-            self._workplace.open_store(), self._workplace.vision.load, self._stopwatch
+            self._workplace.open_store(),
+            self._workplace.vision.load,
+            self._stopwatch,
+            self._workplace.provenance(),
         )
 
     def do(self, planned: PlannedMedia) -> dict[str, Any]:
@@ -50,7 +52,7 @@ class PrecomputeWorker:
         self._stopwatch.take()
         self._source.take_use()
         with self._stopwatch.stage("look up"):
-            request = self._workplace.request(planned.root, planned.ref)
+            request = self._workplace.request(planned.root, planned.ref, planned.benchmark)
         self._source.ensure(request)
         return {
             "media": request.media.sha256,
@@ -73,7 +75,12 @@ class EvaluateWorker:
         self._workplace = Workplace(config)
         self._stopwatch = Stopwatch()
         load_tower = self._workplace.vision.load if config.cache.on_miss == "encode" else None
-        self._source = FeatureSource(self._workplace.open_store(), load_tower, self._stopwatch)
+        self._source = FeatureSource(
+            self._workplace.open_store(),
+            load_tower,
+            self._stopwatch,
+            self._workplace.provenance(),
+        )
         self._decoder = self._workplace.family.decoder(
             self._workplace.checkpoint, config.model, config.vision
         )
@@ -85,7 +92,7 @@ class EvaluateWorker:
         self._stopwatch.take()
         self._source.take_use()
         try:
-            visuals = [self._fetch(group.root, ref) for ref in group.media]
+            visuals = [self._fetch(group, ref) for ref in group.media]
         # Whatever keeps the features away (a damaged file, a miss) fails these samples alone.
         except Exception as error:
             logger.info("media of group %s failed", group.media, exc_info=True)
@@ -99,9 +106,9 @@ class EvaluateWorker:
     def close(self) -> None:
         """Nothing to give back."""
 
-    def _fetch(self, root: Path, ref: MediaRef) -> Features:
+    def _fetch(self, group: MediaGroup, ref: MediaRef) -> Features:
         with self._stopwatch.stage("look up"):
-            request = self._workplace.request(root, ref)
+            request = self._workplace.request(group.root, ref, group.benchmark)
         return self._source.fetch(request)
 
 
@@ -124,7 +131,7 @@ class ReferenceWorker:
         self._stopwatch.take()
 
         def answer(sample: Sample, prompt: str) -> Generation:
-            frames = [self._decode(group.root, ref) for ref in sample.media]
+            frames = [self._decode(group, ref) for ref in sample.media]
             return self._reference.answer(frames, prompt, self._generation)
 
         return self._scribe.write(group, answer)
@@ -132,9 +139,9 @@ class ReferenceWorker:
     def close(self) -> None:
         """Nothing to give back."""
 
-    def _decode(self, root: Path, ref: MediaRef) -> Frames:
+    def _decode(self, group: MediaGroup, ref: MediaRef) -> Frames:
         with self._stopwatch.stage("look up"):
-            request = self._workplace.request(root, ref)
+            request = self._workplace.request(group.root, ref, group.benchmark)
         return decode_all(request, self._stopwatch)
 
 

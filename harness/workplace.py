@@ -1,9 +1,10 @@
 """What a worker, and the driver's look at the store, set up from a run's configuration."""
 
+import socket
+from importlib.metadata import version
 from pathlib import Path
 
 from encodeonce.cache_store.hdf5 import Hdf5Store
-from encodeonce.cache_store.store import FeatureStore
 from encodeonce.datasets.digest import file_sha256
 from encodeonce.datasets.ledger import Ledger
 from encodeonce.datasets.library import MediaLibrary
@@ -11,7 +12,7 @@ from encodeonce.datasets.media import MediaRef
 from encodeonce.datasets.probe import probe
 from encodeonce.harness.config import RunConfig
 from encodeonce.harness.features import MediaRequest
-from encodeonce.models.checkpoint import checkpoint_digest
+from encodeonce.models.checkpoint import checkpoint_digest, device
 from encodeonce.models.family import find_family
 
 
@@ -31,11 +32,20 @@ class Workplace:
         self._ledger = Ledger(config.cache.path / "media.jsonl")
         self._libraries: dict[Path, MediaLibrary] = {}
 
-    def open_store(self) -> FeatureStore:
+    def open_store(self) -> Hdf5Store:
         """Open the run's feature store, creating it if it is not there."""
         return Hdf5Store(self.config.cache.path / "features", codec=self.config.cache.codec)
 
-    def request(self, root: Path, ref: MediaRef) -> MediaRequest:
+    def provenance(self) -> dict[str, str]:
+        """Return who encodes here: what the signature leaves out, but somebody may want to know."""
+        return {
+            "model": self.config.model.path,
+            "host": socket.gethostname(),
+            "device": str(device(self.config.model)),
+            "software": f"torch {version('torch')}, transformers {version('transformers')}",
+        }
+
+    def request(self, root: Path, ref: MediaRef, benchmark: str) -> MediaRequest:
         """Return what the run needs of a media: digest, frames, keys. Decodes nothing.
 
         Raises:
@@ -51,6 +61,7 @@ class Workplace:
             info=info,
             signature=self.vision.signature(info),
             units=self.vision.units(info, frames),
+            benchmark=benchmark,
         )
 
     def checkpoint_sha256(self) -> str:

@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
-import transformers
 import typer
 from rich.console import Console
 
 from encodeonce.cache_store.store import StoreError
 from encodeonce.harness.config import RunConfig, load_config
-from encodeonce.harness.coverage import Coverage, measure_coverage
+from encodeonce.harness.coverage import RunCoverage, measure_coverage
 from encodeonce.harness.plan import make_plan
 from encodeonce.harness.report import headline, sections
 from encodeonce.harness.report_markdown import to_markdown
@@ -24,6 +23,8 @@ from encodeonce.harness.summary import problems
 from encodeonce.jobs.executor import WorkerStartError
 from encodeonce.jobs.executors import executor_for
 from encodeonce.jobs.pipeline import Pipeline
+from encodeonce.jobs.store_cli import store_app
+from encodeonce.models.checkpoint import hide_loading_bars
 
 app = typer.Typer(
     help="Evaluate vision-language models: encode every video once, answer everything from that.",
@@ -46,6 +47,9 @@ RayAddress = Annotated[
 Output = Annotated[
     Path | None, typer.Option(help="Output folder, instead of the one in the run file.")
 ]
+
+
+app.add_typer(store_app, name="store")
 
 
 @app.command()
@@ -120,7 +124,7 @@ def schema() -> None:
 
 def main() -> None:
     """Entry point of the ``encodeonce`` command."""
-    transformers.utils.logging.disable_progress_bar()  # one bar a stage, not one a checkpoint
+    hide_loading_bars()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     app()
 
@@ -145,16 +149,17 @@ def _finish(folder: RunFolder) -> None:
         _stop("; ".join(found))
 
 
-def _coverage(config: RunConfig) -> Coverage:
+def _coverage(config: RunConfig) -> RunCoverage:
     plan = make_plan(config)
     with console.status("looking media up in the store"):
         return measure_coverage(config, plan)
 
 
-def _print_coverage(coverage: Coverage, path: Path) -> None:
+def _print_coverage(coverage: RunCoverage, path: Path) -> None:
     console.print(
         f"{coverage.num_media} media: {coverage.num_present} units in the store, "
-        f"{coverage.num_missing} missing, {len(coverage.errors)} media unusable",
+        f"{coverage.num_missing} missing, {coverage.num_damaged} damaged; "
+        f"{len(coverage.errors)} media unusable",
         highlight=False,
     )
     for name, error in coverage.errors:

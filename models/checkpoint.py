@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors import safe_open
@@ -54,7 +55,9 @@ def local_checkpoint(spec: ModelSpec) -> Path:
 
 def _download(spec: ModelSpec) -> Path:
     try:
-        return Path(snapshot_download(spec.path, revision=spec.revision, allow_patterns=_HUB_FILES))
+        return Path(
+            snapshot_download(spec.path, revision=spec.revision, allow_patterns=list(_HUB_FILES))
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, ValueError, OSError) as error:
         raise CheckpointError(
             f"model.path {spec.path!r} is neither a folder here nor a hub repository that can be "
@@ -108,7 +111,7 @@ def weights_digest(folder: Path, parts: Sequence[str]) -> str:
 
 def _tensor_digest(tensor: torch.Tensor) -> str:
     digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
-    digest.update(memoryview(to_array(tensor.reshape(-1).view(torch.uint8))))
+    digest.update(to_array(tensor.reshape(-1).view(torch.uint8)).data)
     return digest.hexdigest()
 
 
@@ -128,7 +131,8 @@ def load_without(
     Raises:
         CheckpointError: the checkpoint lacks weights of the parts that are kept.
     """
-    model, info = _partial(model_class, parts).from_pretrained(
+    partial: Any = _partial(model_class, parts)
+    model, info = partial.from_pretrained(
         folder,
         dtype=getattr(torch, spec.dtype),
         attn_implementation=spec.attention,
@@ -163,6 +167,11 @@ def _partial(model_class: type[PreTrainedModel], parts: Sequence[str]) -> type[P
         "_keys_to_ignore_on_load_unexpected": [f"^{re.escape(prefix)}" for prefix in prefixes],
     }
     return type(model_class.__name__, (model_class,), attributes)
+
+
+def hide_loading_bars() -> None:
+    """Switch off transformers' progress bars, which break up a stage's own bar."""
+    transformers.utils.logging.disable_progress_bar()
 
 
 def device(spec: ModelSpec) -> torch.device:

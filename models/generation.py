@@ -13,7 +13,7 @@ from encodeonce.models.tensors import to_array
 from encodeonce.models.timing import synchronize
 
 
-class _FirstToken(StoppingCriteria):  # type: ignore[misc]
+class _FirstToken(StoppingCriteria):
     """Never stops; notes when it is first asked, which is after the first token."""
 
     def __init__(self) -> None:
@@ -81,5 +81,5 @@ def generate(
 def _digest(logits: tuple[torch.Tensor, ...]) -> str:
     digest = hashlib.sha256()
     for step in logits:
-        digest.update(memoryview(to_array(step.float()).reshape(-1).view("u1")))
+        digest.update(to_array(step.float()).data)
     return digest.hexdigest()

@@ -172,7 +172,8 @@ class TransformersDecoder:
         features = [self._project(visual) for visual in visuals]
         images = [image for media in features for image in media]
         inputs = self._prompt(question, [len(image) for image in images])
-        encoded = BaseModelOutputWithPooling(pooler_output=images)
+        # transformers passes a list here itself, one entry an image, against its own annotation.
+        encoded = BaseModelOutputWithPooling(pooler_output=images)  # type: ignore[arg-type]
         synchronize()
         return generate(
             self._model,

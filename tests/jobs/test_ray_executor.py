@@ -20,6 +20,7 @@ from tests.contracts.executor import (
     MAX_ATTEMPTS,
     ExecutorContract,
     ScriptedWorker,
+    calls,
     item,
     run,
 )
