@@ -163,7 +163,8 @@ UNUSABLE: dict[str, Callable[[Path], Path]] = {
     "truncated.avi": write_truncated,
     "music_with_a_cover.mp4": write_music_with_cover,
     "sound_only.mp4": write_audio,
-    "no_frames.mkv": write_without_frames,
+    "no_frames.avi": write_without_frames,
+    "no_frames.mp4": write_without_frames,
     "unknown_codec.mp4": write_of_unknown_codec,
     "absent.mp4": lambda path: path,
 }
@@ -174,7 +175,7 @@ def test_an_unusable_video_gives_a_typed_error_that_names_it(
     name: str, tmp_path: Path, ledger: Ledger
 ) -> None:
     media = as_media(UNUSABLE[name](tmp_path / name))
-    expected = EmptyMedia if name == "no_frames.mkv" else UndecodableMedia
+    expected = EmptyMedia if name == "no_frames.avi" else UndecodableMedia
     with pytest.raises(expected, match=name):
         probe(media, ledger=ledger)
 
