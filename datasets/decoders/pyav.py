@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -200,22 +201,21 @@ def _open(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 def _scan(path: str) -> _Scan:
     with _open(path) as (container, stream):
-        packets, end_s = [], 0.0
-        for packet in container.demux():
-            if not packet.size:
-                continue
+        name = container.format.name.split(",")[0]
+        is_measured = name in _MEASURED_CONTAINERS
+        packets, end_s = [], 0.0  # the end of all streams: sound may outlast the pictures
+        for packet in _demux(path, container):
             if packet.pts is not None and packet.time_base is not None:
                 end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if packet.stream_index == stream.index:
                 packets.append(
                     _Packet(packet.pts, packet.is_keyframe, packet.is_discard, packet.is_corrupt)
                 )
-        name = container.format.name.split(",")[0]
         listed_s = (container.duration or 0) / av.time_base
         if not packets:
             raise EmptyMedia(f"{path} has a video stream without frames")
         is_short = end_s < listed_s - max(0.5, 0.05 * listed_s)
-        if name in _MEASURED_CONTAINERS and (is_short or any(p.is_corrupt for p in packets)):
+        if is_measured and (is_short or any(p.is_corrupt for p in packets)):
             raise UndecodableMedia(
                 f"{path} is truncated: its header says {listed_s:.2f} s, its data end at "
                 f"{end_s:.2f} s"
@@ -223,6 +223,20 @@ def _scan(path: str) -> _Scan:
         rate = stream.average_rate or Fraction(25)
         codec = stream.codec_context.codec.canonical_name
         return _Scan(name, codec, stream.time_base or 1 / rate, rate, tuple(packets))
+
+
+def _demux(path: str, container: InputContainer) -> Iterator["Packet[Any]"]:
+    """Yield the packets of all streams, without the empty ones that flush decoders."""
+    packets = container.demux()
+    while True:
+        try:
+            packet = next(packets, None)
+        except IndexError as error:  # PyAV looks the packet's stream up in the list it has
+            raise UndecodableMedia(f"{path}: a stream appears midway; remux the file") from error
+        if packet is None:
+            return
+        if packet.size:
+            yield packet
 
 
 def _doubt(scan: _Scan) -> str | None:
