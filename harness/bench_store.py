@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ def _write_round(
     # In a fixed order: one contender reads what another has written.
     entry = np.roll(frames, round_, axis=0)
     for contender in contenders:
-        _time(rows[contender.name], "write", lambda c=contender: c.write(round_, entry))  # type: ignore[misc]
+        _time(rows[contender.name], "write", partial(contender.write, round_, entry))
 
 
 def _read_round(
@@ -158,8 +159,8 @@ def _read_round(
     for contender in rng.sample(contenders, len(contenders)):
         row = rows[contender.name]
         for work, run in {
-            "few": lambda c=contender: c.read_frames(round_, some, few),  # type: ignore[misc]
-            "": lambda c=contender: c.read(round_, out),  # type: ignore[misc]
+            "few": partial(contender.read_frames, round_, some, few),
+            "": partial(contender.read, round_, out),
         }.items():
             for path in contender.files():
                 forget(path)

@@ -1,11 +1,11 @@
 """The tree of shared work: which media are needed, and which questions share them."""
 
 import hashlib
+import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from encodeonce.cache_store.signature import canonical_json
 from encodeonce.datasets.media import MediaRef
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark, Sample
@@ -81,7 +81,8 @@ def make_plan(config: RunConfig) -> Plan:
         groups.extend(_group(spec.title, benchmark, samples[: config.limit]))
         for sample in samples:
             content = {**asdict(sample), "prompt": benchmark.prompt(sample)}
-            digest.update(f"{spec.title} {canonical_json(content)}\n".encode())
+            # Not the signature's canonical JSON: a clip may last until infinity.
+            digest.update(f"{spec.title} {json.dumps(content, sort_keys=True)}\n".encode())
     return Plan(benchmarks=benchmarks, groups=tuple(groups), samples_sha256=digest.hexdigest())
 
 
