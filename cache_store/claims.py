@@ -1,20 +1,21 @@
-"""Claims: of several workers that are asked for a unit at the same time, one encodes it.
+"""Claims: of several workers that are asked for a media at the same time, one encodes it.
 
+A media and not a unit is claimed: decoding one video in two places would cost more than it saves.
 An evaluation run needs none: its driver hands out each media group once. They are for
 precompute runs that know nothing of each other and work on the same store.
 
 A claim is a hint with an end, not a lock. Its file exists while its owner lives and touches it;
-one that was not touched for ``expires_s`` belongs to the dead, and whoever wants the unit takes
-it over. At worst (an owner suspended for longer than that) a unit is encoded twice, and the
+one that was not touched for ``expires_s`` belongs to the dead, and whoever wants the media takes
+it over. At worst (an owner suspended for longer than that) a media is encoded twice, and the
 store keeps the first.
 """
 
 import logging
+import math
 import os
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -38,7 +39,9 @@ class Claims:
         self._folder = StoreFolder(Path(root))
         self._expires_s = expires_s
         self._owner = uuid.uuid4().hex
-        self._held: dict[FeatureKey, Path] = {}
+        self._held: set[Path] = set()
+        self._asked_s = -math.inf
+        self._ahead_s = 0.0
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="claims", daemon=True)
@@ -57,37 +60,40 @@ class Claims:
         """Give all claims back."""
         self._stop.set()
         self._heart.join()
-        self.release(tuple(self._held))
+        for path in tuple(self._held):
+            self._release(path)
 
-    def acquire(self, keys: Iterable[FeatureKey]) -> list[FeatureKey]:
-        """Return those of ``keys`` that are ours to encode; somebody else has the others.
+    def acquire(self, key: FeatureKey) -> bool:
+        """Say whether the media of ``key``, under its signature, is ours to encode.
 
-        Look into the store again after this: who had a unit may have finished it.
+        Look into the store again after this: who had it before may have finished it.
 
         Raises:
             StoreError: claims cannot be written here.
         """
-        ours = []
-        for key in keys:
-            path = self._path(key)
-            try:
-                if self._create(path) or self._take_over(path):
-                    ours.append(key)
-                    with self._lock:
-                        self._held[key] = path
-            except OSError as error:
-                raise explain(error, "claiming", path) from error
-        return ours
+        path = self._path(key)
+        try:
+            is_ours = self._create(path) or self._take_over(path)
+        except OSError as error:
+            raise explain(error, "claiming", path) from error
+        if is_ours:
+            with self._lock:
+                self._held.add(path)
+        return is_ours
 
-    def release(self, keys: Sequence[FeatureKey]) -> None:
-        """Give claims back, when the units are in the store or will not be encoded."""
+    def release(self, key: FeatureKey) -> None:
+        """Give the claim back, when the units are in the store or will not be encoded."""
+        self._release(self._path(key))
+
+    def _release(self, path: Path) -> None:
         with self._lock:
-            paths = [self._held.pop(key) for key in keys if key in self._held]
-        for path in paths:
+            was_held = path in self._held
+            self._held.discard(path)
+        if was_held:
             path.unlink(missing_ok=True)
 
     def _path(self, key: FeatureKey) -> Path:
-        name = unit_digest(key.media, key.unit).hex()
+        name = unit_digest(key.media, "").hex()
         return self._folder.namespace(key.signature).claims / name[:2] / name
 
     def _create(self, path: Path) -> bool:
@@ -107,7 +113,7 @@ class Claims:
     def _take_over(self, path: Path) -> bool:
         """Take the claim of a dead owner. Of several who try, `rename` lets one move it away."""
         try:
-            age_s = server_now_s(path.parent) - path.stat().st_mtime
+            age_s = self._server_now_s(path.parent) - path.stat().st_mtime
             if age_s < self._expires_s:
                 return False
             grave = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
@@ -118,11 +124,18 @@ class Claims:
         grave.unlink(missing_ok=True)
         return self._create(path)
 
+    def _server_now_s(self, folder: Path) -> float:
+        """Return the file server's time, asked for seldom."""
+        now_s = time.monotonic()
+        if now_s - self._asked_s > self._expires_s:
+            self._asked_s, self._ahead_s = now_s, server_now_s(folder) - now_s
+        return now_s + self._ahead_s
+
     def _beat(self) -> None:
         while not self._stop.wait(self._expires_s / 4):
             started_s = time.monotonic()
             with self._lock:
-                paths = list(self._held.values())
+                paths = list(self._held)
             for path in paths:
                 try:
                     os.utime(path)

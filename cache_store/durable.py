@@ -21,7 +21,7 @@ def explain(error: OSError, doing: str, path: Path) -> StoreError:
     if error.errno in FULL:
         hint = (
             "the disk or quota is full. Nothing of this call is visible to readers and what was "
-            "committed before is whole. Free space (`encodeonce store gc --max-bytes …`) and "
+            "committed before is whole. Free space (`encodeonce store gc --max-size …`) and "
             "repeat the command: it continues where it stopped"
         )
     elif error.errno in READ_ONLY:

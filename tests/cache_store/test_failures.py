@@ -68,7 +68,7 @@ def test_a_put_that_fails_at_any_sync_is_whole_or_absent(
 
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
-    """A store with one entry, in a folder where nobody may write when `become_nobody` was called."""
+    """A store with one entry where, after `become_nobody`, nothing can be written."""
     place = tmp_path / "place"
     place.mkdir(mode=0o755)
     Hdf5Store(place / "store").put([entry_of(0)])

@@ -42,7 +42,7 @@ def test_without_rules_nothing_that_is_of_use_goes(tmp_path: Path) -> None:
     four_packs(tmp_path)
     make_old(tmp_path, 1000 * HOUR_S)
     report = gc(StoreFolder(tmp_path), GcPolicy())
-    assert report.dropped == report.removed == []
+    assert (report.dropped, report.removed) == ([], [])
     assert packs(tmp_path) == 4
 
 
@@ -170,7 +170,7 @@ def test_a_host_whose_clock_is_wrong_takes_nothing_too_early(
     for skew_s in (-1000 * HOUR_S, 1000 * HOUR_S):
         monkeypatch.setattr(time, "time", lambda skew_s=skew_s: real_s() + skew_s)
         report = gc(StoreFolder(tmp_path), GcPolicy(unused_for_s=HOUR_S, max_bytes=0))
-        assert report.dropped == report.removed == []
+        assert (report.dropped, report.removed) == ([], [])
     assert packs(tmp_path) == 4
 
 

@@ -2,8 +2,10 @@
 
 import os
 import random
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,11 +26,12 @@ from tests.cache_store.stores import (
 
 NUM_PROCESSES = 8
 NUM_UNITS = 1000 if SOAK else 200
+NUM_ROUNDS = 5 if SOAK else 1
 UNITS_AN_ENTRY = 10
 TAIL = (64, 256)
 
 
-def run_all(works: list[Callable[[], None]]) -> float:
+def run_all(works: Sequence[Callable[[], None]]) -> float:
     """Run functions in a process each; return the seconds it took."""
     started_s = time.monotonic()
     for pid in [fork(work) for work in works]:
@@ -45,7 +48,7 @@ def test_units_that_eight_processes_write_at_once_are_stored_once(tmp_path: Path
             batch = [numbers.pop() for _ in range(min(len(numbers), rng.randint(1, 6)))]
             store.put([entry_of(number, 3) for number in batch])
 
-    run_all([lambda seed=seed: write(seed) for seed in range(NUM_PROCESSES)])  # type: ignore[misc]
+    run_all([partial(write, seed) for seed in range(NUM_PROCESSES)])
     store = Hdf5Store(tmp_path)
     keys = list(store.keys())
     assert len(keys) == len(set(keys)) == 120
@@ -70,35 +73,41 @@ def test_with_claims_eight_processes_asked_for_the_same_units_share_the_work(
         with journal.open("a") as lines:
             lines.write(f"{number}\n")
 
-    def claim_and_write(root: Path) -> None:
-        store = Hdf5Store(root, num_threads=1)
+    def claim_and_write(root: Path, seed: int) -> None:
+        store, rng = Hdf5Store(root, num_threads=1), random.Random(seed)
         with Claims(root) as claims:
             while absent := [n for n in numbers if entry_keys[n][0] not in store]:
+                rng.shuffle(absent)
+                time.sleep(0.005)
                 for number in absent:
-                    keys = claims.acquire(entry_keys[number])
+                    key = entry_keys[number][0]
                     # Whoever had it may have finished between our look and our claim.
-                    if keys and keys[0] not in store:
-                        encode(number, tmp_path / "shared")
+                    if claims.acquire(key) and key not in store:
+                        encode(number, root.with_suffix(".journal"))
                         store.put([entry_of(number, UNITS_AN_ENTRY, TAIL)])
-                    claims.release(keys)
+                    claims.release(key)
 
     def write_part(root: Path, part: int) -> None:
         store = Hdf5Store(root, num_threads=1)
         for number in numbers[part::NUM_PROCESSES]:
-            encode(number, tmp_path / "cut")
+            encode(number, root.with_suffix(".journal"))
             store.put([entry_of(number, UNITS_AN_ENTRY, TAIL)])
 
     entry_keys = {number: entry_of(number, UNITS_AN_ENTRY, (1,)).keys for number in numbers}
-    ideal_s = run_all(
-        [lambda part=part: write_part(tmp_path / "a", part) for part in range(NUM_PROCESSES)]  # type: ignore[misc]
-    )
-    shared_s = run_all([lambda: claim_and_write(tmp_path / "b")] * NUM_PROCESSES)
-    encoded = (tmp_path / "shared").read_text().split()
-    assert sorted(map(int, encoded)) == list(numbers)
-    store = Hdf5Store(tmp_path / "b")
-    assert len(list(store.keys())) == NUM_UNITS
+    ratios = []
+    for round_ in range(NUM_ROUNDS):
+        cut, shared = tmp_path / f"cut-{round_}", tmp_path / f"shared-{round_}"
+        parts = [partial(write_part, cut, part) for part in range(NUM_PROCESSES)]
+        ideal_s = run_all(parts)
+        ratios.append(
+            run_all([partial(claim_and_write, shared, seed) for seed in range(NUM_PROCESSES)])
+            / ideal_s
+        )
+        encoded = shared.with_suffix(".journal").read_text().split()
+        assert sorted(map(int, encoded)) == list(numbers)
+        assert len(list(Hdf5Store(shared).keys())) == NUM_UNITS
     # The published figure is 1.3 on an idle machine (`ENCODEONCE_SOAK=1`); CI machines are busy.
-    assert shared_s < ideal_s * (1.3 if SOAK else 3.0)
+    assert statistics.median(ratios) < (1.3 if SOAK else 3.0), ratios
 
 
 def test_readers_while_gc_runs_get_right_units_or_missing_ones(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import h5py
 import pytest
 
+from encodeonce.cache_store.gc import GcPolicy, gc
 from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.cache_store.index import NamespaceIndex
 from encodeonce.cache_store.layout import StoreFolder
@@ -14,7 +15,7 @@ from tests.cache_store.stores import entry_of
 from tests.contracts.store import assert_same_bits
 
 
-def overwrite(path: Path, data: bytes) -> None:
+def overwrite(path: Path, data: bytes | bytearray) -> None:
     path.chmod(0o644)
     path.write_bytes(data)
 
@@ -97,8 +98,6 @@ def test_damaged_records_and_snapshots_are_rebuilt(tmp_path: Path) -> None:
 
 
 def test_a_destroyed_drop_record_leaves_a_store_that_works(tmp_path: Path) -> None:
-    from encodeonce.cache_store.gc import GcPolicy, gc
-
     store, entry = Hdf5Store(tmp_path), entry_of(0)
     store.put([entry])
     gc(StoreFolder(tmp_path), GcPolicy(signature=entry.signature.digest, grace_s=0))
