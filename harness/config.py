@@ -60,6 +60,12 @@ class CacheSpec(_Strict):
     codec: Literal["zstd", "raw"] = Field(
         default="zstd", description="'zstd' (lossless) or 'raw' (larger, faster from memory)."
     )
+    memory_mib: int = Field(
+        default=0,
+        ge=0,
+        description="Features that each worker keeps in memory, MiB, for media that several "
+        "benchmarks share.",
+    )
     on_miss: Literal["error", "encode"] = Field(
         default="error",
         description="What evaluation does when features are missing: 'error' fails the sample, "
@@ -92,6 +98,12 @@ class WorkersSpec(_Strict):
     wheel: Path | None = Field(
         default=None,
         description="Wheel of encodeonce (`pip wheel --no-deps .`) for nodes that lack it.",
+    )
+    groups_at_once: int = Field(
+        default=2,
+        ge=1,
+        description="Media groups handed to a worker together: it reads the next one's features "
+        "while it computes. More also suits groups that take only milliseconds.",
     )
     lease_s: float = Field(
         default=1800.0,

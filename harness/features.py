@@ -1,14 +1,16 @@
 """Where a worker gets features from: the store, and the tower for what is missing there."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from encodeonce.cache_store.coverage import coverage
 from encodeonce.cache_store.features import Features
 from encodeonce.cache_store.hdf5 import Hdf5Store
+from encodeonce.cache_store.lru import LruStore
 from encodeonce.cache_store.signature import FeatureKey, Signature
-from encodeonce.cache_store.store import Entry, MissingFeatures
+from encodeonce.cache_store.store import Entry, FeatureStore, MissingFeatures
 from encodeonce.datasets.decode import decode
 from encodeonce.datasets.info import MediaInfo
 from encodeonce.datasets.media import Frames, Media
@@ -48,6 +50,7 @@ class FeatureSource:
         load_tower: Callable[[], Tower] | None,
         stopwatch: Stopwatch,
         provenance: Mapping[str, str],
+        memory_bytes: int = 0,
     ) -> None:
         """Make a source.
 
@@ -57,8 +60,12 @@ class FeatureSource:
             stopwatch: takes the seconds of ``read``, ``decode``, ``preprocess``, ``encode``,
                 ``write``.
             provenance: who encodes, kept beside the features.
+            memory_bytes: units read are kept in memory up to this size.
         """
         self._store = store
+        self._reader: FeatureStore = LruStore(store, memory_bytes) if memory_bytes else store
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+        self._ahead: dict[tuple[FeatureKey, ...], Future[Features]] = {}
         self._load_tower = load_tower
         self._tower: Tower | None = None
         self._stopwatch = stopwatch
@@ -89,9 +96,18 @@ class FeatureSource:
         self._fill(request, ())
         return features
 
+    def read_ahead(self, request: MediaRequest) -> None:
+        """Begin to read what `fetch` will be asked for next."""
+        self._ahead[request.keys] = self._thread.submit(self._reader.get, request.keys)
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        self._thread.shutdown(cancel_futures=True)
+
     def _read(self, request: MediaRequest) -> Features:
         with self._stopwatch.stage("read"):
-            features = self._store.get(request.keys)
+            ahead = self._ahead.pop(request.keys, None)
+            features = ahead.result() if ahead else self._reader.get(request.keys)
         self._use += CacheUse(bytes_read=features.nbytes)
         return features
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from encodeonce.cache_store.features import Features
-from encodeonce.datasets.media import Frames, MediaRef
+from encodeonce.datasets.media import Frames, MediaError, MediaRef
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark, Sample
 from encodeonce.harness.config import RunConfig
@@ -61,8 +61,12 @@ class PrecomputeWorker:
             "seconds": self._stopwatch.take(),
         }
 
+    def expect(self, planned: PlannedMedia) -> None:
+        """Nothing is begun early: decoding would compete with itself for the cores."""
+
     def close(self) -> None:
-        """Nothing to give back: what was put is durable."""
+        """Stop the threads; what was put is durable."""
+        self._source.close()
 
 
 class EvaluateWorker:
@@ -80,6 +84,7 @@ class EvaluateWorker:
             load_tower,
             self._stopwatch,
             self._workplace.provenance(),
+            memory_bytes=config.cache.memory_mib * 2**20,
         )
         self._decoder = self._workplace.family.decoder(
             self._workplace.checkpoint, config.model, config.vision
@@ -103,8 +108,18 @@ class EvaluateWorker:
 
         return self._scribe.write(group, answer, self._source.take_use())
 
+    def expect(self, group: MediaGroup) -> None:
+        """Begin to read the features of the next group."""
+        for ref in group.media:
+            try:
+                request = self._workplace.request(group.root, ref, group.benchmark)
+            except MediaError:  # said when it is that group's turn
+                return
+            self._source.read_ahead(request)
+
     def close(self) -> None:
-        """Nothing to give back."""
+        """Stop the threads."""
+        self._source.close()
 
     def _fetch(self, group: MediaGroup, ref: MediaRef) -> Features:
         with self._stopwatch.stage("look up"):
@@ -135,6 +150,9 @@ class ReferenceWorker:
             return self._reference.answer(frames, prompt, self._generation)
 
         return self._scribe.write(group, answer)
+
+    def expect(self, group: MediaGroup) -> None:
+        """Nothing is begun early: this is the plain way."""
 
     def close(self) -> None:
         """Nothing to give back."""

@@ -44,6 +44,13 @@ class Worker(Protocol):
         """
         ...
 
+    def expect(self, payload: Any) -> None:
+        """Begin, on another thread, what can be begun of the payload that `do` gets next.
+
+        Called before `do` of the payload at hand. What goes wrong is said by the `do` it is for.
+        """
+        ...
+
     def close(self) -> None:
         """Release what the worker holds."""
         ...
@@ -64,6 +71,16 @@ class Executor(Protocol):
             WorkerStartError: no worker could be made; carries the type and message of why.
         """
         ...
+
+
+def attempt_all(worker: Worker, items: Sequence[WorkItem]) -> list[Attempt]:
+    """Let ``worker`` do a chunk's items in turn, each time knowing what comes next."""
+    attempts = []
+    for number, item in enumerate(items):
+        for following in items[number + 1 : number + 2]:
+            worker.expect(following.payload)
+        attempts.append(attempt(worker, item))
+    return attempts
 
 
 def attempt(worker: Worker, item: WorkItem) -> Attempt:

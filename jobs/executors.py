@@ -12,7 +12,11 @@ from encodeonce.jobs.queue import Limits
 @contextmanager
 def executor_for(workers: WorkersSpec, ray_address: str | None) -> Iterator[Executor]:
     """Yield the executor; a Ray cluster is joined or started once for all stages of a run."""
-    limits = Limits(lease_s=workers.lease_s, max_attempts=workers.max_attempts)
+    limits = Limits(
+        chunk_size=workers.groups_at_once,
+        lease_s=workers.lease_s,
+        max_attempts=workers.max_attempts,
+    )
     if workers.executor == "local":
         yield LocalExecutor(limits=limits)
         return

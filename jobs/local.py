@@ -10,7 +10,7 @@ from encodeonce.jobs.executor import (
     Worker,
     WorkerFactory,
     WorkerStartError,
-    attempt,
+    attempt_all,
     close_quietly,
     describe,
 )
@@ -37,7 +37,7 @@ class LocalExecutor:
                 chunk = queue.take(name, time.monotonic())
                 assert chunk is not None, "the only worker holds nothing, so all is waiting"
                 try:
-                    attempts = [attempt(worker, item) for item in chunk.items]
+                    attempts = attempt_all(worker, chunk.items)
                 except SystemExit as gone:
                     worker = None
                     reason = ItemError(type=LOST, message=f"the worker left: SystemExit({gone})")

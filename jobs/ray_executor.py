@@ -21,7 +21,7 @@ from encodeonce.jobs.executor import (
     Worker,
     WorkerFactory,
     WorkerStartError,
-    attempt,
+    attempt_all,
     close_quietly,
     describe,
 )
@@ -234,7 +234,7 @@ class _Host:
     def do(self, items: Sequence[WorkItem]) -> list[Attempt]:
         """Attempt each item in turn."""
         assert self._worker is not None, "the driver sends items after the start"
-        return [attempt(self._worker, item) for item in items]
+        return attempt_all(self._worker, items)
 
     def close(self) -> None:
         """Close the worker."""

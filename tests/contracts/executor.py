@@ -37,6 +37,10 @@ class ScriptedWorker:
             getattr(self, payload["act"])()
         return payload.get("answer", {"name": payload["name"]})
 
+    def expect(self, payload: dict[str, Any]) -> None:
+        """Note what comes next."""
+        self.note(f"expected-{payload['name']}")
+
     def close(self) -> None:
         self.note("closed")
 

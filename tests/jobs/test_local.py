@@ -12,6 +12,7 @@ from tests.contracts.executor import (
     ScriptedWorker,
     calls,
     item,
+    run,
 )
 
 
@@ -45,3 +46,9 @@ def test_an_item_that_always_makes_its_worker_leave_is_quarantined(
     assert found["leaves"].status == "quarantined"
     assert found["leaves"].attempts == calls(tmp_path, "leaves") == MAX_ATTEMPTS
     assert found["a"].status == found["b"].status == "ok"
+
+
+def test_a_worker_is_told_what_comes_next_in_its_chunk(tmp_path: Path) -> None:
+    executor = LocalExecutor(limits=Limits(chunk_size=3))
+    run(executor, tmp_path, [item(f"i{n}", weight=9 - n) for n in range(4)])
+    assert [calls(tmp_path, f"expected-i{n}") for n in range(4)] == [0, 1, 1, 0]
