@@ -20,6 +20,7 @@ from encodeonce.harness.report_markdown import to_markdown
 from encodeonce.harness.report_terminal import print_report
 from encodeonce.harness.run_folder import RunFolder
 from encodeonce.harness.summary import problems
+from encodeonce.jobs.bench_cli import bench_app
 from encodeonce.jobs.executor import WorkerStartError
 from encodeonce.jobs.executors import executor_for
 from encodeonce.jobs.pipeline import Pipeline
@@ -50,6 +51,7 @@ Output = Annotated[
 
 
 app.add_typer(store_app, name="store")
+app.add_typer(bench_app, name="bench")
 
 
 @app.command()
