@@ -21,9 +21,10 @@ def commit_pack(index: NamespaceIndex, record: PackRecord, is_wanted: Callable[[
         StoreError: the log cannot be read or written.
     """
     pack = record.manifest.pack
-    while is_wanted():
-        # The second question covers a link whose success the network lost.
-        if index.commit(record) or index.has_pack(pack):
-            return True
+    with index.lock:  # between the question and the commit no other thread commits either
+        while is_wanted():
+            # `has_pack` covers a link whose success the network lost.
+            if index.commit(record) or index.has_pack(pack):
+                return True
     index.namespace.pack(pack).unlink(missing_ok=True)
     return False

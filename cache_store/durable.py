@@ -13,6 +13,7 @@ from pathlib import Path
 from encodeonce.cache_store.store import StoreError
 
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS}
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -47,6 +48,9 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # this filesystem does not sync folders
+            raise
     finally:
         os.close(descriptor)
 
@@ -78,6 +82,10 @@ def publish_first(data: bytes, path: Path, tmp: Path) -> bool:
 
     ``tmp`` is a folder for the private copy, on the same filesystem. `os.link` is atomic on NFS
     too; when its reply is lost, the link count of our private file tells what happened.
+
+    Raises:
+        OSError: it cannot be written.
+        StoreError: the filesystem has no hard links.
     """
     private = tmp / f"{uuid.uuid4().hex}.tmp"
     write_new(private, data)
@@ -87,6 +95,13 @@ def publish_first(data: bytes, path: Path, tmp: Path) -> bool:
             first = True
         except FileExistsError:
             first = private.stat().st_nlink == 2
+        except OSError as error:
+            if error.errno in NO_LINKS:
+                raise StoreError(
+                    f"{tmp} is on a filesystem without hard links, which commits need "
+                    f"({error.strerror}): put the store elsewhere"
+                ) from error
+            raise
     finally:
         private.unlink(missing_ok=True)
     if first:

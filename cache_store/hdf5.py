@@ -31,6 +31,7 @@ from encodeonce.cache_store.reading import (
     ArrayRead,
     ChunkReader,
     Failure,
+    PackFile,
     PackFiles,
     allocate,
 )
@@ -122,7 +123,8 @@ class Hdf5Store:
         places = [None] * len(keys) if index is None else _locate(index, keys)
         missing = [key for key, place in zip(keys, places, strict=True) if place is None]
         if index is None or missing:
-            self._count(misses=len(missing))
+            with self._lock:
+                self.counters.misses += len(missing)
             raise MissingFeatures(missing)
         located = [
             _Located(key, place[0], *index.manifest(place[0]).find_row(place[1]))
@@ -130,22 +132,20 @@ class Hdf5Store:
             if place is not None
         ]
         arrays = allocate([unit.table for unit in located], out)
-        try:
-            failures = self._read(index, located, arrays)
-        except FileNotFoundError as error:
+        files, failures = self._open(index, located)
+        if failures:
             index.refresh()
             if _locate(index, keys) != places:  # collected meanwhile: look again
                 return self.get(keys, out)
-            vanished = Path(error.filename).stem
-            failures = [
-                Failure(position, "its file has vanished")
-                for position, unit in enumerate(located)
-                if index.packs[unit.pack].pack == vanished
-            ]
+        else:
+            failures = self._read(index, located, files, arrays)
         if failures:
             self._raise_damage(index, located, failures)
+        self._mark_used(index, places)
         features = Features(arrays)
-        self._count(hits=len(keys), bytes_read=features.nbytes)
+        with self._lock:
+            self.counters.hits += len(keys)
+            self.counters.bytes_read += features.nbytes
         return features
 
     def put(self, entries: Sequence[Entry]) -> None:
@@ -206,15 +206,14 @@ class Hdf5Store:
             )
             record = write_pack(index.namespace, manifest, frames)
             if commit_pack(index, record, partial(self._is_still, index, batch, pending)):
-                num_written = manifest.num_rows
-                self._count(
-                    written=num_written,
-                    skipped=num_units - num_written,
-                    bytes_written=manifest.raw_bytes,
-                    bytes_stored=record.file_bytes,
-                )
+                with self._lock:
+                    self.counters.written += manifest.num_rows
+                    self.counters.skipped += num_units - manifest.num_rows
+                    self.counters.bytes_written += manifest.raw_bytes
+                    self.counters.bytes_stored += record.file_bytes
                 return
-        self._count(skipped=num_units)
+        with self._lock:
+            self.counters.skipped += num_units
 
     def _is_still(
         self, index: NamespaceIndex, batch: Sequence[Entry], pending: Sequence[Pending]
@@ -239,15 +238,30 @@ class Hdf5Store:
                 absent.append(Pending(entry, tuple(rows)))
         return absent
 
+    def _open(
+        self, index: NamespaceIndex, located: Sequence[_Located]
+    ) -> tuple[dict[int, PackFile], list[Failure]]:
+        """Return the open packs by number, and a failure for each unit whose pack is not there."""
+        files: dict[int, PackFile] = {}
+        failures = []
+        for position, unit in enumerate(located):
+            path = index.namespace.pack(index.packs[unit.pack].pack)
+            try:
+                files[unit.pack] = files.get(unit.pack) or self._files.open(path)
+            except FileNotFoundError:
+                failures.append(Failure(position, "its file has vanished"))
+            except OSError as error:
+                raise explain(error, "opening", path) from error
+        return files, failures
+
     def _read(
-        self, index: NamespaceIndex, located: Sequence[_Located], arrays: Mapping[str, Array]
+        self,
+        index: NamespaceIndex,
+        located: Sequence[_Located],
+        files: Mapping[int, PackFile],
+        arrays: Mapping[str, Array],
     ) -> list[Failure]:
         """Fill the arrays; return what could not be read."""
-        namespace = index.namespace
-        files = {
-            unit.pack: self._files.open(namespace.pack(index.packs[unit.pack].pack))
-            for unit in located
-        }
         lossy = find_lossy(index.manifest(located[0].pack).codec)
         work = [
             ArrayRead(
@@ -257,10 +271,9 @@ class Hdf5Store:
             for layout in unit.table.arrays
         ]
         try:
-            results = list(self._threads.map(lambda item: self._reader.read(item, lossy), work))
+            results = self._threads.map(lambda item: self._reader.read(item, lossy), work)
         except OSError as error:
-            raise explain(error, "reading", namespace.folder) from error
-        self._mark_used(index, [(unit.pack, unit.row) for unit in located])
+            raise explain(error, "reading", index.namespace.folder) from error
         return [failure for failure in results if failure is not None]
 
     def _raise_damage(
@@ -273,7 +286,8 @@ class Hdf5Store:
             digest = unit_digest(unit.key.media, unit.key.unit)
             by_pack.setdefault(unit.pack, {})[digest] = failure.reason
         for pack, reasons in by_pack.items():
-            self._count(damaged=len(reasons))
+            with self._lock:
+                self.counters.damaged += len(reasons)
             self._files.forget(index.namespace.pack(index.packs[pack].pack))
             quarantine(index, pack, reasons)
         first = next(iter(by_pack))
@@ -282,11 +296,6 @@ class Hdf5Store:
     def _mark_used(self, index: NamespaceIndex, places: Iterable[Place | None]) -> None:
         packs = {place[0] for place in places if place is not None}
         self._last_use.mark(index.namespace.used(index.packs[pack].pack) for pack in packs)
-
-    def _count(self, **amounts: int) -> None:
-        with self._lock:
-            for name, amount in amounts.items():
-                setattr(self.counters, name, getattr(self.counters, name) + amount)
 
 
 def _locate(index: NamespaceIndex, keys: Sequence[FeatureKey]) -> list[Place | None]:

@@ -129,7 +129,7 @@ class NamespaceIndex:
                 try:
                     record = self.log.read(self.tail + 1)
                 except DamagedRecord:
-                    self._recover(self.log.last())
+                    self._recover(max(self.tail + 1, self.log.last()))
                     continue
                 if record is None:
                     return
@@ -159,11 +159,12 @@ class NamespaceIndex:
         Raises:
             StoreError: the log cannot be read or written.
         """
-        self.refresh()
-        while (record := make()) is not None:
-            if self.commit(record):
-                return record
-        return None
+        with self.lock:
+            self.refresh()
+            while (record := make()) is not None:
+                if self.commit(record):
+                    return record
+            return None
 
     def snapshot_if_due(self) -> None:
         """Write a snapshot when replaying what came after the last one gets long."""

@@ -178,7 +178,10 @@ def decode_record(data: bytes, where: Path) -> Record:
         raise DamagedRecord(f"{where} is damaged: run `encodeonce store verify`")
     stored = json.loads(text)
     refuse_unknown(stored["format"], stored.get("requires", []), where)
-    return _from_dict(stored, where)
+    try:
+        return _from_dict(stored, where)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedRecord(f"{where} was written wrong: {error!r}") from error
 
 
 def _to_dict(record: Record) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from encodeonce.cache_store.index import NamespaceIndex
 from encodeonce.cache_store.layout import Namespace, StoreFolder
+from encodeonce.cache_store.manifest import Units
 from encodeonce.cache_store.store import StoreError
 
 Progress = Callable[[int, int], None]
@@ -83,15 +84,13 @@ def ls(folder: StoreFolder, signature: str = "", media: str = "") -> Iterator[Me
             continue
         index = NamespaceIndex(namespace)
         for pack in index.live_packs():
-            live = {row for row, _, _ in index.live_rows(pack)}
             info = index.packs[pack]
-            for units in index.manifest(pack).units:
-                names = [n for i, n in enumerate(units.names) if units.first_row + i in live]
-                if names and units.media.startswith(media):
+            for units, names in _live_units(index, pack):
+                if units.media.startswith(media):
                     yield MediaListing(
                         signature=namespace.digest,
                         media=units.media,
-                        units=tuple(names),
+                        units=names,
                         pack=info.pack,
                         committed_s=_mtime_s(namespace, info.seq),
                         provenance=units.provenance,
@@ -133,11 +132,11 @@ def _stat_one(index: NamespaceIndex, on_packs: Callable[[int], None]) -> Signatu
     num_live = index.num_live()
     for done, pack in enumerate(num_live):
         on_packs(done)
-        for units in index.manifest(pack).units:
+        for units, names in _live_units(index, pack):
             media.add(units.media)
             losses += [loss for by_array in units.loss.values() for loss in by_array]
             for question, answer in units.provenance.items():
-                provenance.setdefault(question, Counter())[str(answer)] += len(units.names)
+                provenance.setdefault(question, Counter())[str(answer)] += len(names)
     try:
         signature = index.namespace.read_signature()
     except StoreError:
@@ -160,6 +159,15 @@ def _stat_one(index: NamespaceIndex, on_packs: Callable[[int], None]) -> Signatu
         provenance=provenance,
         worst_loss=max(losses, default=None),
     )
+
+
+def _live_units(index: NamespaceIndex, pack: int) -> Iterator[tuple[Units, tuple[str, ...]]]:
+    """Iterate over the groups of a pack's units that are live at least in part, with those."""
+    live = {row for row, _, _ in index.live_rows(pack)}
+    for units in index.manifest(pack).units:
+        names = tuple(n for i, n in enumerate(units.names) if units.first_row + i in live)
+        if names:
+            yield units, names
 
 
 def _in_words(value: Any) -> str:

@@ -123,7 +123,7 @@ class StockHdf5:
     def read_frames(self, number: int, rows: Sequence[int], out: Array) -> None:
         """Read some rows of the dataset."""
         with h5py.File(self._packs[number], "r", locking=False) as file:
-            out[: len(rows)] = file["0/main"][list(rows)].view(out.dtype)
+            read_rows(file["0/main"], rows, out)
 
     def files(self) -> list[Path]:
         """Return nothing of its own."""
@@ -240,7 +240,7 @@ class H5pyGzip:
     def read_frames(self, number: int, rows: Sequence[int], out: Array) -> None:
         """Read some rows of the dataset."""
         with h5py.File(self._path(number), "r", locking=False) as file:
-            out[: len(rows)] = file[MAIN][list(rows)].view(out.dtype)
+            read_rows(file[MAIN], rows, out)
 
     def files(self) -> list[Path]:
         """Return the files."""
@@ -248,6 +248,12 @@ class H5pyGzip:
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number}.h5"
+
+
+def read_rows(dataset: h5py.Dataset, rows: Sequence[int], out: Array) -> None:
+    """Read rows one by one: h5py's selection by a list takes twenty times as long."""
+    for position, row in enumerate(rows):
+        out[position] = dataset[row].view(out.dtype)
 
 
 class Zarr:

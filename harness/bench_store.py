@@ -21,6 +21,7 @@ import ml_dtypes
 import numpy as np
 
 from encodeonce.harness.bench_contenders import Contender, forget, make_contenders
+from encodeonce.harness.bench_idle import wait_until_idle
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -42,6 +43,8 @@ class BenchOptions:
     num_threads: int = 2
     """Threads of our store; the others use what they use."""
     dtypes: tuple[str, ...] = ("bfloat16", "float16")
+    wait_s: float = 0.0
+    """How long to wait, before each contender's reads, for others to leave the cores alone."""
     folder: Path | None = None
     """Where to write; a temporary folder by default."""
     seed: int = 0
@@ -82,8 +85,8 @@ class BenchResult:
     options: BenchOptions
     rows: list[Row] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
-    load: list[float] = field(default_factory=list)
-    """Load average of the machine before each round: above the number of CPUs, it was busy."""
+    cores: list[float] = field(default_factory=list)
+    """Cores that our threads got just before each contender's reads; the rest was others'."""
     num_cpus: int = field(default_factory=lambda: os.cpu_count() or 1)
 
     def row(self, name: str, dtype: str) -> Row | None:
@@ -109,15 +112,13 @@ def run_bench(
             result.rows += rows.values()
             done = 2 * position * options.num_rounds
             for round_ in range(options.num_rounds):
-                result.load.append(os.getloadavg()[0])
                 _write_round(contenders, rows, frames, round_)
                 on_round(done + round_ + 1, total)
             for contender in contenders:
                 num_bytes = sum(path.stat().st_size for path in contender.files())
                 rows[contender.name].stored_bytes = num_bytes // options.num_rounds
             for round_ in range(options.num_rounds):
-                result.load.append(os.getloadavg()[0])
-                _read_round(contenders, rows, frames, round_, rng)
+                result.cores += _read_round(contenders, rows, frames, round_, rng, options)
                 on_round(done + options.num_rounds + round_ + 1, total)
     return result
 
@@ -150,14 +151,18 @@ def _read_round(
     frames: Array,
     round_: int,
     rng: random.Random,
-) -> None:
+    options: BenchOptions,
+) -> list[float]:
+    """Time all reads of one entry; return the cores that were to be had before each of them."""
     out, few = np.empty_like(frames), np.empty_like(frames[:FEW_FRAMES])
     out[:], few[:] = 0, 0  # its pages are there before anything is timed
     step = len(frames) // FEW_FRAMES
     some = list(range(0, step * FEW_FRAMES, step))
     expected = np.roll(frames, round_, axis=0)
+    cores = []
     for contender in rng.sample(contenders, len(contenders)):
         row = rows[contender.name]
+        cores.append(wait_until_idle(options.num_threads, options.wait_s))
         for work, run in {
             "few": partial(contender.read_frames, round_, some, few),
             "": partial(contender.read, round_, out),
@@ -171,6 +176,7 @@ def _read_round(
             raise RuntimeError(f"{contender.name} read other bytes than it wrote")
     _time(rows[MEMCPY], "warm", lambda: np.copyto(out, expected))
     _time(rows[MEMCPY], "warm few", lambda: np.copyto(few, expected[some]))
+    return cores
 
 
 def _time(row: Row, work: str, run: Callable[[], None]) -> None:

@@ -1,5 +1,6 @@
 """The store benchmark as sections of a report, and as JSON."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -79,14 +80,14 @@ def sections(result: BenchResult, small: Sequence[SmallResult]) -> list[Section]
     ]
     parts.append(_small_section(small))
     parts.append(_promise_section(result))
-    busy = max(result.load, default=0.0)
+    cores = statistics.median(result.cores)
     parts.append(
         Section(
             title="circumstances",
             sentences=(
                 f"medians of {options.num_rounds} interleaved rounds, {options.num_threads} "
-                f"threads, {result.num_cpus} CPUs; load average up to {busy:.1f}"
-                + (" (busy: rates are too low for all)" if busy > result.num_cpus else ""),
+                f"threads, {result.num_cpus} CPUs; before the reads the threads got "
+                f"{cores:.1f} cores (median; least {min(result.cores):.1f}), others had the rest",
                 "writes are synced; cold means dropped from the page cache of this machine, "
                 "which a hypervisor below may still hold",
                 *result.skipped,
@@ -102,7 +103,7 @@ def to_json(result: BenchResult, small: Sequence[SmallResult]) -> dict[str, Any]
     return {
         "options": {**options, "dtypes": list(result.options.dtypes)},
         "num_cpus": result.num_cpus,
-        "load": result.load,
+        "cores": result.cores,
         "skipped": result.skipped,
         "rows": [asdict(row) for row in result.rows],
         "small": [asdict(each) for each in small],

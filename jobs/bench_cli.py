@@ -34,6 +34,9 @@ def store(
     small_entries: Annotated[
         int, typer.Option(help="Small entries; 100000 for the published figures.", min=1)
     ] = 10_000,
+    wait_s: Annotated[
+        float, typer.Option(help="Before each read, wait this long for the machine to be idle.")
+    ] = 0.0,
     folder: Annotated[
         Path | None, typer.Option(help="Disk to measure; the temporary folder by default.")
     ] = None,
@@ -45,6 +48,7 @@ def store(
         num_rounds=rounds,
         num_threads=threads,
         dtypes=tuple(DTYPES),
+        wait_s=wait_s,
         folder=folder,
     )
     with Progress(console=Console(stderr=True), transient=True) as bar:

@@ -5,6 +5,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -151,3 +152,21 @@ def test_a_store_object_survives_a_fork(tmp_path: Path) -> None:
         os._exit(0 if store.counters.hits == 8 else 1)
 
     assert exit_code(fork(read_in_child)) == 0
+
+
+def test_threads_that_share_one_store_object_store_each_unit_once(tmp_path: Path) -> None:
+    store = Hdf5Store(tmp_path, num_threads=2)
+    entries = [entry_of(number, 2) for number in range(12)]
+
+    def write(seed: int) -> None:
+        for entry in random.Random(seed).sample(entries, len(entries)):
+            store.put([entry])
+            store.get(entry.keys)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(write, range(4)))
+    index = store.index(entries[0].signature.digest)
+    assert index is not None
+    assert sum(info.num_units for info in index.packs) == 24
+    assert len(list(tmp_path.rglob("*.h5"))) == 12
+    assert (store.counters.written, store.counters.skipped) == (24, 72)

@@ -27,6 +27,7 @@ def test_every_contender_reads_back_what_it_wrote_and_is_measured(tmp_path: Path
     assert raw is not None
     assert zstd.stored_bytes < 0.7 * raw.stored_bytes
     assert steps == [(1, 2), (2, 2)]
+    assert 0 < min(result.cores) <= max(result.cores) <= 2.5
     assert list(tmp_path.iterdir()) == []
 
     small = run_small(200, tmp_path)
