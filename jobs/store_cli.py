@@ -14,14 +14,13 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from encodeonce.cache_store import stat as statistics
 from encodeonce.cache_store.gc import GcPolicy, GcReport, gc
 from encodeonce.cache_store.layout import StoreFolder
-from encodeonce.cache_store.stat import SignatureStat, describe
+from encodeonce.cache_store.stat import SignatureStat, describe, ls, stat
 from encodeonce.cache_store.store import StoreError
 from encodeonce.cache_store.transfer import TransferReport, export_store, import_store
 from encodeonce.cache_store.verify import VerifyReport, verify
-from encodeonce.harness.text import human_bytes, human_count, human_seconds, percent
+from encodeonce.harness.text import human_bytes, human_count, human_seconds
 from encodeonce.jobs.quantities import parse_bytes, parse_seconds
 
 store_app = typer.Typer(
@@ -44,7 +43,7 @@ Signature = Annotated[
 def show(store: Store) -> None:
     """Show what is in a store, by signature, and what each signature is made of."""
     with _user_errors(), _progress("reading the index", human_count_of("pack")) as on_progress:
-        stats = statistics.stat(StoreFolder(store), on_progress)
+        stats = stat(StoreFolder(store), on_progress)
     if not stats:
         console.print("the store is empty")
     for found in stats:
@@ -61,7 +60,7 @@ def list_media(
 ) -> None:
     """List the stored media: one line for each media and pack."""
     with _user_errors():
-        for found in statistics.ls(StoreFolder(store), signature, media):
+        for found in ls(StoreFolder(store), signature, media):
             when = datetime.fromtimestamp(found.committed_s, UTC).strftime("%Y-%m-%d %H:%M")
             units = human_count(len(found.units), "unit")
             made_by = ", ".join(f"{key} {value}" for key, value in found.provenance.items())
@@ -151,13 +150,13 @@ def human_count_of(noun: str) -> Callable[[int], str]:
 
 
 def _contents(found: SignatureStat) -> Iterator[tuple[str, str]]:
-    saved = percent(1 - found.file_bytes / found.raw_bytes) if found.raw_bytes else "-"
+    share = f", {found.file_bytes / found.raw_bytes:.0%} of" if found.raw_bytes else ", of"
     yield "media", str(found.num_media)
     yield "units", str(found.num_units)
     yield (
         "on disk",
-        f"{human_bytes(found.file_bytes)} in {human_count(found.num_packs, 'pack')}, "
-        f"{human_bytes(found.raw_bytes)} uncompressed ({saved} saved)",
+        f"{human_bytes(found.file_bytes)} in {human_count(found.num_packs, 'pack')}{share} "
+        f"{human_bytes(found.raw_bytes)} uncompressed",
     )
     if found.dropped_bytes:
         yield "to be freed", f"{human_bytes(found.dropped_bytes)} by the next gc"
