@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from encodeonce.cache_store.codec import DamagedChunk
 from encodeonce.cache_store.durable import explain, server_now_s
 from encodeonce.cache_store.index import NamespaceIndex
 from encodeonce.cache_store.layout import Namespace, StoreFolder
@@ -97,13 +98,14 @@ def gc(folder: StoreFolder, policy: GcPolicy) -> GcReport:
     report.kept_bytes = sum(c.file_bytes for c in candidates) - sum(c.file_bytes for c in chosen)
     for digest, index in indexes.items():
         ours = [candidate for candidate in chosen if candidate.signature == digest]
-        report.dropped += ours if policy.dry_run else _drop(index, ours)
-        if not policy.dry_run:
-            _repack(index, report)
-        try:
+        _remove_files(index, policy, report)  # first: on a full disk, the next step needs room
+        if policy.dry_run:
+            report.dropped += ours
+            continue
+        report.dropped += _drop(index, ours)
+        _repack(index, report)
+        if policy.grace_s == 0:
             _remove_files(index, policy, report)
-        except OSError as error:
-            raise explain(error, "removing files in", index.namespace.folder) from error
     return report
 
 
@@ -190,13 +192,20 @@ def _repack(index: NamespaceIndex, report: GcReport) -> None:
             rows = [row for row, _, _ in index.live_rows(number)]
             try:
                 replace_pack(index, number, rows)
-            except (OSError, ValueError) as error:
+            except (OSError, DamagedChunk, StoreError) as error:
                 logger.warning("pack %s stays as it is: %s", info.pack, error)
             else:
                 report.repacked.append(info.pack)
 
 
 def _remove_files(index: NamespaceIndex, policy: GcPolicy, report: GcReport) -> None:
+    try:
+        _remove_due(index, policy, report)
+    except OSError as error:
+        raise explain(error, "removing files in", index.namespace.folder) from error
+
+
+def _remove_due(index: NamespaceIndex, policy: GcPolicy, report: GcReport) -> None:
     namespace = index.namespace
     now_s = server_now_s(namespace.tmp)
     known = {info.pack for info in index.packs}

@@ -1,5 +1,6 @@
 """`gc`: what goes, what stays, and when the bytes are free."""
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -185,3 +186,21 @@ def test_a_damaged_log_stops_gc(tmp_path: Path) -> None:
 def test_negative_limits_are_refused() -> None:
     with pytest.raises(ValueError, match="max_bytes"):
         GcPolicy(max_bytes=-1)
+
+
+def test_on_a_full_disk_what_is_due_is_removed_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    four_packs(tmp_path)
+    make_old(tmp_path, 50 * HOUR_S)
+    gc(StoreFolder(tmp_path), GcPolicy(max_bytes=15_000))
+    assert packs(tmp_path) == 4
+    make_old(tmp_path, 2 * HOUR_S, "*.json")
+
+    def no_room(descriptor: int, data: object, offset: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", no_room)
+    with pytest.raises(StoreError, match="full"):
+        gc(StoreFolder(tmp_path), GcPolicy(max_bytes=0))
+    assert packs(tmp_path) == 1

@@ -135,7 +135,6 @@ def pack_record(number: int, signature: str) -> PackRecord:
     return PackRecord(manifest, 0, "")
 
 
-@pytest.mark.slow
 def test_a_store_of_a_million_entries_answers_ten_thousand_keys_in_two_seconds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,8 +6,6 @@ import signal
 import time
 from pathlib import Path
 
-import pytest
-
 from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.cache_store.layout import StoreFolder
 from encodeonce.cache_store.verify import verify
@@ -61,7 +59,6 @@ def check_all(root: Path, journals: Path, checked: set[str]) -> None:
             assert entry_of(int(number), 1, TAIL).keys[0] in store
 
 
-@pytest.mark.slow
 def test_every_committed_entry_survives_kill_9_of_writers(tmp_path: Path) -> None:
     root, journals = tmp_path / "store", tmp_path / "journals"
     journals.mkdir()
@@ -83,7 +80,6 @@ def kill_9(writer: int) -> None:
     assert exit_code(writer) == -signal.SIGKILL  # it had not failed by itself
 
 
-@pytest.mark.slow
 def test_every_committed_entry_survives_kill_9_of_the_process_group(tmp_path: Path) -> None:
     root, journals = tmp_path / "store", tmp_path / "journals"
     journals.mkdir()

@@ -9,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 from encodeonce.cache_store.claims import Claims
 from encodeonce.cache_store.gc import GcPolicy, gc
 from encodeonce.cache_store.hdf5 import Hdf5Store
@@ -62,7 +60,6 @@ def test_units_that_eight_processes_write_at_once_are_stored_once(tmp_path: Path
     assert verify(StoreFolder(tmp_path)).clean
 
 
-@pytest.mark.slow
 def test_with_claims_eight_processes_asked_for_the_same_units_share_the_work(
     tmp_path: Path,
 ) -> None:
