@@ -143,7 +143,7 @@ class FeatureSource:
         with self._stopwatch.stage("decode"):
             frames = decode(request.media, request.info, indices)
         with self._stopwatch.stage("preprocess"):
-            pixels = tower.preprocess(frames)
+            pixels = tower.preprocess(frames, request.signature)
         with self._stopwatch.stage("encode"):
             features = tower.encode(pixels)
         self._use += CacheUse(num_frames_decoded=len(indices))

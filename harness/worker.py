@@ -12,8 +12,7 @@ from typing import Any
 
 import torch
 
-from encodeonce.cache_store.features import Features
-from encodeonce.datasets.media import Frames, MediaError, MediaRef
+from encodeonce.datasets.media import MediaError, MediaRef
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark, Sample
 from encodeonce.harness.config import RunConfig
@@ -21,7 +20,7 @@ from encodeonce.harness.features import FeatureSource, decode_all
 from encodeonce.harness.plan import MediaGroup, PlannedMedia
 from encodeonce.harness.record import CacheUse, Record, SampleError
 from encodeonce.harness.workplace import Workplace
-from encodeonce.models.family import Generation
+from encodeonce.models.family import Decoded, Generation, Visual
 from encodeonce.models.timing import Stopwatch
 
 logger = logging.getLogger(__name__)
@@ -121,10 +120,11 @@ class EvaluateWorker:
         """Stop the threads."""
         self._source.close()
 
-    def _fetch(self, group: MediaGroup, ref: MediaRef) -> Features:
+    def _fetch(self, group: MediaGroup, ref: MediaRef) -> Visual:
         with self._stopwatch.stage("look up"):
             request = self._workplace.request(group.root, ref, group.benchmark)
-        return self._source.fetch(request)
+        features = self._source.fetch(request)
+        return Visual(info=request.info, units=request.units, features=features)
 
 
 class ReferenceWorker:
@@ -157,10 +157,11 @@ class ReferenceWorker:
     def close(self) -> None:
         """Nothing to give back."""
 
-    def _decode(self, group: MediaGroup, ref: MediaRef) -> Frames:
+    def _decode(self, group: MediaGroup, ref: MediaRef) -> Decoded:
         with self._stopwatch.stage("look up"):
             request = self._workplace.request(group.root, ref, group.benchmark)
-        return decode_all(request, self._stopwatch)
+        frames = decode_all(request, self._stopwatch)
+        return Decoded(info=request.info, units=request.units, frames=frames)
 
 
 class _Scribe:

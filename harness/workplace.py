@@ -59,7 +59,7 @@ class Workplace:
         return MediaRequest(
             media=media,
             info=info,
-            signature=self.vision.signature(info),
+            signature=self.vision.signature(info, frames),
             units=self.vision.units(info, frames),
             benchmark=benchmark,
         )

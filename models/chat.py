@@ -1,45 +1,115 @@
 """Prompts by the checkpoint's own chat template, media first."""
 
+import json
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from transformers import AutoProcessor
+from transformers import AutoProcessor, AutoTokenizer
 
+from encodeonce.datasets.media import MediaKind
 from encodeonce.models.checkpoint import CheckpointError
 
 
-def prompt_text(processor: Any, num_images: int, question: str) -> str:
-    """Return the chat prompt with one image placeholder for each of ``num_images``.
+class Slot(NamedTuple):
+    """A place in the prompt for a picture or video, and the text that goes there."""
 
-    Media stand before the question, so that all questions on one video begin with the same tokens.
+    kind: MediaKind
+    """Which part the chat template is asked for."""
+    text: str
+    """The model's image token as often as there are features, with what stands around them."""
+
+
+class Chat:
+    """A tokenizer and a chat template. Needs no image or video processor."""
+
+    def __init__(self, tokenizer: Any, template: str, placeholders: Mapping[MediaKind, str]) -> None:
+        """Make a chat.
+
+        Args:
+            tokenizer: of transformers.
+            template: Jinja source.
+            placeholders: what the template writes for a part of each kind.
+        """
+        self.tokenizer = tokenizer
+        self._template = template
+        self._placeholders = placeholders
+
+    def prompt(self, slots: Sequence[Slot], question: str) -> str:
+        """Return the prompt: media, in order, then the question.
+
+        Media stand before the question, so that all questions on one video begin with the same
+        tokens.
+
+        Raises:
+            ValueError: the question contains a placeholder.
+        """
+        parts = [*({"type": slot.kind} for slot in slots), {"type": "text", "text": question}]
+        text = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": parts}],
+            chat_template=self._template,
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        kinds = {text: kind for kind, text in self._placeholders.items()}
+        pieces = re.split(f"({'|'.join(map(re.escape, kinds))})", text)
+        found = [kinds[piece] for piece in pieces[1::2]]
+        if found != [slot.kind for slot in slots]:
+            raise ValueError(
+                f"{len(found)} media placeholders ({', '.join(kinds)}) in the prompt for "
+                f"{len(slots)} media; does the question contain the placeholder? {question!r}"
+            )
+        pieces[1::2] = [slot.text for slot in slots]
+        return "".join(pieces)
+
+    def tokenize(self, text: str, device: torch.device) -> dict[str, torch.Tensor]:
+        """Return ``input_ids`` and ``attention_mask`` of shape (1, N).
+
+        A template that writes the begin-of-text token itself gets no second one.
+        """
+        bos = self.tokenizer.bos_token
+        has_bos = bos is not None and text.startswith(bos)
+        encoded = self.tokenizer(text, add_special_tokens=not has_bos, return_tensors="pt")
+        return {name: encoded[name].to(device) for name in ("input_ids", "attention_mask")}
+
+
+def load_chat(folder: Path, tokenizer: Any, placeholders: Mapping[MediaKind, str]) -> Chat:
+    """Find a checkpoint's chat template, in either of the places transformers has put it.
+
+    Raises:
+        CheckpointError: the checkpoint has no chat template.
     """
-    content = [*({"type": "image"} for _ in range(num_images)), {"type": "text", "text": question}]
-    messages = [{"role": "user", "content": content}]
-    return str(processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    legacy = folder / "chat_template.json"
+    if tokenizer.chat_template is not None:  # chat_template.jinja, or tokenizer_config.json
+        template = tokenizer.chat_template
+    elif legacy.is_file():
+        template = json.loads(legacy.read_text(encoding="utf-8"))["chat_template"]
+    else:
+        raise _no_template(folder)
+    return Chat(tokenizer, template, placeholders)
 
 
-def tokenize(processor: Any, text: str, device: torch.device) -> dict[str, torch.Tensor]:
-    """Return ``input_ids`` and ``attention_mask`` of shape (1, N).
-
-    A template that writes the begin-of-text token itself gets no second one.
-    """
-    bos = processor.tokenizer.bos_token
-    has_bos = bos is not None and text.startswith(bos)
-    encoded = processor.tokenizer(text, add_special_tokens=not has_bos, return_tensors="pt")
-    return {name: encoded[name].to(device) for name in ("input_ids", "attention_mask")}
+def load_tokenizer(folder: Path) -> Any:
+    """Load a checkpoint's tokenizer."""
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def load_processor(folder: Path) -> Any:
-    """Load tokenizer and chat template; needs one in the checkpoint.
+    """Load the processor of transformers: tokenizer, chat template and image processor.
 
     Raises:
         CheckpointError: the checkpoint has no chat template.
     """
     processor = AutoProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
     if processor.chat_template is None:
-        raise CheckpointError(
-            f"{folder} has no chat template (chat_template.jinja), so it is not known how the "
-            "model wants to be asked. Put the template of its model card there."
-        )
+        raise _no_template(folder)
     return processor
+
+
+def _no_template(folder: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{folder} has no chat template (chat_template.jinja), so it is not known how the "
+        "model wants to be asked. Put the template of its model card there."
+    )

@@ -29,6 +29,26 @@ class Unit(NamedTuple):
     frames: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visual:
+    """A media as the language side is given it: its features, and what the prompt says of it."""
+
+    info: MediaInfo
+    units: tuple[Unit, ...]
+    features: Features
+    """One row a unit, in the units' order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """A media as the whole model is given it."""
+
+    info: MediaInfo
+    units: tuple[Unit, ...]
+    frames: Frames
+    """The units' frames, each once, in order of time."""
+
+
 class GenerationSpec(BaseModel):
     """How answers are generated: greedily, so that two runs can be compared token by token."""
 
@@ -56,8 +76,13 @@ class Generation:
 class Tower(Protocol):
     """A loaded vision tower. Never loads the language model."""
 
-    def preprocess(self, frames: Frames) -> torch.Tensor:
-        """Turn decoded frames into the tower's input, one row a unit; on the CPU, pure."""
+    def preprocess(self, frames: Frames, signature: Signature) -> torch.Tensor:
+        """Turn decoded frames into the tower's input, one row a unit; on the CPU, pure.
+
+        Args:
+            frames: the frames of some units, each once, in order of time.
+            signature: the media's, which holds the size that its frames are brought to.
+        """
         ...
 
     def encode(self, pixels: torch.Tensor) -> Features:
@@ -68,8 +93,11 @@ class Tower(Protocol):
 class Vision(Protocol):
     """Everything about a model's vision side that is known without its weights in memory."""
 
-    def signature(self, info: MediaInfo) -> Signature:
-        """Return what features of this media depend on, besides the media and the unit."""
+    def signature(self, info: MediaInfo, frames: Sequence[int]) -> Signature:
+        """Return what features of these frames depend on, besides the media and the unit.
+
+        Where the pixels of a video are shared out between its frames, their number is in it.
+        """
         ...
 
     def units(self, info: MediaInfo, frames: Sequence[int]) -> tuple[Unit, ...]:
@@ -85,12 +113,12 @@ class Decoder(Protocol):
     """The loaded language side. Never loads the tower."""
 
     def answer(
-        self, visuals: Sequence[Features], question: str, generation: GenerationSpec
+        self, visuals: Sequence[Visual], question: str, generation: GenerationSpec
     ) -> Generation:
         """Answer a question about some media.
 
         Args:
-            visuals: features of each media of the sample, as `Tower.encode` gave them.
+            visuals: each media of the sample, with features as `Tower.encode` gave them.
             question: text of the prompt, without media.
             generation: how to generate.
         """
@@ -101,7 +129,7 @@ class Reference(Protocol):
     """The whole model as plain transformers runs it, without encodeonce's store or splice."""
 
     def answer(
-        self, media: Sequence[Frames], question: str, generation: GenerationSpec
+        self, media: Sequence[Decoded], question: str, generation: GenerationSpec
     ) -> Generation:
         """Answer a question from decoded frames."""
         ...
@@ -114,7 +142,11 @@ class Family(Protocol):
     """``model_type`` values in config.json that belong to it."""
 
     def vision(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> Vision:
-        """Describe the vision side of a checkpoint."""
+        """Describe the vision side of a checkpoint.
+
+        Raises:
+            CheckpointError: features cannot be taken where ``vision.tap`` says.
+        """
         ...
 
     def decoder(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> Decoder:

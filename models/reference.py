@@ -9,10 +9,9 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText
 
-from encodeonce.datasets.media import Frames
 from encodeonce.models.chat import load_processor
 from encodeonce.models.checkpoint import device
-from encodeonce.models.family import Generation, GenerationSpec
+from encodeonce.models.family import Decoded, Generation, GenerationSpec
 from encodeonce.models.generation import generate
 from encodeonce.models.spec import ModelSpec
 
@@ -25,11 +24,11 @@ class TransformersReference:
         self._processor = processor
 
     def answer(
-        self, media: Sequence[Frames], question: str, generation: GenerationSpec
+        self, media: Sequence[Decoded], question: str, generation: GenerationSpec
     ) -> Generation:
         """Answer a question from decoded frames."""
         start = time.perf_counter()
-        images = [Image.fromarray(frame) for frames in media for frame in frames.pixels_THWC]
+        images = [Image.fromarray(frame) for one in media for frame in one.frames.pixels_THWC]
         content = [*({"type": "image", "image": image} for image in images)]
         messages = [{"role": "user", "content": [*content, {"type": "text", "text": question}]}]
         inputs = self._processor.apply_chat_template(

@@ -1,13 +1,10 @@
 """The generic family: any transformers model whose forward accepts ``mm_encoder_outputs``.
 
-A frame of a video is shown to the model as one image. Features are taken by transformers' own
-``get_image_features`` on a model without its language part; with the projector left out as well,
-the same call gives the tower's output, so there is no second implementation of layer selection.
+What sets one architecture apart is in `encodeonce.models.architecture`.
 
-Shapes: U units (images or frames), P patches, D width of the tap, B micro-batch.
+Shapes: U units, P patches, D width of the tap, B micro-batch, N visual tokens.
 """
 
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,55 +13,59 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoImageProcessor,
-    PreTrainedModel,
-)
+from transformers import AutoConfig
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from encodeonce.cache_store.features import MAIN, Features
 from encodeonce.cache_store.signature import Signature
 from encodeonce.datasets.info import MediaInfo
 from encodeonce.datasets.media import Frames
-from encodeonce.models.chat import load_processor, prompt_text, tokenize
-from encodeonce.models.checkpoint import load_without, weights_digest
-from encodeonce.models.family import Generation, GenerationSpec, Unit
+from encodeonce.models.architecture import Architecture, tapped
+from encodeonce.models.chat import Chat, Slot, load_chat, load_tokenizer
+from encodeonce.models.checkpoint import CheckpointError, load_without, weights_digest
+from encodeonce.models.family import Generation, GenerationSpec, Reference, Unit, Visual
 from encodeonce.models.generation import generate
 from encodeonce.models.micro_batch import MicroBatch
-from encodeonce.models.reference import TransformersReference, load_reference
+from encodeonce.models.preprocessing import Preprocessing
+from encodeonce.models.reference import load_reference
+from encodeonce.models.shown import Projected, Shown
 from encodeonce.models.spec import ModelSpec, VisionSpec
 from encodeonce.models.tensors import to_array, to_tensor
 from encodeonce.models.timing import synchronize
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, kw_only=True)
-class TransformersFamily:
-    """An architecture of transformers, told by the names of its parts."""
-
-    model_types: tuple[str, ...]
-    model_class: type[PreTrainedModel]
-    tower: str
-    """Module that ends in the features of the ``tower`` tap."""
-    projector: str
-    """Module between the tower and the language model."""
-    language: tuple[str, ...]
-    """Modules that only text goes through."""
+class TransformersFamily(Architecture):
+    """An architecture of transformers, loaded in parts."""
 
     def vision(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> "TransformersVision":
-        """Describe the vision side of a checkpoint."""
+        """Describe the vision side of a checkpoint.
+
+        Raises:
+            CheckpointError: ``tap: tower`` where the projector is inside the tower.
+        """
+        if vision.tap == "tower" and self.projector is None:
+            raise CheckpointError(
+                f"vision.tap 'tower': in {self.model_types[0]} the projection to the language "
+                f"model is part of the tower ({self.tower}), so there are no features before it "
+                "to share between models. Set vision.tap: projected."
+            )
         return TransformersVision(family=self, folder=folder, model_spec=model, vision_spec=vision)
 
     def decoder(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> "TransformersDecoder":
         """Load everything but the tower (and the projector, where features are projected)."""
-        left_out = (self.tower,) if vision.tap == "tower" else (self.tower, self.projector)
+        projector = self.projector if vision.tap == "tower" else None
+        left_out = [self.tower]
+        if vision.tap == "projected" and self.projector is not None:
+            left_out.append(self.projector)
         loaded = load_without(self.model_class, left_out, folder, model)
-        projector = loaded.get_submodule(self.projector) if vision.tap == "tower" else None
-        return TransformersDecoder(loaded, load_processor(folder), projector)
+        tokenizer = load_tokenizer(folder)
+        chat = load_chat(folder, tokenizer, self.placeholders(loaded.config, tokenizer))
+        return TransformersDecoder(
+            self, loaded, chat, None if projector is None else loaded.get_submodule(projector)
+        )
 
-    def reference(self, folder: Path, model: ModelSpec) -> "TransformersReference":
+    def reference(self, folder: Path, model: ModelSpec) -> Reference:
         """Load the whole model the ordinary way."""
         return load_reference(folder, model)
 
@@ -78,17 +79,13 @@ class TransformersVision:
     model_spec: ModelSpec
     vision_spec: VisionSpec
 
-    def signature(self, info: MediaInfo) -> Signature:
-        """Return what the features of a media depend on."""
+    def signature(self, info: MediaInfo, frames: Sequence[int]) -> Signature:
+        """Return what the features of some frames depend on."""
         return Signature(
             tower=str(self._config.vision_config.model_type),
             weights_sha256=self._weights_sha256,
-            tap={
-                "at": self.vision_spec.tap,
-                "layer": self._config.vision_feature_layer,
-                "select": self._config.vision_feature_select_strategy,
-            },
-            preprocess={**self._image_processor.to_dict(), "backend": "pil"},
+            tap={"at": self.vision_spec.tap, **self.family.tap(self._config)},
+            preprocess=self._preprocessing.recipe(info, len(frames)),
             decoder=info.decoder,
             dtype=self.model_spec.dtype,
             numerics={
@@ -98,32 +95,33 @@ class TransformersVision:
         )
 
     def units(self, info: MediaInfo, frames: Sequence[int]) -> tuple[Unit, ...]:
-        """Return one unit a frame: CLIP and SigLIP see each frame alone."""
-        if info.kind == "image":
-            return (Unit("image", (0,)),)
-        return tuple(Unit(f"frame:{frame}", (frame,)) for frame in frames)
+        """Return what the tower encodes on its own."""
+        return self._preprocessing.units(info, frames)
 
     def load(self) -> "TransformersTower":
         """Load the tower (and the projector, where features are taken behind it)."""
-        left_out = self.family.language
-        if self.vision_spec.tap == "tower":
-            left_out = (*left_out, self.family.projector)
+        left_out = list(self.family.language)
+        projector = self.family.projector
+        if self.vision_spec.tap == "tower" and projector is not None:
+            left_out.append(projector)
         model = load_without(self.family.model_class, left_out, self.folder, self.model_spec)
-        return TransformersTower(model, self._image_processor, self.vision_spec.micro_batch)
+        if projector is not None:
+            model = tapped(model, projector, after=self.vision_spec.tap == "projected")
+        size = self.vision_spec.micro_batch
+        return TransformersTower(self.family, model, self._preprocessing, size)
 
     @cached_property
     def _config(self) -> Any:
         return AutoConfig.from_pretrained(self.folder, local_files_only=True)
 
     @cached_property
-    def _image_processor(self) -> Any:
-        # Pillow, not torchvision: one resampling everywhere, and no CUDA build needed on a CPU.
-        return AutoImageProcessor.from_pretrained(self.folder, backend="pil", local_files_only=True)
+    def _preprocessing(self) -> Preprocessing:
+        return self.family.preprocessing(self.folder)
 
     @cached_property
     def _weights_sha256(self) -> str:
         parts = [self.family.tower]
-        if self.vision_spec.tap == "projected":
+        if self.vision_spec.tap == "projected" and self.family.projector is not None:
             parts.append(self.family.projector)
         return weights_digest(self.folder, [part.rpartition(".")[2] for part in parts])
 
@@ -131,77 +129,79 @@ class TransformersVision:
 class TransformersTower:
     """A loaded tower."""
 
-    def __init__(self, model: Any, image_processor: Any, micro_batch: int) -> None:
+    def __init__(
+        self, family: Architecture, model: Any, preprocessing: Preprocessing, micro_batch: int
+    ) -> None:
+        self._family = family
         self._model = model
-        self._image_processor = image_processor
+        self._preprocessing = preprocessing
         self._encode = MicroBatch(self._encode_batch, micro_batch)
 
-    def preprocess(self, frames: Frames) -> torch.Tensor:
-        """Return (U, 3, H, W) float32 pixels, resized and normalised."""
-        pixels = self._image_processor(images=list(frames.pixels_THWC), return_tensors="pt")
-        return torch.as_tensor(pixels["pixel_values"])
+    def preprocess(self, frames: Frames, signature: Signature) -> torch.Tensor:
+        """Return (U, ...) float32 pixels, resized and normalised."""
+        return self._preprocessing.pixels(frames, signature.preprocess)
 
     def encode(self, pixels: torch.Tensor) -> Features:
-        """Encode (U, 3, H, W) pixels to features ``main`` of (U, P, D)."""
+        """Encode (U, ...) pixels; features ``main`` are (U, P, D), or (U, tiles, P, D)."""
         with torch.inference_mode():
-            return Features({MAIN: to_array(self._encode(pixels))})
+            arrays = self._encode(pixels)
+        return Features({name: to_array(array) for name, array in arrays.items()})
 
-    def _encode_batch(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
-        output = self._model.get_image_features(
-            pixel_values=pixels_BCHW.to(self._model.device, self._model.dtype),
-            vision_feature_layer=self._model.config.vision_feature_layer,
-            vision_feature_select_strategy=self._model.config.vision_feature_select_strategy,
-            return_dict=True,
-        )
-        return torch.stack(list(output.pooler_output))
+    def _encode_batch(self, pixels_B: torch.Tensor) -> dict[str, torch.Tensor]:
+        pixels_B = pixels_B.to(self._model.device, self._model.dtype)
+        return self._family.encode(self._model, pixels_B)
 
 
 class TransformersDecoder:
     """The language side; features enter through ``mm_encoder_outputs``."""
 
-    def __init__(self, model: Any, processor: Any, projector: Any | None) -> None:
+    def __init__(self, family: Architecture, model: Any, chat: Chat, projector: Any | None) -> None:
+        self._family = family
         self._model = model
-        self._processor = processor
+        self._chat = chat
         self._projector = projector
 
     def answer(
-        self, visuals: Sequence[Features], question: str, generation: GenerationSpec
+        self, visuals: Sequence[Visual], question: str, generation: GenerationSpec
     ) -> Generation:
         """Answer a question about the media whose features are given."""
         start = time.perf_counter()
-        features = [self._project(visual) for visual in visuals]
-        images = [image for media in features for image in media]
-        inputs = self._prompt(question, [len(image) for image in images])
-        # transformers passes a list here itself, one entry an image, against its own annotation.
-        encoded = BaseModelOutputWithPooling(pooler_output=images)  # type: ignore[arg-type]
+        with torch.inference_mode():
+            media = [self._project(visual) for visual in visuals]
+            shown = self._family.show(self._model, self._chat.tokenizer, media)
+        text = self._chat.prompt([Slot(one.slot, one.text) for one in shown], question)
+        inputs = self._chat.tokenize(text, self._model.device)
+        extra = self._family.inputs(self._model.config, inputs["input_ids"], shown)
         synchronize()
         return generate(
             self._model,
-            self._processor.tokenizer,
-            {**inputs, "mm_encoder_outputs": {"image": encoded}},
+            self._chat.tokenizer,
+            {**inputs, **extra, "mm_encoder_outputs": encoder_outputs(shown)},
             generation,
-            num_visual_units=len(images),
+            num_visual_units=sum(len(visual.units) for visual in visuals),
             prepare_s=time.perf_counter() - start,
         )
 
-    def _project(self, visual: Features) -> torch.Tensor:
-        features_UPD = to_tensor(visual.arrays[MAIN], self._model.device)
-        if self._projector is None:
-            return features_UPD
-        with torch.inference_mode():
-            return torch.as_tensor(self._projector(features_UPD))
+    def _project(self, visual: Visual) -> Projected:
+        arrays = {
+            name: to_tensor(array, self._model.device)
+            for name, array in visual.features.arrays.items()
+        }
+        if self._projector is not None:
+            main = arrays[MAIN]
+            projected = self._projector(main.flatten(0, -3))
+            arrays[MAIN] = projected.unflatten(0, main.shape[:-2])
+        return Projected(info=visual.info, units=visual.units, arrays=arrays)
 
-    def _prompt(self, question: str, tokens_per_image: Sequence[int]) -> dict[str, torch.Tensor]:
-        """Tokenise the prompt with each image's placeholder repeated for its tokens."""
-        placeholder = self._processor.image_token
-        pieces = prompt_text(self._processor, len(tokens_per_image), question).split(placeholder)
-        if len(pieces) != len(tokens_per_image) + 1:
-            raise ValueError(
-                f"{len(pieces) - 1} image placeholders {placeholder!r} in the prompt for "
-                f"{len(tokens_per_image)} images; does the question contain the placeholder? "
-                f"{question!r}"
-            )
-        text = pieces[0]
-        for num_tokens, piece in zip(tokens_per_image, pieces[1:], strict=True):
-            text += placeholder * num_tokens + piece
-        return tokenize(self._processor, text, self._model.device)
+
+def encoder_outputs(shown: Sequence[Shown]) -> dict[str, BaseModelOutputWithPooling]:
+    """Return what the model's vision side would have given, by modality."""
+    outputs = {}
+    for modality in sorted({one.modality for one in shown}):
+        ours = [one for one in shown if one.modality == modality]
+        output = BaseModelOutputWithPooling(pooler_output=[one.tokens for one in ours])
+        if ours[0].levels:
+            levels = zip(*(one.levels for one in ours), strict=True)
+            output["deepstack_features"] = [list(level) for level in levels]
+        outputs[modality] = output
+    return outputs

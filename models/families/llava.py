@@ -1,13 +1,26 @@
 """LLaVA-1.5 and its relatives: a CLIP or SigLIP tower, a two-layer projector, any text model.
 
-Liu et al., Improved Baselines with Visual Instruction Tuning, 2023 (arXiv:2310.03744).
+Liu et al., Improved Baselines with Visual Instruction Tuning, 2023 (arXiv:2310.03744). A frame of
+a video is shown to the model as one image.
 """
+
+from pathlib import Path
 
 from transformers import LlavaForConditionalGeneration
 
+from encodeonce.models.preprocessing import SingleImages, load_image_processor
 from encodeonce.models.transformers_family import TransformersFamily
 
-FAMILY = TransformersFamily(
+
+class Llava(TransformersFamily):
+    """Each picture and each frame is one image."""
+
+    def preprocessing(self, folder: Path) -> SingleImages:
+        """Return the checkpoint's image processor, a frame at a time."""
+        return SingleImages(image_processor=load_image_processor(folder))
+
+
+FAMILY = Llava(
     model_types=("llava",),
     model_class=LlavaForConditionalGeneration,
     tower="model.vision_tower",

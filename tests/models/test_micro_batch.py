@@ -11,27 +11,27 @@ from encodeonce.models.micro_batch import MicroBatch
 def test_the_model_only_ever_sees_one_shape(num_units: int) -> None:
     seen: list[tuple[int, ...]] = []
 
-    def encode(pixels: torch.Tensor) -> torch.Tensor:
+    def encode(pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         seen.append(tuple(pixels.shape))
-        return pixels.mean(dim=(1, 2))[:, None]
+        return {"main": pixels.mean(dim=(1, 2))[:, None]}
 
     pixels = torch.randn(num_units, 2, 3)
     features = MicroBatch(encode, 4)(pixels)
     assert set(seen) == {(4, 2, 3)}
-    assert torch.equal(features, encode(pixels))
+    assert torch.equal(features["main"], encode(pixels)["main"])
 
 
 def test_an_encoder_whose_result_depends_on_the_place_is_refused() -> None:
-    def encode(pixels: torch.Tensor) -> torch.Tensor:
-        return pixels + torch.arange(len(pixels))[:, None]
+    def encode(pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"main": pixels + torch.arange(len(pixels))[:, None]}
 
     with pytest.raises(CheckpointError, match=r"vision\.micro_batch: 1"):
         MicroBatch(encode, 4)(torch.randn(4, 2))
 
 
 def test_an_encoder_that_mixes_neighbours_is_refused() -> None:
-    def encode(pixels: torch.Tensor) -> torch.Tensor:
-        return pixels - pixels.mean(dim=0)
+    def encode(pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"main": pixels - pixels.mean(dim=0)}
 
     with pytest.raises(CheckpointError, match="place in the batch"):
         MicroBatch(encode, 4)(torch.randn(4, 2))

@@ -1,0 +1,297 @@
+"""What every model family must do. A family's test class inherits this and gives a checkpoint.
+
+Everything is compared bit for bit on the CPU in float32, through numpy arrays, with a tower that
+is not even loaded in the decoder.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+from encodeonce.datasets.info import MediaInfo
+from encodeonce.datasets.media import Frames, MediaKind
+from encodeonce.models.checkpoint import CheckpointError
+from encodeonce.models.family import (
+    Decoded,
+    Family,
+    Generation,
+    GenerationSpec,
+    Visual,
+    find_family,
+)
+from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
+
+QUESTION = "What is shown?"
+SHORT = GenerationSpec(max_new_tokens=6)
+
+
+def spec(folder: Path) -> ModelSpec:
+    return ModelSpec(path=str(folder), dtype="float32", device="cpu")
+
+
+def media_info(
+    kind: MediaKind, width: int, height: int, num_frames: int, decoder: str = "a decoder"
+) -> MediaInfo:
+    return MediaInfo(
+        kind=kind,
+        width=width,
+        height=height,
+        codec="h264" if kind == "video" else "PNG",
+        timestamps_s=tuple(n * 0.5 for n in range(num_frames)),
+        fps=2.0 if num_frames > 1 else 0.0,
+        backend="pyav" if kind == "video" else "pillow",
+        decoder=decoder,
+        index=None,
+    )
+
+
+class Scene:
+    """A made-up picture or video and the frames of it that are looked at."""
+
+    def __init__(
+        self,
+        kind: MediaKind,
+        frames: Sequence[int] = (0,),
+        size: tuple[int, int] = (40, 48),
+        seed: int = 0,
+    ) -> None:
+        self.size = size
+        self.seed = seed
+        self.indices = tuple(frames)
+        self.info = media_info(kind, *size, num_frames=max(frames) + 1)
+
+    def frames(self, indices: Sequence[int]) -> Frames:
+        width, height = self.size
+        every = np.random.default_rng(self.seed).integers(
+            0, 256, (self.info.num_frames, height, width, 3), dtype=np.uint8
+        )
+        chosen = sorted(set(indices))
+        times = tuple(self.info.timestamps_s[index] for index in chosen)
+        return Frames(pixels_THWC=every[chosen], timestamps_s=times)
+
+
+class Model:
+    """A checkpoint and where its features are taken, with the parts loaded once."""
+
+    def __init__(self, folder: Path, vision: VisionSpec) -> None:
+        self.family: Family
+        self.family, self.folder = find_family(spec(folder))
+        self.vision_spec = vision
+        self.vision = self.family.vision(self.folder, spec(folder), vision)
+        self.tower: Any = self.vision.load()
+        self.decoder: Any = self.family.decoder(self.folder, spec(folder), vision)
+        self.reference = self.family.reference(self.folder, spec(folder))
+
+    def visual(self, scene: Scene, only: Sequence[int] | None = None) -> Visual:
+        """Encode a scene's units, or those at the positions ``only``."""
+        units = self.vision.units(scene.info, scene.indices)
+        units = tuple(units[n] for n in only) if only is not None else units
+        signature = self.vision.signature(scene.info, scene.indices)
+        frames = scene.frames([frame for unit in units for frame in unit.frames])
+        features = self.tower.encode(self.tower.preprocess(frames, signature))
+        assert features.num_units == len(units)
+        return Visual(info=scene.info, units=units, features=features)
+
+    def cached(self, *scenes: Scene) -> Generation:
+        visuals = [self.visual(scene) for scene in scenes]
+        return self.decoder.answer(visuals, QUESTION, SHORT)  # type: ignore[no-any-return]
+
+    def plain(self, *scenes: Scene) -> Generation:
+        media = []
+        for scene in scenes:
+            units = self.vision.units(scene.info, scene.indices)
+            frames = scene.frames(scene.indices)
+            media.append(Decoded(info=scene.info, units=units, frames=frames))
+        return self.reference.answer(media, QUESTION, SHORT)
+
+
+def change_one_weight(folder: Path, part: str) -> None:
+    for path in sorted(folder.rglob("*.safetensors")):
+        weights = load_file(path)
+        names = [name for name in sorted(weights) if part in f"{path}:{name}"]
+        names = [name for name in names if weights[name].dim() == 2]
+        if names:
+            changed = weights[names[0]].clone()
+            changed[0, 0] += 1e-6
+            save_file({**weights, names[0]: changed}, path, metadata={"format": "pt"})
+            return
+    raise AssertionError(f"no weight of {part} in {folder}")
+
+
+IMAGE = Scene("image")
+WIDE = Scene("image", size=(88, 40), seed=1)
+VIDEO = Scene("video", range(0, 12, 3), seed=2)
+SHORT_CLIP = Scene("video", (0, 1, 2), seed=3)
+ONE_FRAME = Scene("video", (5,), seed=4)
+
+SCENES: dict[str, tuple[Scene, ...]] = {
+    "image": (IMAGE,),
+    "several images": (IMAGE, WIDE, Scene("image", seed=5)),
+    "video": (VIDEO,),
+    "several videos": (VIDEO, Scene("video", (1, 4), seed=6)),
+    "one frame": (ONE_FRAME,),
+    "short clip of odd length": (SHORT_CLIP,),
+    "image and video": (WIDE, SHORT_CLIP),
+}
+
+
+class FamilyContract(ABC):
+    """Inherited by the test of every file in models/families/."""
+
+    taps: ClassVar[tuple[Tap, ...]] = ("tower", "projected")
+    matters: ClassVar[dict[str, dict[Tap, bool]]]
+    """Part of a weight's name, and at which taps it is in the signature."""
+
+    @staticmethod
+    @abstractmethod
+    def write(folder: Path) -> Path:
+        """Write a tiny random checkpoint."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def checkpoint(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return cls.write(tmp_path_factory.mktemp("checkpoint"))
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def models(cls, checkpoint: Path) -> dict[Tap, Model]:
+        return {tap: Model(checkpoint, VisionSpec(tap=tap)) for tap in cls.taps}
+
+    @pytest.mark.parametrize("case", SCENES)
+    def test_features_through_arrays_give_the_logits_of_the_plain_model(
+        self, models: dict[Tap, Model], case: str
+    ) -> None:
+        plain = models[self.taps[-1]].plain(*SCENES[case])
+        for model in models.values():
+            cached = model.cached(*SCENES[case])
+            assert cached.num_prompt_tokens == plain.num_prompt_tokens
+            assert cached.token_ids == plain.token_ids
+            assert cached.logits_sha256 == plain.logits_sha256
+
+    def test_media_are_read_in_order(self, models: dict[Tap, Model]) -> None:
+        other = Scene("image", seed=7)
+        for model in models.values():
+            assert model.cached(IMAGE, other).logits_sha256 != (
+                model.cached(other, IMAGE).logits_sha256
+            )
+
+    def test_pictures_change_the_logits(self, models: dict[Tap, Model]) -> None:
+        for model in models.values():
+            assert model.cached(IMAGE).logits_sha256 != (
+                model.cached(Scene("image", seed=8)).logits_sha256
+            )
+
+    def test_a_question_does_not_remember_the_one_before(self, models: dict[Tap, Model]) -> None:
+        for model in models.values():
+            first = model.cached(VIDEO).logits_sha256
+            model.cached(WIDE, ONE_FRAME)
+            assert model.cached(VIDEO).logits_sha256 == first
+
+    def test_features_do_not_depend_on_which_units_are_encoded_beside_them(
+        self, models: dict[Tap, Model]
+    ) -> None:
+        for model in models.values():
+            together = model.visual(VIDEO)
+            for n in range(len(together.units)):
+                alone = model.visual(VIDEO, only=[n]).features
+                for name, array in together.features.arrays.items():
+                    assert np.array_equal(alone.arrays[name][0], array[n])
+
+    def test_a_larger_micro_batch_still_leaves_units_alone(self, checkpoint: Path) -> None:
+        model = Model(checkpoint, VisionSpec(tap=self.taps[-1], micro_batch=3))
+        try:
+            together = model.visual(VIDEO)
+        except CheckpointError as error:
+            pytest.skip(f"refused, as it should be: {error}")
+        last = len(together.units) - 1
+        alone = model.visual(VIDEO, only=[last]).features
+        for name, array in together.features.arrays.items():
+            assert np.array_equal(alone.arrays[name][0], array[last])
+
+    def test_tower_and_language_model_are_loaded_apart(self, models: dict[Tap, Model]) -> None:
+        for tap, model in models.items():
+            tower = {name for name, _ in model.tower._model.named_parameters()}
+            decoder = {name for name, _ in model.decoder._model.named_parameters()}
+            for part, at in self.matters.items():
+                if at == dict.fromkeys(at, False):  # the language model
+                    assert not any(part in name for name in tower)
+                    assert any(part in name for name in decoder)
+                elif at[tap]:
+                    assert any(part in name for name in tower)
+                    assert not any(part in name for name in decoder)
+
+    def test_the_signature_follows_exactly_the_weights_that_matter(self, tmp_path: Path) -> None:
+        folder = self.write(tmp_path)
+
+        def digests() -> dict[Tap, str]:
+            family, path = find_family(spec(folder))
+            return {
+                tap: family.vision(path, spec(folder), VisionSpec(tap=tap))
+                .signature(VIDEO.info, VIDEO.indices)
+                .digest
+                for tap in self.taps
+            }
+
+        before = digests()
+        for part, at in self.matters.items():
+            change_one_weight(folder, part)
+            after = digests()
+            for tap in self.taps:
+                assert (after[tap] != before[tap]) == at[tap], f"{part} at {tap}"
+            before = after
+
+    def test_decoder_precision_tap_and_micro_batch_are_in_the_signature(
+        self, checkpoint: Path
+    ) -> None:
+        family, path = find_family(spec(checkpoint))
+
+        def digest(model: ModelSpec, vision: VisionSpec, decoder: str = "one") -> str:
+            info = media_info("video", 40, 48, num_frames=4, decoder=decoder)
+            return family.vision(path, model, vision).signature(info, range(4)).digest
+
+        tap = self.taps[-1]
+        half = spec(checkpoint).model_copy(update={"dtype": "bfloat16"})
+        digests = {
+            digest(spec(checkpoint), VisionSpec(tap=tap)),
+            digest(spec(checkpoint), VisionSpec(tap=tap), decoder="two"),
+            digest(half, VisionSpec(tap=tap)),
+            digest(spec(checkpoint), VisionSpec(tap=tap, micro_batch=2)),
+            *(digest(spec(checkpoint), VisionSpec(tap=other)) for other in self.taps),
+        }
+        assert len(digests) == 3 + len(self.taps)
+
+    def test_a_tap_that_cannot_be_is_refused_with_the_reason(self, checkpoint: Path) -> None:
+        family, path = find_family(spec(checkpoint))
+        for tap in {"tower", "projected"} - set(self.taps):
+            with pytest.raises(CheckpointError, match=f"vision.tap '{tap}'"):
+                family.vision(path, spec(checkpoint), VisionSpec(tap=tap))  # type: ignore[arg-type]
+
+    def test_a_placeholder_in_the_question_is_refused(
+        self, checkpoint: Path, models: dict[Tap, Model]
+    ) -> None:
+        model = models[self.taps[-1]]
+        token = self.placeholder
+        with pytest.raises(ValueError, match="does the question contain the placeholder"):
+            model.decoder.answer([model.visual(IMAGE)], f"What does {token} mean?", SHORT)
+
+    placeholder: ClassVar[str] = "<image>"
+    """What the chat template writes for a picture."""
+
+    def test_bfloat16_features_survive_the_way_through_numpy(self, checkpoint: Path) -> None:
+        half = spec(checkpoint).model_copy(update={"dtype": "bfloat16"})
+        vision = VisionSpec(tap=self.taps[-1])
+        family, path = find_family(half)
+        side = family.vision(path, half, vision)
+        tower = side.load()
+        signature = side.signature(VIDEO.info, VIDEO.indices)
+        features = tower.encode(tower.preprocess(VIDEO.frames(VIDEO.indices), signature))
+        assert {str(array.dtype) for array in features.arrays.values()} == {"bfloat16"}
+        units = side.units(VIDEO.info, VIDEO.indices)
+        visual = Visual(info=VIDEO.info, units=units, features=features)
+        answer = family.decoder(path, half, vision).answer([visual], QUESTION, SHORT)
+        assert answer.token_ids
