@@ -73,6 +73,10 @@ class Architecture(ABC):
         """Return what the model wants to know beside token ids (1, N) and features."""
         return {}
 
+    def pooled(self, modality: MediaKind, tokens: list[torch.Tensor]) -> Any:
+        """Return features (N, D), one a placeholder, as the model's forward wants them held."""
+        return tokens
+
     def placeholders(self, config: Any, tokenizer: Any) -> Mapping[MediaKind, str]:
         """Return what the chat template writes for a picture, and for a video."""
         return {"image": image_token(config, tokenizer)}

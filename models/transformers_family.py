@@ -176,7 +176,7 @@ class TransformersDecoder:
         return generate(
             self._model,
             self._chat.tokenizer,
-            {**inputs, **extra, "mm_encoder_outputs": encoder_outputs(shown)},
+            {**inputs, **extra, "mm_encoder_outputs": encoder_outputs(self._family, shown)},
             generation,
             num_visual_units=sum(len(visual.units) for visual in visuals),
             prepare_s=time.perf_counter() - start,
@@ -194,12 +194,15 @@ class TransformersDecoder:
         return Projected(info=visual.info, units=visual.units, arrays=arrays)
 
 
-def encoder_outputs(shown: Sequence[Shown]) -> dict[str, BaseModelOutputWithPooling]:
+def encoder_outputs(
+    family: Architecture, shown: Sequence[Shown]
+) -> dict[str, BaseModelOutputWithPooling]:
     """Return what the model's vision side would have given, by modality."""
     outputs = {}
-    for modality in sorted({one.modality for one in shown}):
+    for modality in {one.modality: None for one in shown}:  # each once, in order
         ours = [one for one in shown if one.modality == modality]
-        output = BaseModelOutputWithPooling(pooler_output=[one.tokens for one in ours])
+        pooled = family.pooled(modality, [one.tokens for one in ours])
+        output = BaseModelOutputWithPooling(pooler_output=pooled)
         if ours[0].levels:
             levels = zip(*(one.levels for one in ours), strict=True)
             output["deepstack_features"] = [list(level) for level in levels]

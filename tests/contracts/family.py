@@ -133,7 +133,7 @@ SCENES: dict[str, tuple[Scene, ...]] = {
     "image": (IMAGE,),
     "several images": (IMAGE, WIDE, Scene("image", seed=5)),
     "video": (VIDEO,),
-    "several videos": (VIDEO, Scene("video", (1, 4), seed=6)),
+    "several videos": (VIDEO, Scene("video", (1, 4, 5, 9), seed=6)),
     "one frame": (ONE_FRAME,),
     "short clip of odd length": (SHORT_CLIP,),
     "image and video": (WIDE, SHORT_CLIP),

@@ -1,0 +1,108 @@
+"""The whole model run from pixels, for families whose processor needs torchvision.
+
+transformers builds a processor only with its video processor, and that only with torchvision. So
+here pixels and prompt are ours, and everything from the tower on is one plain ``generate``.
+
+Shapes: U units, P tokens a tile, D width.
+"""
+
+import time
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from encodeonce.cache_store.features import MAIN
+from encodeonce.datasets.info import MediaInfo
+from encodeonce.models.chat import Chat, Slot, load_chat, load_tokenizer
+from encodeonce.models.checkpoint import device
+from encodeonce.models.family import Decoded, Generation, GenerationSpec
+from encodeonce.models.generation import generate
+from encodeonce.models.preprocessing import Preprocessing
+from encodeonce.models.shown import Projected
+from encodeonce.models.spec import ModelSpec
+from encodeonce.models.transformers_family import TransformersFamily
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainMedia:
+    """A media's pixels, as `Preprocessing.pixels` gave them."""
+
+    info: MediaInfo
+    pixels: torch.Tensor
+
+
+class WithPixelReference(TransformersFamily):
+    """A family that says how the whole model takes its pixels."""
+
+    @abstractmethod
+    def tokens_shape(self, config: Any, pixels: torch.Tensor) -> tuple[int, ...]:
+        """Return the shape of the features of (U, ...) pixels, without their width."""
+
+    @abstractmethod
+    def plain_inputs(self, config: Any, media: Sequence[PlainMedia]) -> dict[str, torch.Tensor]:
+        """Return pixels and what goes with them, as arguments of ``generate``."""
+
+    def reference(self, folder: Path, model: ModelSpec) -> "PixelReference":
+        """Load the whole model the ordinary way."""
+        loaded = self.model_class.from_pretrained(
+            folder,
+            dtype=getattr(torch, model.dtype),
+            attn_implementation=model.attention,
+            local_files_only=True,
+        )
+        tokenizer = load_tokenizer(folder)
+        chat = load_chat(folder, tokenizer, self.placeholders(loaded.config, tokenizer))
+        whole = loaded.eval().to(device(model))
+        return PixelReference(self, whole, chat, self.preprocessing(folder))
+
+
+class PixelReference:
+    """The whole model, from pixels, by ``generate`` alone."""
+
+    def __init__(
+        self, family: WithPixelReference, model: Any, chat: Chat, preprocessing: Preprocessing
+    ) -> None:
+        self._family = family
+        self._model = model
+        self._chat = chat
+        self._preprocessing = preprocessing
+
+    def answer(
+        self, media: Sequence[Decoded], question: str, generation: GenerationSpec
+    ) -> Generation:
+        """Answer a question from decoded frames."""
+        start = time.perf_counter()
+        plain = [self._pixels(one) for one in media]
+        blank = [self._blank(one, two.pixels) for one, two in zip(media, plain, strict=True)]
+        shown = self._family.show(self._model, self._chat.tokenizer, blank)
+        text = self._chat.prompt([Slot(one.slot, one.text) for one in shown], question)
+        inputs = self._chat.tokenize(text, self._model.device)
+        config = self._model.config
+        inputs |= self._family.inputs(config, inputs["input_ids"], shown)
+        for name, value in self._family.plain_inputs(config, plain).items():
+            dtype = self._model.dtype if value.is_floating_point() else value.dtype
+            inputs[name] = value.to(self._model.device, dtype)
+        return generate(
+            self._model,
+            self._chat.tokenizer,
+            inputs,
+            generation,
+            num_visual_units=sum(len(one.units) for one in media),
+            prepare_s=time.perf_counter() - start,
+        )
+
+    def _pixels(self, one: Decoded) -> PlainMedia:
+        recipe = self._preprocessing.recipe(one.info, len(one.frames.pixels_THWC))
+        return PlainMedia(info=one.info, pixels=self._preprocessing.pixels(one.frames, recipe))
+
+    def _blank(self, one: Decoded, pixels: torch.Tensor) -> Projected:
+        """Return features without values: the prompt needs only their number."""
+        width = self._model.config.get_text_config().hidden_size
+        shape = (*self._family.tokens_shape(self._model.config, pixels), width)
+        return Projected(
+            info=one.info, units=one.units, arrays={MAIN: torch.empty(shape, device="meta")}
+        )
