@@ -29,6 +29,11 @@ class Unit(NamedTuple):
     frames: tuple[int, ...]
 
 
+def num_frames(units: Sequence[Unit]) -> int:
+    """Return how many different frames some units are made of."""
+    return len({frame for unit in units for frame in unit.frames})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visual:
     """A media as the language side is given it: its features, and what the prompt says of it."""

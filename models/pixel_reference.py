@@ -103,6 +103,6 @@ class PixelReference:
         """Return features without values: the prompt needs only their number."""
         width = self._model.config.get_text_config().hidden_size
         shape = (*self._family.tokens_shape(self._model.config, pixels), width)
-        return Projected(
-            info=one.info, units=one.units, arrays={MAIN: torch.empty(shape, device="meta")}
-        )
+        recipe = self._preprocessing.recipe(one.info, len(one.frames.pixels_THWC))
+        arrays = {MAIN: torch.empty(shape, device="meta")}
+        return Projected(info=one.info, units=one.units, recipe=recipe, arrays=arrays)

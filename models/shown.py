@@ -5,6 +5,7 @@ Shapes: U units, N visual tokens, D width of the language model, L deepstack lev
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -20,6 +21,8 @@ class Projected:
 
     info: MediaInfo
     units: tuple[Unit, ...]
+    recipe: Mapping[str, Any]
+    """How its frames became pixels: `Preprocessing.recipe`."""
     arrays: Mapping[str, torch.Tensor]
     """As stored, (U, ...), with ``main`` gone through the projector."""
 
@@ -27,11 +30,6 @@ class Projected:
     def main(self) -> torch.Tensor:
         """(U, ..., D) features."""
         return self.arrays[MAIN]
-
-    @property
-    def num_frames(self) -> int:
-        """How many different frames the units are made of."""
-        return len({frame for unit in self.units for frame in unit.frames})
 
     def times_s(self, unit: Unit) -> tuple[float, ...]:
         """Return the presentation times of a unit's frames, seconds."""

@@ -23,7 +23,14 @@ from encodeonce.datasets.media import Frames
 from encodeonce.models.architecture import Architecture, tapped
 from encodeonce.models.chat import Chat, Slot, load_chat, load_tokenizer
 from encodeonce.models.checkpoint import CheckpointError, load_without, weights_digest
-from encodeonce.models.family import Generation, GenerationSpec, Reference, Unit, Visual
+from encodeonce.models.family import (
+    Generation,
+    GenerationSpec,
+    Reference,
+    Unit,
+    Visual,
+    num_frames,
+)
 from encodeonce.models.generation import generate
 from encodeonce.models.micro_batch import MicroBatch
 from encodeonce.models.preprocessing import Preprocessing
@@ -62,7 +69,11 @@ class TransformersFamily(Architecture):
         tokenizer = load_tokenizer(folder)
         chat = load_chat(folder, tokenizer, self.placeholders(loaded.config, tokenizer))
         return TransformersDecoder(
-            self, loaded, chat, None if projector is None else loaded.get_submodule(projector)
+            self,
+            loaded,
+            chat,
+            self.preprocessing(folder),
+            None if projector is None else loaded.get_submodule(projector),
         )
 
     def reference(self, folder: Path, model: ModelSpec) -> Reference:
@@ -155,8 +166,16 @@ class TransformersTower:
 class TransformersDecoder:
     """The language side; features enter through ``mm_encoder_outputs``."""
 
-    def __init__(self, family: Architecture, model: Any, chat: Chat, projector: Any | None) -> None:
+    def __init__(
+        self,
+        family: Architecture,
+        model: Any,
+        chat: Chat,
+        preprocessing: Preprocessing,
+        projector: Any | None,
+    ) -> None:
         self._family = family
+        self._preprocessing = preprocessing
         self._model = model
         self._chat = chat
         self._projector = projector
@@ -191,7 +210,8 @@ class TransformersDecoder:
             main = arrays[MAIN]
             projected = self._projector(main.flatten(0, -3))
             arrays[MAIN] = projected.unflatten(0, main.shape[:-2])
-        return Projected(info=visual.info, units=visual.units, arrays=arrays)
+        recipe = self._preprocessing.recipe(visual.info, num_frames(visual.units))
+        return Projected(info=visual.info, units=visual.units, recipe=recipe, arrays=arrays)
 
 
 def encoder_outputs(
