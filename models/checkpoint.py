@@ -45,7 +45,7 @@ def local_checkpoint(spec: ModelSpec) -> Path:
         folder = _download(spec)
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"model.path {spec.path!r}: {folder} has no config.json")
-    if not list(folder.glob("*.safetensors")):
+    if not [*folder.glob("*.safetensors"), *folder.glob("*/*.safetensors")]:
         raise CheckpointError(
             f"model.path {spec.path!r}: {folder} has no *.safetensors. Pickled weights (*.bin, "
             "*.pt) are not read; convert them with save_pretrained."
@@ -73,8 +73,8 @@ def checkpoint_digest(folder: Path, file_sha256: Callable[[Path], str]) -> str:
         file_sha256: returns a file's digest; a memory of digests saves reading the weights again.
     """
     digest = hashlib.sha256()
-    for path in sorted({path for pattern in _HUB_FILES for path in folder.glob(pattern)}):
-        digest.update(f"{path.name} {file_sha256(path)}\n".encode())
+    for path in sorted({path for pattern in _HUB_FILES for path in folder.rglob(pattern)}):
+        digest.update(f"{path.relative_to(folder)} {file_sha256(path)}\n".encode())
     return digest.hexdigest()
 
 

@@ -5,7 +5,7 @@ is not even loaded in the decoder.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -147,6 +147,9 @@ class FamilyContract(ABC):
     matters: ClassVar[dict[str, dict[Tap, bool]]]
     """Part of a weight's name, and at which taps it is in the signature."""
 
+    loaded_as: ClassVar[Mapping[str, str]] = {}
+    """Parts that have another name in memory."""
+
     @staticmethod
     @abstractmethod
     def write(folder: Path) -> Path:
@@ -217,7 +220,8 @@ class FamilyContract(ABC):
         for tap, model in models.items():
             tower = {name for name, _ in model.tower._model.named_parameters()}
             decoder = {name for name, _ in model.decoder._model.named_parameters()}
-            for part, at in self.matters.items():
+            for weights, at in self.matters.items():
+                part = self.loaded_as.get(weights, weights)
                 if at == dict.fromkeys(at, False):  # the language model
                     assert not any(part in name for name in tower)
                     assert any(part in name for name in decoder)

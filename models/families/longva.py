@@ -1,0 +1,221 @@
+"""LongVA-7B from its original checkpoint: a tuned CLIP-L/336, an MLP, Qwen2 with long context.
+
+Zhang et al., Long Context Transfer from Language to Vision, 2024 (arXiv:2406.16852). A video is
+flattened frame by frame ("unires"); a picture is a short video of its tiles, without an overview.
+Each frame's or tile's grid is averaged two by two behind the projector, whatever the checkpoint's
+configuration says of it: LongVA's own evaluation does.
+
+Written from the layout and formulas and tried on random weights. Not tried: the released weights.
+"""
+
+import ast
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from transformers import CLIPVisionConfig, CLIPVisionModel, Qwen2Config, Qwen2ForCausalLM
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from encodeonce.datasets.info import MediaInfo
+from encodeonce.datasets.media import Frames
+from encodeonce.models.assembled import AssembledFamily, PenultimateLayer, load_part, settled
+from encodeonce.models.chat import load_tokenizer
+from encodeonce.models.checkpoint import CheckpointError, tensors, weights_digest
+from encodeonce.models.preprocessing import SingleImages
+from encodeonce.models.spec import ModelSpec, Tap
+
+_TOWER = "model.vision_tower.vision_tower."
+_PROJECTOR = "model.mm_projector."
+_HEAD_WIDTH = 64  # of every CLIP by OpenAI; weights do not tell it
+_BEFORE = (
+    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"  # qwen_1_5
+)
+_AFTER = "<|im_end|>\n<|im_start|>assistant\n"
+
+
+class LongVA(AssembledFamily):
+    """One flat sequence of frames for each media."""
+
+    def preprocessing(self, folder: Path) -> "UnifiedTiles":
+        """Return CLIP's preprocessing at the tower's own size."""
+        size = _clip_config(_weights(folder, _TOWER)).image_size
+        image_processor = CLIPImageProcessorPil(
+            size={"shortest_edge": size}, crop_size={"height": size, "width": size}
+        )
+        pinpoints = _pinpoints(_config(folder).get("image_grid_pinpoints"), size)
+        return UnifiedTiles(image_processor=image_processor, pinpoints=pinpoints)
+
+    def tower(self, folder: Path, model: ModelSpec) -> nn.Module:
+        """Load the tower of the checkpoint: it was tuned and is no longer OpenAI's."""
+        weights = _weights(folder, _TOWER)
+        clip = load_part(CLIPVisionModel, _clip_config(weights), weights, model)
+        return PenultimateLayer(clip, num_skipped=1)
+
+    def projector(self, folder: Path, model: ModelSpec) -> nn.Module:
+        """Load the two-layer projector, with the pooling behind it."""
+        weights = _weights(folder, _PROJECTOR)
+        return settled(PoolingProjector(weights), model)
+
+    def language(self, folder: Path, model: ModelSpec) -> tuple[Any, Any]:
+        """Load Qwen2 and its tokenizer."""
+        settings = {**_config(folder), "model_type": "qwen2", "rope_scaling": None}
+        weights = {
+            name: read()
+            for name, read in tensors(folder)
+            if name.startswith(("model.embed_tokens.", "model.layers.", "model.norm.", "lm_head."))
+        }
+        config = Qwen2Config.from_dict(settings)
+        return load_part(Qwen2ForCausalLM, config, weights, model), load_tokenizer(folder)
+
+    def weights_sha256(self, folder: Path, tap: Tap) -> str:
+        """Return the digest of the tower (and projector)."""
+        parts = ["vision_tower"] if tap == "tower" else ["vision_tower", "mm_projector"]
+        return weights_digest(folder, parts)
+
+    def tap(self, folder: Path) -> Mapping[str, Any]:
+        """Return the layer, and that the class token is dropped."""
+        return {"layer": -2, "select": "patch"}
+
+    def prompt(
+        self, tokenizer: Any, media: Sequence[torch.Tensor], question: str
+    ) -> list[torch.Tensor | list[int]]:
+        """Return the qwen_1_5 conversation; media stand side by side on a line of their own."""
+        texts = [_BEFORE, *[" "] * (len(media) - 1), f"\n{question}{_AFTER}"]
+        pieces: list[torch.Tensor | list[int]] = []
+        for text, one in zip(texts, media, strict=False):
+            pieces += [tokenizer(text, add_special_tokens=False).input_ids, one.flatten(0, -2)]
+        return [*pieces, tokenizer(texts[-1], add_special_tokens=False).input_ids]
+
+
+class PoolingProjector(nn.Module):  # type: ignore[misc]
+    """``mlp2x_gelu``, then the average of each two by two tokens."""
+
+    def __init__(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Take the weights ``{0,2}.{weight,bias}``."""
+        super().__init__()
+        inner, width = weights["0.weight"].shape
+        self.layers = nn.Sequential(
+            nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, weights["2.weight"].shape[0])
+        )
+        self.layers.load_state_dict(weights)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return (N, P / 4, D) of (N, P, width) features."""
+        side = math.isqrt(features.shape[1])
+        grid = self.layers(features).unflatten(1, (side, side)).permute(0, 3, 1, 2)
+        pooled = nn.functional.avg_pool2d(grid, kernel_size=2)
+        return torch.as_tensor(pooled.permute(0, 2, 3, 1).flatten(1, 2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnifiedTiles(SingleImages):
+    """A picture is (1, tiles, 3, H, W), frames are (U, 1, 3, H, W)."""
+
+    pinpoints: tuple[tuple[int, int], ...]
+    """Widths and heights that a picture may be brought to, pixels."""
+
+    def recipe(self, info: MediaInfo, num_frames: int) -> Mapping[str, Any]:
+        """Return CLIP's settings and, for a picture, the size that is cut into tiles."""
+        recipe = {**super().recipe(info, num_frames), "kind": info.kind}
+        if info.kind == "video":
+            return recipe
+        return {**recipe, "tiled": list(best_fit((info.width, info.height), self.pinpoints))}
+
+    def pixels(self, frames: Frames, recipe: Mapping[str, Any]) -> torch.Tensor:
+        """Return the pixels of a picture's tiles, or of frames."""
+        if recipe["kind"] == "video":
+            return super().pixels(frames, recipe).unsqueeze(1)
+        side = self.image_processor.crop_size["height"]
+        width, height = recipe["tiled"]
+        padded = np.asarray(padded_to(Image.fromarray(frames.pixels_THWC[0]), (width, height)))
+        tiles = [
+            padded[top : top + side, left : left + side]
+            for top in range(0, height, side)
+            for left in range(0, width, side)
+        ]
+        pixels = self.image_processor(images=tiles, return_tensors="pt")["pixel_values"]
+        return torch.as_tensor(pixels).unsqueeze(0)
+
+
+def best_fit(
+    size: tuple[int, int], allowed: Sequence[tuple[int, int]]
+) -> tuple[int, int]:
+    """Return the (width, height) that keeps most of a picture's pixels, and wastes fewest."""
+
+    def kept_and_wasted(candidate: tuple[int, int]) -> tuple[int, int]:
+        scale = min(candidate[0] / size[0], candidate[1] / size[1])
+        kept = min(int(size[0] * scale) * int(size[1] * scale), size[0] * size[1])
+        return kept, kept - candidate[0] * candidate[1]
+
+    return max(allowed, key=kept_and_wasted)
+
+
+def padded_to(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resize a picture to fit (width, height) and centre it on black."""
+    across, down = size[0] / image.width, size[1] / image.height
+    if across < down:
+        fitted = (size[0], min(math.ceil(image.height * across), size[1]))
+    else:
+        fitted = (min(math.ceil(image.width * down), size[0]), size[1])
+    padded = Image.new("RGB", size)
+    corner = ((size[0] - fitted[0]) // 2, (size[1] - fitted[1]) // 2)
+    padded.paste(image.resize(fitted, Image.Resampling.BICUBIC), corner)
+    return padded
+
+
+def _pinpoints(value: Any, side: int) -> tuple[tuple[int, int], ...]:
+    """Read ``[[336, 672], ...]``, the same as text, or a range of tiles ``(1x1),...,(6x6)``."""
+    if isinstance(value, str) and "x" in value:
+        tiles = [(int(a), int(b)) for a, b in re.findall(r"\((\d+)x(\d+)\)", value)]
+        (first_across, first_down), (last_across, last_down) = tiles[0], tiles[-1]
+        return tuple(
+            (across * side, down * side)
+            for across in range(first_across, last_across + 1)
+            for down in range(first_down, last_down + 1)
+        )
+    pinpoints = ast.literal_eval(value) if isinstance(value, str) else value
+    if not pinpoints:
+        raise CheckpointError("config.json has no image_grid_pinpoints, so pictures have no tiles")
+    return tuple((int(across), int(down)) for across, down in pinpoints)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return dict(content)
+
+
+def _weights(folder: Path, prefix: str) -> dict[str, torch.Tensor]:
+    found = {
+        name.removeprefix(prefix): read()
+        for name, read in tensors(folder)
+        if name.startswith(prefix)
+    }
+    if not found:
+        raise CheckpointError(f"{folder} holds no weights named '{prefix}*'")
+    return found
+
+
+def _clip_config(weights: Mapping[str, torch.Tensor]) -> CLIPVisionConfig:
+    """Read the tower's shape off its weights: the checkpoint names it but has no file of it."""
+    width, _, patch, _ = weights["vision_model.embeddings.patch_embedding.weight"].shape
+    num_patches = len(weights["vision_model.embeddings.position_embedding.weight"]) - 1
+    layers = {name.split(".")[3] for name in weights if ".encoder.layers." in name}
+    return CLIPVisionConfig(
+        hidden_size=width,
+        intermediate_size=len(weights["vision_model.encoder.layers.0.mlp.fc1.weight"]),
+        num_hidden_layers=len(layers),
+        num_attention_heads=width // _HEAD_WIDTH,
+        image_size=math.isqrt(num_patches) * patch,
+        patch_size=patch,
+    )
+
+
+FAMILY = LongVA(model_types=("llava_qwen",), tower_name="clip_vision_model")

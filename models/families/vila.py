@@ -1,0 +1,152 @@
+"""VILA1.5 from its original checkpoint: SigLIP, a two by two projector, Llama.
+
+Lin et al., VILA: On Pre-training for Visual Language Models, 2023 (arXiv:2312.07533). The folders
+``vision_tower/``, ``mm_projector/`` and ``llm/`` each hold a part. A frame of a video is shown to
+the model as one image.
+
+Written from the layout and formulas and tried on random weights. Not tried: the released weights;
+whether their tokenizer puts a begin-of-text token before the line end behind each image, as this
+file and VILA's code take it to.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM, SiglipVisionConfig, SiglipVisionModel
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+from encodeonce.models.assembled import (
+    AssembledFamily,
+    AssembledVision,
+    PenultimateLayer,
+    load_part,
+    settled,
+)
+from encodeonce.models.chat import load_tokenizer
+from encodeonce.models.checkpoint import CheckpointError, tensors, weights_digest
+from encodeonce.models.preprocessing import SingleImages
+from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
+
+_SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
+    "helpful, detailed, and polite answers to the user's questions. USER: "
+)
+
+
+class Vila(AssembledFamily):
+    """An image a frame, each with a line end behind it."""
+
+    def vision(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> AssembledVision:
+        """Describe the vision side of a checkpoint.
+
+        Raises:
+            CheckpointError: pictures are cut into scales or tiles, as NVILA's are.
+        """
+        _refuse_other_layouts(folder)
+        return super().vision(folder, model, vision)
+
+    def preprocessing(self, folder: Path) -> SingleImages:
+        """Return SigLIP's preprocessing, with the aspect ignored and a bicubic filter."""
+        size = _tower_config(folder).image_size
+        return SingleImages(
+            image_processor=SiglipImageProcessorPil(
+                size={"height": size, "width": size},
+                resample=3,
+                image_mean=[0.5, 0.5, 0.5],
+                image_std=[0.5, 0.5, 0.5],
+            )
+        )
+
+    def tower(self, folder: Path, model: ModelSpec) -> nn.Module:
+        """Load the tower up to its last layer."""
+        weights = _weights(folder / "vision_tower")
+        siglip = load_part(SiglipVisionModel, _tower_config(folder), weights, model)
+        return PenultimateLayer(siglip, num_skipped=0)
+
+    def projector(self, folder: Path, model: ModelSpec) -> nn.Module:
+        """Load the projector."""
+        return settled(DownsamplingProjector(_weights(folder / "mm_projector")), model)
+
+    def language(self, folder: Path, model: ModelSpec) -> tuple[Any, Any]:
+        """Load Llama and its tokenizer."""
+        config = LlamaConfig.from_pretrained(folder / "llm", local_files_only=True)
+        weights = _weights(folder / "llm")
+        llm = load_part(LlamaForCausalLM, config, weights, model)
+        return llm, load_tokenizer(folder / "llm")
+
+    def weights_sha256(self, folder: Path, tap: Tap) -> str:
+        """Return the digest of the tower (and projector)."""
+        tower = weights_digest(folder / "vision_tower", ["vision_model"])
+        if tap == "tower":
+            return tower
+        return f"{tower}+{weights_digest(folder / 'mm_projector', ['layers'])}"
+
+    def tap(self, folder: Path) -> Mapping[str, Any]:
+        """Return the layer, and that all patches are kept."""
+        return {"layer": -2, "select": "full"}
+
+    def prompt(
+        self, tokenizer: Any, media: Sequence[torch.Tensor], question: str
+    ) -> list[torch.Tensor | list[int]]:
+        """Return the vicuna_v1 conversation, images before the question."""
+        line_end = tokenizer("\n").input_ids
+        pieces: list[torch.Tensor | list[int]] = [tokenizer(_SYSTEM).input_ids]
+        for one in media:
+            for tokens in one:
+                pieces += [tokens, line_end]
+        end = tokenizer(f"{question} ASSISTANT:", add_special_tokens=False).input_ids
+        return [*pieces, end]
+
+
+class DownsamplingProjector(nn.Module):  # type: ignore[misc]
+    """``mlp_downsample``: each two by two patches become one token."""
+
+    def __init__(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Take the weights ``layers.{1,2,4}.{weight,bias}``; layer 0 only moves numbers."""
+        super().__init__()
+        inner, width = weights["layers.2.weight"].shape
+        self.layers = nn.Sequential(
+            nn.Identity(),
+            nn.LayerNorm(width),
+            nn.Linear(width, inner),
+            nn.GELU(),
+            nn.Linear(inner, len(weights["layers.4.weight"])),
+        )
+        self.load_state_dict(weights)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return (N, ceil(side / 2)², D) of (N, side², width) features."""
+        side = math.isqrt(features.shape[1])
+        grid = features.unflatten(1, (side, side))
+        grid = nn.functional.pad(grid, (0, 0, 0, side % 2, 0, side % 2))
+        half = grid.shape[1] // 2
+        blocks = grid.unflatten(2, (half, 2)).unflatten(1, (half, 2))  # N, row, 2, column, 2, width
+        merged = blocks.permute(0, 1, 3, 2, 4, 5).flatten(3).flatten(1, 2)
+        return torch.as_tensor(self.layers(merged))
+
+
+def _refuse_other_layouts(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    projector = json.loads((folder / "mm_projector" / "config.json").read_text(encoding="utf-8"))
+    aspect, kind = config.get("image_aspect_ratio"), projector.get("mm_projector_type")
+    if config.get("s2") or aspect != "resize" or kind != "mlp_downsample":
+        raise CheckpointError(
+            f"{folder}: image_aspect_ratio {aspect!r}, s2 {config.get('s2')!r} and projector "
+            f"{kind!r} are not VILA1.5's ('resize', False, 'mlp_downsample'). NVILA is not handled."
+        )
+
+
+def _tower_config(folder: Path) -> Any:
+    return SiglipVisionConfig.from_pretrained(folder / "vision_tower", local_files_only=True)
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    return {name: read() for name, read in tensors(folder)}
+
+
+FAMILY = Vila(model_types=("llava_llama",), tower_name="siglip_vision_model")
