@@ -163,6 +163,18 @@ class Family(Protocol):
         ...
 
 
+_REFUSED: Mapping[str, str] = {
+    "paligemma": "its language model sees the whole prompt in both directions, so what comes of "
+    "an image depends on the question, and nothing behind the tower can be shared",
+    **dict.fromkeys(
+        ("blip", "evolla", "git", "idefics", "kosmos-2.5", "mllama", "pix2struct"),
+        "transformers gives its forward no place for features made elsewhere "
+        "(no mm_encoder_outputs), or mixes them in by cross-attention",
+    ),
+}
+"""Architectures that are known and cannot be handled, with the reason."""
+
+
 def families() -> dict[str, Family]:
     """Return the families by file name, from the folder's listing."""
     names = sorted(path.stem for path in (Path(__file__).parent / "families").glob("*.py"))
@@ -176,7 +188,8 @@ def find_family(model: ModelSpec) -> tuple[Family, Path]:
     """Return the family of a checkpoint and the checkpoint's folder.
 
     Raises:
-        CheckpointError: no file in `families/` knows the checkpoint's ``model_type``.
+        CheckpointError: no file in `families/` knows the checkpoint's ``model_type``, or nothing
+            of it can be shared.
     """
     folder = local_checkpoint(model)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -185,6 +198,11 @@ def find_family(model: ModelSpec) -> tuple[Family, Path]:
     for family in known.values():
         if model_type in family.model_types:
             return family, folder
+    if model_type in _REFUSED:
+        raise CheckpointError(
+            f"model.path {model.path!r} is of type {model_type!r}, which cannot be handled: "
+            f"{_REFUSED[model_type]}."
+        )
     allowed = ", ".join(sorted(t for family in known.values() for t in family.model_types))
     raise CheckpointError(
         f"model.path {model.path!r} is of type {model_type!r}, which no family handles. "

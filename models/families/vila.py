@@ -4,9 +4,11 @@ Lin et al., VILA: On Pre-training for Visual Language Models, 2023 (arXiv:2312.0
 ``vision_tower/``, ``mm_projector/`` and ``llm/`` each hold a part. A frame of a video is shown to
 the model as one image.
 
-Written from the layout and formulas and tried on random weights. Not tried: the released weights;
-whether their tokenizer puts a begin-of-text token before the line end behind each image, as this
-file and VILA's code take it to.
+This is the model of May 2024 (VILA's repository, branch vila1.5): its projector puts tokens column
+by column, where the code from NVILA on, under the same name, puts them row by row; and an image is
+followed by a line end without a begin-of-text token, where later code tokenises the line end alone.
+
+Written from the layout and formulas and tried on random weights. Not tried: the released weights.
 """
 
 import json
@@ -32,6 +34,8 @@ from encodeonce.models.checkpoint import CheckpointError, tensors, weights_diges
 from encodeonce.models.preprocessing import SingleImages
 from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
 
+_VICUNA_VOCABULARY = 32_064
+"""Llama 2's 32,000 tokens and room for some added ones."""
 _SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
     "helpful, detailed, and polite answers to the user's questions. USER: "
@@ -94,17 +98,17 @@ class Vila(AssembledFamily):
         self, tokenizer: Any, media: Sequence[torch.Tensor], question: str
     ) -> list[torch.Tensor | list[int]]:
         """Return the vicuna_v1 conversation, images before the question."""
-        line_end = tokenizer("\n").input_ids
+        images = [tokens for one in media for tokens in one]
         pieces: list[torch.Tensor | list[int]] = [tokenizer(_SYSTEM).input_ids]
-        for one in media:
-            for tokens in one:
-                pieces += [tokens, line_end]
-        end = tokenizer(f"{question} ASSISTANT:", add_special_tokens=False).input_ids
-        return [*pieces, end]
+        # Text between images is tokenised by itself, as VILA does: a token never spans two pieces.
+        texts = [*["\n"] * (len(images) - 1), f"\n{question} ASSISTANT:"]
+        for tokens, text in zip(images, texts, strict=True):
+            pieces += [tokens, tokenizer(text, add_special_tokens=False).input_ids]
+        return pieces
 
 
 class DownsamplingProjector(nn.Module):  # type: ignore[misc]
-    """``mlp_downsample``: each two by two patches become one token."""
+    """``mlp_downsample``: each two by two patches become one token, column by column."""
 
     def __init__(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Take the weights ``layers.{1,2,4}.{weight,bias}``; layer 0 only moves numbers."""
@@ -126,13 +130,19 @@ class DownsamplingProjector(nn.Module):  # type: ignore[misc]
         grid = nn.functional.pad(grid, (0, 0, 0, side % 2, 0, side % 2))
         half = grid.shape[1] // 2
         blocks = grid.unflatten(2, (half, 2)).unflatten(1, (half, 2))  # N, row, 2, column, 2, width
-        merged = blocks.permute(0, 1, 3, 2, 4, 5).flatten(3).flatten(1, 2)
+        merged = blocks.permute(0, 3, 1, 2, 4, 5).flatten(3).flatten(1, 2)
         return torch.as_tensor(self.layers(merged))
 
 
 def _refuse_other_layouts(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     projector = json.loads((folder / "mm_projector" / "config.json").read_text(encoding="utf-8"))
+    llm = json.loads((folder / "llm" / "config.json").read_text(encoding="utf-8"))
+    if llm["vocab_size"] > _VICUNA_VOCABULARY:
+        raise CheckpointError(
+            f"{folder}: a vocabulary of {llm['vocab_size']} is not Llama 2's. VILA1.5 on Llama 3 or "
+            "Yi holds other conversations than vicuna_v1, which is the only one handled."
+        )
     aspect, kind = config.get("image_aspect_ratio"), projector.get("mm_projector_type")
     if config.get("s2") or aspect != "resize" or kind != "mlp_downsample":
         raise CheckpointError(

@@ -54,11 +54,11 @@ def whole_forward(folder: Path, scene: Scene) -> tuple[int, ...]:
     with torch.inference_mode():
         hidden = siglip(pixels_of(scene), output_hidden_states=True).hidden_states[-2]
         tokens = []
-        for frame in hidden:
+        for number, frame in enumerate(hidden):
             grid = torch.zeros(6, 6, 32)
             grid[:5, :5] = frame.view(5, 5, 32)
-            for row in range(0, 6, 2):
-                for column in range(0, 6, 2):
+            for column in range(0, 6, 2):
+                for row in range(0, 6, 2):
                     block = grid[row : row + 2, column : column + 2].reshape(128)
                     block = F.layer_norm(
                         block, (128,), mlp["layers.1.weight"], mlp["layers.1.bias"]
@@ -66,14 +66,14 @@ def whole_forward(folder: Path, scene: Scene) -> tuple[int, ...]:
                     block = F.linear(block, mlp["layers.2.weight"], mlp["layers.2.bias"])
                     block = F.linear(F.gelu(block), mlp["layers.4.weight"], mlp["layers.4.bias"])
                     tokens.append(block)
-            tokens.extend(embed(tokenizer("\n", return_tensors="pt").input_ids[0]))
+            text = "\n" if number < len(hidden) - 1 else f"\n{QUESTION} ASSISTANT:"
+            tokens.extend(embed(tokenizer(text, return_tensors="pt").input_ids[0]))
         system = (
             "A chat between a curious user and an artificial intelligence assistant. The "
             "assistant gives helpful, detailed, and polite answers to the user's questions. USER: "
         )
         before = tokenizer(system, return_tensors="pt").input_ids[0]
-        after = tokenizer(f"{QUESTION} ASSISTANT:", return_tensors="pt").input_ids[0]
-        embeddings = torch.cat([embed(before), torch.stack(tokens), embed(after)])[None]
+        embeddings = torch.cat([embed(before), torch.stack(tokens)])[None]
         new = llm.generate(
             inputs_embeds=embeddings,
             attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long),
@@ -103,6 +103,15 @@ def test_nine_tokens_of_five_by_five_patches(tmp_path: Path) -> None:
     folder = write_tiny_vila(tmp_path)
     visual = Model(folder, VisionSpec(tap="projected")).visual(VIDEO)
     assert visual.features.arrays["main"].shape == (4, 9, 64)
+
+
+def test_vila_on_llama_3_is_refused(tmp_path: Path) -> None:
+    folder = write_tiny_vila(tmp_path)
+    path = folder / "llm" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "vocab_size": 128_256}))
+    family, found = find_family(spec(folder))
+    with pytest.raises(CheckpointError, match="vicuna_v1"):
+        family.vision(found, spec(folder), VisionSpec())
 
 
 def test_nvila_is_refused(tmp_path: Path) -> None:
