@@ -107,6 +107,6 @@ class _Reached(Exception):  # noqa: N818 - it ends a forward pass early and is n
         self.features = features
 
 
-class _Tap(nn.Module):  # type: ignore[misc]
+class _Tap(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         raise _Reached(features)

@@ -212,19 +212,24 @@ class AssembledDecoder:
     def _splice(self, pieces: Sequence[torch.Tensor | list[int]]) -> dict[str, torch.Tensor]:
         """Return embeddings (1, N, D), with ids (1, N) that only count: features have none."""
         embed = self._model.get_input_embeddings()
-        rows, ids = [], []
+        rows: list[torch.Tensor] = []
+        ids: list[int] = []
         with torch.inference_mode():
             for piece in pieces:
-                is_features = isinstance(piece, torch.Tensor)
-                numbers = [0] * len(piece) if is_features else piece
-                tokens = torch.tensor(numbers, dtype=torch.long, device=self._model.device)
-                rows.append(piece if is_features else embed(tokens))
-                ids.append(tokens)
-            return {
-                "input_ids": torch.cat(ids)[None],
-                "inputs_embeds": torch.cat(rows)[None],
-                "attention_mask": torch.ones_like(torch.cat(ids))[None],
-            }
+                if isinstance(piece, torch.Tensor):
+                    rows.append(piece)
+                    ids += [0] * len(piece)
+                else:
+                    tokens = torch.tensor(piece, dtype=torch.long, device=self._model.device)
+                    rows.append(embed(tokens))
+                    ids += piece
+            embeddings = torch.cat(rows)[None]
+        input_ids = torch.tensor([ids], device=embeddings.device)
+        return {
+            "input_ids": input_ids,
+            "inputs_embeds": embeddings,
+            "attention_mask": torch.ones_like(input_ids),
+        }
 
 
 class AssembledReference:
@@ -260,7 +265,9 @@ def run(module: nn.Module, values: torch.Tensor, inner: int) -> torch.Tensor:
     return torch.as_tensor(result).unflatten(0, outer)
 
 
-def load_part(part_class: Any, config: Any, weights: Mapping[str, torch.Tensor], model: ModelSpec) -> Any:
+def load_part(
+    part_class: Any, config: Any, weights: Mapping[str, torch.Tensor], model: ModelSpec
+) -> Any:
     """Load a part by transformers from named weights.
 
     Raises:
@@ -288,7 +295,7 @@ def settled(part: nn.Module, model: ModelSpec) -> Any:
     return part.eval().requires_grad_(False)
 
 
-class PenultimateLayer(nn.Module):  # type: ignore[misc]
+class PenultimateLayer(nn.Module):
     """A vision transformer up to the input of its last layer."""
 
     def __init__(self, model: Any, num_skipped: int) -> None:

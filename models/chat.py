@@ -25,7 +25,9 @@ class Slot(NamedTuple):
 class Chat:
     """A tokenizer and a chat template. Needs no image or video processor."""
 
-    def __init__(self, tokenizer: Any, template: str, placeholders: Mapping[MediaKind, str]) -> None:
+    def __init__(
+        self, tokenizer: Any, template: str, placeholders: Mapping[MediaKind, str]
+    ) -> None:
         """Make a chat.
 
         Args:

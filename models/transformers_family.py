@@ -19,7 +19,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from encodeonce.cache_store.features import MAIN, Features
 from encodeonce.cache_store.signature import Signature
 from encodeonce.datasets.info import MediaInfo
-from encodeonce.datasets.media import Frames
+from encodeonce.datasets.media import Frames, MediaKind
 from encodeonce.models.architecture import Architecture, tapped
 from encodeonce.models.chat import Chat, Slot, load_chat, load_tokenizer
 from encodeonce.models.checkpoint import CheckpointError, load_without, weights_digest
@@ -216,9 +216,9 @@ class TransformersDecoder:
 
 def encoder_outputs(
     family: Architecture, shown: Sequence[Shown]
-) -> dict[str, BaseModelOutputWithPooling]:
+) -> dict[MediaKind, BaseModelOutputWithPooling]:
     """Return what the model's vision side would have given, by modality."""
-    outputs = {}
+    outputs: dict[MediaKind, BaseModelOutputWithPooling] = {}
     for modality in {one.modality: None for one in shown}:  # each once, in order
         ours = [one for one in shown if one.modality == modality]
         pooled = family.pooled(modality, [one.tokens for one in ours])

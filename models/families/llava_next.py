@@ -32,7 +32,7 @@ class LlavaNext(TransformersFamily):
     def show(self, model: Any, tokenizer: Any, media: Sequence[Projected]) -> list[Shown]:
         """Return each picture, and each frame, packed."""
         token = image_token(model.config, tokenizer)
-        shown = []
+        shown: list[Shown] = []
         for one in media:
             size = torch.tensor([one.info.height, one.info.width])
             packed, _ = model.model.pack_image_features(

@@ -46,11 +46,11 @@ class LongVA(AssembledFamily):
 
     def preprocessing(self, folder: Path) -> "UnifiedTiles":
         """Return CLIP's preprocessing at the tower's own size."""
-        size = _clip_config(_weights(folder, _TOWER)).image_size
+        side = _image_side(_weights(folder, _TOWER))
         image_processor = CLIPImageProcessorPil(
-            size={"shortest_edge": size}, crop_size={"height": size, "width": size}
+            size={"shortest_edge": side}, crop_size={"height": side, "width": side}
         )
-        pinpoints = _pinpoints(_config(folder).get("image_grid_pinpoints"), size)
+        pinpoints = _pinpoints(_config(folder).get("image_grid_pinpoints"), side)
         return UnifiedTiles(image_processor=image_processor, pinpoints=pinpoints)
 
     def tower(self, folder: Path, model: ModelSpec) -> nn.Module:
@@ -95,7 +95,7 @@ class LongVA(AssembledFamily):
         return [*pieces, tokenizer(texts[-1], add_special_tokens=False).input_ids]
 
 
-class PoolingProjector(nn.Module):  # type: ignore[misc]
+class PoolingProjector(nn.Module):
     """``mlp2x_gelu``, then the average of each two by two tokens."""
 
     def __init__(self, weights: Mapping[str, torch.Tensor]) -> None:
@@ -145,9 +145,7 @@ class UnifiedTiles(SingleImages):
         return torch.as_tensor(pixels).unsqueeze(0)
 
 
-def best_fit(
-    size: tuple[int, int], allowed: Sequence[tuple[int, int]]
-) -> tuple[int, int]:
+def best_fit(size: tuple[int, int], allowed: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """Return the (width, height) that keeps most of a picture's pixels, and wastes fewest."""
 
     def kept_and_wasted(candidate: tuple[int, int]) -> tuple[int, int]:
@@ -206,16 +204,22 @@ def _weights(folder: Path, prefix: str) -> dict[str, torch.Tensor]:
 def _clip_config(weights: Mapping[str, torch.Tensor]) -> CLIPVisionConfig:
     """Read the tower's shape off its weights: the checkpoint names it but has no file of it."""
     width, _, patch, _ = weights["vision_model.embeddings.patch_embedding.weight"].shape
-    num_patches = len(weights["vision_model.embeddings.position_embedding.weight"]) - 1
     layers = {name.split(".")[3] for name in weights if ".encoder.layers." in name}
     return CLIPVisionConfig(
         hidden_size=width,
         intermediate_size=len(weights["vision_model.encoder.layers.0.mlp.fc1.weight"]),
         num_hidden_layers=len(layers),
         num_attention_heads=width // _HEAD_WIDTH,
-        image_size=math.isqrt(num_patches) * patch,
+        image_size=_image_side(weights),
         patch_size=patch,
     )
+
+
+def _image_side(weights: Mapping[str, torch.Tensor]) -> int:
+    """Return the side of the tower's square pictures, pixels."""
+    patch = weights["vision_model.embeddings.patch_embedding.weight"].shape[-1]
+    num_patches = len(weights["vision_model.embeddings.position_embedding.weight"]) - 1
+    return math.isqrt(num_patches) * patch
 
 
 FAMILY = LongVA(model_types=("llava_qwen",), tower_name="clip_vision_model")

@@ -107,7 +107,7 @@ class Vila(AssembledFamily):
         return pieces
 
 
-class DownsamplingProjector(nn.Module):  # type: ignore[misc]
+class DownsamplingProjector(nn.Module):
     """``mlp_downsample``: each two by two patches become one token, column by column."""
 
     def __init__(self, weights: Mapping[str, torch.Tensor]) -> None:
@@ -140,8 +140,8 @@ def _refuse_other_layouts(folder: Path) -> None:
     llm = json.loads((folder / "llm" / "config.json").read_text(encoding="utf-8"))
     if llm["vocab_size"] > _VICUNA_VOCABULARY:
         raise CheckpointError(
-            f"{folder}: a vocabulary of {llm['vocab_size']} is not Llama 2's. VILA1.5 on Llama 3 or "
-            "Yi holds other conversations than vicuna_v1, which is the only one handled."
+            f"{folder}: a vocabulary of {llm['vocab_size']} is not Llama 2's. VILA1.5 on Llama 3 "
+            "or Yi holds other conversations than vicuna_v1, which is the only one handled."
         )
     aspect, kind = config.get("image_aspect_ratio"), projector.get("mm_projector_type")
     if config.get("s2") or aspect != "resize" or kind != "mlp_downsample":

@@ -54,9 +54,9 @@ def test_frames_are_resized_as_an_image_processor_resizes_pictures(tmp_path: Pat
     folder = write_tiny_internvl(tmp_path)
     processor = load_image_processor(folder)
     frames = Scene("video", (0, 1, 2), size=(70, 44)).frames((0, 1, 2))
-    theirs = processor(
-        images=list(frames.pixels_THWC), crop_to_patches=False, return_tensors="pt"
-    )["pixel_values"]
+    theirs = processor(images=list(frames.pixels_THWC), crop_to_patches=False, return_tensors="pt")[
+        "pixel_values"
+    ]
     assert torch.equal(resize_frames(frames, processor, {"height": 32, "width": 32}), theirs)
 
 

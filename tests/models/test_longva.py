@@ -51,7 +51,8 @@ def whole_forward(folder: Path, scene: Scene) -> tuple[int, ...]:
     llm = Qwen2ForCausalLM(Qwen2Config(**text_shape(tokenizer), tie_word_embeddings=False)).eval()
     llm.load_state_dict({name: weights[name] for name in llm.state_dict()})
     projector = [
-        weights[f"model.mm_projector.{name}"] for name in ("0.weight", "0.bias", "2.weight", "2.bias")
+        weights[f"model.mm_projector.{name}"]
+        for name in ("0.weight", "0.bias", "2.weight", "2.bias")
     ]
     with torch.inference_mode():
         hidden = clip(pixels_of(scene), output_hidden_states=True).hidden_states[-2][:, 1:]

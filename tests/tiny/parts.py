@@ -37,8 +37,11 @@ def chat_template(image: str, video: str) -> str:
     return (
         "{{ bos_token }}{% for message in messages %}{{ message['role'] }}: "
         "{% for part in message['content'] %}"
-        "{% if part['type'] == 'image' %}" + image + "{% elif part['type'] == 'video' %}" + video +
-        "{% else %}{{ part['text'] }}{% endif %}"
+        "{% if part['type'] == 'image' %}"
+        + image
+        + "{% elif part['type'] == 'video' %}"
+        + video
+        + "{% else %}{{ part['text'] }}{% endif %}"
         "{% endfor %}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
     )
 
