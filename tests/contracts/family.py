@@ -4,6 +4,7 @@ Everything is compared bit for bit on the CPU in float32, through numpy arrays, 
 is not even loaded in the decoder.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
+from encodeonce.cache_store.hdf5 import Hdf5Store
+from encodeonce.cache_store.store import Entry
 from encodeonce.datasets.info import MediaInfo
 from encodeonce.datasets.media import Frames, MediaKind
 from encodeonce.models.checkpoint import CheckpointError
@@ -204,6 +207,26 @@ class FamilyContract(ABC):
                 alone = model.visual(VIDEO, only=[n]).features
                 for name, array in together.features.arrays.items():
                     assert np.array_equal(alone.arrays[name][0], array[n])
+
+    def test_features_survive_the_store(self, models: dict[Tap, Model], tmp_path: Path) -> None:
+        for tap, model in models.items():
+            store = Hdf5Store(tmp_path / tap)
+            for scene in (WIDE, SHORT_CLIP):
+                visual = model.visual(scene)
+                entry = Entry(
+                    signature=model.vision.signature(scene.info, scene.indices),
+                    media=hashlib.sha256(scene.info.kind.encode()).hexdigest(),
+                    units=tuple(unit.name for unit in visual.units),
+                    features=visual.features,
+                )
+                store.put([entry])
+                read = store.get(entry.keys)
+                stored = Visual(info=scene.info, units=visual.units, features=read)
+                answers = [
+                    model.decoder.answer([one], QUESTION, SHORT).logits_sha256
+                    for one in (visual, stored)
+                ]
+                assert answers[0] == answers[1]
 
     def test_a_larger_micro_batch_still_leaves_units_alone(self, checkpoint: Path) -> None:
         model = Model(checkpoint, VisionSpec(tap=self.taps[-1], micro_batch=3))

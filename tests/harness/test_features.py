@@ -27,7 +27,7 @@ class MeanTower:
     def __init__(self) -> None:
         self.num_frames = 0
 
-    def preprocess(self, frames: Frames) -> torch.Tensor:
+    def preprocess(self, frames: Frames, signature: Signature) -> torch.Tensor:
         self.num_frames += len(frames.pixels_THWC)
         return torch.from_numpy(frames.pixels_THWC.astype(np.float32))
 
