@@ -47,6 +47,8 @@ class Architecture(ABC):
             model.get_image_features(**self.image_inputs(model.config, pixels), return_dict=True)
         except _Reached as reached:
             features = reached.features
+        else:
+            raise AssertionError(f"{self.projector} was not reached by get_image_features")
         tiles = pixels.shape[1:-3]
         return {MAIN: features.reshape(batch, *tiles, *features.shape[1:])}
 

@@ -26,9 +26,10 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from encodeonce.datasets.info import MediaInfo
 from encodeonce.datasets.media import Frames
-from encodeonce.models.assembled import AssembledFamily, PenultimateLayer, load_part, settled
+from encodeonce.models.assembled import AssembledFamily
 from encodeonce.models.chat import load_tokenizer
 from encodeonce.models.checkpoint import CheckpointError, tensors, weights_digest
+from encodeonce.models.parts import PenultimateLayer, load_part, settled
 from encodeonce.models.preprocessing import SingleImages
 from encodeonce.models.spec import ModelSpec, Tap
 
@@ -46,7 +47,7 @@ class LongVA(AssembledFamily):
 
     def preprocessing(self, folder: Path) -> "UnifiedTiles":
         """Return CLIP's preprocessing at the tower's own size."""
-        side = _image_side(_weights(folder, _TOWER))
+        side = _image_side(_weights(folder, _TOWER, "vision_model.embeddings."))
         image_processor = CLIPImageProcessorPil(
             size={"shortest_edge": side}, crop_size={"height": side, "width": side}
         )
@@ -190,14 +191,15 @@ def _config(folder: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _weights(folder: Path, prefix: str) -> dict[str, torch.Tensor]:
+def _weights(folder: Path, prefix: str, part: str = "") -> dict[str, torch.Tensor]:
+    """Read the weights whose names begin with prefix and part, named without the prefix."""
     found = {
         name.removeprefix(prefix): read()
         for name, read in tensors(folder)
-        if name.startswith(prefix)
+        if name.startswith(prefix + part)
     }
     if not found:
-        raise CheckpointError(f"{folder} holds no weights named '{prefix}*'")
+        raise CheckpointError(f"{folder} holds no weights named '{prefix}{part}*'")
     return found
 
 

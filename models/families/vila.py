@@ -22,15 +22,10 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, SiglipVisionConfig, SiglipVisionModel
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from encodeonce.models.assembled import (
-    AssembledFamily,
-    AssembledVision,
-    PenultimateLayer,
-    load_part,
-    settled,
-)
+from encodeonce.models.assembled import AssembledFamily, AssembledVision
 from encodeonce.models.chat import load_tokenizer
 from encodeonce.models.checkpoint import CheckpointError, tensors, weights_digest
+from encodeonce.models.parts import PenultimateLayer, load_part, settled
 from encodeonce.models.preprocessing import SingleImages
 from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
 

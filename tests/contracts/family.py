@@ -146,6 +146,8 @@ SCENES: dict[str, tuple[Scene, ...]] = {
 class FamilyContract(ABC):
     """Inherited by the test of every file in models/families/."""
 
+    family: ClassVar[str]
+    """The name of its file in models/families/."""
     taps: ClassVar[tuple[Tap, ...]] = ("tower", "projected")
     matters: ClassVar[dict[str, dict[Tap, bool]]]
     """Part of a weight's name, and at which taps it is in the signature."""

@@ -114,6 +114,25 @@ def test_qwen3_tells_times_as_its_processor_does(tmp_path: Path) -> None:
     assert family_text == theirs
 
 
+def test_seconds_between_temporal_patches_are_those_of_the_sampled_frames(tmp_path: Path) -> None:
+    folder = write_tiny_qwen2_5_vl(tmp_path)
+    scene = Scene("video", (0, 3, 6, 9, 12))  # every third of two frames a second
+    preprocessing = QWEN25.preprocessing(folder)
+    recipe = preprocessing.recipe(scene.info, 5)
+    tokens = recipe["size"]["height"] * recipe["size"]["width"] // 8**2
+    one = Projected(
+        info=scene.info,
+        units=preprocessing.units(scene.info, scene.indices),
+        recipe=recipe,
+        arrays={"main": torch.empty(3, tokens, 64)},
+    )
+    model = SimpleNamespace(config=AutoConfig.from_pretrained(folder))
+    shown_video = QWEN25.show(model, AutoTokenizer.from_pretrained(folder), [one])[0]
+    sampled_fps = 2 / 3
+    assert shown_video.second_per_grid == pytest.approx(2 / sampled_fps)
+    assert shown_video.grid[0] == 3
+
+
 def test_qwen_videos_and_pictures_take_as_many_tokens_as_the_processor_says(
     tmp_path: Path,
 ) -> None:

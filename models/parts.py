@@ -1,0 +1,60 @@
+"""Parts of a model that are loaded by themselves, for families put together from parts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from encodeonce.models.checkpoint import CheckpointError, device
+from encodeonce.models.spec import ModelSpec
+
+
+def load_part(
+    part_class: Any, config: Any, weights: Mapping[str, torch.Tensor], model: ModelSpec
+) -> Any:
+    """Load a part by transformers from named weights.
+
+    Raises:
+        CheckpointError: weights are missing.
+    """
+    part, info = part_class.from_pretrained(
+        None,
+        config=config,
+        state_dict=dict(weights),
+        dtype=getattr(torch, model.dtype),
+        attn_implementation=model.attention,
+        output_loading_info=True,
+    )
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise CheckpointError(
+            f"{part_class.__name__}: {len(missing)} weights are missing, first {missing[0]}"
+        )
+    return settled(part, model)
+
+
+def settled(part: nn.Module, model: ModelSpec) -> Any:
+    """Return a part ready for inference, where and how ``model`` says."""
+    part = part.to(device(model), getattr(torch, model.dtype))
+    return part.eval().requires_grad_(False)
+
+
+class PenultimateLayer(nn.Module):
+    """A vision transformer up to the input of its last layer."""
+
+    def __init__(self, model: Any, num_skipped: int) -> None:
+        """Wrap a tower.
+
+        Args:
+            model: a vision model of transformers.
+            num_skipped: tokens to drop at the front: 1 for a class token.
+        """
+        super().__init__()
+        self.model = model
+        self.num_skipped = num_skipped
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return (N, P, D) of (N, 3, H, W) pixels."""
+        output = self.model(pixels, output_hidden_states=True)
+        return torch.as_tensor(output.hidden_states[-2][:, self.num_skipped :])

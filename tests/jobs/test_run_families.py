@@ -1,0 +1,30 @@
+"""The main job with families whose units, arrays and prompts differ from LLaVA's."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.scene import make_scene
+from tests.tiny.internvl import write_tiny_internvl
+from tests.tiny.longva import write_tiny_longva
+from tests.tiny.qwen_vl import write_tiny_qwen3_vl
+from tests.tiny.vila import write_tiny_vila
+
+
+@pytest.mark.parametrize(
+    "write", [write_tiny_qwen3_vl, write_tiny_internvl, write_tiny_longva, write_tiny_vila]
+)
+def test_answers_from_the_store_are_those_of_the_whole_model(
+    tmp_path: Path, write: Callable[[Path], Path]
+) -> None:
+    scene = make_scene(tmp_path)
+    shutil.rmtree(scene.folder / "model")
+    (scene.folder / "model").mkdir()
+    write(scene.folder / "model")
+    done = scene.execute("run", check_uncached="all", vision={"tap": "projected"})
+    assert done.exit_code == 0, done.stderr
+    assert (
+        "cached and uncached answers identical: 6 of 6 (logits bit for bit: 6 of 6)" in done.stdout
+    )
