@@ -88,6 +88,15 @@ def shown(family: Any, folder: Path, scene: Scene, main: torch.Tensor) -> str:
     return str(family.show(model, AutoTokenizer.from_pretrained(folder), [one])[0].text)
 
 
+def test_temporal_patches_are_units_and_the_last_is_filled_with_the_last_frame(
+    tmp_path: Path,
+) -> None:
+    folder = write_tiny_qwen2_5_vl(tmp_path)
+    scene = Scene("video", (2, 5, 9))
+    units = QWEN25.preprocessing(folder).units(scene.info, scene.indices)
+    assert units == (("frames:2+5", (2, 5)), ("frames:9+9", (9, 9)))
+
+
 def test_qwen3_tells_times_as_its_processor_does(tmp_path: Path) -> None:
     folder = write_tiny_qwen3_vl(tmp_path)
     scene = Scene("video", (0, 3, 6, 9, 12))  # two frames a second

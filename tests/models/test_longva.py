@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F  # noqa: N812 - as everybody
 from transformers import CLIPVisionModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from encodeonce.models.families.longva import _pinpoints, best_fit
+from encodeonce.models.families.longva import FAMILY, _pinpoints, best_fit
 from encodeonce.models.spec import Tap, VisionSpec
 from tests.contracts.family import QUESTION, SHORT, VIDEO, FamilyContract, Model, Scene
 from tests.tiny.longva import CLIP, write_tiny_longva
@@ -37,8 +37,8 @@ class TestLongVA(FamilyContract):
         return write_tiny_longva(folder)
 
 
-def whole_forward(folder: Path, scene: Scene) -> tuple[int, ...]:
-    """Answer QUESTION about a video by the formulas of LongVA's paper and code."""
+def whole_forward(folder: Path, scene: Scene) -> tuple[torch.Tensor, tuple[int, ...]]:
+    """Return embeddings of, and answer to, QUESTION about a video by the formulas of LongVA's paper and code."""
     weights = load_file(folder / "model.safetensors")
     tower = "model.vision_tower.vision_tower."
     clip = CLIPVisionModel(CLIP).eval()
@@ -73,7 +73,7 @@ def whole_forward(folder: Path, scene: Scene) -> tuple[int, ...]:
             max_new_tokens=SHORT.max_new_tokens,
             do_sample=False,
         )
-    return tuple(new[0].tolist())
+    return embeddings, tuple(new[0].tolist())
 
 
 def pixels_of(scene: Scene) -> torch.Tensor:
@@ -94,13 +94,19 @@ def pixels_of(scene: Scene) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("tap", ["tower", "projected"])
-def test_answers_are_those_of_the_formulas(tmp_path: Path, tap: Tap) -> None:
+def test_embeddings_and_answers_are_those_of_the_formulas(tmp_path: Path, tap: Tap) -> None:
     folder = write_tiny_longva(tmp_path)
     model = Model(folder, VisionSpec(tap=tap))
-    assert model.cached(VIDEO).token_ids == whole_forward(folder, VIDEO)
+    embeddings, answer = whole_forward(folder, VIDEO)
+    media = [model.decoder._project(model.visual(VIDEO))]
+    prompt = FAMILY.prompt(model.decoder._tokenizer, media, QUESTION)
+    ours = model.decoder._splice(prompt)["inputs_embeds"]
+    assert ours.shape == embeddings.shape
+    assert torch.allclose(ours, embeddings, rtol=0, atol=1e-5)
+    assert model.cached(VIDEO).token_ids == answer
 
 
-def test_features_are_those_of_the_formulas(tmp_path: Path) -> None:
+def test_a_frame_of_sixteen_patches_is_four_tokens(tmp_path: Path) -> None:
     folder = write_tiny_longva(tmp_path)
     features = Model(folder, VisionSpec(tap="projected")).visual(VIDEO).features
     assert features.arrays["main"].shape == (4, 1, 4, 64)  # 16 patches a frame, averaged to 4

@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - as everybody
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, SiglipVisionModel
 
 from encodeonce.models.checkpoint import CheckpointError
+from encodeonce.models.families.vila import FAMILY
 from encodeonce.models.family import find_family
 from encodeonce.models.spec import Tap, VisionSpec
 from tests.contracts.family import QUESTION, SHORT, VIDEO, FamilyContract, Model, Scene, spec
@@ -38,8 +39,8 @@ class TestVila(FamilyContract):
         return write_tiny_vila(folder)
 
 
-def whole_forward(folder: Path, scene: Scene) -> tuple[int, ...]:
-    """Answer QUESTION about a video by the formulas of VILA's code."""
+def whole_forward(folder: Path, scene: Scene) -> tuple[torch.Tensor, tuple[int, ...]]:
+    """Return embeddings of, and answer to, QUESTION about a video by the formulas of VILA's code."""
     weights = load_file(folder / "vision_tower" / "model.safetensors")
     siglip = SiglipVisionModel(SIGLIP).eval()
     prefix = "" if next(iter(siglip.state_dict())).startswith("vision_model.") else "vision_model."
@@ -80,7 +81,7 @@ def whole_forward(folder: Path, scene: Scene) -> tuple[int, ...]:
             max_new_tokens=SHORT.max_new_tokens,
             do_sample=False,
         )
-    return tuple(new[0].tolist())
+    return embeddings, tuple(new[0].tolist())
 
 
 def pixels_of(scene: Scene) -> torch.Tensor:
@@ -93,10 +94,16 @@ def pixels_of(scene: Scene) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("tap", ["tower", "projected"])
-def test_answers_are_those_of_the_formulas(tmp_path: Path, tap: Tap) -> None:
+def test_embeddings_and_answers_are_those_of_the_formulas(tmp_path: Path, tap: Tap) -> None:
     folder = write_tiny_vila(tmp_path)
     model = Model(folder, VisionSpec(tap=tap))
-    assert model.cached(VIDEO).token_ids == whole_forward(folder, VIDEO)
+    embeddings, answer = whole_forward(folder, VIDEO)
+    media = [model.decoder._project(model.visual(VIDEO))]
+    prompt = FAMILY.prompt(model.decoder._tokenizer, media, QUESTION)
+    ours = model.decoder._splice(prompt)["inputs_embeds"]
+    assert ours.shape == embeddings.shape
+    assert torch.allclose(ours, embeddings, rtol=0, atol=1e-5)
+    assert model.cached(VIDEO).token_ids == answer
 
 
 def test_nine_tokens_of_five_by_five_patches(tmp_path: Path) -> None:
