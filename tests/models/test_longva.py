@@ -38,7 +38,7 @@ class TestLongVA(FamilyContract):
 
 
 def whole_forward(folder: Path, scene: Scene) -> tuple[torch.Tensor, tuple[int, ...]]:
-    """Return embeddings of, and answer to, QUESTION about a video by the formulas of LongVA's paper and code."""
+    """Return embeddings of, and answer to, QUESTION about a video by LongVA's formulas."""
     weights = load_file(folder / "model.safetensors")
     tower = "model.vision_tower.vision_tower."
     clip = CLIPVisionModel(CLIP).eval()

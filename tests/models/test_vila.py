@@ -40,7 +40,7 @@ class TestVila(FamilyContract):
 
 
 def whole_forward(folder: Path, scene: Scene) -> tuple[torch.Tensor, tuple[int, ...]]:
-    """Return embeddings of, and answer to, QUESTION about a video by the formulas of VILA's code."""
+    """Return embeddings of, and answer to, QUESTION about a video by VILA's formulas."""
     weights = load_file(folder / "vision_tower" / "model.safetensors")
     siglip = SiglipVisionModel(SIGLIP).eval()
     prefix = "" if next(iter(siglip.state_dict())).startswith("vision_model.") else "vision_model."
