@@ -26,7 +26,7 @@ WRITE = [write_tiny_qwen2_vl, write_tiny_qwen2_5_vl, write_tiny_qwen3_vl]
 
 
 def answer(model: Model, placeholders: str, **inputs: torch.Tensor) -> str:
-    """Return the digest of logits, generating with the whole model from a prompt that is written out here."""
+    """Return the digest of the whole model's logits, from a prompt written out here."""
     whole: Any = model.family.model_class.from_pretrained(model.folder)  # type: ignore[attr-defined]
     tokenizer = AutoTokenizer.from_pretrained(model.folder)
     prompt = f"<s>user: {placeholders}{QUESTION}assistant: "
