@@ -58,19 +58,12 @@ def ask_moment(rng: np.random.Generator, digits: Sequence[int]) -> tuple[str, in
 
 def ask_order(rng: np.random.Generator, digits: Sequence[int]) -> tuple[str, int]:
     """Asks what comes right before or after a digit, or first or last."""
-    shape = rng.choice(("after", "before", "end"), p=(0.4, 0.4, 0.2))
-    if shape == "end":
+    if rng.random() < 0.2:
         word, scene = (("first", 0), ("last", NUM_SCENES - 1))[rng.integers(2)]
         return f"Which digit is shown {word}?", digits[scene]
-    step = 1 if shape == "after" else -1
-    known = [
-        scene
-        for scene in range(NUM_SCENES)
-        if digits.count(digits[scene]) == 1 and 0 <= scene + step < NUM_SCENES
-    ]
+    known = [scene for scene in range(NUM_SCENES - 1) if digits.count(digits[scene]) == 1]
     scene = int(rng.choice(known))
-    text = f"Which digit is shown right {shape} the {digits[scene]}?"
-    return text, digits[scene + step]
+    return f"Which digit is shown right after the {digits[scene]}?", digits[scene + 1]
 
 
 def ask_count(rng: np.random.Generator, digits: Sequence[int], counted: int) -> tuple[str, int]:

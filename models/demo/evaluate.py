@@ -7,6 +7,7 @@ caching or generation: what it prints is what the harness has to reproduce.
 import argparse
 import json
 import logging
+import string
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,14 @@ def answer(
     return str(processor.decode(new_ids, skip_special_tokens=True)).strip()
 
 
+def right_answers(row: dict[str, Any]) -> set[str]:
+    """Returns the right option's letter and text, or the free answer."""
+    answer: str = row["answer"]
+    if not row["choices"]:
+        return {answer}
+    return {answer, row["choices"][string.ascii_uppercase.index(answer)]}
+
+
 def evaluate(checkpoint: Path, questions: Path, split: str) -> dict[tuple[str, str], list[bool]]:
     """Returns for each (kind, form) of question which answers were right."""
     model = LlavaForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32).eval()
@@ -65,9 +74,10 @@ def evaluate(checkpoint: Path, questions: Path, split: str) -> dict[tuple[str, s
         if tags["split"] != split:
             continue
         given = answer(model, processor, read_frames(questions.parent / row["video"]), row)
-        if given != row["answer"]:
-            logger.info("%s: %r instead of %r", row["id"], given, row["answer"])
-        marks.setdefault((tags["kind"], tags["form"]), []).append(given == row["answer"])
+        is_right = given in right_answers(row)
+        if not is_right:
+            logger.info("%s: %r instead of %s", row["id"], given, right_answers(row))
+        marks.setdefault((tags["kind"], tags["form"]), []).append(is_right)
     return marks
 
 

@@ -40,7 +40,7 @@ class Scaffold(nn.Module):
 
         Args:
             hidden: Hidden states of visual tokens, `(B, V, D)`.
-            frames: The number of each token's frame, `(V,)`.
+            frames: The number of each token's frame, `(B, V)`.
             clips: The digits of each clip.
         """
         hidden = self.norm(hidden.float())
@@ -49,7 +49,7 @@ class Scaffold(nn.Module):
         numbers = torch.arange(NUM_SCENES).expand(len(clips), -1)
         asked = ((self.number, numbers), (self.digit, digits), (self.preceding, preceding))
         losses = [
-            cross_entropy(head(hidden).flatten(0, 1), targets[:, frames].flatten())
+            cross_entropy(head(hidden).flatten(0, 1), targets.gather(1, frames).flatten())
             for head, targets in asked
         ]
         return torch.stack(losses)
@@ -61,48 +61,46 @@ def compute_losses(
     layout: Layout,
     clips: Sequence[Sequence[int]],
     features: torch.Tensor,
+    places: torch.Tensor,
     packed: PackedLessons,
-    token_share: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns the mean loss of the answers and the losses of the scaffold.
 
     Args:
         model: The whole model; its tower is not run.
         scaffold: Asks the visual tokens.
-        layout: What stands before and between the visual tokens.
+        layout: What stands before the visual tokens.
         clips: The digits of each clip.
-        features: Tower features of the clips, `(B, T * P, D)`.
+        features: Tower features of some patches of the clips, `(B, V, D)`.
+        places: Which of a whole clip's visual tokens they are, `(B, V)`.
         packed: The lessons about each clip.
-        token_share: Share of the visual tokens that are shown.
     """
     embed = model.get_input_embeddings()
     is_visual = layout.prefix_ids == model.config.image_token_id
-    prefix = embed(layout.prefix_ids).repeat(len(features), 1, 1)
-    visual = model.model.multi_modal_projector(features)
-    prefix[:, is_visual] = visual.to(prefix.dtype)
-    shown = torch.nonzero(~is_visual | (torch.rand(len(is_visual)) < token_share))[:, 0]
+    text = embed(layout.prefix_ids[~is_visual])
+    visual = model.model.multi_modal_projector(features).to(text.dtype)
+    prefix = torch.cat([text.expand(len(features), -1, -1), visual], dim=1)
+    positions = torch.cat([torch.arange(len(text)).expand(len(places), -1), len(text) + places], 1)
     language = model.model.language_model
     cache = DynamicCache(config=language.config)
     read = language(
-        inputs_embeds=prefix[:, shown],
+        inputs_embeds=prefix,
         # Given, so that gaps in the positions are not taken for the borders of packed texts.
-        attention_mask=torch.ones(len(features), len(shown)),
-        position_ids=shown[None],
+        attention_mask=torch.ones(prefix.shape[:2]),
+        position_ids=positions,
         past_key_values=cache,
         use_cache=True,
         output_hidden_states=True,
     )
     outputs = language(
         inputs_embeds=embed(packed.ids),
-        attention_mask=packed.mask(len(shown)),
-        position_ids=packed.offsets + prefix.shape[1],
+        attention_mask=packed.mask(prefix.shape[1]),
+        position_ids=packed.offsets + len(layout.prefix_ids),
         past_key_values=cache,
         use_cache=True,
     )
     answered = packed.labels != IGNORED_LABEL
     logits = model.lm_head(outputs.last_hidden_state[answered])
     answer_loss = cross_entropy(logits.float(), packed.labels[answered])
-    frames = ((is_visual.cumsum(0) - 1) // PATCHES_PER_FRAME)[shown]
-    asked = is_visual[shown]
-    hidden = read.hidden_states[SCAFFOLD_LAYER][:, asked]
-    return answer_loss, scaffold(hidden, frames[asked], clips)
+    hidden = read.hidden_states[SCAFFOLD_LAYER][:, len(text) :]
+    return answer_loss, scaffold(hidden, places // PATCHES_PER_FRAME, clips)

@@ -19,7 +19,7 @@ from encodeonce.models.demo.architecture import (
     train_tokenizer,
 )
 from encodeonce.models.demo.data import Frames, draw_frames
-from encodeonce.models.demo.language_training import FeatureLibrary, train_language
+from encodeonce.models.demo.language_training import COURSES, FeatureLibrary, train_language
 from encodeonce.models.demo.lessons import iterate_texts
 from encodeonce.models.demo.tower_pretraining import train_tower
 
@@ -45,14 +45,13 @@ def obtain_tower(
     return tower
 
 
-def train(output: Path, work: Path, tower_steps: int, language_steps: int, seed: int) -> None:
+def train(output: Path, work: Path, tower_steps: int, seed: int) -> None:
     """Runs both stages and writes model, tokenizer, processor and generation settings.
 
     Args:
         output: Folder of the finished checkpoint.
         work: Folder for what an interrupted run can go on from.
         tower_steps: Optimiser steps of the first stage.
-        language_steps: Optimiser steps of the second stage.
         seed: Decides all random draws. Sums over threads still differ between machines, so the
             weights are alike from run to run, not the same.
     """
@@ -72,7 +71,7 @@ def train(output: Path, work: Path, tower_steps: int, language_steps: int, seed:
         model.save_pretrained(output)
         processor.save_pretrained(output)
 
-    train_language(model, processor, library, language_steps, seed, save)
+    train_language(model, processor, library, COURSES, seed, save)
     save()
     logger.info("wrote %s", output)
 
@@ -85,13 +84,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "checkpoint")
     parser.add_argument("--work", type=Path, default=Path("build/demo-model"))
     parser.add_argument("--tower-steps", type=int, default=3000)
-    parser.add_argument("--language-steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
-    train(options.output, options.work, options.tower_steps, options.language_steps, options.seed)
+    train(options.output, options.work, options.tower_steps, options.seed)
 
 
 if __name__ == "__main__":
