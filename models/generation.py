@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
@@ -13,6 +13,7 @@ from encodeonce.models.family import Generation, GenerationSpec
 from encodeonce.models.tensors import to_array
 from encodeonce.models.timing import synchronize
 
+Token = TypeVar("Token", int, str)
 NUM_FIRST_LOGITS = 8
 """So many of the first token's logits, the largest, are kept with an answer."""
 
@@ -129,7 +130,7 @@ def _largest(logits_V: torch.Tensor) -> dict[int, float]:
     return dict(zip(token_ids.tolist(), values.tolist(), strict=True))
 
 
-def largest_difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> float:
+def largest_difference(ours: Mapping[Token, float], theirs: Mapping[Token, float]) -> float:
     """Return the largest absolute difference between two answers' `Generation.first_logits`.
 
     Of a token that only one of them kept, the other's logit is known to be no larger than the

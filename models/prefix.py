@@ -1,4 +1,4 @@
-"""One prefill of what all questions on some media begin with: everything up to the last visual token.
+"""One prefill of what all questions on some media begin with, up to the last visual token.
 
 The boundary is a token's position and does not depend on which questions are asked. Every answer
 from stored features continues such a prefix, also that of a single question, so that what is
@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from encodeonce.models.timing import synchronize
 
@@ -57,12 +58,12 @@ class Prefix:
     @property
     def is_sliding(self) -> bool:
         """Whether a layer looks back over a window only: there padding would take up room."""
-        return any(layer.is_sliding for layer in self.cache.layers)
+        return any(layer.is_sliding for layer in _layers(self.cache))
 
     @property
     def nbytes(self) -> int:
         """Size of keys and values, bytes."""
-        return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.cache.layers)
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in _layers(self.cache))
 
     def suffix(self, question: str) -> list[int]:
         """Return the tokens that a question adds.
@@ -93,10 +94,25 @@ def fork(cache: DynamicCache, num_rows: int) -> DynamicCache:
     transformers' layers grow by reassigning their tensors, so those can be shared.
     """
     forked = copy.copy(cache)
-    forked.layers = [copy.copy(layer) for layer in cache.layers]
+    forked.layers = [copy.copy(layer) for layer in _layers(cache)]
     if num_rows > 1:
         forked.batch_repeat_interleave(num_rows)
     return forked
+
+
+def _layers(cache: DynamicCache) -> list[Any]:
+    """Return a cache's layers.
+
+    Raises:
+        PrefixError: a layer is not of keys and values: it may be written to in place.
+    """
+    for layer in cache.layers:
+        if not isinstance(layer, DynamicLayer):
+            raise PrefixError(
+                f"the language model keeps a {type(layer).__name__}, not keys and values alone: "
+                "its state after the media cannot be shared between questions"
+            )
+    return list(cache.layers)
 
 
 def prefill(model: Any, opening: Opening, prepare_s: float) -> Prefix:

@@ -24,9 +24,9 @@ from encodeonce.models.chat import Chat, Slot, load_chat, load_tokenizer
 from encodeonce.models.checkpoint import CheckpointError, load_without, weights_digest
 from encodeonce.models.family import Reference, Unit, Visual, num_frames
 from encodeonce.models.micro_batch import MicroBatch
-from encodeonce.models.preprocessing import Preprocessing
 from encodeonce.models.prefix import Opening
 from encodeonce.models.prefix_decoder import PrefixDecoder
+from encodeonce.models.preprocessing import Preprocessing
 from encodeonce.models.reference import load_reference
 from encodeonce.models.shown import Projected, Shown
 from encodeonce.models.spec import ModelSpec, VisionSpec
