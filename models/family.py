@@ -20,6 +20,7 @@ from encodeonce.datasets.info import MediaInfo
 from encodeonce.datasets.media import Frames
 from encodeonce.models.checkpoint import CheckpointError, local_checkpoint
 from encodeonce.models.likelihood import Likelihoods
+from encodeonce.models.prefix import Prefix
 from encodeonce.models.spec import ModelSpec, VisionSpec
 
 
@@ -143,6 +144,16 @@ class Decoder(Protocol):
             questions: texts of the prompts, without media.
             generation: how to generate.
         """
+        ...
+
+    def prefill(self, visuals: Sequence[Visual]) -> Prefix:
+        """Run over what the prompts of all questions on some media share, to hold it."""
+        ...
+
+    def answer_from(
+        self, prefix: Prefix, questions: Sequence[str], generation: GenerationSpec
+    ) -> list[Generation]:
+        """Answer questions as `answer` does, from what `prefill` gave; it can be used again."""
         ...
 
     def likelihoods(
