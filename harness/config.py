@@ -32,6 +32,9 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Scoring = Literal["generate", "choice_likelihood", "nll"]
+
+
 class BenchmarkSpec(_Strict):
     """A benchmark and its options."""
 
@@ -41,6 +44,12 @@ class BenchmarkSpec(_Strict):
     )
     options: dict[str, Any] = Field(
         default_factory=dict, description="The benchmark's own options."
+    )
+    scoring: Scoring = Field(
+        default="generate",
+        description="'generate': the model writes an answer; 'choice_likelihood': the likeliest of "
+        "the options' letters is its answer; 'nll': the negative log-likelihood of the target, "
+        "teacher-forced.",
     )
 
     @property

@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from encodeonce.datasets.media import MediaRef
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark, Sample
 from encodeonce.harness.config import ConfigError, RunConfig
+from encodeonce.harness.scoring import check_scorable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,9 @@ class MediaGroup:
     samples: tuple[Sample, ...]
     prompts: tuple[str, ...]
     """The benchmark's prompt of each sample."""
+    together: tuple[str, ...]
+    """Prompts of all questions on these media, also of those that are answered already or beyond
+    the limit: what is computed in one batch is always the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +82,13 @@ def make_plan(config: RunConfig) -> Plan:
         if not samples:
             raise ConfigError(f"benchmarks: {spec.title!r} has no samples")
         benchmarks[spec.title] = benchmark
-        groups.extend(_group(spec.title, benchmark, samples[: config.limit]))
+        members = _group(spec.title, benchmark, samples)
+        if config.limit is not None:
+            beyond = {(spec.title, sample.id) for sample in samples[config.limit :]}
+            members = list(without_samples(members, beyond))
+        groups.extend(members)
         for sample in samples:
+            check_scorable(spec.scoring, sample)
             content = {**asdict(sample), "prompt": benchmark.prompt(sample)}
             # Not the signature's canonical JSON: a clip may last until infinity.
             digest.update(f"{spec.title} {json.dumps(content, sort_keys=True)}\n".encode())
@@ -90,16 +99,19 @@ def _group(title: str, benchmark: Benchmark, samples: Iterable[Sample]) -> list[
     by_media: dict[tuple[MediaRef, ...], list[Sample]] = {}
     for sample in samples:
         by_media.setdefault(sample.media, []).append(sample)
-    return [
-        MediaGroup(
+    groups = []
+    for media, members in by_media.items():
+        prompts = tuple(benchmark.prompt(sample) for sample in members)
+        group = MediaGroup(
             benchmark=title,
             root=benchmark.media_root.absolute(),
             media=media,
             samples=tuple(members),
-            prompts=tuple(benchmark.prompt(sample) for sample in members),
+            prompts=prompts,
+            together=prompts,
         )
-        for media, members in by_media.items()
-    ]
+        groups.append(group)
+    return groups
 
 
 def without_samples(
@@ -115,15 +127,7 @@ def without_samples(
         ]
         if kept:
             samples, prompts = zip(*kept, strict=True)
-            left.append(
-                MediaGroup(
-                    benchmark=group.benchmark,
-                    root=group.root,
-                    media=group.media,
-                    samples=samples,
-                    prompts=prompts,
-                )
-            )
+            left.append(replace(group, samples=samples, prompts=prompts))
     return tuple(left)
 
 

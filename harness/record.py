@@ -61,6 +61,12 @@ class Record:
     score: float | None = None
     error: SampleError | None = None
     logits_sha256: str | None = None
+    first_logits: Mapping[str, float] = field(default_factory=dict)
+    """The largest of the first token's logits, by token id."""
+    log_probs: Mapping[str, float] = field(default_factory=dict)
+    """Natural logarithms of probabilities: of options by letter, or of the ``reference``."""
+    num_scored_tokens: Mapping[str, int] = field(default_factory=dict)
+    """Tokens of each of these texts."""
     num_visual_units: int = 0
     """Frames, tiles or images the model was shown."""
     num_prompt_tokens: int = 0

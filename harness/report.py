@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from encodeonce.harness.summary import Summary
 from encodeonce.harness.text import human_bytes, human_count, human_seconds, percent
+from encodeonce.models.generation import NUM_FIRST_LOGITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +66,16 @@ def headline(summary: Summary) -> list[str]:
 
 def same_answers_sentence(comparison: Summary) -> str:
     """Return the sentence that says whether caching changed an answer."""
-    total = comparison["num_compared"]
-    return (
-        f"cached and uncached answers identical: {comparison['num_same_text']} of {total} "
-        f"(logits bit for bit: {comparison['num_same_logits']} of {total})"
-    )
+    total, generated = comparison["num_with_text"], comparison["num_generated"]
+    notes = []
+    if generated or not comparison["num_compared"]:
+        notes.append(f"logits bit for bit: {comparison['num_same_logits']} of {generated}")
+    if (difference := comparison["largest_logit_difference"]) is not None:
+        notes.append(f"first token's logits differ by at most {difference:.2g}")
+    if (difference := comparison["largest_log_prob_difference"]) is not None:
+        notes.append(f"log-probabilities differ by at most {difference:.2g}")
+    same = f"cached and uncached answers identical: {comparison['num_same_text']} of {total}"
+    return f"{same} ({'; '.join(notes)})"
 
 
 def _what(run: Summary) -> Section:
@@ -94,8 +100,16 @@ def _what(run: Summary) -> Section:
 
 def _answers(evaluation: Summary) -> Section:
     rows = []
+    likelihoods: list[str] = []
     for name, result in evaluation["benchmarks"].items():
         rows.append(_answer_row(name, result))
+        if nll := result["nll"]:
+            likelihoods.append(
+                f"{name}: negative log-likelihood of the reference texts "
+                f"{nll['per_token']:.4f} a token (natural logarithm, "
+                f"{human_count(nll['num_tokens'], 'token')}, "
+                f"{human_count(nll['num_samples'], 'sample')})"
+            )
         rows.extend(_answer_row(f"  {tag}", part) for tag, part in result["by_tag"].items())
     return Section(
         title="Answers",
@@ -104,6 +118,7 @@ def _answers(evaluation: Summary) -> Section:
             "The interval is clustered: questions about one video are not independent. Samples "
             "with an error are not scored.",
         ),
+        bullets=tuple(likelihoods),
     )
 
 
@@ -126,7 +141,10 @@ def _same_answers(comparison: Summary) -> Section:
         title="Did caching change an answer?",
         sentences=(
             f"{same_answers_sentence(comparison).capitalize()}. Uncached means plain transformers "
-            "from the media file: every question decodes, runs the tower and prefills anew.",
+            "from the media file: every question decodes, runs the tower and prefills anew. "
+            "Cached, the prompt is prefilled in two steps (media, then question), which rounds "
+            "otherwise than one step. Of the first token the largest "
+            f"{NUM_FIRST_LOGITS} logits are compared.",
         ),
         bullets=tuple(
             f"{item['benchmark']}/{item['sample']}: cached {item['cached']!r}, "

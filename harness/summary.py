@@ -6,7 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 from encodeonce.harness.record import CacheUse, Record
+from encodeonce.harness.scoring import REFERENCE
 from encodeonce.harness.statistics import clustered_mean
+from encodeonce.models.generation import largest_difference
 
 Summary = dict[str, Any]
 
@@ -72,10 +74,32 @@ def compare_answers(cached: Sequence[Record], uncached: Sequence[Record]) -> Sum
         for record in uncached
         if record.error is None and record.key in by_key
     ]
+    answered = [(ours, plain) for ours, plain in pairs if plain.text is not None]
+    generated = [(ours, plain) for ours, plain in pairs if plain.logits_sha256 is not None]
     return {
         "num_compared": len(pairs),
-        "num_same_text": sum(ours.text == plain.text for ours, plain in pairs),
-        "num_same_logits": sum(ours.logits_sha256 == plain.logits_sha256 for ours, plain in pairs),
+        "num_with_text": len(answered),
+        "num_same_text": sum(ours.text == plain.text for ours, plain in answered),
+        "num_generated": len(generated),
+        "num_same_logits": sum(
+            ours.logits_sha256 == plain.logits_sha256 for ours, plain in generated
+        ),
+        "largest_logit_difference": max(
+            (
+                largest_difference(ours.first_logits, plain.first_logits)
+                for ours, plain in generated
+                if ours.first_logits and plain.first_logits
+            ),
+            default=None,
+        ),
+        "largest_log_prob_difference": max(
+            (
+                abs(ours.log_probs[name] - plain.log_probs[name])
+                for ours, plain in pairs
+                for name in plain.log_probs
+            ),
+            default=None,
+        ),
         "different": [
             {
                 "benchmark": ours.benchmark,
@@ -83,7 +107,7 @@ def compare_answers(cached: Sequence[Record], uncached: Sequence[Record]) -> Sum
                 "cached": ours.text,
                 "uncached": plain.text,
             }
-            for ours, plain in pairs
+            for ours, plain in answered
             if ours.text != plain.text
         ],
     }
@@ -122,12 +146,23 @@ def _accuracy(records: Sequence[Record]) -> Summary:
     distinct = Counter(tag for tag, _ in facets)
     return {
         **_estimate(records),
+        "nll": _nll(records),
         "by_tag": {
             f"{tag}: {value}": _estimate([r for r in records if r.tags.get(tag) == value])
             for tag, value in facets
             if distinct[tag] > 1  # a tag that all samples share says nothing
         },
     }
+
+
+def _nll(records: Sequence[Record]) -> Summary | None:
+    """Return the negative log-likelihood of reference texts, over all their tokens."""
+    measured = [record for record in records if REFERENCE in record.log_probs]
+    if not measured:
+        return None
+    num_tokens = sum(record.num_scored_tokens[REFERENCE] for record in measured)
+    total = -sum(record.log_probs[REFERENCE] for record in measured)
+    return {"num_samples": len(measured), "num_tokens": num_tokens, "per_token": total / num_tokens}
 
 
 def _estimate(records: Sequence[Record]) -> Summary:

@@ -6,7 +6,7 @@ Each is made in its own process from a run's configuration, and answers with pla
 import logging
 import resource
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -15,17 +15,20 @@ import torch
 from encodeonce.datasets.media import MediaError, MediaRef
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark, Sample
-from encodeonce.harness.config import RunConfig
+from encodeonce.harness.config import RunConfig, Scoring
 from encodeonce.harness.features import FeatureSource, decode_all
 from encodeonce.harness.plan import MediaGroup, PlannedMedia
 from encodeonce.harness.record import CacheUse, Record, SampleError
+from encodeonce.harness.scoring import continuations, with_generation, with_likelihoods
 from encodeonce.harness.workplace import Workplace
 from encodeonce.models.family import Decoded, Generation, Visual
+from encodeonce.models.likelihood import Likelihoods
 from encodeonce.models.timing import Stopwatch
 
 logger = logging.getLogger(__name__)
 
-Answer = Callable[[Sample, str], Generation]
+Result = Generation | Likelihoods
+Answer = Callable[[Sample, str], Result]
 NO_USE = CacheUse()
 
 
@@ -89,6 +92,7 @@ class EvaluateWorker:
             self._workplace.checkpoint, config.model, config.vision
         )
         self._generation = config.generation
+        self._scoring = scoring_of(config)
         self._scribe = _Scribe(config, fingerprint, self._stopwatch)
 
     def do(self, group: MediaGroup) -> list[dict[str, Any]]:
@@ -97,13 +101,16 @@ class EvaluateWorker:
         self._source.take_use()
         try:
             visuals = [self._fetch(group, ref) for ref in group.media]
-        # Whatever keeps the features away (a damaged file, a miss) fails these samples alone.
+            answers = self._answers(group, visuals)
+        # What keeps the features away (a damaged file, a miss), or is too much for the memory,
+        # fails these samples alone.
         except Exception as error:
-            logger.info("media of group %s failed", group.media, exc_info=True)
+            logger.info("group %s failed", group.media, exc_info=True)
             return self._scribe.all_failed(group, error, self._source.take_use())
 
-        def answer(_: Sample, prompt: str) -> Generation:
-            return self._decoder.answer(visuals, prompt, self._generation)
+        def answer(sample: Sample, prompt: str) -> Result:
+            self._decoder.check(prompt)
+            return answers[sample.id]
 
         return self._scribe.write(group, answer, self._source.take_use())
 
@@ -119,6 +126,43 @@ class EvaluateWorker:
     def close(self) -> None:
         """Stop the threads."""
         self._source.close()
+
+    def _answers(self, group: MediaGroup, visuals: Sequence[Visual]) -> dict[str, Result]:
+        """Return results by sample id; the seconds of all go on the group's first record."""
+        asked = [
+            (sample, prompt)
+            for sample, prompt in zip(group.samples, group.prompts, strict=True)
+            if self._can_ask(prompt)
+        ]
+        results: dict[str, Result] = {}
+        if asked and self._scoring[group.benchmark] == "generate":
+            together = [prompt for prompt in dict.fromkeys(group.together) if self._can_ask(prompt)]
+            found = self._decoder.answer(visuals, together, self._generation)
+            self._book(found)
+            by_prompt = dict(zip(together, found, strict=True))
+            results.update((sample.id, by_prompt[prompt]) for sample, prompt in asked)
+        elif asked:
+            scoring = self._scoring[group.benchmark]
+            texts = [tuple(continuations(scoring, sample).values()) for sample, _ in asked]
+            prompts = [prompt for _, prompt in asked]
+            measured = self._decoder.likelihoods(visuals, prompts, texts)
+            self._book(measured)
+            results.update(
+                (sample.id, one) for (sample, _), one in zip(asked, measured, strict=True)
+            )
+        return results
+
+    def _book(self, results: Sequence[Result]) -> None:
+        for result in results:
+            for stage, seconds in result.seconds.items():
+                self._stopwatch.add(stage, seconds)
+
+    def _can_ask(self, prompt: str) -> bool:
+        try:
+            self._decoder.check(prompt)
+        except ValueError:  # said on the sample's own record
+            return False
+        return True
 
     def _fetch(self, group: MediaGroup, ref: MediaRef) -> Visual:
         with self._stopwatch.stage("look up"):
@@ -139,15 +183,25 @@ class ReferenceWorker:
         self._stopwatch = Stopwatch()
         self._reference = self._workplace.family.reference(self._workplace.checkpoint, config.model)
         self._generation = config.generation
+        self._scoring = scoring_of(config)
         self._scribe = _Scribe(config, fingerprint, self._stopwatch)
 
     def do(self, group: MediaGroup) -> list[dict[str, Any]]:
         """Answer and score every sample of a group; a failure becomes a typed error."""
         self._stopwatch.take()
+        scoring = self._scoring[group.benchmark]
 
-        def answer(sample: Sample, prompt: str) -> Generation:
+        def answer(sample: Sample, prompt: str) -> Result:
             frames = [self._decode(group, ref) for ref in sample.media]
-            return self._reference.answer(frames, prompt, self._generation)
+            result: Result
+            if scoring == "generate":
+                result = self._reference.answer(frames, prompt, self._generation)
+            else:
+                texts = tuple(continuations(scoring, sample).values())
+                result = self._reference.likelihoods(frames, prompt, texts)
+            for stage, seconds in result.seconds.items():
+                self._stopwatch.add(stage, seconds)
+            return result
 
         return self._scribe.write(group, answer)
 
@@ -170,6 +224,7 @@ class _Scribe:
     def __init__(self, config: RunConfig, fingerprint: str, stopwatch: Stopwatch) -> None:
         self._fingerprint = fingerprint
         self._stopwatch = stopwatch
+        self._scoring = scoring_of(config)
         self._benchmarks: Mapping[str, Benchmark] = {
             spec.title: load_benchmark(spec.name, spec.options) for spec in config.benchmarks
         }
@@ -208,21 +263,18 @@ class _Scribe:
         return replace(record, seconds=seconds, cache=use, peak_bytes=peak_bytes()).to_dict()
 
     def _answered(
-        self, record: Record, group: MediaGroup, sample: Sample, generation: Generation
+        self, record: Record, group: MediaGroup, sample: Sample, result: Result
     ) -> Record:
-        score = self._benchmarks[group.benchmark].score(sample, generation.text)
-        for stage, seconds in generation.seconds.items():
-            self._stopwatch.add(stage, seconds)
-        return replace(
-            record,
-            text=generation.text,
-            extracted=score.extracted,
-            score=score.value,
-            logits_sha256=generation.logits_sha256,
-            num_visual_units=generation.num_visual_units,
-            num_prompt_tokens=generation.num_prompt_tokens,
-            num_generated_tokens=len(generation.token_ids),
-        )
+        benchmark = self._benchmarks[group.benchmark]
+        if isinstance(result, Generation):
+            return with_generation(record, benchmark, sample, result)
+        scoring = self._scoring[group.benchmark]
+        return with_likelihoods(record, benchmark, sample, scoring, result)
+
+
+def scoring_of(config: RunConfig) -> dict[str, Scoring]:
+    """Return how each benchmark of a run is scored, by its name in records."""
+    return {spec.title: spec.scoring for spec in config.benchmarks}
 
 
 def empty_record(

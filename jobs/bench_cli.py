@@ -12,6 +12,7 @@ from encodeonce.harness.bench_store import DTYPES, BenchOptions, run_bench
 from encodeonce.harness.bench_store_report import sections, to_json
 from encodeonce.harness.bench_store_small import run_small
 from encodeonce.harness.report_terminal import print_report
+from encodeonce.jobs.bench_prefix_cli import prefix
 
 bench_app = typer.Typer(
     help="Measure the program itself.", no_args_is_help=True, add_completion=False
@@ -19,9 +20,7 @@ bench_app = typer.Typer(
 console = Console()
 
 
-@bench_app.callback()
-def bench() -> None:
-    """Keep `store` a subcommand while it is the only one."""
+bench_app.command("prefix")(prefix)
 
 
 @bench_app.command()

@@ -75,6 +75,14 @@ class Architecture(ABC):
         """Return what the model wants to know beside token ids (1, N) and features."""
         return {}
 
+    def state_after(self, model: Any, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what the model has to know of some inputs to go on from their cache.
+
+        These are attributes of modules that transformers writes during a prefill and reads during
+        generation, by dotted name.
+        """
+        return {}
+
     def pooled(self, modality: MediaKind, tokens: list[torch.Tensor]) -> Any:
         """Return features (N, D), one a placeholder, as the model's forward wants them held."""
         return tokens
@@ -82,6 +90,11 @@ class Architecture(ABC):
     def placeholders(self, config: Any, tokenizer: Any) -> Mapping[MediaKind, str]:
         """Return what the chat template writes for a picture, and for a video."""
         return {"image": image_token(config, tokenizer)}
+
+    def visual_token_ids(self, config: Any) -> frozenset[int]:
+        """Return the tokens whose embeddings are replaced by features."""
+        names = ("image_token_id", "video_token_id")
+        return frozenset(getattr(config, name) for name in names if hasattr(config, name))
 
     def tap(self, config: Any) -> Mapping[str, Any]:
         """Return what decides where in the tower features are taken."""

@@ -6,7 +6,6 @@ features in the prompt. Features take the place of embeddings (``inputs_embeds``
 Shapes: U units, P patches, N visual tokens, D width.
 """
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +20,14 @@ from encodeonce.cache_store.features import MAIN, Features
 from encodeonce.cache_store.signature import Signature
 from encodeonce.datasets.info import MediaInfo
 from encodeonce.datasets.media import Frames
-from encodeonce.models.family import Decoded, Generation, GenerationSpec, Unit, Visual
-from encodeonce.models.generation import generate
+from encodeonce.models.family import Decoded, Unit, Visual
 from encodeonce.models.micro_batch import MicroBatch
+from encodeonce.models.plain import PlainReference
+from encodeonce.models.prefix import Opening
+from encodeonce.models.prefix_decoder import PrefixDecoder
 from encodeonce.models.preprocessing import Preprocessing
 from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
 from encodeonce.models.tensors import to_array, to_tensor
-from encodeonce.models.timing import synchronize
 
 PLACEHOLDER = "<image>"
 
@@ -87,9 +87,9 @@ class AssembledFamily(ABC):
 
     def reference(self, folder: Path, model: ModelSpec) -> "AssembledReference":
         """Load all parts."""
-        decoder = AssembledDecoder(self, *self.language(folder, model), None)
         eyes = nn.Sequential(self.tower(folder, model), self.projector(folder, model))
-        return AssembledReference(decoder, eyes, self.preprocessing(folder))
+        language = self.language(folder, model)
+        return AssembledReference(self, *language, eyes, self.preprocessing(folder))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,101 +158,106 @@ class AssembledTower:
         return {MAIN: run(self._model, pixels_B, inner=3)}
 
 
-class AssembledDecoder:
+class AssembledDecoder(PrefixDecoder):
     """The language side; features enter as embeddings."""
 
     def __init__(
         self, family: AssembledFamily, model: Any, tokenizer: Any, projector: nn.Module | None
     ) -> None:
+        super().__init__(model, tokenizer)
         self._family = family
-        self._model = model
-        self._tokenizer = tokenizer
         self._projector = projector
 
-    def answer(
-        self, visuals: Sequence[Visual], question: str, generation: GenerationSpec
-    ) -> Generation:
-        """Answer a question about the media whose features are given."""
-        start = time.perf_counter()
+    def check(self, question: str) -> None:
+        """Refuse a question that contains the placeholder."""
+        check_no_placeholder(question)
+
+    def _open(self, visuals: Sequence[Visual]) -> Opening:
         media = [self._project(visual) for visual in visuals]
-        num_units = sum(len(visual.units) for visual in visuals)
-        return self.answer_projected(media, question, generation, num_units, start)
 
-    def answer_projected(
-        self,
-        media: Sequence[torch.Tensor],
-        question: str,
-        generation: GenerationSpec,
-        num_units: int,
-        start: float,
-    ) -> Generation:
-        """Answer a question about projected features (U, ..., P, D) of each media.
+        def prompt(question: str) -> list[int]:
+            check_no_placeholder(question)
+            return counted(self._family.prompt(self._tokenizer, media, question))
 
-        Raises:
-            ValueError: the question contains the placeholder.
-        """
-        if PLACEHOLDER in question:
-            raise ValueError(f"does the question contain the placeholder {PLACEHOLDER}? {question}")
-        inputs = self._splice(self._family.prompt(self._tokenizer, media, question))
-        synchronize()
-        return generate(
-            self._model,
-            self._tokenizer,
-            inputs,
-            generation,
-            num_visual_units=num_units,
-            prepare_s=time.perf_counter() - start,
+        pieces = self._family.prompt(self._tokenizer, media, "")
+        last = max(n for n, piece in enumerate(pieces) if isinstance(piece, torch.Tensor))
+        inputs = spliced(self._model, pieces[: last + 1])
+        token_ids = inputs.pop("input_ids")[0].tolist()
+        return Opening(
+            token_ids=tuple(token_ids),
+            inputs=inputs,
+            prompt=prompt,
+            state={},
+            num_visual_units=sum(len(visual.units) for visual in visuals),
         )
 
     def _project(self, visual: Visual) -> torch.Tensor:
         features = to_tensor(visual.features.arrays[MAIN], self._model.device)
         return features if self._projector is None else run(self._projector, features, inner=2)
 
-    def _splice(self, pieces: Sequence[torch.Tensor | list[int]]) -> dict[str, torch.Tensor]:
-        """Return embeddings (1, N, D), with ids (1, N) that only count: features have none."""
-        embed = self._model.get_input_embeddings()
-        rows: list[torch.Tensor] = []
-        ids: list[int] = []
-        with torch.inference_mode():
-            for piece in pieces:
-                if isinstance(piece, torch.Tensor):
-                    rows.append(piece)
-                    ids += [0] * len(piece)
-                else:
-                    tokens = torch.tensor(piece, dtype=torch.long, device=self._model.device)
-                    rows.append(embed(tokens))
-                    ids += piece
-            embeddings = torch.cat(rows)[None]
-        input_ids = torch.tensor([ids], device=embeddings.device)
-        return {
-            "input_ids": input_ids,
-            "inputs_embeds": embeddings,
-            "attention_mask": torch.ones_like(input_ids),
-        }
 
-
-class AssembledReference:
+class AssembledReference(PlainReference):
     """All parts one after another, all frames of a media at once; nothing is stored."""
 
     def __init__(
-        self, decoder: AssembledDecoder, eyes: nn.Module, preprocessing: Preprocessing
+        self,
+        family: AssembledFamily,
+        model: Any,
+        tokenizer: Any,
+        eyes: nn.Module,
+        preprocessing: Preprocessing,
     ) -> None:
-        self._decoder = decoder
+        super().__init__(model, tokenizer)
+        self._family = family
         self._eyes = eyes
         self._preprocessing = preprocessing
 
-    def answer(
-        self, media: Sequence[Decoded], question: str, generation: GenerationSpec
-    ) -> Generation:
-        """Answer a question from decoded frames."""
-        start = time.perf_counter()
+    def inputs(self, media: Sequence[Decoded], question: str) -> dict[str, Any]:
+        """Return the prompt's embeddings."""
+        check_no_placeholder(question)
         features = [run(self._eyes, self._pixels(one), inner=3) for one in media]
-        num_units = sum(len(one.units) for one in media)
-        return self._decoder.answer_projected(features, question, generation, num_units, start)
+        return spliced(self.model, self._family.prompt(self._tokenizer, features, question))
+
+    def num_visual_units(self, media: Sequence[Decoded]) -> int:
+        """Return the number of units."""
+        return sum(len(one.units) for one in media)
 
     def _pixels(self, one: Decoded) -> torch.Tensor:
         recipe = self._preprocessing.recipe(one.info, len(one.frames.pixels_THWC))
         return self._preprocessing.pixels(one.frames, recipe)
+
+
+def check_no_placeholder(question: str) -> None:
+    """Refuse a question that contains the placeholder, as VILA and LongVA would misread it."""
+    if PLACEHOLDER in question:
+        raise ValueError(f"does the question contain the placeholder {PLACEHOLDER}? {question}")
+
+
+def counted(pieces: Sequence[torch.Tensor | list[int]]) -> list[int]:
+    """Return token ids, with zeros in the place of features, which have none."""
+    token_ids: list[int] = []
+    for piece in pieces:
+        token_ids += [0] * len(piece) if isinstance(piece, torch.Tensor) else piece
+    return token_ids
+
+
+def spliced(model: Any, pieces: Sequence[torch.Tensor | list[int]]) -> dict[str, torch.Tensor]:
+    """Return embeddings (1, N, D), with ids (1, N) that only count."""
+    embed = model.get_input_embeddings()
+    rows: list[torch.Tensor] = []
+    with torch.inference_mode():
+        for piece in pieces:
+            if isinstance(piece, torch.Tensor):
+                rows.append(piece)
+            else:
+                rows.append(embed(torch.tensor(piece, dtype=torch.long, device=model.device)))
+        embeddings = torch.cat(rows)[None]
+    input_ids = torch.tensor([counted(pieces)], device=embeddings.device)
+    return {
+        "input_ids": input_ids,
+        "inputs_embeds": embeddings,
+        "attention_mask": torch.ones_like(input_ids),
+    }
 
 
 def run(module: nn.Module, values: torch.Tensor, inner: int) -> torch.Tensor:

@@ -66,6 +66,14 @@ class Chat:
         pieces[1::2] = [slot.text for slot in slots]
         return "".join(pieces)
 
+    def check(self, question: str) -> None:
+        """Refuse a question that cannot be put.
+
+        Raises:
+            ValueError: it contains a placeholder.
+        """
+        self.prompt((), question)
+
     def tokenize(self, text: str, device: torch.device) -> dict[str, torch.Tensor]:
         """Return ``input_ids`` and ``attention_mask`` of shape (1, N).
 

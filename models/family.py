@@ -19,6 +19,8 @@ from encodeonce.cache_store.signature import Signature
 from encodeonce.datasets.info import MediaInfo
 from encodeonce.datasets.media import Frames
 from encodeonce.models.checkpoint import CheckpointError, local_checkpoint
+from encodeonce.models.likelihood import Likelihoods
+from encodeonce.models.prefix import Prefix
 from encodeonce.models.spec import ModelSpec, VisionSpec
 
 
@@ -60,6 +62,9 @@ class GenerationSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_new_tokens: int = Field(default=32, ge=1, description="Longest answer, in tokens.")
+    max_batch: int = Field(
+        default=16, ge=1, description="Most questions on one video that are answered together."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +75,8 @@ class Generation:
     token_ids: tuple[int, ...]
     logits_sha256: str
     """Digest of the float32 logits of every generated token: equal digests, equal bits."""
+    first_logits: Mapping[int, float]
+    """The largest of the first token's logits, by token id."""
     num_visual_units: int
     """Frames, tiles or images the model was shown."""
     num_prompt_tokens: int
@@ -117,16 +124,45 @@ class Vision(Protocol):
 class Decoder(Protocol):
     """The loaded language side. Never loads the tower."""
 
+    def check(self, question: str) -> None:
+        """Refuse a question that cannot be put.
+
+        Raises:
+            ValueError: it contains a placeholder of the model's.
+        """
+        ...
+
     def answer(
-        self, visuals: Sequence[Visual], question: str, generation: GenerationSpec
-    ) -> Generation:
-        """Answer a question about some media.
+        self, visuals: Sequence[Visual], questions: Sequence[str], generation: GenerationSpec
+    ) -> list[Generation]:
+        """Answer all questions on some media, with one prefill of what their prompts share.
+
+        Which questions are asked together may change the rounding, their order may not.
 
         Args:
-            visuals: each media of the sample, with features as `Tower.encode` gave them.
-            question: text of the prompt, without media.
+            visuals: each media of the samples, with features as `Tower.encode` gave them.
+            questions: texts of the prompts, without media.
             generation: how to generate.
         """
+        ...
+
+    def prefill(self, visuals: Sequence[Visual]) -> Prefix:
+        """Run over what the prompts of all questions on some media share, to hold it."""
+        ...
+
+    def answer_from(
+        self, prefix: Prefix, questions: Sequence[str], generation: GenerationSpec
+    ) -> list[Generation]:
+        """Answer questions as `answer` does, from what `prefill` gave; it can be used again."""
+        ...
+
+    def likelihoods(
+        self,
+        visuals: Sequence[Visual],
+        questions: Sequence[str],
+        continuations: Sequence[Sequence[str]],
+    ) -> list[Likelihoods]:
+        """Return how likely some texts are as answers to each question, teacher-forced."""
         ...
 
 
@@ -136,7 +172,13 @@ class Reference(Protocol):
     def answer(
         self, media: Sequence[Decoded], question: str, generation: GenerationSpec
     ) -> Generation:
-        """Answer a question from decoded frames."""
+        """Answer a question from decoded frames, in one go."""
+        ...
+
+    def likelihoods(
+        self, media: Sequence[Decoded], question: str, continuations: Sequence[str]
+    ) -> Likelihoods:
+        """Return how likely some texts are as its answer, each in one go."""
         ...
 
 

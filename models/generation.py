@@ -2,8 +2,9 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
@@ -11,6 +12,10 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 from encodeonce.models.family import Generation, GenerationSpec
 from encodeonce.models.tensors import to_array
 from encodeonce.models.timing import synchronize
+
+Token = TypeVar("Token", int, str)
+NUM_FIRST_LOGITS = 8
+"""So many of the first token's logits, the largest, are kept with an answer."""
 
 
 class _FirstToken(StoppingCriteria):
@@ -36,7 +41,7 @@ def generate(
     num_visual_units: int,
     prepare_s: float,
 ) -> Generation:
-    """Generate greedily for one prompt.
+    """Generate greedily for one prompt, from its first token on.
 
     Args:
         model: a transformers model with ``generate``.
@@ -45,6 +50,29 @@ def generate(
         spec: how long the answer may be.
         num_visual_units: images in the prompt.
         prepare_s: seconds already spent on making ``inputs``.
+    """
+    lengths = [inputs["input_ids"].shape[1]]
+    (found,) = generate_batch(model, tokenizer, inputs, spec, lengths, num_visual_units)
+    return replace(found, seconds={"prepare": prepare_s, **found.seconds})
+
+
+def generate_batch(
+    model: Any,
+    tokenizer: Any,
+    inputs: Mapping[str, Any],
+    spec: GenerationSpec,
+    num_prompt_tokens: Sequence[int],
+    num_visual_units: int,
+) -> list[Generation]:
+    """Generate greedily for B prompts at once; the seconds are booked on the first.
+
+    Args:
+        model: a transformers model with ``generate``.
+        tokenizer: turns the new tokens into text.
+        inputs: keyword arguments of ``generate``; ``input_ids`` of shape (B, N) among them.
+        spec: how long the answers may be.
+        num_prompt_tokens: of each prompt, padding not counted.
+        num_visual_units: images in each prompt.
     """
     first_token = _FirstToken()
     synchronize()
@@ -61,25 +89,55 @@ def generate(
         )
     synchronize()
     end = time.perf_counter()
-    num_prompt_tokens = inputs["input_ids"].shape[1]
-    new_tokens = output.sequences[0, num_prompt_tokens:].tolist()
     assert first_token.at is not None
-    return Generation(
-        text=tokenizer.decode(new_tokens, skip_special_tokens=True).strip(),
-        token_ids=tuple(new_tokens),
-        logits_sha256=_digest(output.logits),
-        num_visual_units=num_visual_units,
-        num_prompt_tokens=num_prompt_tokens,
-        seconds={
-            "prepare": prepare_s,
-            "prefill": first_token.at - start,
-            "generate": end - first_token.at,
-        },
-    )
+    seconds = {"prefill": first_token.at - start, "generate": end - first_token.at}
+    new_tokens = output.sequences[:, inputs["input_ids"].shape[1] :].tolist()
+    logits = [step.float() for step in output.logits]
+    answers = []
+    for row, (tokens, length) in enumerate(zip(new_tokens, num_prompt_tokens, strict=True)):
+        tokens = _until_end(tokens, model.generation_config.eos_token_id)
+        answer = Generation(
+            text=tokenizer.decode(tokens, skip_special_tokens=True).strip(),
+            token_ids=tuple(tokens),
+            logits_sha256=_digest(logits[: len(tokens)], row),
+            first_logits=_largest(logits[0][row]),
+            num_visual_units=num_visual_units,
+            num_prompt_tokens=length,
+            seconds=seconds if row == 0 else {},
+        )
+        answers.append(answer)
+    return answers
 
 
-def _digest(logits: tuple[torch.Tensor, ...]) -> str:
+def _until_end(token_ids: list[int], eos: int | list[int] | None) -> list[int]:
+    """Return the tokens up to the first end-of-text: what follows fills the batch."""
+    ends = [eos] if isinstance(eos, int) else eos or []
+    for position, token in enumerate(token_ids):
+        if token in ends:
+            return token_ids[: position + 1]
+    return token_ids
+
+
+def _digest(logits: Sequence[torch.Tensor], row: int) -> str:
     digest = hashlib.sha256()
     for step in logits:
-        digest.update(to_array(step.float()).data)
+        digest.update(to_array(step[row]).data)
     return digest.hexdigest()
+
+
+def _largest(logits_V: torch.Tensor) -> dict[int, float]:
+    values, token_ids = logits_V.topk(min(NUM_FIRST_LOGITS, len(logits_V)))
+    return dict(zip(token_ids.tolist(), values.tolist(), strict=True))
+
+
+def largest_difference(ours: Mapping[Token, float], theirs: Mapping[Token, float]) -> float:
+    """Return the largest absolute difference between two answers' `Generation.first_logits`.
+
+    Of a token that only one of them kept, the other's logit is known to be no larger than the
+    least that it kept: the difference is at least that.
+    """
+    differences = [abs(ours[token] - theirs[token]) for token in ours.keys() & theirs.keys()]
+    for one, other in ((ours, theirs), (theirs, ours)):
+        least = min(other.values())
+        differences += [max(0.0, one[token] - least) for token in one.keys() - other.keys()]
+    return max(differences, default=0.0)

@@ -144,6 +144,21 @@ class GridFamily(WithPixelReference):
             inputs[f"{modality}_grid_thw"] = torch.tensor(grids, device=input_ids.device)
         return inputs
 
+    def state_after(self, model: Any, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return how far the next token's position is from its place.
+
+        Not what the model notes of these inputs itself: text goes on behind the last grid's longer
+        side, which is not always behind its last temporal patch.
+        """
+        names = ("image_grid_thw", "video_grid_thw", "second_per_grid_ts")
+        ids, types = inputs["input_ids"], inputs["mm_token_type_ids"]
+        positions, _ = model.model.get_rope_index(
+            torch.cat((ids, ids[:, :1]), dim=1),
+            mm_token_type_ids=torch.cat((types, torch.zeros_like(types[:, :1])), dim=1),
+            **{name: inputs[name] for name in names if name in inputs},
+        )
+        return {"model.rope_deltas": positions[0, :, -1:] - ids.shape[1]}
+
     def placeholders(self, config: Any, tokenizer: Any) -> Mapping[MediaKind, str]:
         """Return the tokens of pictures and videos."""
         return {

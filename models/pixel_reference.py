@@ -6,7 +6,6 @@ here pixels and prompt are ours, and everything from the tower on is one plain `
 Shapes: U units, P tokens a tile, D width.
 """
 
-import time
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ from encodeonce.cache_store.features import MAIN
 from encodeonce.datasets.info import MediaInfo
 from encodeonce.models.chat import Chat, Slot, load_chat, load_tokenizer
 from encodeonce.models.checkpoint import device
-from encodeonce.models.family import Decoded, Generation, GenerationSpec
-from encodeonce.models.generation import generate
+from encodeonce.models.family import Decoded
+from encodeonce.models.plain import PlainReference
 from encodeonce.models.preprocessing import Preprocessing
 from encodeonce.models.shown import Projected
 from encodeonce.models.spec import ModelSpec
@@ -60,40 +59,34 @@ class WithPixelReference(TransformersFamily):
         return PixelReference(self, whole, chat, self.preprocessing(folder))
 
 
-class PixelReference:
+class PixelReference(PlainReference):
     """The whole model, from pixels, by ``generate`` alone."""
 
     def __init__(
         self, family: WithPixelReference, model: Any, chat: Chat, preprocessing: Preprocessing
     ) -> None:
+        super().__init__(model, chat.tokenizer)
         self._family = family
-        self._model = model
         self._chat = chat
         self._preprocessing = preprocessing
 
-    def answer(
-        self, media: Sequence[Decoded], question: str, generation: GenerationSpec
-    ) -> Generation:
-        """Answer a question from decoded frames."""
-        start = time.perf_counter()
+    def inputs(self, media: Sequence[Decoded], question: str) -> dict[str, Any]:
+        """Return prompt and pixels."""
         plain = [self._pixels(one) for one in media]
         blank = [self._blank(one, two.pixels) for one, two in zip(media, plain, strict=True)]
-        shown = self._family.show(self._model, self._chat.tokenizer, blank)
+        shown = self._family.show(self.model, self._tokenizer, blank)
         text = self._chat.prompt([Slot(one.slot, one.text) for one in shown], question)
-        inputs = self._chat.tokenize(text, self._model.device)
-        config = self._model.config
+        inputs = self._chat.tokenize(text, self.model.device)
+        config = self.model.config
         inputs |= self._family.inputs(config, inputs["input_ids"], shown)
         for name, value in self._family.plain_inputs(config, plain).items():
-            dtype = self._model.dtype if value.is_floating_point() else value.dtype
-            inputs[name] = value.to(self._model.device, dtype)
-        return generate(
-            self._model,
-            self._chat.tokenizer,
-            inputs,
-            generation,
-            num_visual_units=sum(len(one.units) for one in media),
-            prepare_s=time.perf_counter() - start,
-        )
+            dtype = self.model.dtype if value.is_floating_point() else value.dtype
+            inputs[name] = value.to(self.model.device, dtype)
+        return inputs
+
+    def num_visual_units(self, media: Sequence[Decoded]) -> int:
+        """Return the number of units."""
+        return sum(len(one.units) for one in media)
 
     def _pixels(self, one: Decoded) -> PlainMedia:
         recipe = self._preprocessing.recipe(one.info, len(one.frames.pixels_THWC))
@@ -101,8 +94,8 @@ class PixelReference:
 
     def _blank(self, one: Decoded, pixels: torch.Tensor) -> Projected:
         """Return features without values: the prompt needs only their number."""
-        width = self._model.config.get_text_config().hidden_size
-        shape = (*self._family.tokens_shape(self._model.config, pixels), width)
+        width = self.model.config.get_text_config().hidden_size
+        shape = (*self._family.tokens_shape(self.model.config, pixels), width)
         recipe = self._preprocessing.recipe(one.info, len(one.frames.pixels_THWC))
         arrays = {MAIN: torch.empty(shape, device="meta")}
         return Projected(info=one.info, units=one.units, recipe=recipe, arrays=arrays)

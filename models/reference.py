@@ -1,6 +1,5 @@
 """The whole model as plain transformers runs it: what answers from stored features must equal."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,23 +10,20 @@ from transformers import AutoModelForImageTextToText
 
 from encodeonce.models.chat import load_processor
 from encodeonce.models.checkpoint import device
-from encodeonce.models.family import Decoded, Generation, GenerationSpec
-from encodeonce.models.generation import generate
+from encodeonce.models.family import Decoded
+from encodeonce.models.plain import PlainReference
 from encodeonce.models.spec import ModelSpec
 
 
-class TransformersReference:
+class TransformersReference(PlainReference):
     """The whole model, from pixels, by the processor and ``generate`` alone."""
 
     def __init__(self, model: Any, processor: Any) -> None:
-        self._model = model
+        super().__init__(model, processor.tokenizer)
         self._processor = processor
 
-    def answer(
-        self, media: Sequence[Decoded], question: str, generation: GenerationSpec
-    ) -> Generation:
-        """Answer a question from decoded frames."""
-        start = time.perf_counter()
+    def inputs(self, media: Sequence[Decoded], question: str) -> dict[str, Any]:
+        """Return what the processor makes of a prompt."""
         images = [Image.fromarray(frame) for one in media for frame in one.frames.pixels_THWC]
         content = [*({"type": "image", "image": image} for image in images)]
         messages = [{"role": "user", "content": [*content, {"type": "text", "text": question}]}]
@@ -37,15 +33,12 @@ class TransformersReference:
             add_generation_prompt=True,
             return_dict=True,
             return_tensors="pt",
-        ).to(self._model.device, self._model.dtype)
-        return generate(
-            self._model,
-            self._processor.tokenizer,
-            inputs,
-            generation,
-            num_visual_units=len(images),
-            prepare_s=time.perf_counter() - start,
         )
+        return dict(inputs.to(self.model.device, self.model.dtype))
+
+    def num_visual_units(self, media: Sequence[Decoded]) -> int:
+        """Return the number of images."""
+        return sum(len(one.frames.pixels_THWC) for one in media)
 
 
 def load_reference(folder: Path, model: ModelSpec) -> TransformersReference:

@@ -5,8 +5,7 @@ What sets one architecture apart is in `encodeonce.models.architecture`.
 Shapes: U units, P patches, D width of the tap, B micro-batch, N visual tokens.
 """
 
-import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,22 +22,15 @@ from encodeonce.datasets.media import Frames, MediaKind
 from encodeonce.models.architecture import Architecture, tapped
 from encodeonce.models.chat import Chat, Slot, load_chat, load_tokenizer
 from encodeonce.models.checkpoint import CheckpointError, load_without, weights_digest
-from encodeonce.models.family import (
-    Generation,
-    GenerationSpec,
-    Reference,
-    Unit,
-    Visual,
-    num_frames,
-)
-from encodeonce.models.generation import generate
+from encodeonce.models.family import Reference, Unit, Visual, num_frames
 from encodeonce.models.micro_batch import MicroBatch
+from encodeonce.models.prefix import Opening
+from encodeonce.models.prefix_decoder import PrefixDecoder
 from encodeonce.models.preprocessing import Preprocessing
 from encodeonce.models.reference import load_reference
 from encodeonce.models.shown import Projected, Shown
 from encodeonce.models.spec import ModelSpec, VisionSpec
 from encodeonce.models.tensors import to_array, to_tensor
-from encodeonce.models.timing import synchronize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +155,7 @@ class TransformersTower:
         return self._family.encode(self._model, pixels_B)
 
 
-class TransformersDecoder:
+class TransformersDecoder(PrefixDecoder):
     """The language side; features enter through ``mm_encoder_outputs``."""
 
     def __init__(
@@ -174,31 +166,42 @@ class TransformersDecoder:
         preprocessing: Preprocessing,
         projector: Any | None,
     ) -> None:
+        super().__init__(model, chat.tokenizer)
         self._family = family
         self._preprocessing = preprocessing
-        self._model = model
         self._chat = chat
         self._projector = projector
 
-    def answer(
-        self, visuals: Sequence[Visual], question: str, generation: GenerationSpec
-    ) -> Generation:
-        """Answer a question about the media whose features are given."""
-        start = time.perf_counter()
+    def check(self, question: str) -> None:
+        """Refuse a question that contains a placeholder."""
+        self._chat.check(question)
+
+    def _open(self, visuals: Sequence[Visual]) -> Opening:
         with torch.inference_mode():
             media = [self._project(visual) for visual in visuals]
-            shown = self._family.show(self._model, self._chat.tokenizer, media)
-        text = self._chat.prompt([Slot(one.slot, one.text) for one in shown], question)
-        inputs = self._chat.tokenize(text, self._model.device)
-        extra = self._family.inputs(self._model.config, inputs["input_ids"], shown)
-        synchronize()
-        return generate(
-            self._model,
-            self._chat.tokenizer,
-            {**inputs, **extra, "mm_encoder_outputs": encoder_outputs(self._family, shown)},
-            generation,
+            shown = self._family.show(self._model, self._tokenizer, media)
+        slots = [Slot(one.slot, one.text) for one in shown]
+        config, device = self._model.config, self._model.device
+
+        def prompt(question: str) -> list[int]:
+            text = self._chat.prompt(slots, question)
+            token_ids: list[int] = self._chat.tokenize(text, device)["input_ids"][0].tolist()
+            return token_ids
+
+        token_ids = up_to_last(prompt(""), self._family.visual_token_ids(config))
+        input_ids = torch.tensor([token_ids], device=device)
+        inputs = {
+            "input_ids": input_ids,
+            "attention_mask": torch.ones_like(input_ids),
+            "mm_encoder_outputs": encoder_outputs(self._family, shown),
+            **self._family.inputs(config, input_ids, shown),
+        }
+        return Opening(
+            token_ids=tuple(token_ids),
+            inputs=inputs,
+            prompt=prompt,
+            state=self._family.state_after(self._model, inputs),
             num_visual_units=sum(len(visual.units) for visual in visuals),
-            prepare_s=time.perf_counter() - start,
         )
 
     def _project(self, visual: Visual) -> Projected:
@@ -228,3 +231,9 @@ def encoder_outputs(
             output["deepstack_features"] = [list(level) for level in levels]
         outputs[modality] = output
     return outputs
+
+
+def up_to_last(token_ids: Sequence[int], wanted: Collection[int]) -> list[int]:
+    """Return the tokens up to the last that is one of ``wanted``; none if there is none."""
+    last = max((n for n, token in enumerate(token_ids) if token in wanted), default=-1)
+    return list(token_ids[: last + 1])

@@ -18,6 +18,7 @@ def group(benchmark: str, video: str, *ids: str) -> MediaGroup:
         media=(ref,),
         samples=samples,
         prompts=tuple(f"prompt of {name}" for name in ids),
+        together=tuple(f"prompt of {name}" for name in ids),
     )
 
 
@@ -32,6 +33,8 @@ def test_done_samples_are_left_out_and_prompts_stay_with_their_samples() -> None
     left = without_samples(groups, {("x", "b"), ("x", "d")})
     assert [[sample.id for sample in kept.samples] for kept in left] == [["a", "c"], ["a"]]
     assert left[0].prompts == ("prompt of a", "prompt of c")
+    # All are still computed together, so that the rest comes out as it would have.
+    assert left[0].together == ("prompt of a", "prompt of b", "prompt of c")
     assert left[1].benchmark == "y"
 
 

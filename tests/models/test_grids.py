@@ -25,8 +25,8 @@ from tests.tiny.qwen_vl import (
 WRITE = [write_tiny_qwen2_vl, write_tiny_qwen2_5_vl, write_tiny_qwen3_vl]
 
 
-def answer(model: Model, placeholders: str, **inputs: torch.Tensor) -> str:
-    """Return the digest of the whole model's logits, from a prompt written out here."""
+def answer(model: Model, placeholders: str, **inputs: torch.Tensor) -> tuple[str, tuple[int, ...]]:
+    """Return the digest of the whole model's logits, and its answer, from a prompt made here."""
     whole: Any = model.family.model_class.from_pretrained(model.folder)  # type: ignore[attr-defined]
     tokenizer = AutoTokenizer.from_pretrained(model.folder)
     prompt = f"<s>user: {placeholders}{QUESTION}assistant: "
@@ -42,7 +42,7 @@ def answer(model: Model, placeholders: str, **inputs: torch.Tensor) -> str:
         output_logits=True,
         return_dict_in_generate=True,
     )
-    return _digest(new.logits)
+    return _digest(new.logits, row=0), tuple(new.sequences[0, ids.shape[1] :].tolist())
 
 
 @pytest.mark.parametrize("write", WRITE)
@@ -54,8 +54,9 @@ def test_pictures(tmp_path: Path, write: Callable[[Path], Path]) -> None:
     grids = processed["image_grid_thw"]
     assert grids[0, 2] > grids[0, 1]  # wide, so that rows and columns cannot be mistaken
     tokens = [START + IMAGE * int(grid.prod() // 4) + END for grid in grids]
-    plain = answer(model, "".join(tokens), **processed)
-    assert model.cached(*scenes).logits_sha256 == plain
+    by_hand, token_ids = answer(model, "".join(tokens), **processed)
+    assert model.plain(*scenes).logits_sha256 == by_hand
+    assert model.cached(*scenes).token_ids == token_ids
 
 
 @pytest.mark.parametrize("write", WRITE[:2])
@@ -82,4 +83,6 @@ def test_a_video_of_an_odd_number_of_frames(tmp_path: Path, write: Callable[[Pat
     if write is write_tiny_qwen2_5_vl:
         inputs["second_per_grid_ts"] = torch.tensor([2.0])
     tokens = START + VIDEO * (3 * rows * columns // 4) + END
-    assert model.cached(scene).logits_sha256 == answer(model, tokens, **inputs)
+    by_hand, token_ids = answer(model, tokens, **inputs)
+    assert model.plain(scene).logits_sha256 == by_hand
+    assert model.cached(scene).token_ids == token_ids

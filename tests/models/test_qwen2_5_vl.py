@@ -12,6 +12,7 @@ class TestQwen25VL(FamilyContract):
     family = "qwen2_5_vl"
     taps: ClassVar[tuple[Tap, ...]] = ("projected",)
     placeholder = IMAGE
+    state = ("model.rope_deltas",)
     matters: ClassVar[dict[str, dict[Tap, bool]]] = {
         "visual": {"projected": True},
         "embed_tokens": {"projected": False},

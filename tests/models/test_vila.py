@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F  # noqa: N812 - as everybody
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, SiglipVisionModel
 
+from encodeonce.models.assembled import spliced
 from encodeonce.models.checkpoint import CheckpointError
 from encodeonce.models.families.vila import FAMILY
 from encodeonce.models.family import find_family
@@ -100,7 +101,7 @@ def test_embeddings_and_answers_are_those_of_the_formulas(tmp_path: Path, tap: T
     embeddings, answer = whole_forward(folder, VIDEO)
     media = [model.decoder._project(model.visual(VIDEO))]
     prompt = FAMILY.prompt(model.decoder._tokenizer, media, QUESTION)
-    ours = model.decoder._splice(prompt)["inputs_embeds"]
+    ours = spliced(model.decoder._model, prompt)["inputs_embeds"]
     assert ours.shape == embeddings.shape
     assert torch.allclose(ours, embeddings, rtol=0, atol=1e-5)
     assert model.cached(VIDEO).token_ids == answer

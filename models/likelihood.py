@@ -1,0 +1,120 @@
+"""Log-likelihoods of given continuations: of a question's options, or of a reference text.
+
+Teacher-forced; log-softmax in float32. A continuation is tokenised by itself, so that all options
+continue the same prompt, and has no end-of-text token.
+
+Shapes: C continuations, L tokens of the longest, S tokens of a question, V vocabulary.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from encodeonce.models.prefix import fork
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Likelihoods:
+    """How likely a model finds some texts as the answer to one question."""
+
+    log_probs: tuple[float, ...]
+    """Natural logarithm of each text's probability."""
+    num_tokens: tuple[int, ...]
+    """Tokens of each text."""
+    num_visual_units: int
+    num_prompt_tokens: int
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def tokenize_continuations(tokenizer: Any, continuations: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of each text.
+
+    Raises:
+        ValueError: a text has no tokens, or there is none.
+    """
+    token_ids = [tokenizer(text, add_special_tokens=False).input_ids for text in continuations]
+    if not token_ids or not all(token_ids):
+        raise ValueError(f"a likelihood needs texts that are not empty; got {continuations!r}")
+    return token_ids
+
+
+def log_probs_from(
+    model: Any, cache: DynamicCache, suffix: Sequence[int], continuations: Sequence[Sequence[int]]
+) -> tuple[float, ...]:
+    """Return the log-probability of each continuation of a prompt.
+
+    Args:
+        model: a transformers model.
+        cache: of what stands before ``suffix``; grows.
+        suffix: the rest of the prompt.
+        continuations: token ids of each.
+    """
+    logits_CLV = _step(model, [suffix], cache, logits_to_keep=1)
+    longest = max(map(len, continuations))
+    if longest > 1:
+        # Padded on the right, where causal attention never looks.
+        rows = [[*ids[:-1], *[ids[0]] * (longest - len(ids))] for ids in continuations]
+        rest = _step(model, rows, fork(cache, len(rows)), logits_to_keep=0)
+        logits_CLV = torch.cat([logits_CLV.expand(len(rows), 1, -1), rest], dim=1)
+    return tuple(
+        _log_prob(logits_CLV[row % len(logits_CLV)], ids) for row, ids in enumerate(continuations)
+    )
+
+
+def log_probs_at_once(
+    model: Any, inputs: Mapping[str, Any], continuations: Sequence[Sequence[int]]
+) -> tuple[float, ...]:
+    """Return the same from whole prompts, one forward pass each, nothing shared.
+
+    Args:
+        model: a transformers model.
+        inputs: arguments of its forward for the prompt (1, N).
+        continuations: token ids of each.
+    """
+    found = []
+    for ids in continuations:
+        with torch.inference_mode():
+            extended = _extended(model, inputs, ids)
+            logits = model(**extended, logits_to_keep=len(ids) + 1).logits
+        found.append(_log_prob(logits[0, :-1], ids))
+    return tuple(found)
+
+
+def _step(
+    model: Any, rows: Sequence[Sequence[int]], cache: DynamicCache, logits_to_keep: int
+) -> torch.Tensor:
+    input_ids = torch.tensor(rows, device=model.device)
+    with torch.inference_mode():
+        output = model(
+            input_ids=input_ids,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=logits_to_keep,
+        )
+    return torch.as_tensor(output.logits)
+
+
+def _log_prob(logits_LV: torch.Tensor, ids: Sequence[int]) -> float:
+    chosen = torch.tensor(ids, device=logits_LV.device)
+    log_softmax = logits_LV[: len(ids)].float().log_softmax(-1)
+    return float(log_softmax.gather(-1, chosen[:, None]).sum())
+
+
+def _extended(model: Any, inputs: Mapping[str, Any], ids: Sequence[int]) -> dict[str, Any]:
+    """Return the arguments for the prompt with a continuation behind it."""
+    more = torch.tensor([ids], device=model.device)
+    extended = dict(inputs)
+    for name in ("token_type_ids", "mm_token_type_ids"):
+        if name in inputs:
+            extended[name] = torch.cat([inputs[name], torch.zeros_like(more)], dim=1)
+    extended["attention_mask"] = torch.cat([inputs["attention_mask"], torch.ones_like(more)], dim=1)
+    if "inputs_embeds" in inputs:
+        del extended["input_ids"]
+        embedded = model.get_input_embeddings()(more)
+        extended["inputs_embeds"] = torch.cat([inputs["inputs_embeds"], embedded], dim=1)
+    else:
+        extended["input_ids"] = torch.cat([inputs["input_ids"], more], dim=1)
+    return extended
