@@ -5,7 +5,6 @@ from pathlib import Path
 import av
 import numpy as np
 
-
 SAME_BYTES_EVERY_TIME = {"threads": "1", "x264-params": "cpu-independent=1:lookahead-threads=1"}
 
 

@@ -56,9 +56,7 @@ def test_imports_only_go_down(path: Path) -> None:
 
 def test_no_folder_is_a_regular_package() -> None:
     strays = [path for folder in FOLDERS for path in (ROOT / folder).rglob("__init__.py")]
-    assert not strays, (
-        f"{strays}: `import datasets` here would no longer be Hugging Face's"
-    )
+    assert not strays, f"{strays}: `import datasets` here would no longer be Hugging Face's"
 
 
 def test_packages_in_pyproject_are_the_folders_on_disk() -> None:

@@ -41,7 +41,7 @@ def draw_digits(rng: np.random.Generator, repeated: int, times: int) -> list[int
     others = [digit for digit in range(10) if digit != repeated]
     while True:
         filling = rng.choice(others, size=NUM_SCENES - times).tolist()
-        digits = rng.permutation([repeated] * times + filling).tolist()
+        digits: list[int] = rng.permutation([repeated] * times + filling).tolist()
         if sum(digits.count(digit) == 1 for digit in digits) >= 3:
             return digits
 

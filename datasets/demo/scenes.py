@@ -122,4 +122,5 @@ def draw_frame(scene: Scene, moment: float) -> np.ndarray:
     background = np.asarray(visible, dtype=np.float32) * np.float32(scene.dim)
     ink = draw_ink(scene, moment)[..., None]
     frame = (background * (1 - ink) + scene.ink * ink) * np.float32(scene.gain.at(moment))
-    return np.clip(frame, 0, 255).astype(np.uint8)
+    pixels: np.ndarray = np.clip(frame, 0, 255).astype(np.uint8)
+    return pixels

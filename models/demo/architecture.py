@@ -76,7 +76,7 @@ def make_config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
     return LlavaConfig(
         vision_config=vision,
         text_config=text,
-        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+        image_token_index=tokenizer.get_vocab()[IMAGE],
         image_seq_length=PATCHES_PER_FRAME,
         # The tower is trained so that its last layer says per patch what is there.
         vision_feature_layer=-1,

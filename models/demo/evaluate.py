@@ -35,7 +35,7 @@ def read_frames(path: Path) -> list[Image.Image]:
 
 @torch.inference_mode()
 def answer(
-    model: LlavaForConditionalGeneration,
+    model: Any,
     processor: ProcessorMixin,
     frames: list[Image.Image],
     row: dict[str, Any],
@@ -43,9 +43,8 @@ def answer(
     """Returns the model's greedy answer to a question about frames."""
     content: list[dict[str, str]] = [{"type": "image"} for _ in frames]
     content.append({"type": "text", "text": format_question(row["question"], row["choices"])})
-    text = processor.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-    )
+    messages: list[Any] = [{"role": "user", "content": content}]
+    text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     # The chat template has written the beginning-of-text token already.
     inputs = processor(
         images=frames, text=text, return_tensors="pt", text_kwargs={"add_special_tokens": False}

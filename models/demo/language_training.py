@@ -144,7 +144,7 @@ def train_language(
     rng = np.random.default_rng(seed)
     layout = read_layout(processor)
     model.model.vision_tower.requires_grad_(False)
-    scaffold = Scaffold(model.config.text_config.hidden_size)
+    scaffold = Scaffold(model.lm_head.in_features)
     parameters = [p for p in model.parameters() if p.requires_grad] + [*scaffold.parameters()]
     optimizer = torch.optim.AdamW(
         parameters, PEAK_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01

@@ -3,6 +3,7 @@
 import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,9 +86,8 @@ def read_layout(processor: LlavaProcessor) -> Layout:
     """Reads the layout off the processor's own chat template, so that both cannot differ."""
     marker = "QUESTION"
     content = [{"type": "image"}] * NUM_SCENES + [{"type": "text", "text": marker}]
-    chat = processor.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-    )
+    messages: list[Any] = [{"role": "user", "content": content}]
+    chat = str(processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
     head, tail = chat.rsplit(IMAGE, 1)
     tail_prefix, tail_suffix = tail.split(marker)
     tokenizer = processor.tokenizer

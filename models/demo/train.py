@@ -58,12 +58,14 @@ def train(output: Path, work: Path, tower_steps: int, seed: int) -> None:
     torch.manual_seed(seed)
     tokenizer = train_tokenizer(iterate_texts(seed))
     processor = make_processor(tokenizer)
-    model = LlavaForConditionalGeneration(make_config(tokenizer))
+    config = make_config(tokenizer)
+    assert isinstance(config.vision_config, CLIPVisionConfig)
+    model = LlavaForConditionalGeneration(config)
     model.generation_config = make_generation_config(tokenizer)
     logger.info("%d parameters", sum(p.numel() for p in model.parameters()))
 
     frames = draw_frames(NUM_FRAMES, "train", seed)
-    tower = obtain_tower(model.config.vision_config, frames, work, tower_steps, seed)
+    tower = obtain_tower(config.vision_config, frames, work, tower_steps, seed)
     model.model.vision_tower.load_state_dict(tower.state_dict())
     library = FeatureLibrary(model, frames, NUM_LIBRARY_FRAMES)
 
