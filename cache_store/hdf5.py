@@ -243,16 +243,19 @@ class Hdf5Store:
     ) -> tuple[dict[int, PackFile], list[Failure]]:
         """Return the open packs by number, and a failure for each unit whose pack is not there."""
         files: dict[int, PackFile] = {}
-        failures = []
-        for position, unit in enumerate(located):
-            path = index.namespace.pack(index.packs[unit.pack].pack)
+        for pack in {unit.pack for unit in located}:
+            path = index.namespace.pack(index.packs[pack].pack)
             try:
-                files[unit.pack] = files.get(unit.pack) or self._files.open(path)
+                files[pack] = self._files.open(path)
             except FileNotFoundError:
-                failures.append(Failure(position, "its file has vanished"))
+                continue
             except OSError as error:
                 raise explain(error, "opening", path) from error
-        return files, failures
+        return files, [
+            Failure(position, "its file has vanished")
+            for position, unit in enumerate(located)
+            if unit.pack not in files
+        ]
 
     def _read(
         self,
