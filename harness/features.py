@@ -1,10 +1,13 @@
 """Where a worker gets features from: the store, and the tower for what is missing there."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from encodeonce.cache_store.claims import Claims
 from encodeonce.cache_store.coverage import coverage
 from encodeonce.cache_store.features import Features
 from encodeonce.cache_store.hdf5 import Hdf5Store
@@ -17,6 +20,10 @@ from encodeonce.datasets.media import Frames, Media
 from encodeonce.harness.record import CacheUse
 from encodeonce.models.family import Tower, Unit
 from encodeonce.models.timing import Stopwatch
+
+CLAIM_EXPIRES_S = 15.0
+"""A worker that was killed keeps others from its media for so long."""
+CLAIM_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +78,10 @@ class FeatureSource:
         self._stopwatch = stopwatch
         self._provenance = provenance
         self._use = CacheUse()
+        self._resources = ExitStack()
+        self._claims = self._resources.enter_context(
+            Claims(store.folder.root, expires_s=CLAIM_EXPIRES_S)
+        )
 
     def take_use(self) -> CacheUse:
         """Return what was looked up, encoded and moved since the last call; misses included."""
@@ -101,8 +112,9 @@ class FeatureSource:
         self._ahead[request.keys] = self._thread.submit(self._reader.get, request.keys)
 
     def close(self) -> None:
-        """Stop reading ahead."""
+        """Stop the threads, and give back what is claimed."""
         self._thread.shutdown(cancel_futures=True)
+        self._resources.close()
 
     def _read(self, request: MediaRequest) -> Features:
         with self._stopwatch.stage("read"):
@@ -119,8 +131,26 @@ class FeatureSource:
             return
         if self._load_tower is None:
             raise MissingFeatures(missing)
-        names = {key.unit for key in missing}
-        units = tuple(unit for unit in request.units if unit.name in names)
+        with self._claimed(request):
+            # Whoever held the claim before may have encoded them meanwhile.
+            left = {key.unit for key in coverage(self._store, request.keys).to_encode}
+            units = tuple(unit for unit in request.units if unit.name in left)
+            if units:
+                self._encode_and_store(request, units)
+
+    @contextmanager
+    def _claimed(self, request: MediaRequest) -> Iterator[None]:
+        """Wait until no other worker encodes this media; hold it inside the block."""
+        key = request.keys[0]
+        with self._stopwatch.stage("wait"):
+            while not self._claims.acquire(key):
+                time.sleep(CLAIM_POLL_S)
+        try:
+            yield
+        finally:
+            self._claims.release(key)
+
+    def _encode_and_store(self, request: MediaRequest, units: tuple[Unit, ...]) -> None:
         features = self._encode(request, units)
         entry = Entry(
             signature=request.signature,

@@ -1,5 +1,6 @@
 """Features from the store, from the tower where the store lacks them, and read ahead."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -117,3 +118,15 @@ def test_a_miss_ahead_is_said_when_it_is_fetched(tmp_path: Path, tower: MeanTowe
     assert source.fetch(wanted).num_units == 2
     assert source.take_use().num_encoded == 2
     source.close()
+
+
+def test_of_two_workers_asked_for_one_media_at_once_one_encodes(tmp_path: Path) -> None:
+    wanted = request(tmp_path, (0, 7, 20))
+    towers = [MeanTower(), MeanTower()]
+    sources = [make_source(tmp_path, tower) for tower in towers]
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda source: source.fetch(wanted), sources))
+    assert sum(tower.num_frames for tower in towers) == 3
+    assert np.array_equal(results[0].arrays["main"], results[1].arrays["main"])
+    for source in sources:
+        source.close()

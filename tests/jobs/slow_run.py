@@ -1,5 +1,6 @@
 """A driver to be stopped: `python -m tests.jobs.slow_run FOLDER NUM_WORKERS NUM_ITEMS`."""
 
+import signal
 import sys
 import time
 from functools import partial
@@ -28,4 +29,6 @@ def main(folder: Path, num_workers: int, num_items: int) -> None:
 
 
 if __name__ == "__main__":
+    # A shell's background jobs ignore the interrupt key, and so would their children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
