@@ -226,7 +226,7 @@ class Hdf5Store:
         absent, seen = [], set()
         for entry in batch:
             digests = [unit_digest(entry.media, unit) for unit in entry.units]
-            places = index.locate(digests)
+            places = index.locate_committed(digests)
             self._mark_used(index, places)
             rows = [
                 row

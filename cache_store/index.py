@@ -50,6 +50,7 @@ class NamespaceIndex:
         """Number of the last record that was applied."""
         self.lock = threading.RLock()
         self._numbers: dict[str, int] = {}
+        self._adopted_numbers: set[int] = set()
         self._old = UnitTable.of([])
         """Units of the snapshot; `_hidden` are those of them that were found damaged since."""
         self._hidden: set[bytes] = set()
@@ -66,6 +67,14 @@ class NamespaceIndex:
             old = [digest for digest in digests if digest not in self._new]
             found = dict(zip(old, self._old.find(old), strict=True))
             return [self._place(digest, found.get(digest)) for digest in digests]
+
+    def locate_committed(self, digests: Sequence[bytes]) -> list[Place | None]:
+        """Return where units are by the log alone: what a writer may rely on.
+
+        An adopted pack may be that of a writer at work, who will throw it away if it loses.
+        """
+        places = self.locate(digests)
+        return [None if p is None or p[0] in self._adopted_numbers else p for p in places]
 
     def is_damaged(self, digest: bytes) -> bool:
         """Say whether a unit was stored, was found damaged, and was not stored again."""
@@ -225,8 +234,11 @@ class NamespaceIndex:
                 "`encodeonce store verify` repairs it",
                 self.namespace.record(self.tail),
             )
+        if not self.damaged_records:  # others have just been committing
+            return
         for adopted in adoptable(self.namespace, self._numbers):
             self.adopted.append(adopted)
+            self._adopted_numbers.add(len(self.packs))
             self._add(adopted)
 
     def _apply(self, record: Record) -> None:
@@ -243,7 +255,8 @@ class NamespaceIndex:
     def _add(self, record: PackRecord) -> None:
         manifest = record.manifest
         if manifest.pack in self._numbers:
-            return  # adopted by a repair just before its writer committed it
+            self._adopted_numbers.discard(self._numbers[manifest.pack])
+            return  # it was adopted just before its writer committed it
         number = len(self.packs)
         info = PackInfo(
             pack=manifest.pack,
@@ -258,7 +271,7 @@ class NamespaceIndex:
         digests = {unit_digest(media, unit): row for row, media, unit in manifest.rows()}
         places = self.locate(list(digests))
         for (digest, row), place in zip(digests.items(), places, strict=True):
-            if place is None:
+            if place is None or place[0] in self._adopted_numbers:
                 self._new[digest] = (number, row)
                 self._damaged.pop(digest, None)
 

@@ -115,18 +115,30 @@ class Log:
     def repair(self, seq: int, record: Record) -> None:
         """Put ``record`` in the place of a destroyed one, which is kept in quarantine.
 
+        A number without a file may only be invisible to this host: it is filled by a link, which
+        overwrites nothing.
+
         Raises:
             StoreError: it cannot be written.
         """
         path = self._namespace.record(seq)
         try:
-            if path.exists():
-                make_folder(self._namespace.quarantine)
-                os.link(path, self._namespace.quarantine / f"{path.name}.{time.time_ns()}")
             make_folder(path.parent)
+            if publish_first(encode_record(record), path, self._namespace.tmp):
+                return
+            if self._is_whole(seq):
+                return
+            make_folder(self._namespace.quarantine)
+            os.link(path, self._namespace.quarantine / f"{path.name}.{time.time_ns()}")
             replace(encode_record(record), path, self._namespace.tmp)
         except OSError as error:
             raise explain(error, "repairing", path) from error
+
+    def _is_whole(self, seq: int) -> bool:
+        try:
+            return self.read(seq) is not None
+        except DamagedRecord:
+            return False
 
     def last(self) -> int:
         """Return the highest number in use, by listing; 0 when there is none."""

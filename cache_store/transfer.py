@@ -243,7 +243,7 @@ def _import_pack(
 
 def _absent_rows(index: NamespaceIndex, record: PackRecord) -> list[int]:
     rows = list(record.manifest.rows())
-    places = index.locate([unit_digest(media, unit) for _, media, unit in rows])
+    places = index.locate_committed([unit_digest(media, unit) for _, media, unit in rows])
     return [row for (row, _, _), place in zip(rows, places, strict=True) if place is None]
 
 

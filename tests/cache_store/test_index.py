@@ -13,6 +13,7 @@ from encodeonce.cache_store.layout import Namespace, StoreFolder
 from encodeonce.cache_store.log import DamageRecord, DropRecord, Log, PackRecord
 from encodeonce.cache_store.manifest import CHUNK_DTYPE, ArrayLayout, Manifest, Part, Table, Units
 from encodeonce.cache_store.signature import FeatureKey
+from encodeonce.cache_store.store import Entry, StoreError
 from encodeonce.cache_store.unit_table import UnitTable, unit_digest
 from tests.cache_store.stores import entry_of, media_of
 from tests.contracts.store import a_signature, assert_same_bits
@@ -164,3 +165,55 @@ def test_a_store_of_a_million_entries_answers_ten_thousand_keys_in_two_seconds(
     took_s = time.perf_counter() - started_s
     assert 0.7 < np.mean(present) < 0.95
     assert took_s < 2.0, took_s
+
+
+def uncommitted_pack(root: Path, entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave what a writer leaves that is killed between its pack and its record."""
+
+    def die(self: Log, record: object, seq: int) -> bool:
+        raise StoreError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Log, "append", die)
+        with pytest.raises(StoreError, match="killed"):
+            Hdf5Store(root).put([entry])
+
+
+def test_a_pack_at_work_is_not_taken_for_committed_when_others_commit_during_the_opening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, at_work, meanwhile = Hdf5Store(tmp_path), entry_of(1), entry_of(2)
+    store.put([entry_of(0)])
+    uncommitted_pack(tmp_path, at_work, monkeypatch)
+    real = Log.last
+
+    def last_after_another_commit(self: Log) -> int:
+        monkeypatch.setattr(Log, "last", real)
+        store.put([meanwhile])
+        return real(self)
+
+    monkeypatch.setattr(Log, "last", last_after_another_commit)
+    other = Hdf5Store(tmp_path)
+    assert meanwhile.keys[0] in other
+    assert at_work.keys[0] not in other
+    other.put([at_work])
+    assert other.counters.written == 2
+
+
+def test_a_writer_does_not_rely_on_packs_adopted_for_a_damaged_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = entry_of(1)
+    Hdf5Store(tmp_path).put([entry_of(0)])
+    uncommitted_pack(tmp_path, entry, monkeypatch)
+    namespace_of(tmp_path).record(1).write_bytes(b"damaged")
+    store = Hdf5Store(tmp_path)
+    store.put([entry])
+    assert (store.counters.written, store.counters.skipped) == (2, 0)
+    store.put([entry])
+    assert (store.counters.written, store.counters.skipped) == (2, 2)
+    index = store.index(entry.signature.digest)
+    assert index is not None
+    digest = unit_digest(entry.media, entry.units[0])
+    assert index.locate([digest]) == index.locate_committed([digest])
+    assert_same_bits(store.get(entry.keys), entry.features)

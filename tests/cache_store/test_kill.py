@@ -36,15 +36,9 @@ def write_for_ever(root: Path, journal: Path, seed: int) -> None:
             lines.flush()
 
 
-def start_writer(root: Path, journals: Path, group: bool = False) -> int:
+def start_writer(root: Path, journals: Path) -> int:
     seed = random.getrandbits(32)
-
-    def work() -> None:
-        if group:
-            os.setpgid(0, 0)
-        write_for_ever(root, journals / str(seed), seed)
-
-    return fork(work)
+    return fork(lambda: write_for_ever(root, journals / str(seed), seed))
 
 
 def check_all(root: Path, journals: Path, checked: set[str]) -> None:
@@ -86,6 +80,7 @@ def test_every_committed_entry_survives_kill_9_of_the_process_group(tmp_path: Pa
     rng, checked = random.Random(1), set[str]()
     for _ in range(NUM_GROUP_KILLS):
         leader = fork(lambda: lead_group(root, journals))
+        os.setpgid(leader, leader)  # before it starts anybody: it waits for this
         time.sleep(rng.uniform(0.2, 0.5))
         os.killpg(leader, signal.SIGKILL)
         assert exit_code(leader) == -signal.SIGKILL
@@ -95,7 +90,8 @@ def test_every_committed_entry_survives_kill_9_of_the_process_group(tmp_path: Pa
 
 
 def lead_group(root: Path, journals: Path) -> None:
-    os.setpgid(0, 0)
+    while os.getpgid(0) != os.getpid():
+        time.sleep(0.001)
     writers = [start_writer(root, journals) for _ in range(NUM_WRITERS)]
     for writer in writers:
         exit_code(writer)

@@ -55,6 +55,7 @@ def shuffled(value: Any, rng: Any) -> Any:
     return value
 
 
+@settings(deadline=None)  # machines are busy
 @given(signatures, st.randoms(use_true_random=False))
 def test_the_order_in_which_a_configuration_was_written_does_not_matter(
     signature: Signature, rng: Any
@@ -65,6 +66,7 @@ def test_the_order_in_which_a_configuration_was_written_does_not_matter(
     assert other.digest == signature.digest
 
 
+@settings(deadline=None)  # machines are busy
 @given(signatures, signatures, st.sampled_from([f.name for f in fields(Signature)]))
 def test_any_changed_field_changes_the_digest(
     signature: Signature, other: Signature, name: str
@@ -75,12 +77,14 @@ def test_any_changed_field_changes_the_digest(
     assert changed.digest != signature.digest
 
 
+@settings(deadline=None)  # machines are busy
 @given(json_values)
 def test_canonical_json_says_all_there_is(value: Any) -> None:
     assert json.loads(canonical_json(value)) == value
     assert canonical_json(json.loads(canonical_json(value))) == canonical_json(value)
 
 
+@settings(deadline=None)  # machines are busy
 @given(st.tuples(names, names), st.tuples(names, names))
 def test_units_have_the_same_digest_only_if_media_and_name_are_the_same(
     left: tuple[str, str], right: tuple[str, str]
