@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from encodeonce.models.kv.use import KVUse
 from encodeonce.models.prefix import fork
 
 
@@ -24,6 +25,11 @@ class Likelihoods:
     """Natural logarithm of each text's probability."""
     num_tokens: tuple[int, ...]
     """Tokens of each text."""
+    first_log_probs: tuple[float, ...] = ()
+    """The part of ``log_probs`` that is the first token's. Under a compressed cache it comes from
+    the full prefill, so that perplexities may leave it out."""
+    kv: KVUse | None = None
+    """Where the cache was compressed."""
     num_visual_units: int
     num_prompt_tokens: int
     seconds: Mapping[str, float] = field(default_factory=dict)
