@@ -178,10 +178,15 @@ def device(spec: ModelSpec) -> torch.device:
     """Return the device that ``spec.device`` means on this machine.
 
     Raises:
-        CheckpointError: a GPU is asked for and there is none.
+        CheckpointError: a GPU is asked for and there is none, or there is no such device.
     """
     if spec.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if spec.device.startswith("cuda") and not torch.cuda.is_available():
         raise CheckpointError("model.device asks for a GPU and torch sees none; use auto or cpu")
-    return torch.device(spec.device)
+    try:
+        return torch.device(spec.device)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"model.device {spec.device!r} is none of torch's; use auto, cpu, cuda or cuda:1"
+        ) from error
