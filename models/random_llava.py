@@ -100,7 +100,7 @@ def write_random_llava(
         device: where the weights are drawn.
     """
     tokenizer = byte_tokenizer((), image_token=_IMAGE)
-    config = _config(shape, tokenizer.bos_token_id, tokenizer.pad_token_id)
+    config = config_of(shape, tokenizer.bos_token_id, tokenizer.pad_token_id)
     config.image_token_id = tokenizer.convert_tokens_to_ids(_IMAGE)
     model = random_model(LlavaForConditionalGeneration, config, dtype, device)
     model.generation_config.eos_token_id = None
@@ -119,7 +119,8 @@ def write_random_llava(
     return folder
 
 
-def _config(shape: LlavaShape, bos: int, pad: int) -> LlavaConfig:
+def config_of(shape: LlavaShape, bos: int, pad: int) -> LlavaConfig:
+    """Return transformers' configuration of a shape, with token ids of the tokenizer's."""
     return LlavaConfig(
         vision_config=CLIPVisionConfig(
             hidden_size=shape.vision_hidden_size,

@@ -73,12 +73,12 @@ def write_random_longva(
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = byte_tokenizer(("<|im_start|>", "<|im_end|>"))
     tokenizer.save_pretrained(folder)
-    text = _text_config(shape, tokenizer.bos_token_id, tokenizer.pad_token_id)
-    weights: dict[str, torch.Tensor] = random_model(
-        Qwen2ForCausalLM, text, dtype, device
-    ).state_dict()
-    weights |= _tower(shape, dtype, device)
-    weights |= _projector(shape, dtype, device)
+    text, tower = configs_of(shape, tokenizer.bos_token_id, tokenizer.pad_token_id)
+    weights: dict[str, torch.Tensor] = {
+        **random_model(Qwen2ForCausalLM, text, dtype, device).state_dict(),
+        **_named_as_in_the_original(random_model(CLIPVisionModel, tower, dtype, device)),
+        **_projector(shape, dtype, device),
+    }
     save_torch_state_dict(weights, folder)
     config = {
         **text.to_dict(),
@@ -93,8 +93,9 @@ def write_random_longva(
     return folder
 
 
-def _text_config(shape: LongVAShape, bos: int, pad: int) -> Qwen2Config:
-    return Qwen2Config(
+def configs_of(shape: LongVAShape, bos: int, pad: int) -> tuple[Qwen2Config, CLIPVisionConfig]:
+    """Return transformers' configurations of both parts, with token ids of the tokenizer's."""
+    text = Qwen2Config(  # type: ignore[call-arg]
         hidden_size=shape.hidden_size,
         intermediate_size=shape.intermediate_size,
         num_hidden_layers=shape.num_layers,
@@ -108,10 +109,7 @@ def _text_config(shape: LongVAShape, bos: int, pad: int) -> Qwen2Config:
         eos_token_id=None,
         pad_token_id=pad,
     )
-
-
-def _tower(shape: LongVAShape, dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:
-    config = CLIPVisionConfig(
+    tower = CLIPVisionConfig(
         hidden_size=shape.vision_hidden_size,
         intermediate_size=4 * shape.vision_hidden_size,
         num_hidden_layers=shape.vision_layers,
@@ -119,11 +117,14 @@ def _tower(shape: LongVAShape, dtype: torch.dtype, device: torch.device) -> dict
         image_size=shape.image_size,
         patch_size=shape.patch_size,
     )
-    weights = random_model(CLIPVisionModel, config, dtype, device).state_dict()
-    # The original's names have a vision_model before every part, whatever transformers has.
+    return text, tower
+
+
+def _named_as_in_the_original(tower: nn.Module) -> dict[str, torch.Tensor]:
+    # A vision_model stands before every part there, whatever transformers has.
     return {
         f"model.vision_tower.vision_tower.vision_model.{name.removeprefix('vision_model.')}": value
-        for name, value in weights.items()
+        for name, value in tower.state_dict().items()
         if value.is_floating_point()
     }
 
