@@ -20,6 +20,7 @@ from encodeonce.cache_store.features import MAIN, Features
 from encodeonce.cache_store.signature import Signature
 from encodeonce.datasets.info import MediaInfo
 from encodeonce.datasets.media import Frames
+from encodeonce.models.chat import question_first
 from encodeonce.models.family import Decoded, Unit, Visual
 from encodeonce.models.micro_batch import MicroBatch
 from encodeonce.models.plain import PlainReference
@@ -57,6 +58,10 @@ class AssembledFamily(ABC):
         """Load the language model and its tokenizer."""
 
     @abstractmethod
+    def tokenizer(self, folder: Path) -> Any:
+        """Load the language model's tokenizer."""
+
+    @abstractmethod
     def weights_sha256(self, folder: Path, tap: Tap) -> str:
         """Return the digest of the weights that features at ``tap`` depend on."""
 
@@ -75,6 +80,20 @@ class AssembledFamily(ABC):
             media: features of each media, (U, ..., P, D).
             question: text of the prompt, without a placeholder.
         """
+
+    def check_prompts(self, folder: Path) -> None:
+        """Refuse a checkpoint whose prompts on one media do not begin alike; reads no weights.
+
+        Raises:
+            CheckpointError: the question changes what stands before the last media.
+        """
+        tokenizer, media = self.tokenizer(folder), [torch.zeros(1, 1, 1, 1)] * 2
+        heads = [
+            counted(up_to_last_media(self.prompt(tokenizer, media, question)))
+            for question in ("", "Where?")
+        ]
+        if heads[0] != heads[1]:
+            raise question_first(folder)
 
     def vision(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> "AssembledVision":
         """Describe the vision side of a checkpoint."""
@@ -180,8 +199,7 @@ class AssembledDecoder(PrefixDecoder):
             return counted(self._family.prompt(self._tokenizer, media, question))
 
         pieces = self._family.prompt(self._tokenizer, media, "")
-        last = max(n for n, piece in enumerate(pieces) if isinstance(piece, torch.Tensor))
-        inputs = spliced(self._model, pieces[: last + 1])
+        inputs = spliced(self._model, up_to_last_media(pieces))
         token_ids = inputs.pop("input_ids")[0].tolist()
         return Opening(
             token_ids=tuple(token_ids),
@@ -231,6 +249,14 @@ def check_no_placeholder(question: str) -> None:
     """Refuse a question that contains the placeholder, as VILA and LongVA would misread it."""
     if PLACEHOLDER in question:
         raise ValueError(f"does the question contain the placeholder {PLACEHOLDER}? {question}")
+
+
+def up_to_last_media(
+    pieces: Sequence[torch.Tensor | list[int]],
+) -> Sequence[torch.Tensor | list[int]]:
+    """Return the pieces of a prompt up to the last that is features."""
+    last = max(n for n, piece in enumerate(pieces) if isinstance(piece, torch.Tensor))
+    return pieces[: last + 1]
 
 
 def counted(pieces: Sequence[torch.Tensor | list[int]]) -> list[int]:

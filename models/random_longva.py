@@ -95,7 +95,7 @@ def write_random_longva(
 
 def configs_of(shape: LongVAShape, bos: int, pad: int) -> tuple[Qwen2Config, CLIPVisionConfig]:
     """Return transformers' configurations of both parts, with token ids of the tokenizer's."""
-    text = Qwen2Config(  # type: ignore[call-arg]
+    text = Qwen2Config(
         hidden_size=shape.hidden_size,
         intermediate_size=shape.intermediate_size,
         num_hidden_layers=shape.num_layers,

@@ -37,6 +37,17 @@ from encodeonce.models.tensors import to_array, to_tensor
 class TransformersFamily(Architecture):
     """An architecture of transformers, loaded in parts."""
 
+    def check_prompts(self, folder: Path) -> None:
+        """Refuse a chat template with the question before the media; reads no weights.
+
+        Raises:
+            CheckpointError: the checkpoint's is such a template, or there is none.
+        """
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        tokenizer = load_tokenizer(folder)
+        placeholders = self.placeholders(config, tokenizer)
+        load_chat(folder, tokenizer, placeholders).check_media_first(folder)
+
     def vision(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> "TransformersVision":
         """Describe the vision side of a checkpoint.
 

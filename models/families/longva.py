@@ -74,7 +74,11 @@ class LongVA(AssembledFamily):
             if name.startswith(("model.embed_tokens.", "model.layers.", "model.norm.", "lm_head."))
         }
         config = Qwen2Config.from_dict(settings)
-        return load_part(Qwen2ForCausalLM, config, weights, model), load_tokenizer(folder)
+        return load_part(Qwen2ForCausalLM, config, weights, model), self.tokenizer(folder)
+
+    def tokenizer(self, folder: Path) -> Any:
+        """Load Qwen2's tokenizer."""
+        return load_tokenizer(folder)
 
     def weights_sha256(self, folder: Path, tap: Tap) -> str:
         """Return the digest of the tower (and projector)."""

@@ -76,7 +76,11 @@ class Vila(AssembledFamily):
         config = LlamaConfig.from_pretrained(folder / "llm", local_files_only=True)
         weights = _weights(folder / "llm")
         llm = load_part(LlamaForCausalLM, config, weights, model)
-        return llm, load_tokenizer(folder / "llm")
+        return llm, self.tokenizer(folder)
+
+    def tokenizer(self, folder: Path) -> Any:
+        """Load Llama's tokenizer."""
+        return load_tokenizer(folder / "llm")
 
     def weights_sha256(self, folder: Path, tap: Tap) -> str:
         """Return the digest of the tower (and projector)."""

@@ -448,6 +448,10 @@ class FamilyContract(ABC):
     placeholder: ClassVar[str] = "<image>"
     """What the chat template writes for a picture."""
 
+    def test_its_prompts_are_found_to_begin_alike(self, checkpoint: Path) -> None:
+        family, path = find_family(spec(checkpoint))
+        family.check_prompts(path)
+
     def test_bfloat16_features_survive_the_way_through_numpy(self, checkpoint: Path) -> None:
         half = spec(checkpoint).model_copy(update={"dtype": "bfloat16"})
         vision = VisionSpec(tap=self.taps[-1])
