@@ -31,7 +31,9 @@ from encodeonce.models.chat import load_tokenizer
 from encodeonce.models.checkpoint import CheckpointError, tensors, weights_digest
 from encodeonce.models.parts import PenultimateLayer, load_part, settled
 from encodeonce.models.preprocessing import SingleImages
+from encodeonce.models.shown import Projected
 from encodeonce.models.spec import ModelSpec, Tap
+from encodeonce.models.splicing import Piece
 
 _TOWER = "model.vision_tower.vision_tower."
 _PROJECTOR = "model.mm_projector."
@@ -89,14 +91,13 @@ class LongVA(AssembledFamily):
         """Return the layer, and that the class token is dropped."""
         return {"layer": -2, "select": "patch"}
 
-    def prompt(
-        self, tokenizer: Any, media: Sequence[torch.Tensor], question: str
-    ) -> list[torch.Tensor | list[int]]:
+    def prompt(self, tokenizer: Any, media: Sequence[Projected], question: str) -> list[Piece]:
         """Return the qwen_1_5 conversation; media stand side by side on a line of their own."""
         texts = [_BEFORE, *[" "] * (len(media) - 1), f"\n{question}{_AFTER}"]
-        pieces: list[torch.Tensor | list[int]] = []
+        pieces: list[Piece] = []
         for text, one in zip(texts, media, strict=False):
-            pieces += [tokenizer(text, add_special_tokens=False).input_ids, one.flatten(0, -2)]
+            ids = tokenizer(text, add_special_tokens=False).input_ids
+            pieces += [ids, one.main.flatten(0, -2)]
         return [*pieces, tokenizer(texts[-1], add_special_tokens=False).input_ids]
 
 

@@ -27,7 +27,9 @@ from encodeonce.models.chat import load_tokenizer
 from encodeonce.models.checkpoint import CheckpointError, tensors, weights_digest
 from encodeonce.models.parts import PenultimateLayer, load_part, settled
 from encodeonce.models.preprocessing import SingleImages
+from encodeonce.models.shown import Projected
 from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
+from encodeonce.models.splicing import Piece
 
 _VICUNA_VOCABULARY = 32_064
 """Llama 2's 32,000 tokens and room for some added ones."""
@@ -93,12 +95,10 @@ class Vila(AssembledFamily):
         """Return the layer, and that all patches are kept."""
         return {"layer": -2, "select": "full"}
 
-    def prompt(
-        self, tokenizer: Any, media: Sequence[torch.Tensor], question: str
-    ) -> list[torch.Tensor | list[int]]:
+    def prompt(self, tokenizer: Any, media: Sequence[Projected], question: str) -> list[Piece]:
         """Return the vicuna_v1 conversation, images before the question."""
-        images = [tokens for one in media for tokens in one]
-        pieces: list[torch.Tensor | list[int]] = [tokenizer(_SYSTEM).input_ids]
+        images = [tokens for one in media for tokens in one.main.flatten(1, -2)]
+        pieces: list[Piece] = [tokenizer(_SYSTEM).input_ids]
         # Text between images is tokenised by itself, as VILA does: a token never spans two pieces.
         texts = [*["\n"] * (len(images) - 1), f"\n{question} ASSISTANT:"]
         for tokens, text in zip(images, texts, strict=True):
