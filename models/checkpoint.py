@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 
 DEMO_CHECKPOINT = Path(__file__).parent / "demo" / "checkpoint"
 
-# No *.bin and no *.py: pickles are not read and remote code is not run.
-_HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+# No *.bin: pickles are not read.
+_HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt")
 
 
 class CheckpointError(ValueError):
@@ -54,10 +54,12 @@ def local_checkpoint(spec: ModelSpec) -> Path:
 
 
 def _download(spec: ModelSpec) -> Path:
+    revision, patterns = spec.revision, list(_HUB_FILES)
+    if spec.trust_remote_code is not None and spec.trust_remote_code.revision is not None:
+        revision = spec.trust_remote_code.revision
+        patterns.append("*.py")
     try:
-        return Path(
-            snapshot_download(spec.path, revision=spec.revision, allow_patterns=list(_HUB_FILES))
-        )
+        return Path(snapshot_download(spec.path, revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, ValueError, OSError) as error:
         raise CheckpointError(
             f"model.path {spec.path!r} is neither a folder here nor a hub repository that can be "

@@ -29,7 +29,7 @@ from encodeonce.datasets.media import Frames
 from encodeonce.models.assembled import AssembledFamily
 from encodeonce.models.chat import load_tokenizer
 from encodeonce.models.checkpoint import CheckpointError, tensors, weights_digest
-from encodeonce.models.parts import PenultimateLayer, load_part, settled
+from encodeonce.models.parts import PenultimateLayer, load_part, part_weights, settled
 from encodeonce.models.preprocessing import SingleImages
 from encodeonce.models.shown import Projected
 from encodeonce.models.spec import ModelSpec, Tap
@@ -49,7 +49,7 @@ class LongVA(AssembledFamily):
 
     def preprocessing(self, folder: Path) -> "UnifiedTiles":
         """Return CLIP's preprocessing at the tower's own size."""
-        side = _image_side(_weights(folder, _TOWER, "vision_model.embeddings."))
+        side = _image_side(part_weights(folder, _TOWER, "vision_model.embeddings."))
         image_processor = CLIPImageProcessorPil(
             size={"shortest_edge": side}, crop_size={"height": side, "width": side}
         )
@@ -58,13 +58,13 @@ class LongVA(AssembledFamily):
 
     def tower(self, folder: Path, model: ModelSpec) -> nn.Module:
         """Load the tower of the checkpoint: it was tuned and is no longer OpenAI's."""
-        weights = _weights(folder, _TOWER)
+        weights = part_weights(folder, _TOWER)
         clip = load_part(CLIPVisionModel, _clip_config(weights), weights, model)
         return PenultimateLayer(clip, num_skipped=1)
 
     def projector(self, folder: Path, model: ModelSpec) -> nn.Module:
         """Load the two-layer projector, with the pooling behind it."""
-        weights = _weights(folder, _PROJECTOR)
+        weights = part_weights(folder, _PROJECTOR)
         return settled(PoolingProjector(weights), model)
 
     def language(self, folder: Path, model: ModelSpec) -> tuple[Any, Any]:
@@ -194,18 +194,6 @@ def _pinpoints(value: Any, side: int) -> tuple[tuple[int, int], ...]:
 def _config(folder: Path) -> dict[str, Any]:
     content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return dict(content)
-
-
-def _weights(folder: Path, prefix: str, part: str = "") -> dict[str, torch.Tensor]:
-    """Read the weights whose names begin with prefix and part, named without the prefix."""
-    found = {
-        name.removeprefix(prefix): read()
-        for name, read in tensors(folder)
-        if name.startswith(prefix + part)
-    }
-    if not found:
-        raise CheckpointError(f"{folder} holds no weights named '{prefix}{part}*'")
-    return found
 
 
 def _clip_config(weights: Mapping[str, torch.Tensor]) -> CLIPVisionConfig:

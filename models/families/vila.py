@@ -24,8 +24,8 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 
 from encodeonce.models.assembled import AssembledFamily, AssembledVision
 from encodeonce.models.chat import load_tokenizer
-from encodeonce.models.checkpoint import CheckpointError, tensors, weights_digest
-from encodeonce.models.parts import PenultimateLayer, load_part, settled
+from encodeonce.models.checkpoint import CheckpointError, weights_digest
+from encodeonce.models.parts import PenultimateLayer, load_part, part_weights, settled
 from encodeonce.models.preprocessing import SingleImages
 from encodeonce.models.shown import Projected
 from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
@@ -65,18 +65,18 @@ class Vila(AssembledFamily):
 
     def tower(self, folder: Path, model: ModelSpec) -> nn.Module:
         """Load the tower up to its last layer."""
-        weights = _weights(folder / "vision_tower")
+        weights = part_weights(folder / "vision_tower")
         siglip = load_part(SiglipVisionModel, _tower_config(folder), weights, model)
         return PenultimateLayer(siglip, num_skipped=0)
 
     def projector(self, folder: Path, model: ModelSpec) -> nn.Module:
         """Load the projector."""
-        return settled(DownsamplingProjector(_weights(folder / "mm_projector")), model)
+        return settled(DownsamplingProjector(part_weights(folder / "mm_projector")), model)
 
     def language(self, folder: Path, model: ModelSpec) -> tuple[Any, Any]:
         """Load Llama and its tokenizer."""
         config = LlamaConfig.from_pretrained(folder / "llm", local_files_only=True)
-        weights = _weights(folder / "llm")
+        weights = part_weights(folder / "llm")
         llm = load_part(LlamaForCausalLM, config, weights, model)
         return llm, self.tokenizer(folder)
 
@@ -152,10 +152,6 @@ def _refuse_other_layouts(folder: Path) -> None:
 
 def _tower_config(folder: Path) -> Any:
     return SiglipVisionConfig.from_pretrained(folder / "vision_tower", local_files_only=True)
-
-
-def _weights(folder: Path) -> dict[str, torch.Tensor]:
-    return {name: read() for name, read in tensors(folder)}
 
 
 FAMILY = Vila(model_types=("llava_llama",), tower_name="siglip_vision_model")

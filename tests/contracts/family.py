@@ -31,7 +31,8 @@ from encodeonce.models.family import (
     find_family,
 )
 from encodeonce.models.generation import generate, largest_difference
-from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
+from encodeonce.models.remote_code import code_sha256
+from encodeonce.models.spec import ModelSpec, RemoteCode, Tap, VisionSpec
 
 QUESTION = "What is shown?"
 QUESTIONS = (QUESTION, "Where?", "How often does the red circle cross the line?", "What was shown?")
@@ -39,7 +40,10 @@ SHORT = GenerationSpec(max_new_tokens=6)
 
 
 def spec(folder: Path) -> ModelSpec:
-    return ModelSpec(path=str(folder), dtype="float32", device="cpu")
+    """Return a checkpoint in float32, with whatever code comes with it trusted."""
+    has_code = any(folder.glob("*.py"))
+    trusted = RemoteCode(sha256=code_sha256(folder)) if has_code else None
+    return ModelSpec(path=str(folder), dtype="float32", device="cpu", trust_remote_code=trusted)
 
 
 def media_info(
