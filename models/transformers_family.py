@@ -49,9 +49,17 @@ class TransformersFamily(Architecture):
             CheckpointError: the checkpoint's is such a template, or there is none.
         """
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        self.chat(folder, config).check_media_first(folder)
+
+    def chat(self, folder: Path, config: Any) -> Chat:
+        """Load a checkpoint's tokenizer and chat template.
+
+        Raises:
+            CheckpointError: there is no chat template.
+        """
         tokenizer = load_tokenizer(folder)
         placeholders = self.placeholders(config, tokenizer)
-        load_chat(folder, tokenizer, placeholders).check_media_first(folder)
+        return load_chat(folder, tokenizer, placeholders, self.video_template)
 
     def vision(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> "TransformersVision":
         """Describe the vision side of a checkpoint.
@@ -74,12 +82,10 @@ class TransformersFamily(Architecture):
         if vision.tap == "projected" and self.projector is not None:
             left_out.append(self.projector)
         loaded = load_without(self.model_class, left_out, folder, model)
-        tokenizer = load_tokenizer(folder)
-        chat = load_chat(folder, tokenizer, self.placeholders(loaded.config, tokenizer))
         return TransformersDecoder(
             self,
             loaded,
-            chat,
+            self.chat(folder, loaded.config),
             self.preprocessing(folder),
             None if projector is None else loaded.get_submodule(projector),
         )
