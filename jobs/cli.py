@@ -17,6 +17,7 @@ from encodeonce.harness.report_terminal import print_report
 from encodeonce.harness.run_folder import RunFolder
 from encodeonce.harness.summary import problems
 from encodeonce.jobs.bench_cli import bench_app
+from encodeonce.jobs.calibrate_cli import calibrate_app
 from encodeonce.jobs.executors import executor_for
 from encodeonce.jobs.pipeline import Pipeline
 from encodeonce.jobs.store_cli import store_app
@@ -48,6 +49,7 @@ Output = Annotated[
 
 app.add_typer(store_app, name="store")
 app.add_typer(bench_app, name="bench")
+app.add_typer(calibrate_app, name="calibrate")
 
 
 @app.command()

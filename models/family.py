@@ -20,6 +20,7 @@ from encodeonce.datasets.info import MediaInfo
 from encodeonce.datasets.media import Frames
 from encodeonce.models.checkpoint import CheckpointError, local_checkpoint
 from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.kv.statistics import Needs, PromptStatistics
 from encodeonce.models.kv.use import Fidelity, KVUse
 from encodeonce.models.likelihood import Likelihoods
 from encodeonce.models.prefix import Prefix
@@ -208,6 +209,10 @@ class Decoder(Protocol):
         settings: Sequence[KVSpec],
     ) -> list[list[Likelihoods]]:
         """Return what `likelihoods` does under each of several cache variants."""
+        ...
+
+    def inspect(self, visuals: Sequence[Visual], question: str, needs: Needs) -> PromptStatistics:
+        """Return what KV methods may know of one prompt: to calibrate them."""
         ...
 
 
