@@ -54,7 +54,7 @@ class _Turn(BaseModel):
 class _Entry(BaseModel):
     model_config = ConfigDict(strict=True)
 
-    id: Annotated[str, BeforeValidator(lambda value: str(value))]
+    id: str | int
     image: Annotated[list[str], BeforeValidator(_as_list)] = []
     conversations: list[_Turn] = Field(min_length=2)
 
@@ -88,7 +88,7 @@ def _conversation(row: Row) -> Conversation:
     turns = zip(texts[::2], texts[1::2], strict=True)
     return Conversation(
         place=row.place,
-        name=entry.id,
+        name=str(entry.id),
         images=tuple(MediaRef(kind="image", path=path) for path in entry.image),
         turns=tuple(Turn(human=human, gpt=gpt) for human, gpt in turns),
     )

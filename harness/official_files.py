@@ -25,8 +25,9 @@ def official_files(
             [r for r in records if (r.benchmark, r.variant) == (name, variant)]
         )
         folder = PurePath(_file_name(name), _file_name(variant))
-        for file, text in benchmark.official_files(answers).items():
-            files[folder / file] = text
+        if answers:
+            found = benchmark.official_files(answers)
+            files.update({folder / file: text for file, text in found.items()})
     return files
 
 

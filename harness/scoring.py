@@ -25,7 +25,7 @@ def check_scorable(scoring: Scoring, sample: Sample) -> None:
             f"scoring 'choice_likelihood' compares the likelihoods of options, and sample "
             f"{sample.id!r} has none; use scoring: generate"
         )
-    letters = string.ascii_uppercase[: len(sample.choices)]
+    letters = list(string.ascii_uppercase[: len(sample.choices)])
     if scoring == "choice_likelihood" and sample.target not in letters:
         raise BenchmarkError(
             f"scoring 'choice_likelihood' compares the likelihoods of letters, and the options of "

@@ -10,9 +10,9 @@ they drop images and words from the front.
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from encodeonce.datasets.about import About
 from encodeonce.datasets.json_object import json_object
@@ -59,7 +59,7 @@ class _Entry(BaseModel):
     sample_id: int | str
     task_instruction_id: int
     task_instance: _Instance
-    response: Annotated[str, BeforeValidator(lambda value: str(value)), Field(min_length=1)]
+    response: str | int | float
 
 
 class _Meta(BaseModel):
@@ -171,6 +171,9 @@ def _sample(name: str, meta: _Meta, row: Row) -> Sample:
             f"{row.place}: task_instruction_id is {entry.task_instruction_id}, and there are "
             f"{len(meta.task_instruction)} instructions"
         )
+    response = str(entry.response)
+    if not plain(response):
+        raise BenchmarkError(f"{row.place}: the response {response!r} says nothing")
     choices = tuple(instance.choice_list)
     if meta.question_type == "multi-choice" and not choices:
         raise BenchmarkError(f"{row.place}: there is no choice_list")
@@ -181,7 +184,7 @@ def _sample(name: str, meta: _Meta, row: Row) -> Sample:
         media=tuple(MediaRef(kind="image", path=path) for path in paths),
         question=f"{meta.task_instruction[entry.task_instruction_id]}\n{words}",
         choices=choices,
-        target=_target(row.place, entry.response, choices),
+        target=_target(row.place, response, choices),
         group=" ".join(paths),
         tags={
             "group": next(group for group, names in GROUPS.items() if name in names),

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 
 from encodeonce.datasets.metrics.punctuation import strip_punctuation
 
-# Written as "not after <= and a digit", which is always so: the period of "3. " goes, "3.5" stays.
+# The lookbehind that was to spare "3. " is misspelt there and spares nothing; "3.5" stays.
 _PERIOD = re.compile(r"\.(?!\d)")
+
+_ESCAPED = re.compile(r"[.^$*|]")
 
 
 def plain(text: str) -> str:
@@ -27,7 +29,8 @@ def chosen_option(answer: str, options: Sequence[str]) -> int | None:
     in the answer:
 
     1. an option with its letter, ``B. red car``
-    2. an option's text, blanks ignored
+    2. an option's text, blanks ignored; not one with a ``.`` in it, as in ``3.5``, or one of
+       ``^$*|``: the script escapes these for its search, and then compares with what it found
     3. the answer is a letter
     4. the letters of the answer that are letters of options are one: ``(b)``
     """
@@ -40,7 +43,8 @@ def chosen_option(answer: str, options: Sequence[str]) -> int | None:
         # There it is the letter that is kept, of AB. too only the first.
         return names.index(names[found][0])
     compact = [option.replace(" ", "") for option in texts]
-    if (found := _first(text.replace(" ", ""), compact)) is not None:
+    found = _first(text.replace(" ", ""), compact)
+    if found is not None and not _ESCAPED.search(compact[found]):
         return found
     letters = text.upper()
     if letters not in names:

@@ -6,7 +6,7 @@ import pytest
 
 from encodeonce.datasets.ledger import Ledger
 from encodeonce.datasets.library import MediaLibrary
-from encodeonce.datasets.sample import Benchmark, Sample
+from encodeonce.datasets.sample import Benchmark, Exporting, Sample, Scored, Summarising
 
 
 class BenchmarkContract:
@@ -55,7 +55,8 @@ class BenchmarkContract:
         self, benchmark: Benchmark, samples: list[Sample]
     ) -> None:
         for sample in samples:
-            assert benchmark.score(sample, sample.target).value == 1.0, sample
+            right = benchmark.score(sample, sample.target).value
+            assert right == pytest.approx(1.0), sample  # one ROUGE-L adds 1e-8 to a denominator
             empty = benchmark.score(sample, "")
             assert (empty.value, empty.extracted) == (0.0, None), sample
 
@@ -93,3 +94,40 @@ class BenchmarkContract:
                 tags=sample.tags,
             )
             assert benchmark.prompt(other) == benchmark.prompt(sample)
+
+    def test_figures_of_its_own_grow_with_the_scores(
+        self, benchmark: Benchmark, samples: list[Sample]
+    ) -> None:
+        if not isinstance(benchmark, Summarising):
+            pytest.skip("the mean score is all that it publishes")
+        assert benchmark.measure
+        best = benchmark.summarise([answered(benchmark, s, s.target) for s in samples])
+        worst = benchmark.summarise([answered(benchmark, s, "") for s in samples])
+        assert list(best) == list(worst)
+        for name in best:
+            assert 0.0 <= worst[name] < best[name] < float("inf"), name
+
+    def test_files_for_the_official_evaluator_hold_every_answer(
+        self, benchmark: Benchmark, samples: list[Sample]
+    ) -> None:
+        if not isinstance(benchmark, Exporting):
+            pytest.skip("there is no evaluator that takes files")
+        files = benchmark.official_files([answered(benchmark, s, "an ans\twer") for s in samples])
+        assert sum(text.count("an ans") for text in files.values()) == len(samples)
+        for name in files:
+            assert PurePath(name).name == name
+
+
+def answered(benchmark: Benchmark, sample: Sample, answer: str) -> Scored:
+    """Return an answer as a run's records keep it."""
+    value = benchmark.score(sample, answer).value
+    assert value is not None
+    return Scored(
+        sample=sample.id,
+        group=sample.group,
+        tags=sample.tags,
+        question=sample.question,
+        target=sample.target,
+        text=answer,
+        value=value,
+    )

@@ -13,6 +13,7 @@ import pytest
 from encodeonce.datasets.registry import benchmark_names, load_benchmark
 from encodeonce.datasets.sample import Benchmark
 from tests.contracts.benchmark import BenchmarkContract
+from tests.datasets.benchmarks import image_layouts
 
 
 def questions_example(folder: Path) -> Mapping[str, Any]:
@@ -34,7 +35,17 @@ def questions_example(folder: Path) -> Mapping[str, Any]:
     return {"file": file, "media_root": folder}
 
 
-EXAMPLES: Mapping[str, Callable[[Path], Mapping[str, Any]]] = {"questions": questions_example}
+EXAMPLES: Mapping[str, Callable[[Path], Mapping[str, Any]]] = {
+    "gqa": image_layouts.gqa,
+    "llava_description": image_layouts.llava_description,
+    "llava_instruct": image_layouts.llava_instruct,
+    "milebench": image_layouts.milebench,
+    "mm_vet": image_layouts.mm_vet,
+    "mmbench": image_layouts.mmbench,
+    "mme": image_layouts.mme,
+    "questions": questions_example,
+    "vlmevalkit_tsv": image_layouts.vlmevalkit_tsv,
+}
 
 
 class TestEveryBenchmark(BenchmarkContract):
