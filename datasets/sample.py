@@ -90,7 +90,7 @@ class Summarising(Benchmark, Protocol):
     """What a score's value is, e.g. ``"ROUGE-L"``; of other benchmarks it is the accuracy."""
 
     def summarise(self, scored: Sequence[Scored]) -> Mapping[str, float]:
-        """Return the published figures by name, the one that is quoted first.
+        """Return the published figures by name; the one that people quote comes first.
 
         A name says what the figure is of or out of, e.g. ``"perception, of 2000"``. Answers that
         failed or could not be scored are missing from ``scored``, and so is what ``limit`` left

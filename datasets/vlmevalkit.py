@@ -74,20 +74,27 @@ def read_questions(file: Path, images: Path, download: str) -> list[Question]:
     """
     rows = []
     for row in tsv_rows(require(file, download)):
+        _require_columns(row)
         cells = {name: cell for name, cell in row.content.items() if cell.strip() not in _EMPTY}
-        missing = [name for name in ("index", "question", "answer") if name not in row.content]
-        if missing:
-            raise BenchmarkError(
-                f"{file} has no column {missing[0]!r}; it has {', '.join(row.content)}. A TSV "
-                f"without answers is a test split, which only its authors can score"
-            )
-        # Of the base64, which may be most of a gigabyte, only names are kept.
-        rows.append((Row(place=row.place, content=cells), _images(row.place, cells, images)))
+        names = _images(row.place, cells, images)
+        # The base64, which may be most of a gigabyte, is not kept.
+        cells.pop("image", None)
+        rows.append((Row(place=row.place, content=cells), names))
     found = [_question(row, names) for row, names in _with_references(rows) if names]
     if len(found) < len(rows):
         num_without = len(rows) - len(found)
         logger.warning("%s: %d of %d rows have no image", file, num_without, len(rows))
     return found
+
+
+def _require_columns(row: Row) -> None:
+    for name in ("index", "question", "answer"):
+        if name not in row.content:
+            hint = "; a TSV without answers is a test split, which only its authors can score"
+            raise BenchmarkError(
+                f"{row.place}: there is no column {name!r}, only {', '.join(row.content)}"
+                + (hint if name == "answer" else "")
+            )
 
 
 def _images(place: str, cells: Mapping[str, str], folder: Path) -> tuple[str, ...] | str:

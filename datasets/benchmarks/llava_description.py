@@ -17,8 +17,12 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from encodeonce.datasets.about import About
-from encodeonce.datasets.llava_conversations import Conversation, read_conversations
-from encodeonce.datasets.metrics.rouge import rouge_l, rouge_l_legacy
+from encodeonce.datasets.llava_conversations import (
+    Conversation,
+    legacy_figure,
+    read_conversations,
+)
+from encodeonce.datasets.metrics.rouge import rouge_l
 from encodeonce.datasets.published import require_media, unique
 from encodeonce.datasets.sample import BenchmarkError, Sample, Score, Scored
 
@@ -70,8 +74,7 @@ class BENCHMARK(BaseModel):
 
     def summarise(self, scored: Sequence[Scored]) -> Mapping[str, float]:
         """Return ROUGE-L as the package `rouge` computes it, blind to repetition."""
-        values = [rouge_l_legacy(answer.text, answer.target) for answer in scored]
-        return {"ROUGE-L of the package rouge, of 100": 100 * sum(values) / len(values)}
+        return legacy_figure(scored)
 
 
 def _sample(entry: Conversation) -> Sample:

@@ -10,17 +10,21 @@ LLaVA's training conditions on, but in one turn of the model's chat template ins
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from encodeonce.datasets.about import About
-from encodeonce.datasets.llava_conversations import Conversation, read_conversations
+from encodeonce.datasets.llava_conversations import (
+    Conversation,
+    legacy_figure,
+    read_conversations,
+)
 from encodeonce.datasets.metrics.rouge import rouge_l
 from encodeonce.datasets.published import require_media, unique
-from encodeonce.datasets.sample import BenchmarkError, Sample, Score
+from encodeonce.datasets.sample import BenchmarkError, Sample, Score, Scored
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +97,10 @@ class BENCHMARK(BaseModel):
     def score(self, sample: Sample, answer: str) -> Score:
         """Score the F1 of ROUGE-L against the published reply."""
         return Score(value=rouge_l(answer, sample.target), extracted=answer.strip() or None)
+
+    def summarise(self, scored: Sequence[Scored]) -> Mapping[str, float]:
+        """Return ROUGE-L as the package `rouge` computes it, blind to repetition."""
+        return legacy_figure(scored)
 
     def _is_asked(self, entry: Conversation) -> bool:
         return bool(entry.images) and all(

@@ -138,7 +138,11 @@ class BENCHMARK(BaseModel):
         by_name: dict[str, list[float]] = {}
         for answer in scored:
             by_name.setdefault(answer.tags["data set"], []).append(answer.value)
-        scores = {name: 100 * sum(values) / len(values) for name, values in by_name.items()}
+        scores = {
+            name: 100 * sum(by_name[name]) / len(by_name[name])
+            for name in DATASETS
+            if name in by_name
+        }
         means = {
             f"{group}, mean of {len(names)} data sets, %": sum(map(scores.__getitem__, names))
             / len(names)

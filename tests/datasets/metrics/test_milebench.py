@@ -27,8 +27,8 @@ def test_plain(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "position"),
     [
-        ("B. A blue car", 1), ("A red car", 0), ("a blue car", 1), ("redcar", 0), ("It is 3.5!", None),
-        ("C. 3.5", 2),
+        ("B. A blue car", 1), ("A red car", 0), ("a blue car", 1), ("redcar", 0),
+        ("It is 3.5!", None), ("C. 3.5", 2),
         ("none of these: red car", 3), ("d", 3), ("(C)", 2), ("b)", 1), ("ab", None),
         ("e", None), ("who knows", None), ("", None), ("?", None),
     ],
