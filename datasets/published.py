@@ -1,4 +1,4 @@
-"""What the readers of published benchmarks share: their tables, and media that must all be there."""
+"""What readers of published benchmarks share: tables, and media that must all be there."""
 
 import json
 import os
@@ -130,9 +130,7 @@ def require_media(root: Path, samples: Iterable[Sample], download: str) -> None:
     paths = list(dict.fromkeys(ref.path for sample in samples for ref in sample.media))
     # One listing a folder: asking for thousands of files takes minutes on network disks.
     listed = {folder: _names(root / folder) for folder in {PurePath(path).parent for path in paths}}
-    missing = [
-        path for path in paths if PurePath(path).name not in listed[PurePath(path).parent]
-    ]
+    missing = [path for path in paths if PurePath(path).name not in listed[PurePath(path).parent]]
     if missing:
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise BenchmarkError(
@@ -143,6 +141,6 @@ def require_media(root: Path, samples: Iterable[Sample], download: str) -> None:
 
 def _names(folder: Path) -> set[str]:
     try:
-        return set(os.listdir(folder))  # noqa: PTH208: names alone, a Path each is slow
+        return set(os.listdir(folder))  # noqa: PTH208 (a Path for each name is slow)
     except OSError:
         return set()

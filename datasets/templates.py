@@ -61,4 +61,6 @@ def fill(template: str, row: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any) -> str:
-    return "\n".join(lettered([str(item) for item in value])) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return "\n".join(lettered([str(item) for item in value]))
+    return str(value)

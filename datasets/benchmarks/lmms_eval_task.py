@@ -225,7 +225,7 @@ def _choices(task: TaskFile, row: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(listed.values())
     found = row[listed] if isinstance(listed, str) else listed
     if not isinstance(found, list) or not 2 <= len(found) <= len(string.ascii_uppercase):
-        raise BenchmarkError(f"doc_to_choice: expected a list of 2 to 26 options, got {found!r:.80}")
+        raise BenchmarkError(f"doc_to_choice: expected 2 to 26 options, got {found!r:.80}")
     return tuple(map(str, found))
 
 

@@ -24,7 +24,6 @@ from encodeonce.datasets.media import MediaRef
 from encodeonce.datasets.metrics.first_letter import score_first_letter
 from encodeonce.datasets.prompts import format_question
 from encodeonce.datasets.published import json_rows, parse, require, require_media, unique
-from encodeonce.datasets.questions import Row
 from encodeonce.datasets.sample import BenchmarkError, Sample, Score
 from encodeonce.datasets.sampling import FrameSampling
 from encodeonce.datasets.subtitles import (

@@ -129,9 +129,7 @@ class BENCHMARK(BaseModel):
         lines = self._transcripts.of(video, lambda: self._subtitles(video.stem))
         if lines is None:
             lines = "No subtitles available"
-        return (
-            f"This video's subtitles are listed below:\n{lines}\n{question}\nThe best answer is:"
-        )
+        return f"This video's subtitles are listed below:\n{lines}\n{question}\nThe best answer is:"
 
     def score(self, sample: Sample, answer: str) -> Score:
         """Score the first capital letter of A to D."""
@@ -162,9 +160,7 @@ def _sample(place: Row, videos: Mapping[str, str]) -> Sample:
     choices = without_letters(row.options)
     return Sample(
         id=row.question_id,
-        media=(
-            MediaRef(kind="video", path=videos.get(row.videoID, f"data/{row.videoID}.mp4")),
-        ),
+        media=(MediaRef(kind="video", path=videos.get(row.videoID, f"data/{row.videoID}.mp4")),),
         question=row.question,
         choices=choices,
         target=letter_target(place.place, row.answer, choices),

@@ -5,9 +5,10 @@ LongVideoBench's scorer in lmms-eval shares. It is rough: ``The red Car`` is a C
 were measured with it.
 
 Two differences. The scripts list a dozen phrases to remove first; only those that hold one of the
-letters can change what is found, and of these Video-MME's joins two by a missing comma, so that it
-reads ``Best answer: C`` as B: here they are taken as meant. And an answer without a letter is a
-miss: Video-MME's script leaves it out of the count, LongVideoBench's draws an option by lot.
+letters can change what is found. Video-MME's list joins two of these by a missing comma, so that it
+reads ``Best answer: C`` as B, and LongVideoBench's lacks one, so that it reads ``Answer: C`` as A:
+here they are taken as meant. And an answer without a letter is a miss: Video-MME's script leaves it
+out of the count, LongVideoBench's draws an option by lot.
 """
 
 import re

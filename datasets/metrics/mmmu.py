@@ -75,7 +75,9 @@ def is_open_match(answer: str, target: str) -> bool:
 def read_open(answer: str) -> list[str | float]:
     """Return what an answer may mean: what follows its indicator words, and the numbers in that."""
     results = _results(answer)
-    numbers = [match for result in results for form in _NUMBERS for match in re.findall(form, result)]
+    numbers = [
+        match for result in results for form in _NUMBERS for match in re.findall(form, result)
+    ]
     return [value for text in (*results, *numbers) for value in _normalised(text)]
 
 

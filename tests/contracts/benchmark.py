@@ -21,6 +21,13 @@ class BenchmarkContract:
     def samples(self, benchmark: Benchmark) -> list[Sample]:
         return list(benchmark.samples())
 
+    def test_it_says_what_it_is_and_where_its_data_come_from(self, benchmark: Benchmark) -> None:
+        about = benchmark.about
+        assert about.media in ("images", "videos", "both")
+        for text in (about.title, about.source, about.download):
+            assert text.strip() == text != ""
+        assert len(about.title) <= 80
+
     def test_there_are_samples_and_their_ids_are_unique(self, samples: list[Sample]) -> None:
         assert samples
         assert len({sample.id for sample in samples}) == len(samples)
