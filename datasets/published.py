@@ -1,4 +1,4 @@
-"""What readers of published benchmarks share: tables, and media that must all be there."""
+"""What the readers of published benchmarks share: tables, and media that must all be there."""
 
 import json
 import os
@@ -141,6 +141,6 @@ def require_media(root: Path, samples: Iterable[Sample], download: str) -> None:
 
 def _names(folder: Path) -> set[str]:
     try:
-        return set(os.listdir(folder))  # noqa: PTH208 (a Path for each name is slow)
+        return {entry.name for entry in os.scandir(folder)}
     except OSError:
         return set()

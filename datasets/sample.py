@@ -6,9 +6,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Protocol
 
-from encodeonce.datasets.about import About
 from encodeonce.datasets.media import MediaRef
 
 
@@ -45,13 +44,7 @@ class BenchmarkError(ValueError):
 
 
 class Benchmark(Protocol):
-    """Questions, how they are put, and how answers are scored. Knows no model.
-
-    One whose paper reports more than a mean score also has `figures.HasFigures`.
-    """
-
-    about: ClassVar[About]
-    """For people who look for a benchmark: `encodeonce benchmarks`."""
+    """Questions, how they are put, and how answers are scored. Knows no model."""
 
     @property
     def media_root(self) -> Path:
