@@ -23,6 +23,8 @@ class Sample:
     """Texts of the options; empty for a free answer."""
     target: str
     """The right answer: the option's letter, or a text."""
+    references: tuple[str, ...] = ()
+    """All right answers, where people gave several; `target` is the most frequent."""
     group: str
     """Samples of one group share their media; confidence intervals are clustered by it."""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -59,7 +61,11 @@ class BenchmarkError(ValueError):
 
 
 class Benchmark(Protocol):
-    """Questions, how they are put, and how answers are scored. Knows no model."""
+    """Questions, how they are put, and how answers are scored. Knows no model.
+
+    The class of one in `benchmarks/` also has ``about: ClassVar[About]``, for people who look for
+    a benchmark (``encodeonce benchmarks``).
+    """
 
     @property
     def media_root(self) -> Path:

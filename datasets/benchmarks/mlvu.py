@@ -19,13 +19,12 @@ from typing import ClassVar, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from encodeonce.datasets.about import About
-from encodeonce.datasets.figures import Scored, macro_mean
 from encodeonce.datasets.media import MediaRef
 from encodeonce.datasets.metrics.multiple_choice import score_choice
 from encodeonce.datasets.prompts import lettered
 from encodeonce.datasets.published import json_rows, parse, require, require_media, unique
 from encodeonce.datasets.questions import Row
-from encodeonce.datasets.sample import Sample, Score
+from encodeonce.datasets.sample import Sample, Score, Scored
 
 Task = Literal["plotQA", "needle", "ego", "count", "order", "anomaly_reco", "topic_reasoning"]
 
@@ -51,6 +50,7 @@ class BENCHMARK(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    measure: ClassVar[str] = "accuracy"
     about: ClassVar[About] = About(
         title="MLVU (dev): seven tasks on videos of minutes to hours, four options",
         media="videos",
@@ -108,9 +108,16 @@ class BENCHMARK(BaseModel):
             extracted = score_choice(sample, answer).extracted if says_something else None
         return Score(value=float(extracted == sample.target), extracted=extracted)
 
-    def figures(self, scored: Sequence[Scored]) -> Mapping[str, float]:
-        """Return M-Avg, the mean of the tasks' accuracies."""
-        return macro_mean("M-Avg", "task", scored)
+    def summarise(self, scored: Sequence[Scored]) -> Mapping[str, float]:
+        """Return M-Avg: the mean of the tasks' accuracies, however many questions each has."""
+        by_task: dict[str, list[float]] = {}
+        for answer in scored:
+            by_task.setdefault(answer.tags["task"], []).append(answer.value)
+        means = [sum(values) / len(values) for values in by_task.values()]
+        if not means:
+            return {}
+        name = "M-Avg" if len(means) == len(get_args(Task)) else f"mean of {len(means)} tasks"
+        return {f"{name}, %": 100 * sum(means) / len(means)}
 
     def _task(self, task: Task) -> Iterator[tuple[str, Sample]]:
         name = f"{get_args(Task).index(task) + 1}_{task}"

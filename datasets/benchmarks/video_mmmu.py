@@ -20,7 +20,6 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from encodeonce.datasets.about import About
-from encodeonce.datasets.figures import Scored, mean
 from encodeonce.datasets.media import MediaRef
 from encodeonce.datasets.metrics.mmmu import is_open_match, read_choice
 from encodeonce.datasets.prompts import lettered
@@ -34,7 +33,7 @@ from encodeonce.datasets.published import (
     without_letters,
 )
 from encodeonce.datasets.questions import Row
-from encodeonce.datasets.sample import BenchmarkError, Sample, Score
+from encodeonce.datasets.sample import BenchmarkError, Sample, Score, Scored
 from encodeonce.datasets.sampling import FrameSampling, UniformInclusive
 
 Track = Literal["perception", "comprehension", "adaptation", "question_only"]
@@ -81,6 +80,7 @@ class BENCHMARK(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    measure: ClassVar[str] = "accuracy"
     about: ClassVar[About] = About(
         title="Video-MMMU: perceive, comprehend and apply what a lecture teaches",
         media="videos",
@@ -143,17 +143,23 @@ class BENCHMARK(BaseModel):
         matches = is_open_match(answer, sample.target)
         return Score(value=float(matches), extracted=answer or None)
 
-    def figures(self, scored: Sequence[Scored]) -> Mapping[str, float]:
-        """Return the accuracy over the lectures' tracks, and Δknowledge, where they were asked."""
-        lectures = [one for one in scored if one.tags["track"] != "question_only"]
-        after = mean([one for one in scored if one.tags["track"] == "adaptation"])
-        before = mean([one for one in scored if one.tags["track"] == "question_only"])
-        found = {}
-        if before is not None and (overall := mean(lectures)) is not None:
-            found["without question_only"] = overall
-        if after is not None and before is not None and before < 1:
-            found["Δknowledge"] = (after - before) / (1 - before)
-        return found
+    def summarise(self, scored: Sequence[Scored]) -> Mapping[str, float]:
+        """Return Δknowledge and the accuracy over the paper's tracks, if question_only was asked.
+
+        Without it, that accuracy is the mean score, and there is nothing to compare with.
+        """
+        by_track: dict[str, list[float]] = {}
+        for answer in scored:
+            by_track.setdefault(answer.tags["track"], []).append(answer.value)
+        before = _mean(by_track.pop("question_only", []))
+        overall = _mean([value for values in by_track.values() for value in values])
+        after = _mean(by_track.get("adaptation", []))
+        figures = {}
+        if before is not None and overall is not None:
+            figures["accuracy without question_only, %"] = 100 * overall
+        if before is not None and after is not None and before < 1:
+            figures["Δknowledge, %"] = 100 * (after - before) / (1 - before)
+        return figures
 
     def _track(self, track: Track) -> Iterator[tuple[str, Sample]]:
         name = f"{_TABLES[track]}/test-00000-of-00001.parquet"
@@ -200,3 +206,7 @@ def _require_last_frame(frames: FrameSampling) -> None:
             f"frame, which frames {frames.model_dump(exclude_none=True)} need not show; use e.g. "
             f"frames: {{policy: uniform_inclusive, num_frames: 32}}"
         )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from encodeonce.datasets.figures import HasFigures, Scored
 from encodeonce.datasets.media import MediaRef
 from encodeonce.datasets.registry import load_benchmark
-from encodeonce.datasets.sample import Benchmark, Sample
+from encodeonce.datasets.sample import Benchmark, Sample, Summarising
+from tests.datasets.benchmarks.scores import scored
 from tests.datasets.benchmarks.video_examples import mlvu_example, mlvu_row, write_json
 
 PROMPT = """\
@@ -109,18 +109,14 @@ def test_answers_are_read_as_the_authors_do(
 
 
 def figures(benchmark: Benchmark, values: Mapping[str, list[float]]) -> Mapping[str, float]:
-    assert isinstance(benchmark, HasFigures)
-    return benchmark.figures(
-        [
-            Scored(sample=f"{task}-{number}", tags={"task": task}, value=value)
-            for task, scores in values.items()
-            for number, value in enumerate(scores)
-        ]
-    )
+    assert isinstance(benchmark, Summarising)
+    return benchmark.summarise(scored("task", values))
 
 
 def test_m_avg_gives_every_task_the_same_weight(tmp_path: Path) -> None:
     benchmark, _ = load(tmp_path)
     scores = {"plotQA": [1.0, 1.0, 1.0, 1.0], "count": [0.0], "ego": [1.0, 0.0]}
-    assert figures(benchmark, scores) == {"M-Avg (mean of 3 tasks)": pytest.approx(0.5)}
+    assert figures(benchmark, scores) == {"mean of 3 tasks, %": pytest.approx(50.0)}
+    others = {task: [0.0] for task in ("needle", "order", "anomaly_reco", "topic_reasoning")}
+    assert figures(benchmark, {**scores, **others}) == {"M-Avg, %": pytest.approx(150 / 7)}
     assert figures(benchmark, {}) == {}

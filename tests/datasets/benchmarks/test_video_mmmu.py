@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from encodeonce.datasets.figures import HasFigures, Scored
 from encodeonce.datasets.media import MediaRef
 from encodeonce.datasets.registry import load_benchmark
-from encodeonce.datasets.sample import Benchmark, BenchmarkError, Sample
+from encodeonce.datasets.sample import Benchmark, BenchmarkError, Sample, Summarising
 from encodeonce.datasets.sampling import UniformInclusive
+from tests.datasets.benchmarks.scores import scored
 from tests.datasets.benchmarks.video_examples import video_mmmu_example
 
 
@@ -114,14 +114,8 @@ def test_options_and_free_answers_are_scored_as_in_mmmu(tmp_path: Path) -> None:
 
 
 def figures(benchmark: Benchmark, values: Mapping[str, list[float]]) -> Mapping[str, float]:
-    assert isinstance(benchmark, HasFigures)
-    return benchmark.figures(
-        [
-            Scored(sample=f"{track}/{number}", tags={"track": track}, value=value)
-            for track, scores in values.items()
-            for number, value in enumerate(scores)
-        ]
-    )
+    assert isinstance(benchmark, Summarising)
+    return benchmark.summarise(scored("track", values))
 
 
 def test_knowledge_gained_is_what_was_missing_before(tmp_path: Path) -> None:
@@ -136,15 +130,15 @@ def test_knowledge_gained_is_what_was_missing_before(tmp_path: Path) -> None:
     )
     # (50 % - 25 %) of the 75 % that were missing; 5 of 8 answers about lectures are right.
     assert found == {
-        "without question_only": pytest.approx(5 / 8),
-        "Δknowledge": pytest.approx(1 / 3),
+        "accuracy without question_only, %": pytest.approx(62.5),
+        "Δknowledge, %": pytest.approx(100 / 3),
     }
     worse = figures(benchmark, {"adaptation": [0.0], "question_only": [1.0, 0.0]})
-    assert worse["Δknowledge"] == pytest.approx(-1.0)
+    assert worse["Δknowledge, %"] == pytest.approx(-100.0)
 
 
 def test_without_both_sides_there_is_no_gain(tmp_path: Path) -> None:
     benchmark, _ = load(tmp_path)
     assert figures(benchmark, {"perception": [1.0], "adaptation": [1.0]}) == {}
     assert figures(benchmark, {"question_only": [1.0]}) == {}
-    assert "Δknowledge" not in figures(benchmark, {"adaptation": [1.0], "question_only": [1.0]})
+    assert "Δknowledge, %" not in figures(benchmark, {"adaptation": [1.0], "question_only": [1.0]})
