@@ -31,6 +31,7 @@ from encodeonce.datasets.templates import columns_of, fill
 logger = logging.getLogger(__name__)
 
 _VIDEO = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".mpg", ".mpeg", ".ts", ".gif")
+_SCALAR = (str, int, float)
 _IMAGE = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
@@ -157,17 +158,18 @@ class BENCHMARK(BaseModel):
         task = self._task
         media = tuple(ref for column in _visual_columns(task) for ref in _media(column, row))
         choices = _choices(task, row)
-        target = _target(task, row)
+        targets = _targets(task, row)
         if choices:
-            letter = _letter(target, choices)
+            letter = _letter(targets, choices)
             is_letter = metric.metric == "acc"
-            target = letter if is_letter else choices[string.ascii_uppercase.index(letter)]
+            targets = (letter if is_letter else choices[string.ascii_uppercase.index(letter)],)
         return Sample(
             id=name,
             media=media,
             question=fill(task.doc_to_text, row),
             choices=choices,
-            target=str(target),
+            target=str(targets[0]),
+            references=tuple(map(str, targets)) if len(targets) > 1 else (),
             group=str(row[task.cluster_key]) if task.cluster_key else _paths(media),
             tags={column: str(row[column]) for column in self.tags},
         )
@@ -229,29 +231,30 @@ def _choices(task: TaskFile, row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(map(str, found))
 
 
-def _target(task: TaskFile, row: Mapping[str, Any]) -> str | int:
+def _targets(task: TaskFile, row: Mapping[str, Any]) -> tuple[str | int, ...]:
+    """Return the right answers: texts, or positions among the options."""
     wanted = task.doc_to_target
     value: Any = wanted
     if isinstance(wanted, str):
         value = row[wanted] if wanted in row else fill(wanted, row)
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise BenchmarkError(f"doc_to_target: expected one text or number, got {value!r:.80}")
-    return value if isinstance(value, int) else str(value)
+    found = value if isinstance(value, list) else [value]
+    if not found or any(isinstance(one, bool) or not isinstance(one, _SCALAR) for one in found):
+        raise BenchmarkError(f"doc_to_target: expected texts or numbers, got {value!r:.80}")
+    return tuple(one if isinstance(one, int) else str(one) for one in found)
 
 
-def _letter(target: str | int, choices: tuple[str, ...]) -> str:
+def _letter(targets: tuple[str | int, ...], choices: tuple[str, ...]) -> str:
     """Return the letter of a target: a position from 0, a letter, or the text of one option."""
     letters = list(string.ascii_uppercase[: len(choices)])
-    if isinstance(target, str):
-        if choices.count(target) == 1:
+    if len(targets) == 1:
+        (target,) = targets
+        if isinstance(target, str) and choices.count(target) == 1:
             return letters[choices.index(target)]
         if target in letters:
-            return target
-    if str(target).isdigit() and int(target) < len(letters):
-        return letters[int(target)]
+            return str(target)
+        if str(target).isdigit() and int(target) < len(letters):
+            return letters[int(target)]
     raise BenchmarkError(
-        f"doc_to_target: {target!r} is neither a position from 0, nor one of the letters "
+        f"doc_to_target: {targets!r:.80} is neither a position from 0, nor one of the letters "
         f"{', '.join(letters)}, nor the text of exactly one of {list(choices)}"
     )

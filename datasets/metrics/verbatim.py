@@ -19,10 +19,10 @@ def score_verbatim(
     ignore_numbers: bool,
     regexes_to_ignore: Sequence[str],
 ) -> Score:
-    """Score 1.0 where answer and target are the same text, blanks around the answer aside.
+    """Score 1.0 where the answer is the same text as one of the right ones, blanks around it aside.
 
     Args:
-        sample: with the target.
+        sample: with the target, or several right answers.
         answer: the model's text; an empty one is a miss.
         ignore_case: compare in lower case.
         ignore_punctuation: leave ASCII punctuation out.
@@ -42,4 +42,5 @@ def score_verbatim(
     extracted = answer.strip()
     if not extracted:
         return Score(value=0.0, extracted=None)
-    return Score(value=float(plain(extracted) == plain(sample.target)), extracted=extracted)
+    right = map(plain, sample.references or (sample.target,))
+    return Score(value=float(plain(extracted) in right), extracted=extracted)
