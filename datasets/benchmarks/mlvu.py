@@ -1,6 +1,6 @@
 """MLVU (Zhou et al., 2024, arXiv:2406.04264), dev set: the seven tasks with options.
 
-2,174 questions on videos of 3 minutes to 2 hours. The other two tasks of the dev set (sub-scene
+2,175 questions on videos of 3 minutes to 2 hours. The other two tasks of the dev set (sub-scene
 captioning, video summary) are free texts that the authors have a GPT model judge: they are not
 asked here, and neither is the test set.
 

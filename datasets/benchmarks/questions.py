@@ -21,7 +21,11 @@ _BUILDER_OPTIONS = {".tsv": {"sep": "\t"}}
 class BENCHMARK(BaseModel):
     """Questions with options are scored by the letter, free answers by VQA's exact match."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"examples": [{"file": "questions.jsonl", "media_root": "videos"}]},
+    )
 
     about: ClassVar[About] = About(
         title="Your own questions: options or free answers, from a file or the Hub",
@@ -47,7 +51,9 @@ class BENCHMARK(BaseModel):
         default=None, description="Which split of a Hub dataset, or of a saved DatasetDict."
     )
     media_root: Path = Field(description="Folder that media paths are relative to.")
-    columns: Columns = Columns()
+    columns: Columns = Field(
+        default=Columns(), description="What the columns are called, where it is something else."
+    )
 
     @model_validator(mode="after")
     def _has_one_source(self) -> "BENCHMARK":
