@@ -13,12 +13,13 @@ import logging
 import string
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from encodeonce.datasets.about import About
+from encodeonce.datasets.local_path import LocalPath
 from encodeonce.datasets.media import MediaRef
 from encodeonce.datasets.metrics.multiple_choice import score_choice
 from encodeonce.datasets.metrics.verbatim import score_verbatim
@@ -51,12 +52,14 @@ class BENCHMARK(BaseModel):
         ),
     )
 
-    file: Path = Field(description="The task's YAML file.", examples=["my_task.yaml"])
-    media_root: Path = Field(
+    file: LocalPath = Field(
+        description="The task's YAML file; workers read it, too.", examples=["my_task.yaml"]
+    )
+    media_root: LocalPath = Field(
         description="Folder that the paths in the doc_to_visual column are relative to.",
         examples=["/data/my_task"],
     )
-    dataset: Path | None = Field(
+    dataset: LocalPath | None = Field(
         default=None,
         description="File or folder with the table, in place of the task's dataset_path.",
     )

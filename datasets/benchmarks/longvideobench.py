@@ -20,6 +20,7 @@ from typing import ClassVar, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from encodeonce.datasets.about import About
+from encodeonce.datasets.local_path import LocalPath
 from encodeonce.datasets.media import MediaRef
 from encodeonce.datasets.metrics.first_letter import score_first_letter
 from encodeonce.datasets.prompts import format_question
@@ -70,7 +71,7 @@ class BENCHMARK(BaseModel):
         ),
     )
 
-    folder: Path = Field(
+    folder: LocalPath = Field(
         description="The download, with lvb_val.json, videos/ and subtitles/ in it.",
         examples=["/data/LongVideoBench"],
     )

@@ -19,6 +19,7 @@ from typing import ClassVar, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from encodeonce.datasets.about import About
+from encodeonce.datasets.local_path import LocalPath
 from encodeonce.datasets.media import MediaRef
 from encodeonce.datasets.metrics.multiple_choice import score_choice
 from encodeonce.datasets.prompts import lettered
@@ -62,7 +63,7 @@ class BENCHMARK(BaseModel):
         ),
     )
 
-    folder: Path = Field(
+    folder: LocalPath = Field(
         description="The folder MLVU of the download, with json/ and video/ in it.",
         examples=["/data/MVLU/MLVU"],
     )

@@ -19,6 +19,7 @@ from typing import ClassVar, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from encodeonce.datasets.about import About
+from encodeonce.datasets.local_path import LocalPath
 from encodeonce.datasets.media import MediaRef
 from encodeonce.datasets.metrics.first_letter import score_first_letter
 from encodeonce.datasets.prompts import lettered
@@ -79,7 +80,7 @@ class BENCHMARK(BaseModel):
         ),
     )
 
-    folder: Path = Field(
+    folder: LocalPath = Field(
         description="The download, with videomme/, data/ and subtitle/ in it.",
         examples=["/data/Video-MME"],
     )

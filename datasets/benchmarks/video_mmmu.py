@@ -20,6 +20,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from encodeonce.datasets.about import About
+from encodeonce.datasets.local_path import LocalPath
 from encodeonce.datasets.media import MediaRef
 from encodeonce.datasets.metrics.mmmu import is_open_match, read_choice
 from encodeonce.datasets.prompts import lettered
@@ -93,7 +94,7 @@ class BENCHMARK(BaseModel):
         ),
     )
 
-    folder: Path = Field(
+    folder: LocalPath = Field(
         description="The download, its archives unpacked in it.", examples=["/data/VideoMMMU"]
     )
     tracks: tuple[Track, ...] = Field(

@@ -179,3 +179,16 @@ def test_a_table_is_not_read_for_its_pictures(tmp_path: Path) -> None:
     asked = samples("video_mmmu", {**options, "tracks": ["adaptation"]})
     assert [sample.target for sample in asked] == ["A", "4"]
     assert "not read" not in json.dumps([sample.question for sample in asked])
+
+
+def test_a_folder_may_be_relative_or_in_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video_mme_example(tmp_path / "mme")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for folder in ("mme", "~/mme"):
+        benchmark = load_benchmark("video_mme", {"folder": folder})
+        monkeypatch.chdir("/")
+        assert benchmark.media_root == tmp_path / "mme"
+        assert list(benchmark.samples())
