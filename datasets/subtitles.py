@@ -17,7 +17,8 @@ SubtitleChoice = Literal["none", "frames", "full"]
 """None; those on screen at the frames the model sees; all of the video."""
 
 _CLOCK = r"(\d+):(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)"
-_SRT_TIMES = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}")
+_SRT_TIMES = re.compile(rf"^\s*{_CLOCK}\s*-->\s*{_CLOCK}[^\n]*", re.MULTILINE)
+_NEXT_NUMBER = re.compile(r"\n\s*\n\s*\d+\s*\Z")
 _MARKUP = re.compile(r"<[^<>]*>")
 
 
@@ -34,28 +35,27 @@ def read_srt(path: Path) -> tuple[Subtitle, ...]:
     """Read a SubRip file; its markup (``<font …>``, ``<i>``) is left out, and so are empty lines.
 
     Raises:
-        BenchmarkError: the file cannot be read, or a block has no times.
+        BenchmarkError: the file cannot be read, or something in it is no subtitle.
     """
     try:
         content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise BenchmarkError(f"{path} cannot be read: {error}") from error
-    found = []
-    for block in re.split(r"\n\s*\n", content.strip()):
-        lines = block.splitlines()
-        times = next((position for position, line in enumerate(lines) if "-->" in line), None)
-        match = None if times is None else _SRT_TIMES.match(lines[times])
-        if match is None:
-            if not block.strip():
-                continue
-            raise BenchmarkError(
-                f"{path}: expected a line like '00:01:02,345 --> 00:01:04,000' in {block!r:.80}"
-            )
-        text = html.unescape(_MARKUP.sub("", " ".join(lines[(times or 0) + 1 :]))).strip()
-        if text:
-            start, end = match.group(1, 2, 3), match.group(4, 5, 6)
-            found.append(Subtitle(start_s=_clock_s(*start), end_s=_clock_s(*end), text=text))
-    return tuple(found)
+    # A text lasts until the next line of times: it may hold empty lines.
+    before, *rest = _SRT_TIMES.split(content)
+    blocks = [rest[at : at + 7] for at in range(0, len(rest), 7)]
+    if before.strip(" \r\n0123456789") or "-->" in "".join(text for *_, text in blocks):
+        raise BenchmarkError(
+            f"{path}: there is more than numbers, texts and lines like "
+            f"'00:01:02,345 --> 00:01:04,000'; it begins with {content[:80]!r}"
+        )
+    subtitles = []
+    for *times, text in blocks:
+        plain = html.unescape(_MARKUP.sub("", _NEXT_NUMBER.sub("", text)))
+        if words := " ".join(plain.split()):
+            start_s, end_s = _clock_s(*times[:3]), _clock_s(*times[3:])
+            subtitles.append(Subtitle(start_s=start_s, end_s=end_s, text=words))
+    return tuple(subtitles)
 
 
 def read_timed_json(path: Path, *, offset_s: float, duration_s: float) -> tuple[Subtitle, ...]:

@@ -32,13 +32,25 @@ def test_forms_of_srt(content: str, tmp_path: Path) -> None:
     )
 
 
+def test_a_text_may_hold_empty_lines_and_numbers(tmp_path: Path) -> None:
+    content = (
+        "1\n00:00:01,0 --> 00:00:02,0\none\n\nstill one\n\n2\n00:00:02,0 --> 00:00:03,0\n7\n\n"
+        "3\n00:00:03,0 --> 00:00:04,0\n1984\n"
+    )
+    assert [line.text for line in read_srt(srt(tmp_path, content))] == [
+        "one still one",
+        "7",
+        "1984",
+    ]
+
+
 def test_an_empty_file_has_no_subtitles(tmp_path: Path) -> None:
     assert read_srt(srt(tmp_path, "\n")) == ()
 
 
 @pytest.mark.parametrize("content", ["1\nno times\n", "1\n00:01 --> 00:02\nx\n", "<html></html>"])
 def test_a_block_without_times_is_refused(content: str, tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkError, match=r"a\.srt: expected a line like '00:01:02,345 -->"):
+    with pytest.raises(BenchmarkError, match=r"a\.srt: there is more than .*'00:01:02,345 -->"):
         read_srt(srt(tmp_path, content))
 
 
