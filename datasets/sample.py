@@ -62,7 +62,11 @@ class BenchmarkError(ValueError):
 
 
 class Benchmark(Protocol):
-    """Questions, how they are put, and how answers are scored. Knows no model."""
+    """Questions, how they are put, and how answers are scored. Knows no model.
+
+    The class of one in `benchmarks/` also has ``about: ClassVar[About]``, for people who look for
+    a benchmark (``encodeonce benchmarks``).
+    """
 
     @property
     def media_root(self) -> Path:

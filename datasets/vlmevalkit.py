@@ -19,7 +19,7 @@ from typing import Literal
 
 from encodeonce.datasets.embedded_images import save_image
 from encodeonce.datasets.media import MediaRef
-from encodeonce.datasets.prompts import format_question
+from encodeonce.datasets.prompts import format_question, lettered
 from encodeonce.datasets.published import letter_target, require
 from encodeonce.datasets.questions import Row
 from encodeonce.datasets.sample import BenchmarkError, Sample
@@ -196,8 +196,6 @@ def choice_prompt(sample: Sample, prompt: ChoicePrompt) -> str:
     """Return the prompt of a sample with options."""
     if prompt == "llava":
         return format_question(sample.question, sample.choices)
-    lettered = zip(string.ascii_uppercase, sample.choices, strict=False)
-    options = [f"{letter}. {text}" for letter, text in lettered]
     # The blank and the newline at the end are VLMEvalKit's.
     instruction = "Please select the correct answer from the options above. \n"
-    return "\n".join([sample.question, "Options:", *options, instruction])
+    return "\n".join([sample.question, "Options:", *lettered(sample.choices), instruction])

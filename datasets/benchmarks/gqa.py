@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from encodeonce.datasets.about import About
 from encodeonce.datasets.json_object import json_object
+from encodeonce.datasets.local_path import LocalPath
 from encodeonce.datasets.media import MediaRef
 from encodeonce.datasets.prompts import format_question
 from encodeonce.datasets.published import parse, require, require_media, unique
@@ -45,7 +46,7 @@ class BENCHMARK(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     about: ClassVar[About] = About(
-        title="GQA (test-dev, balanced): objects, attributes and relations, short answers",
+        title="GQA (test-dev, balanced): objects, attributes and relations; short answers",
         media="images",
         source="https://arxiv.org/abs/1902.09506",
         download=(
@@ -56,8 +57,11 @@ class BENCHMARK(BaseModel):
         ),
     )
 
-    file: Path = Field(description="testdev_balanced_questions.json, or another split's.")
-    images: Path = Field(description="The folder of pictures.")
+    file: LocalPath = Field(
+        description="testdev_balanced_questions.json, or another split's.",
+        examples=["/data/gqa/testdev_balanced_questions.json"],
+    )
+    images: LocalPath = Field(description="The folder of pictures.", examples=["/data/gqa/images"])
 
     @property
     def media_root(self) -> Path:

@@ -22,6 +22,7 @@ from encodeonce.datasets.llava_conversations import (
     legacy_figure,
     read_conversations,
 )
+from encodeonce.datasets.local_path import LocalPath
 from encodeonce.datasets.metrics.rouge import rouge_l
 from encodeonce.datasets.published import require_media, unique
 from encodeonce.datasets.sample import BenchmarkError, Sample, Score, Scored
@@ -34,7 +35,7 @@ class BENCHMARK(BaseModel):
 
     measure: ClassVar[str] = "ROUGE-L"
     about: ClassVar[About] = About(
-        title="LLaVA-Description: detailed descriptions of COCO images, for NLL and ROUGE-L",
+        title="LLaVA-Description: detailed descriptions of COCO images; NLL, ROUGE-L",
         media="images",
         source="https://arxiv.org/abs/2412.03409",
         download=(
@@ -45,8 +46,13 @@ class BENCHMARK(BaseModel):
         ),
     )
 
-    file: Path = Field(description="detail_1k.json, or another file of this layout.")
-    images: Path = Field(description="Folder that image paths are relative to.")
+    file: LocalPath = Field(
+        description="detail_1k.json, or another file of this layout.",
+        examples=["/data/detail_1k.json"],
+    )
+    images: LocalPath = Field(
+        description="Folder that image paths are relative to.", examples=["/data"]
+    )
 
     @property
     def media_root(self) -> Path:

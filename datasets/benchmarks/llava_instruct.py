@@ -22,6 +22,7 @@ from encodeonce.datasets.llava_conversations import (
     legacy_figure,
     read_conversations,
 )
+from encodeonce.datasets.local_path import LocalPath
 from encodeonce.datasets.metrics.rouge import rouge_l
 from encodeonce.datasets.published import require_media, unique
 from encodeonce.datasets.sample import BenchmarkError, Sample, Score, Scored
@@ -48,8 +49,12 @@ class BENCHMARK(BaseModel):
         ),
     )
 
-    file: Path = Field(description="A JSON file of LLaVA's layout.")
-    images: Path = Field(description="Folder that image paths are relative to.")
+    file: LocalPath = Field(
+        description="A JSON file of LLaVA's layout.", examples=["/data/llava_v1_5_mix665k.json"]
+    )
+    images: LocalPath = Field(
+        description="Folder that image paths are relative to.", examples=["/data"]
+    )
     image_prefix: str = Field(
         default="",
         description="Only conversations about images whose path begins so, e.g. 'gqa/'. The "

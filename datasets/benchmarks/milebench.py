@@ -16,9 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from encodeonce.datasets.about import About
 from encodeonce.datasets.json_object import json_object
+from encodeonce.datasets.local_path import LocalPath
 from encodeonce.datasets.media import MediaRef
 from encodeonce.datasets.metrics.milebench import chosen_option, holds_needle, holds_text, plain
 from encodeonce.datasets.metrics.rouge import rouge_l_legacy
+from encodeonce.datasets.prompts import lettered
 from encodeonce.datasets.published import parse, require, require_media, unique
 from encodeonce.datasets.questions import Row
 from encodeonce.datasets.sample import BenchmarkError, Sample, Score, Scored
@@ -76,7 +78,7 @@ class BENCHMARK(BaseModel):
 
     measure: ClassVar[str] = "accuracy or ROUGE-L, by data set"
     about: ClassVar[About] = About(
-        title="MileBench: long contexts of many images, 29 data sets, options and free answers",
+        title="MileBench: long contexts of many images, 29 data sets of several kinds",
         media="images",
         source="https://arxiv.org/abs/2404.18532",
         download=(
@@ -87,7 +89,9 @@ class BENCHMARK(BaseModel):
         ),
     )
 
-    folder: Path = Field(description="The folder that holds the data sets' folders.")
+    folder: LocalPath = Field(
+        description="The folder that holds the data sets' folders.", examples=["/data/MileBench"]
+    )
     datasets: tuple[str, ...] = Field(
         default=DATASETS,
         min_length=1,
@@ -115,7 +119,7 @@ class BENCHMARK(BaseModel):
             return sample.question
         options = sample.choices
         if sample.tags["data set"] != UNLETTERED:
-            options = tuple(f"{chr(ord('A') + n)}. {text}" for n, text in enumerate(options))
+            options = tuple(lettered(options))
         return "\n".join([sample.question, "Choice list: ", *options, "Your answer is: "])
 
     def score(self, sample: Sample, answer: str) -> Score:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from encodeonce.datasets.about import About
 from encodeonce.datasets.json_object import json_object
+from encodeonce.datasets.local_path import LocalPath
 from encodeonce.datasets.media import MediaRef
 from encodeonce.datasets.metrics.elements import elements_held
 from encodeonce.datasets.metrics.exact_match import normalise
@@ -53,7 +54,9 @@ class BENCHMARK(BaseModel):
         ),
     )
 
-    folder: Path = Field(description="The folder with mm-vet.json and images/.")
+    folder: LocalPath = Field(
+        description="The folder with mm-vet.json and images/.", examples=["/data/mm-vet"]
+    )
 
     @property
     def media_root(self) -> Path:

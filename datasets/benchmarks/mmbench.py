@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from encodeonce.datasets.about import About
 from encodeonce.datasets.circular import circular_figures, in_circles, without_copies
+from encodeonce.datasets.local_path import LocalPath
 from encodeonce.datasets.metrics.vlmevalkit import infer_option
 from encodeonce.datasets.published import require_media, unique
 from encodeonce.datasets.sample import BenchmarkError, Sample, Score, Scored
@@ -35,7 +36,7 @@ class BENCHMARK(BaseModel):
 
     measure: ClassVar[str] = "accuracy"
     about: ClassVar[About] = About(
-        title="MMBench: perception and reasoning in 20 categories, two to four options, circular",
+        title="MMBench: perception and reasoning in 20 categories, options, asked in a circle",
         media="images",
         source="https://arxiv.org/abs/2307.06281",
         download=(
@@ -45,8 +46,10 @@ class BENCHMARK(BaseModel):
         ),
     )
 
-    file: Path = Field(description="The TSV of a dev split.")
-    images: Path | None = Field(
+    file: LocalPath = Field(
+        description="The TSV of a dev split.", examples=["~/LMUData/MMBench_DEV_EN.tsv"]
+    )
+    images: LocalPath | None = Field(
         default=None,
         description="Folder to write the pictures of the TSV to; default: images/NAME beside it.",
     )

@@ -15,6 +15,7 @@ from typing import ClassVar, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from encodeonce.datasets.about import About
+from encodeonce.datasets.local_path import LocalPath
 from encodeonce.datasets.media import MediaRef
 from encodeonce.datasets.published import require, unique
 from encodeonce.datasets.sample import BenchmarkError, Sample, Score, Scored
@@ -48,14 +49,17 @@ class BENCHMARK(BaseModel):
         media="images",
         source="https://arxiv.org/abs/2306.13394",
         download=(
-            "Download MME_Benchmark_release_version.zip by the link in "
-            "https://github.com/BradyFU/Awesome-Multimodal-Large-Language-Models/tree/Evaluation "
-            "(academic research only) and unpack it. Option `folder` is the folder in it that "
-            "holds existence/, count/ and the other subtasks."
+            "Download with `hf download darkyarding/MME MME_Benchmark_release_version.zip "
+            "--repo-type dataset --local-dir MME` (the authors' link; academic research only) and "
+            "unpack it. Option `folder` is the folder in it that holds existence/, count/ and the "
+            "other subtasks."
         ),
     )
 
-    folder: Path = Field(description="The folder that holds the subtasks' folders.")
+    folder: LocalPath = Field(
+        description="The folder that holds the subtasks' folders.",
+        examples=["/data/MME/MME_Benchmark_release_version"],
+    )
     subtasks: tuple[Subtask, ...] = Field(
         default=get_args(Subtask),
         min_length=1,

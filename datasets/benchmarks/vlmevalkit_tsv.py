@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from encodeonce.datasets.about import About
 from encodeonce.datasets.circular import circular_figures, in_circles
+from encodeonce.datasets.local_path import LocalPath
 from encodeonce.datasets.metrics.exact_match import normalise
 from encodeonce.datasets.metrics.vlmevalkit import infer_option, infer_yes_no
 from encodeonce.datasets.metrics.vqa import VqaMetric, score_vqa
@@ -33,11 +34,13 @@ from encodeonce.datasets.vlmevalkit import (
 class BENCHMARK(BaseModel):
     """Rows with options are multiple choice; the others are free answers, or yes and no."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, json_schema_extra={"examples": [{"dataset": "MMStar"}]}
+    )
 
     measure: ClassVar[str] = "accuracy"
     about: ClassVar[About] = About(
-        title="VLMEvalKit TSV: any of its image data sets, options, free answers or yes and no",
+        title="VLMEvalKit TSV: any of its image data sets; options, words, or yes and no",
         media="images",
         source="https://github.com/open-compass/VLMEvalKit",
         download=(
@@ -50,8 +53,8 @@ class BENCHMARK(BaseModel):
     dataset: str | None = Field(
         default=None, description="Read NAME.tsv in $LMUData, or in ~/LMUData."
     )
-    file: Path | None = Field(default=None, description="Instead: a TSV file anywhere.")
-    images: Path | None = Field(
+    file: LocalPath | None = Field(default=None, description="Instead: a TSV file anywhere.")
+    images: LocalPath | None = Field(
         default=None,
         description="Folder that `image_path` is relative to, and that base64 pictures are written "
         "to; default: images/NAME beside the TSV.",

@@ -114,11 +114,11 @@ def test_missing_and_half_unpacked_data_are_refused(tmp_path: Path) -> None:
             list(load_benchmark("mme", {**options, **changes}).samples())
         return str(caught.value)
 
-    assert "existence is not there. Download MME" in error(folder=tmp_path / "absent")
+    assert "existence is not there. Download with `hf" in error(folder=tmp_path / "absent")
     assert "count is not there" in error(subtasks=["existence", "count"])
     assert "subtasks.0: Input should be 'existence', 'count'" in error(subtasks=["colour"])
     (tmp_path / "posters" / "images" / "002.png").unlink()
-    assert "there is no picture for 002.txt. Download MME" in error()
+    assert "there is no picture for 002.txt. Download with `hf" in error()
 
 
 @pytest.mark.parametrize(
