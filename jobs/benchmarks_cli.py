@@ -3,6 +3,7 @@
 import importlib
 import re
 import sys
+from textwrap import TextWrapper
 from typing import Annotated
 
 import typer
@@ -76,10 +77,16 @@ def _print_one(name: str) -> None:
 
 def _print_section(title: str, paragraphs: list[str]) -> None:
     console.print(Text(f"\n{title}", style="bold"))
-    width = min(console.width, MAX_WIDTH)
-    for number, paragraph in enumerate(paragraphs):
-        above = 1 if number else 0
-        console.print(Padding(Text(paragraph), (above, 0, 0, 2)), width=width)
+    # Not rich's wrapping, which breaks addresses apart.
+    wrapper = TextWrapper(
+        width=min(console.width, MAX_WIDTH),
+        initial_indent="  ",
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    texts = ["\n".join(map(wrapper.fill, paragraph.splitlines())) for paragraph in paragraphs]
+    console.print(Text("\n\n".join(texts)), soft_wrap=True)
 
 
 def _option_table(options: list[Option]) -> Table:
@@ -97,7 +104,11 @@ def _option_table(options: list[Option]) -> Table:
 def _default(option: Option) -> str:
     if option.default is None:
         return "required"
-    return "optional" if option.default in EMPTY else f"default {option.default}"
+    if option.default in EMPTY:
+        return "optional"
+    listed = option.default.strip("[]").split(", ")
+    is_all = option.allowed == f"list of {' | '.join(listed)}"
+    return "default all of them" if is_all else f"default {option.default}"
 
 
 def _paragraphs(docstring: str) -> list[str]:

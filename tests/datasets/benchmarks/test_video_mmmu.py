@@ -13,9 +13,12 @@ from encodeonce.datasets.sampling import UniformInclusive
 from tests.datasets.benchmarks.scores import scored
 from tests.datasets.benchmarks.video_examples import video_mmmu_example
 
+ALL_TRACKS = ("perception", "comprehension", "adaptation", "question_only")
+
 
 def load(folder: Path, shown: Any = None, **options: Any) -> tuple[Benchmark, dict[str, Sample]]:
-    benchmark = load_benchmark("video_mmmu", {**video_mmmu_example(folder), **options}, shown)
+    content = {**video_mmmu_example(folder), "tracks": ALL_TRACKS, **options}
+    benchmark = load_benchmark("video_mmmu", content, shown)
     return benchmark, {sample.id: sample for sample in benchmark.samples()}
 
 
