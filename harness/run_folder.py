@@ -11,8 +11,11 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from encodeonce.cache_store.signature import canonical_json
+from encodeonce.datasets.registry import load_benchmark
+from encodeonce.datasets.sample import Benchmark, BenchmarkError
 from encodeonce.harness.config import RunConfig
 from encodeonce.harness.jsonl import JsonLinesWriter, read_json_lines
+from encodeonce.harness.official_files import official_files
 from encodeonce.harness.record import Record
 from encodeonce.harness.summary import (
     Summary,
@@ -123,13 +126,33 @@ class RunFolder:
         """Return what the run has come to so far."""
         records, uncached = self.records("records"), self.records("uncached")
         precompute = list(read_json_lines(self.path / "precompute.jsonl"))
+        benchmarks = self._benchmarks()
         return {
             "run": self.description(),
             "precompute": summarize_precompute(precompute) if precompute else None,
-            "evaluation": summarize_evaluation(records) if records else None,
-            "uncached": summarize_evaluation(uncached) if uncached else None,
+            "evaluation": summarize_evaluation(records, benchmarks) if records else None,
+            "uncached": summarize_evaluation(uncached, benchmarks) if uncached else None,
             "comparison": compare_answers(records, uncached) if uncached else None,
         }
+
+    def write_official_files(self) -> Path | None:
+        """Write the files that official evaluators take; return their folder if there are any."""
+        folder = self.path / "official"
+        files = official_files(self.records("records"), self._benchmarks())
+        for name, text in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
+        return folder if files else None
+
+    def _benchmarks(self) -> dict[str, Benchmark]:
+        """Return the run's benchmarks by their names in records."""
+        found = {}
+        for spec in self.description()["config"]["benchmarks"]:
+            try:
+                found[spec["label"] or spec["name"]] = load_benchmark(spec["name"], spec["options"])
+            except BenchmarkError as error:  # a run of an older version can still be reported
+                logger.warning("the figures of %s's own are left out: %s", spec["name"], error)
+        return found
 
     def __enter__(self) -> Self:
         self._lock = (self.path / ".lock").open("w")

@@ -17,6 +17,7 @@ from encodeonce.harness.report_terminal import print_report
 from encodeonce.harness.run_folder import RunFolder
 from encodeonce.harness.summary import problems
 from encodeonce.jobs.bench_cli import bench_app
+from encodeonce.jobs.benchmarks_cli import benchmarks
 from encodeonce.jobs.calibrate_cli import calibrate_app
 from encodeonce.jobs.executors import executor_for
 from encodeonce.jobs.pipeline import Pipeline
@@ -50,6 +51,7 @@ Output = Annotated[
 app.add_typer(store_app, name="store")
 app.add_typer(bench_app, name="bench")
 app.add_typer(calibrate_app, name="calibrate")
+app.command("benchmarks")(benchmarks)
 
 
 @app.command()
@@ -145,6 +147,8 @@ def _finish(folder: RunFolder) -> None:
     for line in headline(summary):
         console.print(line, style="bold", highlight=False, soft_wrap=True)
     console.print(f"report: {folder.path / 'report.md'}", highlight=False, soft_wrap=True)
+    if official := folder.write_official_files():
+        console.print(f"for official evaluators: {official}", highlight=False, soft_wrap=True)
     if found := problems(summary):
         stop("; ".join(found))
 
