@@ -12,6 +12,7 @@ import pytest
 from encodeonce.harness.config import RunConfig
 from encodeonce.harness.record import Record, SampleError
 from encodeonce.harness.run_folder import RunFolder, RunFolderError
+from encodeonce.models.kv.use import Fidelity, KVUse
 
 
 def config(folder: Path, **changes: object) -> RunConfig:
@@ -102,6 +103,24 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 
 def test_records_survive_the_way_to_disk(tmp_path: Path) -> None:
     folder = create(config(tmp_path))
-    full = replace(record("1", "A"), tags={"kind": "order"}, score=1.0, seconds={"prefill": 0.1})
+    use = KVUse(
+        full_bytes=100,
+        kept_bytes=50,
+        kept_visual_bytes=30,
+        full_visual_bytes=60,
+        full_end_bytes=110,
+        end_bytes=60,
+        keep_by_layer=(0.25, 0.75),
+    )
+    full = replace(
+        record("1", "A"),
+        tags={"kind": "order"},
+        score=1.0,
+        seconds={"prefill": 0.1},
+        token_ids=(3, 1, 4),
+        kv=use,
+        fidelity=Fidelity(num_tokens=2, num_agreeing=1, total_kl=0.5),
+        first_log_probs={"reference": -0.25},
+    )
     write(folder, full)
     assert folder.records("records") == [full]
