@@ -20,6 +20,7 @@ from encodeonce.harness.summary import (
     summarize_evaluation,
     summarize_precompute,
 )
+from encodeonce.harness.variants import Meanings, changed_titles, joined
 
 logger = logging.getLogger(__name__)
 
@@ -43,16 +44,26 @@ class RunFolder:
         self.path = path
 
     @classmethod
-    def create(cls, config: RunConfig, *, checkpoint_sha256: str, samples_sha256: str) -> Self:
+    def create(
+        cls,
+        config: RunConfig,
+        *,
+        checkpoint_sha256: str,
+        samples_sha256: str,
+        variants: Meanings,
+    ) -> Self:
         """Make the folder of a run, or find it again.
 
         Args:
             config: the run.
             checkpoint_sha256: digest of the model's files.
             samples_sha256: digest of the questions.
+            variants: what the names of the run's variants mean. Other variants than the folder
+                has are added to it.
 
         Raises:
-            RunFolderError: the folder holds a run that would have given other answers.
+            RunFolderError: the folder holds a run that would have given other answers, or a
+                variant of the same name that is another one.
         """
         folder = cls(config.output)
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -62,10 +73,14 @@ class RunFolder:
             "questions": samples_sha256,
         }
         if folder._description.exists():
-            _require_same(folder, folder.description()["identity"], identity)
+            found = folder.description()
+            _require_same(folder, found["identity"], identity)
+            _require_same_names(folder, found["variants"], variants)
+            variants = joined(found["variants"], variants)
         content = {
             "fingerprint": hashlib.sha256(canonical_json(identity).encode()).hexdigest(),
             "identity": identity,
+            "variants": variants,
             "config": config.model_dump(mode="json"),
             "versions": {name: version(name) for name in _LIBRARIES},
         }
@@ -107,13 +122,9 @@ class RunFolder:
                 latest[record.key] = record
         return list(latest.values())
 
-    def answered(self, which: Answers) -> set[tuple[str, str]]:
-        """Return the (benchmark, sample) pairs that have an answer; an error is none."""
-        return {
-            (record.benchmark, record.sample)
-            for record in self.records(which)
-            if record.error is None
-        }
+    def answered(self, which: Answers) -> set[tuple[str, str, str]]:
+        """Return (benchmark, sample, variant) of each answer; an error is none."""
+        return {record.key for record in self.records(which) if record.error is None}
 
     def writer(self, name: Answers | Literal["precompute"]) -> JsonLinesWriter:
         """Open a file of the folder for appending."""
@@ -158,4 +169,12 @@ def _require_same(folder: RunFolder, found: Mapping[str, Any], identity: Mapping
         raise RunFolderError(
             f"output: {folder.path} holds another run, which differs in: {', '.join(names)}. "
             "Choose another output folder, or delete this one to start again."
+        )
+
+
+def _require_same_names(folder: RunFolder, found: Meanings, variants: Meanings) -> None:
+    if titles := changed_titles(found, variants):
+        raise RunFolderError(
+            f"output: {folder.path} has another variant of the name {titles[0]!r} (run.json says "
+            "which). Give the new one another 'label', or choose another output folder."
         )
