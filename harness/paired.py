@@ -85,7 +85,7 @@ def mcnemar_exact(num_worse: int, num_better: int) -> float:
         tail += ways
         ways = ways * (num_changed - k) // (k + 1)
     # Integers: their quotient is rounded once, and no power of two overflows.
-    return min(1.0, 2 * tail / 2**num_changed)
+    return min(1.0, 2 * tail / (1 << num_changed))
 
 
 def _interval(differences: Sequence[float], mean: float, n: float) -> tuple[float, float]:
