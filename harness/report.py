@@ -34,6 +34,7 @@ def sections(summary: Summary) -> list[Section]:
     found = [_what(summary["run"])]
     if summary["evaluation"] is not None:
         found.append(_answers(summary["evaluation"]))
+        found.extend(_own_figures(summary["evaluation"]))
     if summary["comparison"] is not None:
         found.append(_same_answers(summary["comparison"]))
     found.append(_store(summary))
@@ -58,7 +59,9 @@ def headline(summary: Summary) -> list[str]:
             f"{evaluation['num_answered']} of {evaluation['num_samples']} answered"
         )
         for name, result in evaluation["benchmarks"].items():
-            lines.append(f"accuracy     {_accuracy_words(result)} on {name}")
+            lines.append(f"{result['measure']:<12} {_accuracy_words(result)} on {name}")
+            for figure, value in list(result["figures"].items())[:1]:
+                lines.append(f"{'':<12} {figure}: {value:.2f}")
     if comparison := summary["comparison"]:
         lines.append(same_answers_sentence(comparison))
     return lines
@@ -102,7 +105,7 @@ def _answers(evaluation: Summary) -> Section:
     rows = []
     likelihoods: list[str] = []
     for name, result in evaluation["benchmarks"].items():
-        rows.append(_answer_row(name, result))
+        rows.append(_answer_row(f"{name}: {result['measure']}", result))
         if nll := result["nll"]:
             likelihoods.append(
                 f"{name}: negative log-likelihood of the reference texts "
@@ -113,12 +116,26 @@ def _answers(evaluation: Summary) -> Section:
         rows.extend(_answer_row(f"  {tag}", part) for tag, part in result["by_tag"].items())
     return Section(
         title="Answers",
-        table=Table(columns=("benchmark", "accuracy", "95 % interval", "scored"), rows=tuple(rows)),
+        table=Table(
+            columns=("benchmark", "mean score", "95 % interval", "scored"), rows=tuple(rows)
+        ),
         sentences=(
             "The interval is clustered: questions about one video are not independent. Samples "
             "with an error are not scored.",
         ),
         bullets=tuple(likelihoods),
+    )
+
+
+def _own_figures(evaluation: Summary) -> list[Section]:
+    rows = tuple(
+        (f"{name}: {figure}", f"{value:.2f}")
+        for name, result in evaluation["benchmarks"].items()
+        for figure, value in result["figures"].items()
+    )
+    title = "Figures as the benchmarks publish them"
+    return (
+        [Section(title=title, table=Table(columns=("figure", "value"), rows=rows))] if rows else []
     )
 
 

@@ -11,6 +11,8 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from encodeonce.cache_store.signature import canonical_json
+from encodeonce.datasets.registry import load_benchmark
+from encodeonce.datasets.sample import Benchmark, BenchmarkError
 from encodeonce.harness.config import RunConfig
 from encodeonce.harness.jsonl import JsonLinesWriter, read_json_lines
 from encodeonce.harness.record import Record
@@ -134,13 +136,24 @@ class RunFolder:
         """Return what the run has come to so far."""
         records, uncached = self.records("records"), self.records("uncached")
         precompute = list(read_json_lines(self.path / "precompute.jsonl"))
+        benchmarks = self._benchmarks()
         return {
             "run": self.description(),
             "precompute": summarize_precompute(precompute) if precompute else None,
-            "evaluation": summarize_evaluation(records) if records else None,
-            "uncached": summarize_evaluation(uncached) if uncached else None,
+            "evaluation": summarize_evaluation(records, benchmarks) if records else None,
+            "uncached": summarize_evaluation(uncached, benchmarks) if uncached else None,
             "comparison": compare_answers(records, uncached) if uncached else None,
         }
+
+    def _benchmarks(self) -> dict[str, Benchmark]:
+        """Return the run's benchmarks by their names in records."""
+        found = {}
+        for spec in self.description()["config"]["benchmarks"]:
+            try:
+                found[spec["label"] or spec["name"]] = load_benchmark(spec["name"], spec["options"])
+            except BenchmarkError as error:  # a run of an older version can still be reported
+                logger.warning("the figures of %s's own are left out: %s", spec["name"], error)
+        return found
 
     def __enter__(self) -> Self:
         self._lock = (self.path / ".lock").open("w")

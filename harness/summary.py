@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from encodeonce.datasets.sample import Benchmark, Scored, Summarising
 from encodeonce.harness.record import CacheUse, Record
 from encodeonce.harness.scoring import REFERENCE
 from encodeonce.harness.statistics import clustered_mean
@@ -42,12 +43,14 @@ def summarize_precompute(outcomes: Sequence[Mapping[str, Any]]) -> Summary:
     }
 
 
-def summarize_evaluation(records: Sequence[Record]) -> Summary:
-    """Add up the records of one way of answering."""
+def summarize_evaluation(
+    records: Sequence[Record], benchmarks: Mapping[str, Benchmark] = {}
+) -> Summary:
+    """Add up the records of one way of answering; ``benchmarks`` by their names in records."""
     failed = [record for record in records if record.error is not None]
     num_answered = len(records) - len(failed)
     seconds = _sum_seconds(record.seconds for record in records)
-    benchmarks = dict.fromkeys(record.benchmark for record in records)
+    names = dict.fromkeys(record.benchmark for record in records)
     return {
         "num_samples": len(records),
         "num_answered": num_answered,
@@ -60,8 +63,10 @@ def summarize_evaluation(records: Sequence[Record]) -> Summary:
         "peak_bytes": max((record.peak_bytes for record in records), default=0),
         "errors": _errors(failed),
         "benchmarks": {
-            name: _accuracy([record for record in records if record.benchmark == name])
-            for name in benchmarks
+            name: _scores(
+                [record for record in records if record.benchmark == name], benchmarks.get(name)
+            )
+            for name in names
         },
     }
 
@@ -140,18 +145,41 @@ def _errors(failed: Sequence[Record]) -> list[Summary]:
     ]
 
 
-def _accuracy(records: Sequence[Record]) -> Summary:
-    """Return the accuracy of one benchmark, whole and by each tag."""
+def _scores(records: Sequence[Record], benchmark: Benchmark | None) -> Summary:
+    """Return the mean score of one benchmark, whole and by each tag, and its own figures."""
     facets = sorted({(tag, value) for record in records for tag, value in record.tags.items()})
     distinct = Counter(tag for tag, _ in facets)
     return {
         **_estimate(records),
+        **_own_figures(records, benchmark),
         "nll": _nll(records),
         "by_tag": {
             f"{tag}: {value}": _estimate([r for r in records if r.tags.get(tag) == value])
             for tag, value in facets
             if distinct[tag] > 1  # a tag that all samples share says nothing
         },
+    }
+
+
+def _own_figures(records: Sequence[Record], benchmark: Benchmark | None) -> Summary:
+    """Return what the scores measure, and the figures that the benchmark publishes."""
+    if not isinstance(benchmark, Summarising):
+        return {"measure": "accuracy", "figures": {}}
+    scored = [
+        Scored(
+            sample=record.sample,
+            group=record.group,
+            tags=record.tags,
+            target=record.target,
+            text=record.text,
+            value=record.score,
+        )
+        for record in records
+        if record.score is not None and record.text is not None
+    ]
+    return {
+        "measure": benchmark.measure,
+        "figures": dict(benchmark.summarise(scored)) if scored else {},
     }
 
 
