@@ -117,10 +117,12 @@ class EvaluateWorker:
         if load_s := self._decoders.take_load_s():
             self._stopwatch.add(LOAD_WEIGHTS, load_s)
         swept = self._sweeper.sweep(decoder, visuals, branch)
-        seconds = {title: one.seconds for title, one in swept.items() if isinstance(one, Swept)}
+        unbooked = {title: one.seconds for title, one in swept.items() if isinstance(one, Swept)}
+        for title in unbooked.keys() - {kv.title for kv in branch.settings}:
+            self._book(unbooked.pop(title))  # the full cache, asked for comparison only
 
         def answer(kv: KVSpec, sample: Sample, prompt: str) -> Result | SampleError:
-            self._book(seconds.pop(kv.title, {}))
+            self._book(unbooked.pop(kv.title, {}))
             decoder.check(prompt)
             found = swept[kv.title]
             return found.results[sample.id] if isinstance(found, Swept) else found
