@@ -14,7 +14,7 @@ from encodeonce.harness.config import RunConfig
 from encodeonce.harness.decoders import DecoderShelf
 from encodeonce.harness.features import FeatureSource, decode_all
 from encodeonce.harness.plan import Branch, MediaGroup, PlannedMedia
-from encodeonce.harness.record import SampleError
+from encodeonce.harness.record import LOAD_WEIGHTS, SampleError
 from encodeonce.harness.scoring import continuations
 from encodeonce.harness.scribe import Result, Scribe, scoring_of
 from encodeonce.harness.sweeper import Sweeper, Swept
@@ -25,9 +25,6 @@ from encodeonce.models.timing import Stopwatch
 from encodeonce.models.weights import WeightsSpec
 
 logger = logging.getLogger(__name__)
-
-LOAD_WEIGHTS = "load weights"
-"""Stage of loading the language side; booked on the first answer it was loaded for."""
 
 
 class PrecomputeWorker:
