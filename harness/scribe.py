@@ -17,6 +17,7 @@ from encodeonce.models.family import Generation
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.likelihood import Likelihoods
 from encodeonce.models.timing import Stopwatch
+from encodeonce.models.weights import LoadedWeights
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,11 @@ class Scribe:
         }
 
     def write(
-        self, branch: Branch, answer: Answer, use: CacheUse = NO_USE, weight_bytes: int = 0
+        self,
+        branch: Branch,
+        answer: Answer,
+        use: CacheUse = NO_USE,
+        loaded: LoadedWeights | None = None,
     ) -> list[dict[str, Any]]:
         """Return a record for each missing answer, one setting after another.
 
@@ -47,7 +52,7 @@ class Scribe:
             answer: called once for each record; the seconds that it adds to the stopwatch are
                 booked there.
             use: of the store; booked on the first record, with the seconds so far.
-            weight_bytes: of the decoder.
+            loaded: weights that were loaded for it; said on the first record.
         """
         records = []
         for record, kv, sample, prompt in _missing(self._fingerprint, branch):
@@ -57,8 +62,8 @@ class Scribe:
             except Exception as error:
                 logger.info("sample %s failed", sample.id, exc_info=True)
                 record = replace(record, error=SampleError.of(error))
-            records.append(self._booked(replace(record, weight_bytes=weight_bytes), use))
-            use = NO_USE
+            records.append(self._booked(replace(record, loaded=loaded), use))
+            use, loaded = NO_USE, None
         return records
 
     def all_failed(

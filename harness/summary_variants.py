@@ -20,9 +20,11 @@
             decode_tokens_per_s tokens after the first per second of ``generate``; None if no
                                 answer has a second token
     weights     by title:
-        num_loads, load_s       times a worker loaded it, and the mean seconds that took
-        weight_bytes            of the loaded language side; None if it does not say
-        peak_bytes              most memory of a worker while it held it
+        num_loads, load_s       times a worker loaded it, and the mean seconds that took; None if
+                                no record tells, as for the next two
+        bytes_by_part           `LoadedWeights.bytes_by_part`
+        weight_bytes            all parts together
+        peak_bytes              most memory of a worker since it began to load it
         num_answers, seconds    over all its cache variants
         prefill_tokens_per_s    tokens of all samples' prompts, each prompt counted whole and once,
                                 per second of ``prefill``
@@ -35,7 +37,7 @@ from encodeonce.datasets.sample import Benchmark
 from encodeonce.harness.cache_size import summarize_cache_size
 from encodeonce.harness.fidelity import summarize_fidelity
 from encodeonce.harness.paired import paired_difference
-from encodeonce.harness.record import BASELINE, LOAD_WEIGHTS, Record
+from encodeonce.harness.record import BASELINE, Record
 from encodeonce.harness.summary import Summary, answering_seconds, scores
 from encodeonce.harness.variants import split_variant
 from encodeonce.models.kv.spec import FULL
@@ -138,13 +140,14 @@ def _difference(records: Iterable[Record], others: BySample) -> Summary | None:
 
 
 def _weights(records: Sequence[Record]) -> Summary:
-    loads = [s for record in records if (s := record.seconds.get(LOAD_WEIGHTS)) is not None]
+    loads = [record.loaded for record in records if record.loaded is not None]
     seconds = answering_seconds(records)
     prompts = {(r.benchmark, r.sample): r.num_prompt_tokens for r in records if r.error is None}
     return {
         "num_loads": len(loads),
-        "load_s": sum(loads) / len(loads) if loads else None,
-        "weight_bytes": max((record.weight_bytes for record in records), default=0) or None,
+        "load_s": sum(loaded.load_s for loaded in loads) / len(loads) if loads else None,
+        "bytes_by_part": dict(loads[0].bytes_by_part) if loads else None,
+        "weight_bytes": loads[0].num_bytes if loads else None,
         "peak_bytes": max((record.peak_bytes for record in records), default=0),
         "num_answers": sum(record.error is None for record in records),
         "seconds": seconds,

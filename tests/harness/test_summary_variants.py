@@ -4,6 +4,7 @@ import pytest
 
 from encodeonce.harness.record import Record, SampleError
 from encodeonce.harness.summary_variants import reference_variant, summarize_variants
+from encodeonce.models.weights import LoadedWeights
 from tests.harness.records import record, use
 
 SAMPLES = ("a1", "a2", "b1", "b2")
@@ -31,7 +32,7 @@ def matrix() -> list[Record]:
     return [
         *records("none/full", (1, 1, 1, 0)),
         *records("none/x@0.5", (1, 0, 1, 1), kv=use(50), seconds={"generate": 0.5}),
-        *records("nf4/full", (1, 1, 0, 0), weight_bytes=7, peak_bytes=9),
+        *records("nf4/full", (1, 1, 0, 0), peak_bytes=9),
         *records("nf4/x@0.5", (0, 0, 0, 0), kv=use(25)),
     ]
 
@@ -75,20 +76,21 @@ def test_speed_counts_the_tokens_that_were_decoded(matrix: list[Record]) -> None
 
 
 def test_loading_is_the_weights_and_no_answers_time() -> None:
-    some = records("nf4/full", (1, 1, 1, 1), weight_bytes=7, peak_bytes=9)
+    some = records("nf4/full", (1, 1, 1, 1), peak_bytes=9)
     first = record(
         "c1",
         "nf4/full",
         text="yes",
         num_prompt_tokens=50,
-        seconds={"load weights": 3.0, "prefill": 0.5},
-        weight_bytes=7,
+        seconds={"load": 3.0, "prefill": 0.5},
         peak_bytes=11,
+        loaded=LoadedWeights(bytes_by_part={"layers": 5, "head": 2}, load_s=3.0, peak_bytes=8),
     )
     found = summarize_variants([first, *some], ["nf4/full"])
     weights = found["weights"]["nf4"]
     assert (weights["num_loads"], weights["load_s"]) == (1, 3.0)
     assert (weights["weight_bytes"], weights["peak_bytes"]) == (7, 11)
+    assert weights["bytes_by_part"] == {"layers": 5, "head": 2}
     assert weights["seconds"] == {"prefill": 0.5}
     assert weights["prefill_tokens_per_s"] == pytest.approx(5 * 50 / 0.5)
     assert found["variants"]["nf4/full"]["benchmarks"]["b"]["seconds"] == {"prefill": 0.5}
