@@ -4,9 +4,9 @@ Shapes: B rows, H heads of queries, K heads of keys, P tokens of the prefix, Q o
 (filled up on the left), S keys, D width of a head.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -36,6 +36,9 @@ class Seen:
     scaling: float
     column_sums: torch.Tensor | None = None
     unrotated: torch.Tensor | None = None
+    """The kept queries before rotation, float32."""
+    moments: Mapping[int, Moments] = field(default_factory=dict)
+    """Of the only row, by the number of first tokens left out."""
 
 
 class Observation:
@@ -121,8 +124,14 @@ class Observation:
         if self._needs.column_sums:
             seen.column_sums = _column_sums(queries, keys, mask, scaling)
         if self._needs.query_moments:
-            cos, sin = self._rotation.pop(layer)
-            seen.unrotated = unrotate(queries, cos, sin)
+            before = unrotate(queries, *self._rotation.pop(layer))
+            seen.unrotated = _last(before, self._num_queries)
+            if len(before) == 1:
+                seen.moments = {
+                    skipped: moments(before[0, :, skipped:])
+                    for skipped in self._needs.query_moments
+                    if skipped < before.shape[2]
+                }
         self._seen[layer] = seen
 
 
@@ -186,14 +195,19 @@ def moments(unrotated: torch.Tensor) -> Moments:
     return Moments(num_tokens=unrotated.shape[1], mean=mean, covariance=covariance)
 
 
-def text_rotary(model: nn.Module) -> Rotary:
-    """Return cos and sin of text by position, as the language model computes them."""
+def text_rotary(model: nn.Module, offset: int) -> Rotary:
+    """Return cos and sin of text by index, as the language model computes them.
+
+    Args:
+        model: of transformers.
+        offset: from a token's index to its position.
+    """
     rotary: Any = text_module(model).rotary_emb
     has_three_axes = "mrope_section" in (getattr(rotary.config, "rope_parameters", None) or {})
     types = getattr(rotary, "layer_types", None)
 
     def at(positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        ids = positions[None]
+        ids = positions[None] + offset
         if has_three_axes:
             ids = ids[None].expand(3, -1, -1)
         example = torch.zeros(1, device=positions.device)

@@ -62,7 +62,7 @@ class Prompts:
         self._prefix, self._lengths = prefix, lengths
         self._before = prefix.observation.layers
         self._after = questions.layers if questions is not None else None
-        self._rotary = text_rotary(model)
+        self._rotary = text_rotary(model, prefix.opening.position_offset)
         self._device = model.device
 
     def is_visual(self, row: int) -> torch.Tensor:
@@ -106,13 +106,14 @@ class Prompts:
         before = self._before[number]
         parts = [(layer.keys[0], layer.values[0])]
         queries = before.queries[0]
-        seen = None if before.unrotated is None else moments(before.unrotated[0])
+        found = dict(before.moments)
         if self._after is not None:
             after, count = self._after[number], self._lengths[row]
             parts.append((after.keys[row][:, -count:], after.values[row][:, -count:]))
             queries = torch.cat([queries, after.queries[row][:, -count:]], dim=1)
-            if seen is not None and after.unrotated is not None:
-                seen = seen.joined(moments(after.unrotated[row][:, -count:]))
+            if after.unrotated is not None:
+                own = moments(after.unrotated[row][:, -count:])
+                found = {skipped: one.joined(own) for skipped, one in found.items()}
         return LayerStatistics(
             layer=number,
             parts=parts,
@@ -120,7 +121,7 @@ class Prompts:
             num_prefix=self._prefix.num_tokens,
             scaling=before.scaling,
             prefix_column_sums=_first_row(before),
-            moments=seen,
+            moments=found,
         )
 
 
