@@ -1,9 +1,10 @@
 """Checkpoints on disk: where they are, what their weights hash to, and loading parts of them."""
 
+import copy
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers import PreTrainedModel
 
 from encodeonce.models.spec import ModelSpec
 from encodeonce.models.tensors import to_array
+from encodeonce.models.treatment import Treatment
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +26,10 @@ DEMO_CHECKPOINT = Path(__file__).parent / "demo" / "checkpoint"
 
 # No *.bin and no *.py: pickles are not read and remote code is not run.
 _HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+
+
+Read = Callable[[], torch.Tensor]
+"""Reads one tensor of a checkpoint."""
 
 
 class CheckpointError(ValueError):
@@ -78,7 +84,7 @@ def checkpoint_digest(folder: Path, file_sha256: Callable[[Path], str]) -> str:
     return digest.hexdigest()
 
 
-def tensors(folder: Path) -> Iterator[tuple[str, Callable[[], torch.Tensor]]]:
+def tensors(folder: Path) -> Iterator[tuple[str, Read]]:
     """Yield (name, read) of every tensor in the checkpoint's safetensors files."""
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
@@ -116,7 +122,11 @@ def _tensor_digest(tensor: torch.Tensor) -> str:
 
 
 def load_without(
-    model_class: type[PreTrainedModel], parts: Sequence[str], folder: Path, spec: ModelSpec
+    model_class: type[PreTrainedModel],
+    parts: Sequence[str],
+    folder: Path,
+    spec: ModelSpec,
+    treatment: Treatment | None = None,
 ) -> Any:
     """Load a checkpoint except for some of its submodules, which become `nn.Identity`.
 
@@ -127,31 +137,75 @@ def load_without(
         parts: dotted names of submodules to leave out, e.g. ``"model.vision_tower"``.
         folder: the checkpoint.
         spec: precision, device and attention.
+        treatment: how weights are held; as they are stored by default.
 
     Raises:
         CheckpointError: the checkpoint lacks weights of the parts that are kept.
     """
-    partial: Any = _partial(model_class, parts)
+    config_class: Any = model_class.config_class
+    config = config_class.from_pretrained(folder, local_files_only=True)
+    return load_partial(model_class, parts, folder, config, None, spec, treatment or Treatment())
+
+
+def load_partial(
+    model_class: Any,
+    parts: Sequence[str],
+    folder: Path | None,
+    config: Any,
+    weights: Mapping[str, torch.Tensor] | None,
+    spec: ModelSpec,
+    treatment: Treatment,
+) -> Any:
+    """Load a model without some parts, from a folder or from named weights.
+
+    Raises:
+        CheckpointError: weights are missing.
+    """
+    where = device(spec)
+    partial: Any = _partial(model_class, parts, treatment)
+    config = treatment.config(config)
+
+    def skeleton() -> nn.Module:
+        with torch.device("meta"):
+            empty: nn.Module = partial(copy.deepcopy(config))
+        return empty
+
     model, info = partial.from_pretrained(
         folder,
+        config=config,
+        state_dict=None if weights is None else dict(weights),
         dtype=getattr(torch, spec.dtype),
         attn_implementation=spec.attention,
         output_loading_info=True,
         local_files_only=True,
+        **treatment.arguments(skeleton, where),
     )
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise CheckpointError(
-            f"{folder} lacks {len(missing)} weights, first {missing[0]}: they would be random"
+            f"{folder or model_class.__name__} lacks {len(missing)} weights, first {missing[0]}: "
+            "they would be random"
         )
-    return model.eval().requires_grad_(False).to(device(spec))
+    treatment.finish(model, where)
+    return model.eval().requires_grad_(False)
 
 
-def _partial(model_class: type[PreTrainedModel], parts: Sequence[str]) -> type[PreTrainedModel]:
+def _partial(
+    model_class: type[PreTrainedModel], parts: Sequence[str], treatment: Treatment
+) -> type[PreTrainedModel]:
     def init(self: PreTrainedModel, config: Any) -> None:
         model_class.__init__(self, config)  # on the meta device inside from_pretrained: free
         for part in parts:
             self.set_submodule(part, nn.Identity())
+        treatment.outline(self)
+
+    def save_pretrained(self: PreTrainedModel, *args: Any, **kwargs: Any) -> None:
+        raise CheckpointError(
+            "a model that was loaded in parts, or quantised while it was loaded, is not saved: "
+            "what is written would lack weights, or hold them as a kernel wants them (bitsandbytes "
+            "on a CPU rearranges them when it first computes). `encodeonce quantize` writes "
+            "quantised checkpoints."
+        )
 
     prefixes = tuple(f"{part}." for part in parts)
     tied = {
@@ -161,10 +215,14 @@ def _partial(model_class: type[PreTrainedModel], parts: Sequence[str]) -> type[P
     }
     attributes = {
         "__init__": init,
+        "save_pretrained": save_pretrained,
         # transformers knows which checkpoint keys to rename by a class's name and module.
         "__module__": model_class.__module__,
         "_tied_weights_keys": tied,
-        "_keys_to_ignore_on_load_unexpected": [f"^{re.escape(prefix)}" for prefix in prefixes],
+        "_keys_to_ignore_on_load_unexpected": [
+            *(f"^{re.escape(prefix)}" for prefix in prefixes),
+            *treatment.ignored,
+        ],
     }
     return type(model_class.__name__, (model_class,), attributes)
 

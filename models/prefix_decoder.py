@@ -18,15 +18,23 @@ from encodeonce.models.kv.sweep import Batch, Sweep
 from encodeonce.models.likelihood import Likelihoods, log_probs_from, tokenize_continuations
 from encodeonce.models.prefix import Opening, Prefix, continued, prefill
 from encodeonce.models.timing import Stopwatch, synchronize
+from encodeonce.models.weights import LoadedWeights
 
 
 class PrefixDecoder(ABC):
     """Answers groups of questions. Not for several threads: prefixes keep state in the model."""
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
-        """Wrap a transformers model with ``generate``, and its tokenizer."""
+    def __init__(self, model: Any, tokenizer: Any, loaded: LoadedWeights) -> None:
+        """Wrap a transformers model with ``generate``, and its tokenizer.
+
+        Args:
+            model: the model.
+            tokenizer: its tokenizer.
+            loaded: what the model holds, and what loading it took.
+        """
         self._model = model
         self._tokenizer = tokenizer
+        self.loaded = loaded
 
     @abstractmethod
     def check(self, question: str) -> None:
