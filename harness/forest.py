@@ -28,20 +28,30 @@ class Difference:
     high: float
 
 
-def forest(differences: Sequence[Difference], *, x: Axis, title: str) -> str:
+def forest(
+    differences: Sequence[Difference], *, x: Axis, title: str, captions: Sequence[str] = ()
+) -> str:
     """Draw the differences. An interval that reaches over the line at zero may be chance.
+
+    Args:
+        differences: from the top down.
+        x: the axis.
+        title: for those who cannot see the drawing.
+        captions: lines above it, e.g. what is compared.
 
     Raises:
         ValueError: a value is not finite.
     """
     ends = [0.0, *(end for one in differences for end in (one.low, one.mean, one.high))]
     across = scale_of(ends, x, 8.0, WIDTH_PX - 12)
-    body, top = [], 0.0
+    body = [label(0, LINE_PX * n + 14, words) for n, words in enumerate(captions)]
+    top = LINE_PX * len(captions) + 6.0
     for one in differences:
         words = f"{one.mean:+.1f} ({one.low:+.1f} to {one.high:+.1f})"
         body.append(label(0, top + 14, shorten(one.name, WIDTH_PX - text_width_px(words) - 12)))
         body.append(label(WIDTH_PX, top + 14, words, anchor="end"))
         middle = top + LINE_PX + 8
+        body.append(line(across.px(0.0), middle - 10, across.px(0.0), middle + 16, "eo-axis"))
         body.append(line(across.px(one.low), middle, across.px(one.high), middle, "eo-line eo-l0"))
         for end in (one.low, one.high):
             body.append(
@@ -49,6 +59,5 @@ def forest(differences: Sequence[Difference], *, x: Axis, title: str) -> str:
             )
         body.append(marker(0, across.px(one.mean), middle, f"{one.name}: {words}"))
         top += LINE_PX + 24
-    zero = line(across.px(0.0), 0, across.px(0.0), top, "eo-axis")
     body.append(ruler(across, top, x))
-    return drawing(title, zero + "".join(body), width_px=WIDTH_PX, height_px=top + 44)
+    return drawing(title, "".join(body), width_px=WIDTH_PX, height_px=top + 44)

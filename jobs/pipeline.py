@@ -90,7 +90,9 @@ class Pipeline:
         """Answer what is missing, and append the records to the file ``which``."""
         if not branches:
             return
-        todo = {f"{branch.group.benchmark}/{number}": branch for number, branch in enumerate(branches)}
+        todo = {
+            f"{branch.group.benchmark}/{number}": branch for number, branch in enumerate(branches)
+        }
         items = [
             WorkItem(
                 id=name,
