@@ -9,6 +9,11 @@ from encodeonce.models.kv.use import Fidelity, KVUse
 BASELINE = "none/full"
 """The variant without quantiser, adapter or KV compression: weight variant / cache variant."""
 
+LOAD_WEIGHTS = "load weights"
+"""Stage of loading a weight variant; booked on the first answer that it was loaded for."""
+LOADING = ("load", LOAD_WEIGHTS)
+"""Stages of `Record.seconds` in which models are loaded, the tower and the language side."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleError:

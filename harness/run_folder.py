@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,8 @@ from encodeonce.harness.summary import (
     summarize_evaluation,
     summarize_precompute,
 )
-from encodeonce.harness.variants import Meanings, changed_titles, joined
+from encodeonce.harness.summary_variants import reference_variant, summarize_variants
+from encodeonce.harness.variants import Meanings, changed_titles, joined, variant_names
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +78,8 @@ class RunFolder:
         if folder._description.exists():
             found = folder.description()
             _require_same(folder, found["identity"], identity)
-            _require_same_names(folder, found["variants"], variants)
-            variants = joined(found["variants"], variants)
+            _require_same_names(folder, found.get("variants", {}), variants)
+            variants = joined(found.get("variants", {}), variants)
         content = {
             "fingerprint": hashlib.sha256(canonical_json(identity).encode()).hexdigest(),
             "identity": identity,
@@ -137,13 +138,22 @@ class RunFolder:
         records, uncached = self.records("records"), self.records("uncached")
         precompute = list(read_json_lines(self.path / "precompute.jsonl"))
         benchmarks = self._benchmarks()
+        names = self._variants(records)
+        shown = reference_variant(names)
         return {
             "run": self.description(),
             "precompute": summarize_precompute(precompute) if precompute else None,
-            "evaluation": summarize_evaluation(records, benchmarks) if records else None,
+            "evaluation": summarize_evaluation(records, benchmarks, shown) if records else None,
+            "variants": summarize_variants(records, names, benchmarks) if records else None,
             "uncached": summarize_evaluation(uncached, benchmarks) if uncached else None,
             "comparison": compare_answers(records, uncached) if uncached else None,
         }
+
+    def _variants(self, records: Sequence[Record]) -> list[str]:
+        """Return the variants that there are records of, in the order they came into the run."""
+        known = variant_names(self.description().get("variants", {}))
+        present = {record.variant: None for record in records}
+        return [name for name in dict.fromkeys([*known, *present]) if name in present]
 
     def _benchmarks(self) -> dict[str, Benchmark]:
         """Return the run's benchmarks by their names in records."""

@@ -11,6 +11,7 @@ from encodeonce.harness.record import SampleError
 from encodeonce.harness.scoring import continuations
 from encodeonce.harness.scribe import Result, scoring_of
 from encodeonce.models.family import Decoder, Visual
+from encodeonce.models.kv.spec import FULL, KVSpec
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class Sweeper:
     def sweep(
         self, decoder: Decoder, visuals: Sequence[Visual], branch: Branch
     ) -> dict[str, Swept | SampleError]:
-        """Return what came of each of the branch's settings, by title."""
+        """Return what came of each of the branch's settings, by title; of 'full' too if asked."""
         try:
             return dict(self._at_once(decoder, visuals, branch))
         except Exception as error:
@@ -76,15 +77,22 @@ class Sweeper:
     ) -> dict[str, Swept]:
         prompts = dict.fromkeys(branch.group.together)
         together = [prompt for prompt in prompts if can_ask(decoder, prompt)]
+        settings = self._with_full(branch.settings)
         found = decoder.sweep(
-            visuals, together, self._generation, branch.settings, fidelity=self._fidelity
+            visuals, together, self._generation, settings, fidelity=self._fidelity
         )
         swept = {}
-        for kv, results in zip(branch.settings, found, strict=True):
+        for kv, results in zip(settings, found, strict=True):
             by_prompt = dict(zip(together, results, strict=True))
             by_sample = {sample.id: by_prompt[prompt] for sample, prompt in asked}
             swept[kv.title] = Swept(results=by_sample, seconds=_seconds(results))
         return swept
+
+    def _with_full(self, settings: Sequence[KVSpec]) -> tuple[KVSpec, ...]:
+        """Return the settings, and the full cache where fidelity to its answer is measured."""
+        if not self._fidelity or any(kv.is_full for kv in settings):
+            return tuple(settings)
+        return (FULL, *settings)
 
     def _measured(
         self,

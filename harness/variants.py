@@ -60,6 +60,11 @@ def check_kv_titles(specs: Sequence[KVSpec]) -> None:
             )
 
 
+def variant_names(meanings: Meanings) -> list[str]:
+    """Return the names of all variants that the titles make up."""
+    return [f"{one}/{kv}" for one in meanings.get("weights", {}) for kv in meanings.get("kv", {})]
+
+
 def describe_variants(
     weights: Iterable[WeightsSpec], kv: Iterable[KVSpec], sha256: Callable[[Path], str]
 ) -> Meanings:

@@ -14,7 +14,7 @@ from encodeonce.harness.config import RunConfig
 from encodeonce.harness.decoders import DecoderShelf
 from encodeonce.harness.features import FeatureSource, decode_all
 from encodeonce.harness.plan import Branch, MediaGroup, PlannedMedia
-from encodeonce.harness.record import SampleError
+from encodeonce.harness.record import LOAD_WEIGHTS, SampleError
 from encodeonce.harness.scoring import continuations
 from encodeonce.harness.scribe import Result, Scribe, scoring_of
 from encodeonce.harness.sweeper import Sweeper, Swept
@@ -25,9 +25,6 @@ from encodeonce.models.timing import Stopwatch
 from encodeonce.models.weights import WeightsSpec
 
 logger = logging.getLogger(__name__)
-
-LOAD_WEIGHTS = "load weights"
-"""Stage of loading the language side; booked on the first answer it was loaded for."""
 
 
 class PrecomputeWorker:
@@ -117,10 +114,12 @@ class EvaluateWorker:
         if load_s := self._decoders.take_load_s():
             self._stopwatch.add(LOAD_WEIGHTS, load_s)
         swept = self._sweeper.sweep(decoder, visuals, branch)
-        seconds = {title: one.seconds for title, one in swept.items() if isinstance(one, Swept)}
+        unbooked = {title: one.seconds for title, one in swept.items() if isinstance(one, Swept)}
+        for title in unbooked.keys() - {kv.title for kv in branch.settings}:
+            self._book(unbooked.pop(title))  # the full cache, asked for comparison only
 
         def answer(kv: KVSpec, sample: Sample, prompt: str) -> Result | SampleError:
-            self._book(seconds.pop(kv.title, {}))
+            self._book(unbooked.pop(kv.title, {}))
             decoder.check(prompt)
             found = swept[kv.title]
             return found.results[sample.id] if isinstance(found, Swept) else found

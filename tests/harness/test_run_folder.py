@@ -12,6 +12,7 @@ import pytest
 from encodeonce.harness.config import RunConfig
 from encodeonce.harness.record import Record, SampleError
 from encodeonce.harness.run_folder import RunFolder, RunFolderError
+from encodeonce.harness.variants import describe_variants
 from encodeonce.models.kv.use import Fidelity, KVUse
 
 
@@ -21,7 +22,12 @@ def config(folder: Path, **changes: object) -> RunConfig:
 
 
 def create(config: RunConfig, checkpoint: str = "c", samples: str = "s") -> RunFolder:
-    return RunFolder.create(config, checkpoint_sha256=checkpoint, samples_sha256=samples)
+    return RunFolder.create(
+        config,
+        checkpoint_sha256=checkpoint,
+        samples_sha256=samples,
+        variants=describe_variants(config.weights, config.kv, lambda path: ""),
+    )
 
 
 def record(sample: str, text: str | None) -> Record:
@@ -48,7 +54,7 @@ def test_the_same_configuration_finds_its_records_again(tmp_path: Path) -> None:
     folder = create(config(tmp_path))
     write(folder, record("1", "A"))
     again = create(config(tmp_path, workers={"num_workers": 7}))
-    assert again.answered("records") == {("b", "1")}
+    assert again.answered("records") == {("b", "1", "none/full")}
     assert again.records("records") == [record("1", "A")]
 
 
@@ -63,10 +69,27 @@ def test_another_configuration_is_refused_and_the_difference_named(tmp_path: Pat
         create(config(tmp_path), checkpoint="changed")
 
 
+def test_variants_can_be_added_and_none_can_change_its_meaning(tmp_path: Path) -> None:
+    kv = [{"method": "snapkv", "keep": 0.5, "label": "half"}]
+    create(config(tmp_path, kv=kv))
+    folder = create(config(tmp_path, kv=["full"]))
+    assert list(folder.description()["variants"]["kv"]) == ["half", "full"]
+    kv = [{"method": "snapkv", "keep": 0.4, "label": "half"}]
+    with pytest.raises(RunFolderError, match="another variant of the name 'half'.*'label'"):
+        create(config(tmp_path, kv=kv))
+
+
+def test_every_variant_has_an_answer_of_its_own(tmp_path: Path) -> None:
+    folder = create(config(tmp_path))
+    write(folder, record("1", "A"), replace(record("1", "B"), variant="none/half"))
+    assert folder.answered("records") == {("b", "1", "none/full"), ("b", "1", "none/half")}
+    assert list(folder.summary()["variants"]["variants"]) == ["none/full", "none/half"]
+
+
 def test_an_error_is_tried_again_and_an_answer_is_final(tmp_path: Path) -> None:
     folder = create(config(tmp_path))
     write(folder, record("1", None), record("2", "A"))
-    assert folder.answered("records") == {("b", "2")}
+    assert folder.answered("records") == {("b", "2", "none/full")}
     write(folder, record("1", "B"), record("2", None))
     assert {item.sample: item.text for item in folder.records("records")} == {"1": "B", "2": "A"}
 
