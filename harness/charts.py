@@ -14,23 +14,24 @@ Give values in the unit that the axis names. Drawings are as wide as a phone's s
 they follow the reader's colour scheme (`svg.STYLE`). Names may be any text: they are escaped.
 """
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from encodeonce.harness.svg import (
     LINE_PX,
     NUM_COLOURS,
     STYLE,
+    WIDTH_PX,
+    Axis,
     Scale,
     drawing,
     label,
     legend,
     line,
-    linear_ticks,
     marker,
+    ruler,
     safe,
+    scale_of,
     shorten,
     svg_file,
     swatch,
@@ -50,19 +51,6 @@ __all__ = [
     "svg_file",
     "waterfall",
 ]
-
-WIDTH_PX = 400.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Axis:
-    """What an axis shows. Its ends come from the data unless they are given."""
-
-    title: str
-    """Quantity and unit, e.g. ``"accuracy, %"``."""
-    scale: Literal["linear", "log"] = "linear"
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +105,8 @@ def line_chart(
     points = [point for one in series for point in one.points]
     ends = (end for point in points for end in (point.low, point.high))
     ys = [point.y for point in points] + [end for end in ends if end is not None]
-    across = _scale([point.x for point in points], x, 52.0, WIDTH_PX - 12)
-    up = _scale(ys, y, height_px, LINE_PX + 8.0)
+    across = scale_of([point.x for point in points], x, 52.0, WIDTH_PX - 12)
+    up = scale_of(ys, y, height_px, LINE_PX + 8.0)
     body = [_grid(across, up, x, y)]
     for number, one in enumerate(series):
         aside_px = 2.5 * (number - (len(series) - 1) / 2)
@@ -169,7 +157,7 @@ def stacked_bars(bars: Sequence[Bar], *, x: Axis, title: str) -> str:
         ValueError: a value is not finite.
     """
     names = list(dict.fromkeys(part.name for bar in bars for part in bar.parts))
-    across = _scale([0.0, *(bar.total for bar in bars)], x, 0.0, WIDTH_PX - 14)
+    across = scale_of([0.0, *(bar.total for bar in bars)], x, 0.0, WIDTH_PX - 14)
     body, top = [], 0.0
     for bar in bars:
         total = f"{bar.total:.3g}"
@@ -182,7 +170,7 @@ def stacked_bars(bars: Sequence[Bar], *, x: Axis, title: str) -> str:
             body.append(_length(across, start, part.value, top + LINE_PX, number, note))
             start += part.value
         top += LINE_PX + 26
-    body.append(_ruler(across, top, x))
+    body.append(ruler(across, top, x))
     drawn, names_px = legend(names, top + 46, WIDTH_PX, swatch)
     body.append(drawn)
     return drawing(title, "".join(body), width_px=WIDTH_PX, height_px=top + 46 + names_px)
@@ -197,7 +185,7 @@ def waterfall(bars: Sequence[Bar], *, x: Axis, title: str) -> str:
     names = [part.name for bar in bars for part in bar.parts]
     left = min(0.4 * WIDTH_PX, max(map(text_width_px, names), default=0.0) + 10)
     # Room on the right for the figure behind the longest bar.
-    across = _scale([0.0, *(bar.total for bar in bars)], x, left, WIDTH_PX - 52)
+    across = scale_of([0.0, *(bar.total for bar in bars)], x, left, WIDTH_PX - 52)
     body, top = [], 0.0
     for number, bar in enumerate(bars):
         body.append(label(0, top + 15, f"{bar.name}: {bar.total:.3g}"))
@@ -211,29 +199,8 @@ def waterfall(bars: Sequence[Bar], *, x: Axis, title: str) -> str:
             body.append(label(across.px(start) + 5, top + 13, f"{part.value:.3g}"))
             top += LINE_PX + 1
         top += 8
-    body.append(_ruler(across, top, x))
+    body.append(ruler(across, top, x))
     return drawing(title, "".join(body), width_px=WIDTH_PX, height_px=top + 44)
-
-
-def _scale(values: Iterable[float], axis: Axis, start_px: float, end_px: float) -> Scale:
-    """Return a scale that holds all values, its ends round where they are not given."""
-    found = list(values) or [0.0, 1.0]
-    if not all(map(math.isfinite, found)):
-        raise ValueError(f"{axis.title}: only finite values can be drawn")
-    if axis.scale == "log" and min(found) <= 0:
-        raise ValueError(f"{axis.title}: a logarithmic axis needs values above 0")
-    low = min(found) if axis.low is None else axis.low
-    high = max(found) if axis.high is None else axis.high
-    if low == high:
-        low, high = (low / 2, high * 2) if axis.scale == "log" else (low - 1, high + 1)
-    if axis.scale == "log":
-        low, high = low / 1.1, high * 1.1
-    else:
-        ticks = linear_ticks(low, high)
-        step = ticks[1] - ticks[0]
-        low = math.floor(low / step + 1e-9) * step if axis.low is None else low
-        high = math.ceil(high / step - 1e-9) * step if axis.high is None else high
-    return Scale(low=low, high=high, start_px=start_px, end_px=end_px, kind=axis.scale)
 
 
 def _grid(across: Scale, up: Scale, x: Axis, y: Axis) -> str:
@@ -242,22 +209,7 @@ def _grid(across: Scale, up: Scale, x: Axis, y: Axis) -> str:
         height = up.px(tick)
         parts.append(line(across.start_px, height, across.end_px, height, "eo-grid"))
         parts.append(label(44, height + 4.5, f"{tick:.6g}", anchor="end", colour="eo-soft"))
-    parts.append(_ruler(across, up.start_px, x))
-    return "".join(parts)
-
-
-def _ruler(across: Scale, top: float, axis: Axis) -> str:
-    """Return a horizontal axis: a line, ticks with figures, and the title below."""
-    parts = [line(across.start_px, top, across.end_px, top, "eo-axis")]
-    for tick in across.ticks():
-        at = across.px(tick)
-        parts.append(line(at, top, at, top + 4, "eo-axis"))
-        text = f"{tick:.6g}"
-        half = text_width_px(text) / 2
-        at = min(max(at, half), WIDTH_PX - half)
-        parts.append(label(at, top + 18, text, anchor="middle", colour="eo-soft"))
-    middle = (across.start_px + across.end_px) / 2
-    parts.append(label(middle, top + 37, axis.title, anchor="middle", colour="eo-soft"))
+    parts.append(ruler(across, up.start_px, x))
     return "".join(parts)
 
 

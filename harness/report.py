@@ -13,10 +13,12 @@ from encodeonce.models.generation import NUM_FIRST_LOGITS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Cells of text under column heads. The first column is words, the others are figures."""
+    """Cells of text under column heads."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    num_words: int = 1
+    """So many columns on the left are words, the others are figures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

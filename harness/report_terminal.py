@@ -30,7 +30,7 @@ def _table(table: Table) -> RichTable:
     has_heads = any(table.columns)
     drawn = RichTable(box=None, show_header=has_heads, pad_edge=False, padding=(0, 3, 0, 0))
     for position, column in enumerate(table.columns):
-        right = has_heads and position > 0
+        right = has_heads and position >= table.num_words
         drawn.add_column(column, justify="right" if right else "left", header_style="dim")
     for row in table.rows:
         drawn.add_row(*(Text(cell) for cell in row))

@@ -7,7 +7,7 @@ into a drawing that stands alone.
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Literal
@@ -15,6 +15,9 @@ from typing import Literal
 FONT_PX = 13
 LINE_PX = 20
 """Height of a line of text."""
+
+WIDTH_PX = 400.0
+"""Of every drawing: a phone's screen. Elsewhere it is scaled."""
 
 NUM_COLOURS = 7
 
@@ -140,6 +143,17 @@ def svg_file(drawn: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """What an axis shows. Its ends come from the data unless they are given."""
+
+    title: str
+    """Quantity and unit, e.g. ``"accuracy, %"``."""
+    scale: Literal["linear", "log"] = "linear"
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
     """Maps values from ``low`` to ``high`` to pixels."""
 
@@ -181,3 +195,43 @@ def _log_ticks(low: float, high: float) -> list[float]:
             every = math.ceil(len(found) / 8)
             return found[::every]
     return linear_ticks(low, high)
+
+
+def scale_of(values: Iterable[float], axis: Axis, start_px: float, end_px: float) -> Scale:
+    """Return a scale that holds all values, its ends round where they are not given.
+
+    Raises:
+        ValueError: a value is not finite, or not positive on a logarithmic axis.
+    """
+    found = list(values) or [0.0, 1.0]
+    if not all(map(math.isfinite, found)):
+        raise ValueError(f"{axis.title}: only finite values can be drawn")
+    if axis.scale == "log" and min(found) <= 0:
+        raise ValueError(f"{axis.title}: a logarithmic axis needs values above 0")
+    low = min(found) if axis.low is None else axis.low
+    high = max(found) if axis.high is None else axis.high
+    if low == high:
+        low, high = (low / 2, high * 2) if axis.scale == "log" else (low - 1, high + 1)
+    if axis.scale == "log":
+        low, high = low / 1.1, high * 1.1
+    else:
+        ticks = linear_ticks(low, high)
+        step = ticks[1] - ticks[0]
+        low = math.floor(low / step + 1e-9) * step if axis.low is None else low
+        high = math.ceil(high / step - 1e-9) * step if axis.high is None else high
+    return Scale(low=low, high=high, start_px=start_px, end_px=end_px, kind=axis.scale)
+
+
+def ruler(across: Scale, top: float, axis: Axis) -> str:
+    """Return a horizontal axis: a line, ticks with figures, and the title below."""
+    parts = [line(across.start_px, top, across.end_px, top, "eo-axis")]
+    for tick in across.ticks():
+        at = across.px(tick)
+        parts.append(line(at, top, at, top + 4, "eo-axis"))
+        text = f"{tick:.6g}"
+        half = text_width_px(text) / 2
+        at = min(max(at, half), WIDTH_PX - half)
+        parts.append(label(at, top + 18, text, anchor="middle", colour="eo-soft"))
+    middle = (across.start_px + across.end_px) / 2
+    parts.append(label(middle, top + 37, axis.title, anchor="middle", colour="eo-soft"))
+    return "".join(parts)

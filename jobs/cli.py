@@ -21,6 +21,7 @@ from encodeonce.harness.report_terminal import print_report
 from encodeonce.harness.run_folder import RunFolder
 from encodeonce.harness.summary import problems
 from encodeonce.jobs.bench_cli import bench_app
+from encodeonce.jobs.compare_cli import compare_runs
 from encodeonce.jobs.executor import WorkerStartError
 from encodeonce.jobs.executors import executor_for
 from encodeonce.jobs.pipeline import Pipeline
@@ -52,6 +53,7 @@ Output = Annotated[
 
 app.add_typer(store_app, name="store")
 app.add_typer(bench_app, name="bench")
+app.command("compare")(compare_runs)
 
 
 @app.command()
