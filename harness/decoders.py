@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import torch
 
-from encodeonce.harness.peak_memory import reset_peak
 from encodeonce.models.family import Decoder
 from encodeonce.models.weights import LoadedWeights, WeightsSpec
 
@@ -32,7 +31,6 @@ class DecoderShelf:
         """Load a variant's decoder, whatever is on the shelf; raises what loading raises."""
         self._title = self._decoder = None
         _free_memory()
-        reset_peak()
         decoder = self._load(weights)
         self._title, self._decoder, self._unsaid = weights.title, decoder, decoder.loaded
         return decoder

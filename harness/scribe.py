@@ -1,6 +1,7 @@
 """Turns results into records: what a worker says of a branch."""
 
 import logging
+import resource
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -8,7 +9,6 @@ from typing import Any
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark, Sample
 from encodeonce.harness.config import RunConfig, Scoring
-from encodeonce.harness.peak_memory import peak_bytes
 from encodeonce.harness.plan import Branch
 from encodeonce.harness.record import CacheUse, Record, SampleError
 from encodeonce.harness.scoring import with_generation, with_likelihoods
@@ -16,6 +16,7 @@ from encodeonce.harness.variants import variant_name
 from encodeonce.models.family import Generation
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.likelihood import Likelihoods
+from encodeonce.models.memory import peak
 from encodeonce.models.timing import Stopwatch
 from encodeonce.models.weights import LoadedWeights
 
@@ -87,6 +88,14 @@ class Scribe:
             return with_generation(record, benchmark, sample, result)
         scoring = self._scoring[branch.group.benchmark]
         return with_likelihoods(record, benchmark, sample, scoring, result)
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process has held since it began to load a model."""
+    found = peak()
+    if found is not None:
+        return found
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS counts bytes, and from 0
 
 
 def scoring_of(config: RunConfig) -> dict[str, Scoring]:
