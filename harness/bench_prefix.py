@@ -18,7 +18,7 @@ from encodeonce.datasets.media import MediaKind, MediaRef
 from encodeonce.datasets.sampling import FrameSampling
 from encodeonce.harness.config import BenchmarkSpec, CacheSpec, RunConfig
 from encodeonce.harness.features import FeatureSource, MediaRequest, decode_all
-from encodeonce.harness.report import Section, Table
+from encodeonce.harness.page import Section, Table
 from encodeonce.harness.text import human_bytes
 from encodeonce.harness.workplace import Workplace
 from encodeonce.models.family import (

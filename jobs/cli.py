@@ -15,7 +15,7 @@ from encodeonce.cache_store.store import StoreError
 from encodeonce.harness.config import RunConfig, load_config
 from encodeonce.harness.coverage import RunCoverage, measure_coverage
 from encodeonce.harness.plan import make_plan
-from encodeonce.harness.report import headline, sections
+from encodeonce.harness.report import headline, pictures, sections
 from encodeonce.harness.report_markdown import to_markdown
 from encodeonce.harness.report_terminal import print_report
 from encodeonce.harness.run_folder import RunFolder
@@ -145,6 +145,8 @@ def _finish(folder: RunFolder) -> None:
     (folder.path / "report.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
     page = to_markdown(f"encodeonce: {folder.path.name}", parts)
     (folder.path / "report.md").write_text(page, "utf-8")
+    for picture in pictures(parts):
+        (folder.path / picture.file).write_text(picture.svg, "utf-8")
     print_report(console, parts)
     for line in headline(summary):
         console.print(line, style="bold", highlight=False, soft_wrap=True)

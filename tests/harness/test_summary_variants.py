@@ -31,7 +31,7 @@ def records(variant: str, scores: tuple[float, ...], **changes: object) -> list[
 def matrix() -> list[Record]:
     return [
         *records("none/full", (1, 1, 1, 0)),
-        *records("none/x@0.5", (1, 0, 1, 1), kv=use(50), seconds={"generate": 0.5}),
+        *records("none/x@0.5", (1, 0, 1, 1), kv=use(50)),
         *records("nf4/full", (1, 1, 0, 0), peak_bytes=9),
         *records("nf4/x@0.5", (0, 0, 0, 0), kv=use(25)),
     ]
@@ -63,16 +63,25 @@ def test_texts_are_compared_with_the_same_weights_full_cache(matrix: list[Record
     assert cells["nf4/x@0.5"]["fidelity"]["exact_match"] == 0.5
     assert cells["nf4/full"]["fidelity_to"] == "none/full"
     assert cells["nf4/full"]["fidelity"]["exact_match"] == 0.75
-    assert cells["none/full"]["kv"] is None
-    assert cells["nf4/x@0.5"]["kv"]["keep"] == 0.25
+    assert cells["none/full"]["cache_size"] is None
+    assert cells["nf4/x@0.5"]["cache_size"]["keep"] == 0.25
 
 
-def test_speed_counts_the_tokens_that_were_decoded(matrix: list[Record]) -> None:
-    found = summarize_variants(matrix, NAMES)
-    cell = found["variants"]["none/x@0.5"]["benchmarks"]["b"]
-    # The first of two tokens comes from the prefill.
-    assert cell["decode_tokens_per_s"] == pytest.approx(4 * 1 / 2.0)
-    assert found["variants"]["none/full"]["benchmarks"]["b"]["decode_tokens_per_s"] is None
+def test_speed_is_that_of_the_batch_and_counts_the_tokens_that_were_decoded() -> None:
+    # A batch's seconds are shared out evenly, whoever wrote how much.
+    some = [
+        record("a1", "none/full", token_ids=(1,) * 9, num_generated_tokens=9, seconds={"generate": 1.0}),
+        record("a1", "none/x", token_ids=(1,) * 3, num_generated_tokens=3, seconds={"generate": 0.5}),
+        record("a1", "none/y", token_ids=(1,) * 5, num_generated_tokens=5, seconds={"generate": 0.5}),
+        record("a1", "nf4/y", token_ids=(1,) * 7, num_generated_tokens=7, seconds={"generate": 3.0}),
+        record("a1", "nf4/z", token_ids=(1,), num_generated_tokens=1),
+    ]  # fmt: skip
+    found = summarize_variants(some, [one.variant for one in some])
+    speeds = [one["benchmarks"]["b"]["decode_tokens_per_s"] for one in found["variants"].values()]
+    # The first token of an answer comes from the prefill.
+    assert speeds == pytest.approx([8.0, 6.0, 6.0, 2.0, 2.0])
+    alone = summarize_variants(some[-1:], ["nf4/z"])
+    assert alone["variants"]["nf4/z"]["benchmarks"]["b"]["decode_tokens_per_s"] is None
 
 
 def test_loading_is_the_weights_and_no_answers_time() -> None:
