@@ -93,6 +93,8 @@ class Record:
     memory on a CPU."""
     weight_bytes: int = 0
     """Of the loaded language side, as stored in memory; 0 if it does not say."""
+    finished_at: str | None = None
+    """When the driver wrote it, UTC, ISO 8601."""
 
     @property
     def key(self) -> tuple[str, str, str]:
