@@ -131,6 +131,11 @@ class RunFolder:
         """Return (benchmark, sample, variant) of each answer; an error is none."""
         return {record.key for record in self.records(which) if record.error is None}
 
+    def media_sha256(self) -> set[str]:
+        """Return the digests of the media that precompute found usable."""
+        lines = read_json_lines(self.path / "precompute.jsonl")
+        return {str(line["value"]["media"]) for line in lines if line["status"] == "ok"}
+
     def writer(self, name: Answers | Literal["precompute"]) -> JsonLinesWriter:
         """Open a file of the folder for appending."""
         return JsonLinesWriter(self.path / f"{name}.jsonl")

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +17,6 @@ from encodeonce.datasets.media import MediaError, MediaRef
 from encodeonce.datasets.probe import probe
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.harness.config import RunConfig
-
-logger = logging.getLogger(__name__)
 
 SampleKey = tuple[str, str]
 """Benchmark and sample."""
@@ -51,15 +48,23 @@ class Strip:
     missing: str = ""
 
 
-def strips(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What the model was shown of a sample, beside the question."""
+
+    strip: Strip
+    choices: tuple[str, ...] = ()
+
+
+def sights(
     run: Mapping[str, Any],
     wanted: Iterable[SampleKey],
     *,
     known_sha256: Iterable[str] = (),
     most_bytes: int = 1_500_000,
     most_s: float = 30.0,
-) -> dict[SampleKey, Strip]:
-    """Return the frames of samples, from their media.
+) -> dict[SampleKey, Sight]:
+    """Return what samples look like, from their benchmarks and media.
 
     Args:
         run: content of run.json.
@@ -70,30 +75,30 @@ def strips(
         most_s: decode no further media after so many seconds.
 
     Returns:
-        A strip for each sample. Nothing that is missing raises an error.
+        A sight for each sample. Nothing that is missing raises an error.
     """
     keys = list(wanted)
     try:
         config = RunConfig.model_validate(run["config"])
-        media = _media_of(config, keys)
+        shown = _shown(config, keys)
     except (ValueError, OSError) as error:
-        return {key: Strip(missing=f"the benchmark cannot be read here: {error}") for key in keys}
+        strip = Strip(missing=f"the benchmark cannot be read here: {error}")
+        return {key: Sight(strip=strip) for key in keys}
     album = _Album(config, frozenset(known_sha256), most_bytes, time.monotonic() + most_s)
-    return {key: album.strip(media[key]) if key in media else _UNKNOWN for key in keys}
+    unknown = Sight(strip=Strip(missing="the benchmark does not have this sample any more"))
+    return {
+        key: Sight(strip=album.strip(*shown[key][:2]), choices=shown[key][2])
+        if key in shown
+        else unknown
+        for key in keys
+    }
 
 
-_UNKNOWN = Strip(missing="the benchmark does not have this sample any more")
+_Shown = tuple[Path, tuple[MediaRef, ...], tuple[str, ...]]
+"""Folder of the benchmark's media, media and choices of a sample."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Shown:
-    """Media of a sample, in the folder of its benchmark."""
-
-    root: Path
-    refs: tuple[MediaRef, ...]
-
-
-def _media_of(config: RunConfig, keys: Iterable[SampleKey]) -> dict[SampleKey, _Shown]:
+def _shown(config: RunConfig, keys: Iterable[SampleKey]) -> dict[SampleKey, _Shown]:
     wanted = set(keys)
     found = {}
     for spec in config.benchmarks:
@@ -103,7 +108,7 @@ def _media_of(config: RunConfig, keys: Iterable[SampleKey]) -> dict[SampleKey, _
         root = benchmark.media_root.absolute()
         for sample in benchmark.samples():
             if (spec.title, sample.id) in wanted:
-                found[spec.title, sample.id] = _Shown(root=root, refs=sample.media)
+                found[spec.title, sample.id] = (root, sample.media, sample.choices)
     return found
 
 
@@ -118,29 +123,29 @@ class _Album:
         self._left_bytes = left_bytes
         self._until_s = until_s
         self._ledger = Ledger(config.cache.path / "media.jsonl")
-        self._strips: dict[_Shown, Strip] = {}
+        self._strips: dict[tuple[Path, tuple[MediaRef, ...]], Strip] = {}
 
-    def strip(self, media: _Shown) -> Strip:
-        if media in self._strips:
-            return self._strips[media]
+    def strip(self, root: Path, refs: tuple[MediaRef, ...]) -> Strip:
+        if (root, refs) in self._strips:
+            return self._strips[root, refs]
         if self._left_bytes <= 0:
             return Strip(missing="frames are left out to keep this page small")
         if time.monotonic() > self._until_s:
             return Strip(missing="frames are left out: decoding them took too long")
         try:
-            strip = self._decode(media)
+            strip = self._decode(root, refs)
         except (MediaError, OSError) as error:
             strip = Strip(missing=f"{type(error).__name__}: {error}")
         self._left_bytes -= sum(len(frame.jpeg_base64) for frame in strip.frames)
-        self._strips[media] = strip
+        self._strips[root, refs] = strip
         return strip
 
-    def _decode(self, media: _Shown) -> Strip:
+    def _decode(self, root: Path, refs: tuple[MediaRef, ...]) -> Strip:
         frames: list[Thumbnail] = []
         num_seen = 0
-        library = MediaLibrary(media.root, self._ledger)
-        each = max(1, MOST_FRAMES // max(1, len(media.refs)))
-        for ref in media.refs[:MOST_FRAMES]:
+        library = MediaLibrary(root, self._ledger)
+        each = max(1, MOST_FRAMES // max(1, len(refs)))
+        for ref in refs[:MOST_FRAMES]:
             found = library.resolve(ref)
             if self._known_sha256 and found.sha256 not in self._known_sha256:
                 return Strip(missing=f"{ref.path} is not the file it was when the run used it")

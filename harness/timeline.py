@@ -8,8 +8,8 @@ from typing import Any
 
 from encodeonce.harness.record import CacheUse
 
-NUM_PARTS = 40
-"""The run's time is cut into so many equal parts."""
+NUM_PARTS = 24
+"""A stage's time is cut into so many equal parts."""
 PAUSE_S = 1800.0
 """Longer without a line in the journals is no part of the run: it was interrupted."""
 
@@ -29,67 +29,58 @@ def now() -> str:
 
 
 def hit_timeline(stages: Mapping[str, Sequence[Step]]) -> dict[str, Any] | None:
-    """Return units asked for and hit in equal parts of the run's time; None if none were.
+    """Return units asked for and hit in equal parts of each stage's time; None if none were.
 
     Args:
         stages: by name, lines of a stage's journal in the order they were written.
 
     Returns:
-        - ``clock``: ``"seconds"`` since the run's first line, interruptions left out; ``"lines"``
-          where a journal has no times.
+        For each stage in which units were asked for:
+
+        - ``clock``: ``"seconds"`` since the stage's first line, interruptions left out;
+          ``"lines"`` where the journal has no times.
         - ``num_pauses``: interruptions left out.
-        - ``stages``: by name, for each part of the time in which units were asked for
-          ``until`` (its end), ``num_units``, ``num_hits`` and ``hit_rate``.
+        - ``parts``: of the time, those in which units were asked for: ``until`` (the end),
+          ``num_units``, ``num_hits``, ``hit_rate``.
     """
-    steps = [(name, step) for name, lines in stages.items() for step in lines]
-    if not any(step.cache.num_units for _, step in steps):
-        return None
-    seconds = _seconds([step for _, step in steps])
-    places = [float(n + 1) for n in range(len(steps))] if seconds is None else seconds.places
-    width = max(places) / NUM_PARTS or 1.0
-    found: dict[str, dict[int, CacheUse]] = {name: {} for name in stages}
-    for (name, step), place in zip(steps, places, strict=True):
-        part = min(NUM_PARTS - 1, int(place / width))
-        if step.cache.num_units:
-            found[name][part] = found[name].get(part, CacheUse()) + step.cache
-    return {
-        "clock": "lines" if seconds is None else "seconds",
-        "num_pauses": 0 if seconds is None else seconds.num_pauses,
-        "stages": {
-            name: [_part((part + 1) * width, parts[part]) for part in sorted(parts)]
-            for name, parts in found.items()
-            if parts
-        },
+    found = {
+        name: _stage(lines)
+        for name, lines in stages.items()
+        if any(step.cache.num_units for step in lines)
     }
+    return found or None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Seconds:
-    places: list[float]
-    num_pauses: int
+def _stage(steps: Sequence[Step]) -> dict[str, Any]:
+    clock, num_pauses, places = "lines", 0, [float(n) for n in range(len(steps))]
+    times = [step.finished_at for step in steps if step.finished_at is not None]
+    if len(times) == len(steps):
+        clock, (places, num_pauses) = "seconds", _seconds(times)
+    width = max(places) / NUM_PARTS
+    found: dict[int, CacheUse] = {}
+    for step, place in zip(steps, places, strict=True):
+        if step.cache.num_units:
+            part = min(NUM_PARTS - 1, int(place / width)) if width else 0
+            found[part] = found.get(part, CacheUse()) + step.cache
+    parts = [
+        {
+            "until": (part + 1) * width,
+            "num_units": found[part].num_units,
+            "num_hits": found[part].num_hits,
+            "hit_rate": found[part].num_hits / found[part].num_units,
+        }
+        for part in sorted(found)
+    ]
+    return {"clock": clock, "num_pauses": num_pauses, "parts": parts}
 
 
-def _seconds(steps: Sequence[Step]) -> _Seconds | None:
-    """Return the seconds of each step since the first, less pauses; None if one has no time."""
-    times = [step.finished_at for step in steps]
-    if any(time is None for time in times):
-        return None
-    stamps = [datetime.fromisoformat(time).timestamp() for time in times if time is not None]
-    at, num_pauses, elapsed_s = {}, 0, 0.0
+def _seconds(times: Sequence[str]) -> tuple[list[float], int]:
+    """Return the seconds of each time since the earliest, less pauses, and how many those were."""
+    stamps = [datetime.fromisoformat(time).timestamp() for time in times]
     ordered = sorted(set(stamps))
-    at[ordered[0]] = 0.0
+    elapsed_s, num_pauses = {ordered[0]: 0.0}, 0
     for before, after in pairwise(ordered):
         is_pause = after - before > PAUSE_S
         num_pauses += is_pause
-        elapsed_s += 0.0 if is_pause else after - before
-        at[after] = elapsed_s
-    return _Seconds(places=[at[stamp] for stamp in stamps], num_pauses=num_pauses)
-
-
-def _part(until: float, use: CacheUse) -> dict[str, Any]:
-    return {
-        "until": until,
-        "num_units": use.num_units,
-        "num_hits": use.num_hits,
-        "hit_rate": use.num_hits / use.num_units,
-    }
+        elapsed_s[after] = elapsed_s[before] + (0.0 if is_pause else after - before)
+    return [elapsed_s[stamp] for stamp in stamps], num_pauses
