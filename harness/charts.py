@@ -25,6 +25,7 @@ from encodeonce.harness.svg import (
     Axis,
     Scale,
     drawing,
+    fainter,
     label,
     legend,
     line,
@@ -235,7 +236,7 @@ def _length(across: Scale, start: float, value: float, top: float, number: int, 
     kind = f"eo-c{number % NUM_COLOURS}" + (" eo-gap" if end - x > 4 else "")
     return (
         f'<rect x="{x:.1f}" y="{top:.1f}" width="{max(0.0, end - x):.1f}" height="18" '
-        f'class="{kind}"><title>{safe(note)}</title></rect>'
+        f'class="{kind}"{fainter(number)}><title>{safe(note)}</title></rect>'
     )
 
 

@@ -1,6 +1,9 @@
 """What reports are made of: sections of sentences, tables and pictures."""
 
+import re
 from dataclasses import dataclass
+
+from encodeonce.harness.report_pictures import Picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,17 +19,6 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """A drawing that lies beside the report."""
-
-    file: str
-    """Name in the report's folder."""
-    title: str
-    svg: str
-    """The file's content."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
     """A heading with a table, pictures and sentences below."""
 
@@ -37,3 +29,8 @@ class Section:
     bullets: tuple[str, ...] = ()
     is_detail: bool = False
     """Whether it is left to the report's files, and not printed in a terminal."""
+
+
+def file_of(picture: Picture) -> str:
+    """Return the name under which a picture lies beside the report."""
+    return re.sub(r"[^A-Za-z0-9._@+]+", "-", picture.title).strip("-") + ".svg"

@@ -9,6 +9,8 @@ from encodeonce.models.weights import LoadedWeights
 
 BASELINE = "none/full"
 """The variant without quantiser, adapter or KV compression: weight variant / cache variant."""
+LOADING = ("load",)
+"""Stages of `Record.seconds` in which a model is loaded: the tower, where features were missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,8 @@ class Record:
     resident memory on a CPU."""
     loaded: LoadedWeights | None = None
     """On the first record for which a worker loaded the weights."""
+    finished_at: str | None = None
+    """When the driver wrote it, UTC, ISO 8601."""
 
     @property
     def key(self) -> tuple[str, str, str]:

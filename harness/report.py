@@ -5,7 +5,8 @@
 
 from collections.abc import Sequence
 
-from encodeonce.harness.page import Picture, Section, Table
+from encodeonce.harness.page import Section, Table
+from encodeonce.harness.report_pictures import Picture
 from encodeonce.harness.report_variants import variant_sections
 from encodeonce.harness.summary import Summary
 from encodeonce.harness.text import human_bytes, human_count, human_seconds, percent
@@ -20,7 +21,7 @@ def sections(summary: Summary) -> list[Section]:
     if summary["evaluation"] is not None:
         found.append(_answers(summary["evaluation"], len(summary["variants"]["variants"])))
         found.extend(_own_figures(summary["evaluation"]))
-        found.extend(variant_sections(summary["variants"], summary["run"]))
+        found.extend(variant_sections(summary))
     if summary["comparison"] is not None:
         found.append(_same_answers(summary["comparison"]))
     found.append(_store(summary))

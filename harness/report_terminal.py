@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from encodeonce.harness.page import Section, Table
+from encodeonce.harness.page import Section, Table, file_of
 
 
 def print_report(console: Console, sections: Sequence[Section]) -> None:
@@ -23,7 +23,7 @@ def _body(section: Section) -> RenderableType:
     parts: list[RenderableType] = []
     if section.table is not None:
         parts.append(_table(section.table))
-    parts.extend(Text(f"picture: {picture.file}") for picture in section.pictures)
+    parts.extend(Text(f"picture: {file_of(picture)}") for picture in section.pictures)
     parts.extend(Text(sentence) for sentence in section.sentences)
     parts.extend(Text(f"- {bullet}") for bullet in section.bullets)
     return Group(*parts)

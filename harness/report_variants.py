@@ -1,57 +1,52 @@
 """The part of a run's report that is about its variants; nothing where there is only one."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from encodeonce.harness.page import Section, Table
-from encodeonce.harness.pictures import matrix_picture, quality_pictures
 from encodeonce.harness.report_costs import time_section, weights_section
+from encodeonce.harness.report_pictures import curves, matrix_picture
 from encodeonce.harness.summary import Summary
 from encodeonce.harness.text import human_bytes, number, percent, points
+from encodeonce.harness.variants import split_variant
 from encodeonce.models.kv.spec import FULL
 
 Cells = Mapping[str, Summary]
-"""What `summarize_variants` says of one benchmark, by variant, with the variant's titles."""
+"""What `summarize_variants` says of one benchmark, by variant."""
 
 
-def variant_sections(variants: Summary, run: Summary) -> list[Section]:
-    """Return the sections on a run's variants.
-
-    Args:
-        variants: `summarize_variants`'s result.
-        run: what run.json says.
-    """
+def variant_sections(summary: Summary) -> list[Section]:
+    """Return the sections on a run's variants."""
+    variants = summary["variants"]
     known = variants["variants"]
     if len(known) < 2:
         return []
-    specs = run.get("variants", {}).get("kv", {})
     found: list[Section] = []
     for benchmark in dict.fromkeys(name for one in known.values() for name in one["benchmarks"]):
         cells = {
-            name: {**one, **one["benchmarks"][benchmark]}
+            name: one["benchmarks"][benchmark]
             for name, one in known.items()
             if benchmark in one["benchmarks"]
         }
-        found.append(_quality(benchmark, cells, variants["reference"], specs))
-        found.extend(_matrix(benchmark, cells))
+        found.append(_quality(summary, benchmark, cells))
+        found.extend(_matrix(variants, benchmark, cells))
         found.extend(_closeness(benchmark, cells))
         found.extend(_held(benchmark, cells))
     return [*found, weights_section(variants["weights"]), time_section(variants)]
 
 
-def _quality(benchmark: str, cells: Cells, reference: str, specs: Mapping[str, Any]) -> Section:
+def _quality(summary: Summary, benchmark: str, cells: Cells) -> Section:
     """Say of every variant how good it is, what changed, and what it held."""
+    reference = summary["variants"]["reference"]
     return Section(
         title=f"Variants on {benchmark}",
         table=_scores(cells, reference) if is_scored(cells) else _perplexities(cells),
-        pictures=tuple(quality_pictures(benchmark, cells, specs)),
+        pictures=tuple(curves(summary, benchmark)),
         sentences=(
             "A variant is named weights/cache. Differences are paired, sample by sample, with "
             "clustered 95 % intervals; p is the exact McNemar test's, which takes samples for "
             "independent. Kept are bytes of the prompt's keys and values, measured after "
-            "compression. Tokens per second are those of the batch in which a "
-            "variant's answers were decoded: a full cache's alone, those of all compressed caches "
-            "together.",
+            "compression. Tokens per second are those of the batch in which a variant's answers "
+            "were decoded: a full cache's alone, those of all compressed caches together.",
         ),
     )
 
@@ -62,11 +57,11 @@ def is_scored(cells: Cells) -> bool:
 
 
 def _scores(cells: Cells, reference: str) -> Table:
-    own = len({cell["weights"] for cell in cells.values()}) > 1
+    own = len({split_variant(name)[0] for name in cells}) > 1
     rows = []
     for name, cell in cells.items():
         against = cell["against"]
-        own_full = f"{cell['weights']}/{FULL.title}"
+        own_full = f"{split_variant(name)[0]}/{FULL.title}"
         rows.append(
             (
                 name,
@@ -74,7 +69,7 @@ def _scores(cells: Cells, reference: str) -> Table:
                 _difference(against.get(reference)),
                 _flips(against.get(reference)),
                 *((_difference(against.get(own_full)),) if own else ()),
-                *_size(cell, cells),
+                *_size(name, cells),
                 number(cell["decode_tokens_per_s"], ".0f"),
             )
         )
@@ -103,7 +98,7 @@ def _perplexities(cells: Cells) -> Table:
                 number(nll.get("perplexity_legacy_bf16"), ".5g"),
                 number(nll.get("per_token"), ".4f"),
                 number(nll.get("num_tokens"), "d"),
-                *_size(cell, cells),
+                *_size(name, cells),
             )
         )
     columns = (
@@ -140,32 +135,29 @@ def _flips(difference: Summary | None) -> str:
     return f"{changed} ({difference['mcnemar_p']:.2g})"
 
 
-def _size(cell: Summary, cells: Cells) -> tuple[str, str]:
+def _size(name: str, cells: Cells) -> tuple[str, str]:
     """Return the kept fraction, and the bytes of a question's prompt."""
-    if (size := cell["cache_size"]) is not None:
+    if (size := cells[name]["kv"]) is not None:
         kept = size["kept_bytes"] / size["num_answers"]
         return percent(size["keep"], 1), human_bytes(round(kept))
-    compressed = (one["cache_size"] for one in cells.values() if one["cache_size"] is not None)
-    if cell["kv"] != FULL.title or (size := next(compressed, None)) is None:
+    compressed = (one["kv"] for one in cells.values() if one["kv"] is not None)
+    if split_variant(name)[1] != FULL.title or (size := next(compressed, None)) is None:
         return "-", "-"
     return percent(1.0, 1), human_bytes(round(size["full_bytes"] / size["num_answers"]))
 
 
-def _matrix(benchmark: str, cells: Cells) -> Iterator[Section]:
+def _matrix(variants: Summary, benchmark: str, cells: Cells) -> Iterator[Section]:
     """Show weights against caches, where both vary."""
-    weights = list(dict.fromkeys(cell["weights"] for cell in cells.values()))
-    caches = list(dict.fromkeys(cell["kv"] for cell in cells.values()))
+    weights = list(dict.fromkeys(split_variant(name)[0] for name in cells))
+    caches = list(dict.fromkeys(split_variant(name)[1] for name in cells))
     if len(weights) < 2 or len(caches) < 2:
         return
-    texts = [[_short(cells.get(f"{one}/{kv}")) for one in weights] for kv in caches]
+    rows = tuple((kv, *(_short(cells.get(f"{one}/{kv}")) for one in weights)) for kv in caches)
     what = "score, %" if is_scored(cells) else "perplexity"
     yield Section(
         title=f"Weights and caches on {benchmark}",
-        table=Table(
-            columns=(what, *weights),
-            rows=tuple((kv, *row) for kv, row in zip(caches, texts, strict=True)),
-        ),
-        pictures=(matrix_picture(benchmark, cells, weights, caches, texts),),
+        table=Table(columns=(what, *weights), rows=rows),
+        pictures=(matrix_picture(variants, benchmark),),
     )
 
 
@@ -236,7 +228,7 @@ def _held(benchmark: str, cells: Cells) -> Iterator[Section]:
             f"{percent(min(size['keep_by_layer']), 1)} to {percent(max(size['keep_by_layer']), 1)}",
         )
         for name, cell in cells.items()
-        if (size := cell["cache_size"]) is not None
+        if (size := cell["kv"]) is not None
     )
     if not rows:
         return

@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +14,9 @@ from encodeonce.cache_store.signature import canonical_json
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark, BenchmarkError
 from encodeonce.harness.config import RunConfig
+from encodeonce.harness.gallery import gallery
 from encodeonce.harness.jsonl import JsonLinesWriter, read_json_lines
-from encodeonce.harness.record import Record
+from encodeonce.harness.record import CacheUse, Record
 from encodeonce.harness.summary import (
     Summary,
     compare_answers,
@@ -23,6 +24,7 @@ from encodeonce.harness.summary import (
     summarize_precompute,
 )
 from encodeonce.harness.summary_variants import reference_variant, summarize_variants
+from encodeonce.harness.timeline import Step, hit_timeline
 from encodeonce.harness.variants import Meanings, changed_titles, joined, variant_names
 
 logger = logging.getLogger(__name__)
@@ -129,6 +131,11 @@ class RunFolder:
         """Return (benchmark, sample, variant) of each answer; an error is none."""
         return {record.key for record in self.records(which) if record.error is None}
 
+    def media_sha256(self) -> set[str]:
+        """Return the digests of the media that precompute found usable."""
+        lines = read_json_lines(self.path / "precompute.jsonl")
+        return {str(line["value"]["media"]) for line in lines if line["status"] == "ok"}
+
     def writer(self, name: Answers | Literal["precompute"]) -> JsonLinesWriter:
         """Open a file of the folder for appending."""
         return JsonLinesWriter(self.path / f"{name}.jsonl")
@@ -147,6 +154,13 @@ class RunFolder:
             "variants": summarize_variants(records, names, benchmarks) if records else None,
             "uncached": summarize_evaluation(uncached, benchmarks) if uncached else None,
             "comparison": compare_answers(records, uncached) if uncached else None,
+            "timeline": hit_timeline(
+                {
+                    "precompute": list(_precompute_steps(precompute)),
+                    "evaluate": [Step(finished_at=r.finished_at, cache=r.cache) for r in records],
+                }
+            ),
+            "gallery": gallery(records, uncached, shown),
         }
 
     def _variants(self, records: Sequence[Record]) -> list[str]:
@@ -184,6 +198,13 @@ class RunFolder:
         trace: TracebackType | None,
     ) -> None:
         self._lock.close()
+
+
+def _precompute_steps(outcomes: Sequence[Mapping[str, Any]]) -> Iterator[Step]:
+    for outcome in outcomes:
+        if outcome["status"] == "ok":
+            use = CacheUse(**outcome["value"]["cache"])
+            yield Step(finished_at=outcome.get("finished_at"), cache=use)
 
 
 def _require_same(folder: RunFolder, found: Mapping[str, Any], identity: Mapping[str, Any]) -> None:

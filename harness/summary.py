@@ -7,7 +7,7 @@ from typing import Any
 
 from encodeonce.datasets.sample import Benchmark, Scored, Summarising
 from encodeonce.harness.perplexity import summarize_nll
-from encodeonce.harness.record import BASELINE, CacheUse, Record
+from encodeonce.harness.record import BASELINE, LOADING, CacheUse, Record
 from encodeonce.harness.statistics import clustered_mean
 from encodeonce.models.generation import largest_difference
 
@@ -135,9 +135,9 @@ def _cache(uses: Iterable[CacheUse]) -> Summary:
 
 
 def answering_seconds(records: Iterable[Record]) -> dict[str, float]:
-    """Return the seconds by stage, without loading the tower where something was missing."""
+    """Return the seconds by stage, those for loading a model left out."""
     total = _sum_seconds(record.seconds for record in records)
-    return {stage: value for stage, value in total.items() if stage != "load"}
+    return {stage: value for stage, value in total.items() if stage not in LOADING}
 
 
 def _sum_seconds(stages: Iterable[Mapping[str, float]]) -> dict[str, float]:

@@ -13,7 +13,7 @@
             fidelity            `summarize_fidelity`, to the variant ``fidelity_to``
             fidelity_to         the same weights' full cache; for that, ``reference``; for
                                 ``reference``, None
-            cache_size          `summarize_cache_size`; None for a full cache
+            kv                  `summarize_cache_size`; None for a full cache
             seconds             by stage, of this variant's own answers. Where several variants
                                 share a stage, the first has it; what they do as one batch is
                                 shared out evenly
@@ -113,7 +113,7 @@ def _cell(
         },
         "fidelity_to": closest,
         "fidelity": summarize_fidelity(records, by_variant.get(closest or "", {})),
-        "cache_size": summarize_cache_size(records),
+        "kv": summarize_cache_size(records),
         "seconds": answering_seconds(records),
         "num_generated_tokens": sum(record.num_generated_tokens for record in records),
         "decode_tokens_per_s": _decode_rate(_decoded_with(name, benchmark, by_variant)),

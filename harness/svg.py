@@ -108,7 +108,12 @@ def marker(number: int, x: float, y: float, note: str = "") -> str:
 def swatch(number: int, x: float, y: float) -> str:
     """Return a square of a part's colour."""
     square = f'x="{x - 5:.1f}" y="{y - 5:.1f}" width="10" height="10"'
-    return f'<rect {square} class="eo-c{number % NUM_COLOURS}"/>'
+    return f'<rect {square} class="eo-c{number % NUM_COLOURS}"{fainter(number)}/>'
+
+
+def fainter(number: int) -> str:
+    """Return an attribute that tells areas beyond the last colour from those before it."""
+    return ' fill-opacity="0.5"' if number // NUM_COLOURS % 2 else ""
 
 
 def legend(

@@ -12,6 +12,7 @@ from encodeonce.harness.plan import Branch, branches_left, first_samples, make_p
 from encodeonce.harness.record import SampleError
 from encodeonce.harness.run_folder import Answers, RunFolder
 from encodeonce.harness.scribe import lost_records
+from encodeonce.harness.timeline import now
 from encodeonce.harness.worker import EvaluateWorker, PrecomputeWorker, ReferenceWorker
 from encodeonce.harness.workplace import Workplace
 from encodeonce.jobs.executor import Executor, WorkerFactory
@@ -56,7 +57,7 @@ class Pipeline:
         progress = _progress("precompute", "media", items, _count_media, len(items))
         with self.folder.writer("precompute") as journal, progress:
             for outcome in self._executor.run(items, make_worker):
-                journal.write(asdict(outcome))
+                journal.write({**asdict(outcome), "finished_at": now()})
                 progress.update(outcome)
 
     def evaluate(self) -> None:
@@ -114,7 +115,7 @@ class Pipeline:
         with self.folder.writer(which) as file, progress:
             for outcome in self._executor.run(items, make_worker):
                 for record in records(outcome):
-                    file.write(record)
+                    file.write({**record, "finished_at": now()})
                 progress.update(outcome)
 
     def _records(self, branch: Branch, outcome: Outcome) -> list[dict[str, Any]]:

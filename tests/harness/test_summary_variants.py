@@ -63,19 +63,23 @@ def test_texts_are_compared_with_the_same_weights_full_cache(matrix: list[Record
     assert cells["nf4/x@0.5"]["fidelity"]["exact_match"] == 0.5
     assert cells["nf4/full"]["fidelity_to"] == "none/full"
     assert cells["nf4/full"]["fidelity"]["exact_match"] == 0.75
-    assert cells["none/full"]["cache_size"] is None
-    assert cells["nf4/x@0.5"]["cache_size"]["keep"] == 0.25
+    assert cells["none/full"]["kv"] is None
+    assert cells["nf4/x@0.5"]["kv"]["keep"] == 0.25
 
 
 def test_speed_is_that_of_the_batch_and_counts_the_tokens_that_were_decoded() -> None:
     # A batch's seconds are shared out evenly, whoever wrote how much.
+    wrote = {
+        "none/full": (9, 1.0),
+        "none/x": (3, 0.5),
+        "none/y": (5, 0.5),
+        "nf4/y": (7, 3.0),
+        "nf4/z": (1, 0.0),
+    }
     some = [
-        record("a1", "none/full", token_ids=(1,) * 9, num_generated_tokens=9, seconds={"generate": 1.0}),
-        record("a1", "none/x", token_ids=(1,) * 3, num_generated_tokens=3, seconds={"generate": 0.5}),
-        record("a1", "none/y", token_ids=(1,) * 5, num_generated_tokens=5, seconds={"generate": 0.5}),
-        record("a1", "nf4/y", token_ids=(1,) * 7, num_generated_tokens=7, seconds={"generate": 3.0}),
-        record("a1", "nf4/z", token_ids=(1,), num_generated_tokens=1),
-    ]  # fmt: skip
+        record("a1", variant, num_generated_tokens=count, seconds={"generate": seconds})
+        for variant, (count, seconds) in wrote.items()
+    ]
     found = summarize_variants(some, [one.variant for one in some])
     speeds = [one["benchmarks"]["b"]["decode_tokens_per_s"] for one in found["variants"].values()]
     # The first token of an answer comes from the prefill.
