@@ -68,6 +68,9 @@ class GenerationSpec(BaseModel):
     max_batch: int = Field(
         default=16, ge=1, description="Most questions on one video that are answered together."
     )
+    max_forks: int = Field(
+        default=64, ge=1, description="Most compressed caches that are decoded together."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
