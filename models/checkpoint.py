@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers
@@ -25,11 +25,7 @@ logger = logging.getLogger(__name__)
 DEMO_CHECKPOINT = Path(__file__).parent / "demo" / "checkpoint"
 
 # No *.bin and no *.py: pickles are not read and remote code is not run.
-_HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
-
-
-Read = Callable[[], torch.Tensor]
-"""Reads one tensor of a checkpoint."""
+CHECKPOINT_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 
 
 class CheckpointError(ValueError):
@@ -62,7 +58,9 @@ def local_checkpoint(spec: ModelSpec) -> Path:
 def _download(spec: ModelSpec) -> Path:
     try:
         return Path(
-            snapshot_download(spec.path, revision=spec.revision, allow_patterns=list(_HUB_FILES))
+            snapshot_download(
+                spec.path, revision=spec.revision, allow_patterns=list(CHECKPOINT_FILES)
+            )
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, ValueError, OSError) as error:
         raise CheckpointError(
@@ -79,17 +77,37 @@ def checkpoint_digest(folder: Path, file_sha256: Callable[[Path], str]) -> str:
         file_sha256: returns a file's digest; a memory of digests saves reading the weights again.
     """
     digest = hashlib.sha256()
-    for path in sorted({path for pattern in _HUB_FILES for path in folder.rglob(pattern)}):
+    for path in sorted({path for pattern in CHECKPOINT_FILES for path in folder.rglob(pattern)}):
         digest.update(f"{path.relative_to(folder)} {file_sha256(path)}\n".encode())
     return digest.hexdigest()
 
 
-def tensors(folder: Path) -> Iterator[tuple[str, Read]]:
+def tensors(folder: Path) -> Iterator[tuple[str, Callable[[], torch.Tensor]]]:
     """Yield (name, read) of every tensor in the checkpoint's safetensors files."""
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 - safe_open is not a mapping
                 yield name, lambda name=name, file=file: file.get_tensor(name)  # type: ignore[misc]
+
+
+class StoredTensor(NamedTuple):
+    """Where a tensor lies."""
+
+    path: Path
+    name: str
+
+    def read(self) -> torch.Tensor:
+        """Return the tensor."""
+        with safe_open(self.path, framework="pt") as file:
+            return file.get_tensor(self.name)  # type: ignore[no-any-return]
+
+
+def stored_tensors(folder: Path) -> Iterator[StoredTensor]:
+    """Yield where every tensor in the checkpoint's safetensors files lies; reads none."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - safe_open is not a mapping
+                yield StoredTensor(path, name)
 
 
 def weights_digest(folder: Path, parts: Sequence[str]) -> str:
@@ -216,6 +234,7 @@ def _partial(
     attributes = {
         "__init__": init,
         "save_pretrained": save_pretrained,
+        "whole_class": model_class,
         # transformers knows which checkpoint keys to rename by a class's name and module.
         "__module__": model_class.__module__,
         "_tied_weights_keys": tied,

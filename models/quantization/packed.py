@@ -5,7 +5,7 @@ one, so that never more than one of them is held twice.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from encodeonce.models.checkpoint import CheckpointError, Read, tensors
+from encodeonce.models.checkpoint import CheckpointError, StoredTensor, stored_tensors
 from encodeonce.models.decoder_layers import decoder_layers
 from encodeonce.models.family import find_family
 from encodeonce.models.quantization.grid import Codes, dense_linear
@@ -77,31 +77,33 @@ class PackedTreatment(Treatment):
         model.to(device)
         layers = decoder_layers(model)
         for (number, name), stored in self._layers.items():
-            read = {part: stored[part]().to(device) for part in stored}
+            read = {part: place.read().to(device) for part, place in stored.items()}
             bias = read.pop("bias", None)
             linear = built(self._layout.unpack(read), bias, self._kernel, self._dtype, device)
             layers[number].set_submodule(name, linear)
 
 
-def _find(folder: Path, names: tuple[str, ...]) -> dict[tuple[int, str], dict[str, Read]]:
-    """Return how to read each packed layer's tensors, by decoder layer and name in it."""
-    found: dict[str, dict[tuple[int, str], dict[str, Read]]] = {}
-    for prefix, number, name, part, read in _in_layers(folder, (*names, "bias")):
-        found.setdefault(prefix, {}).setdefault((number, name), {})[part] = read
-    for prefix, layers in found.items():
-        found[prefix] = {key: parts for key, parts in layers.items() if names[0] in parts}
-    packed = [prefix for prefix, layers in found.items() if layers]
-    if len(packed) != 1:
-        raise CheckpointError(
-            f"{folder} holds packed layers (*.{names[0]}) of {' and '.join(packed) or 'nothing'}; "
-            "it should be of the language model alone"
-        )
-    return found[packed[0]]
+Linear = tuple[int, str]
+"""A linear layer: number of its decoder layer, name in that."""
 
 
-def _in_layers(folder: Path, parts: tuple[str, ...]) -> Iterator[tuple[str, int, str, str, Read]]:
-    pattern = re.compile(rf"(.*?)\blayers\.(\d+)\.(.+)\.({'|'.join(parts)})$")
-    for name, read in tensors(folder):
-        if match := pattern.match(name):
+def _find(folder: Path, names: tuple[str, ...]) -> dict[Linear, dict[str, StoredTensor]]:
+    """Return where the tensors of each packed layer lie, by the last part of their names."""
+    pattern = re.compile(rf"(.*?)\blayers\.(\d+)\.(.+)\.({'|'.join((*names, 'bias'))})$")
+    found: dict[str, dict[Linear, dict[str, StoredTensor]]] = {}
+    for place in stored_tensors(folder):
+        if match := pattern.match(place.name):
             prefix, number, inner, part = match.groups()
-            yield prefix, int(number), inner, part, read
+            layers = found.setdefault(prefix, {})
+            layers.setdefault((int(number), inner), {})[part] = place
+    packed = {
+        prefix: {linear: parts for linear, parts in layers.items() if names[0] in parts}
+        for prefix, layers in found.items()
+    }
+    prefixes = [prefix for prefix, layers in packed.items() if layers]
+    if len(prefixes) != 1:
+        raise CheckpointError(
+            f"{folder} holds packed layers (*.{names[0]}) under {prefixes or 'no name'}; they "
+            "should be the language model's alone"
+        )
+    return packed[prefixes[0]]
