@@ -28,7 +28,9 @@ from encodeonce.models.prefix_decoder import _batches
 
 MERGES = ("look_m",)
 """Methods whose entries are no longer those of single tokens."""
-SELECTING = [name for name in method_names() if name not in ("full", *MERGES)]
+FOREIGN = ("kvpress",)
+"""Methods that need another library."""
+SELECTING = [name for name in method_names() if name not in ("full", *MERGES, *FOREIGN)]
 SETTINGS = [KVSpec(method=name, keep=keep) for name in SELECTING for keep in (0.3, 0.6)]
 BY_MEDIA = [
     KVSpec(method=name, keep=0.4, scope="media")
