@@ -233,7 +233,7 @@ def timeline_picture(stage: str, timeline: Summary) -> Picture:
         words += f" Interruptions left out: {timeline['num_pauses']}."
     title = f"Hit rate over time: {stage}"
     svg = line_chart(
-        [Series(name=stage, points=points)],
+        [Series(name="", points=points)],
         x=Axis(title=f"{unit} since {stage} began", low=0.0),
         y=Axis(title="hit rate, %", low=0.0, high=100.0),
         title=title,
