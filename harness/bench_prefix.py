@@ -18,7 +18,7 @@ from encodeonce.datasets.media import MediaKind, MediaRef
 from encodeonce.datasets.sampling import FrameSampling
 from encodeonce.harness.config import BenchmarkSpec, CacheSpec, RunConfig
 from encodeonce.harness.features import FeatureSource, MediaRequest, decode_all
-from encodeonce.harness.report import Section, Table
+from encodeonce.harness.page import Section, Table
 from encodeonce.harness.text import human_bytes
 from encodeonce.harness.workplace import Workplace
 from encodeonce.models.family import (
@@ -29,6 +29,7 @@ from encodeonce.models.family import (
     Tower,
     Visual,
 )
+from encodeonce.models.memory import peak, reset_peak
 from encodeonce.models.spec import ModelSpec, VisionSpec
 from encodeonce.models.timing import Stopwatch, synchronize
 
@@ -216,7 +217,7 @@ def _measure(
     answers, _ = way.answer()
     if not expected:
         expected.extend(answers)
-    _reset_peak()
+    reset_peak()
     scene.stopwatch.take()
     num_runs = scene.bench.num_runs
     totals, firsts = [], []
@@ -238,7 +239,7 @@ def _measure(
         first_token_s=tuple(firsts),
         num_generated_tokens=sum(len(answer.token_ids) for answer in answers),
         stages_s=stages,
-        peak_bytes=_peak(),
+        peak_bytes=peak(),
         kv_bytes=way.kv_bytes,
         num_same_as_no_cache=sum(
             ours.token_ids == plain.token_ids for ours, plain in zip(answers, expected, strict=True)
@@ -261,26 +262,6 @@ def _workplace(bench: PrefixBench) -> Workplace:
         output=bench.folder,
     )
     return Workplace(config)
-
-
-def _reset_peak() -> None:
-    """Let the most memory ever held be counted from here, where the system can do that."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        return
-    counter = Path("/proc/self/clear_refs")
-    if counter.exists():
-        counter.write_text("5")
-
-
-def _peak() -> int | None:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return None
-    lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-    return int(lines["VmHWM"].split()[0]) * 1024
 
 
 def sections(found: Sequence[Measurement]) -> list[Section]:

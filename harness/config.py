@@ -22,6 +22,7 @@ from encodeonce.datasets.sampling import FrameSampling, UniformInclusive
 from encodeonce.harness.record import BASELINE
 from encodeonce.harness.variants import check_kv_titles, check_weights_titles, variant_name
 from encodeonce.models.family import GenerationSpec
+from encodeonce.models.kv.method import check_kv
 from encodeonce.models.kv.spec import FULL, KVSpec, expand_kv
 from encodeonce.models.spec import ModelSpec, VisionSpec
 from encodeonce.models.weights import NONE, WeightsSpec
@@ -196,6 +197,8 @@ class RunConfig(_Strict):
     @field_validator("kv")
     @classmethod
     def _kv_told_apart(cls, value: tuple[KVSpec, ...]) -> tuple[KVSpec, ...]:
+        for spec in value:
+            check_kv(spec)
         check_kv_titles(value)
         return value
 

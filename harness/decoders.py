@@ -2,15 +2,12 @@
 
 import gc
 import logging
-import time
 from collections.abc import Callable
 
 import torch
 
-from encodeonce.harness.peak_memory import reset_peak
 from encodeonce.models.family import Decoder
-from encodeonce.models.timing import synchronize
-from encodeonce.models.weights import WeightsSpec
+from encodeonce.models.weights import LoadedWeights, WeightsSpec
 
 logger = logging.getLogger(__name__)
 
@@ -27,19 +24,15 @@ class DecoderShelf:
         self._load = load
         self._title: str | None = None
         self._decoder: Decoder | None = None
-        self._load_s = 0.0
+        self._unsaid: LoadedWeights | None = None
         self._failed: dict[str, str] = {}
 
     def put(self, weights: WeightsSpec) -> Decoder:
         """Load a variant's decoder, whatever is on the shelf; raises what loading raises."""
         self._title = self._decoder = None
         _free_memory()
-        reset_peak()
-        start_s = time.perf_counter()
         decoder = self._load(weights)
-        synchronize()
-        self._load_s += time.perf_counter() - start_s
-        self._title, self._decoder = weights.title, decoder
+        self._title, self._decoder, self._unsaid = weights.title, decoder, decoder.loaded
         return decoder
 
     def get(self, weights: WeightsSpec) -> Decoder:
@@ -61,10 +54,10 @@ class DecoderShelf:
             f"weights {weights.title!r} do not load: {self._failed[weights.title]}"
         )
 
-    def take_load_s(self) -> float:
-        """Return the seconds spent on loading since the last call."""
-        load_s, self._load_s = self._load_s, 0.0
-        return load_s
+    def take_loaded(self) -> LoadedWeights | None:
+        """Return what was loaded since the last call, if anything was."""
+        loaded, self._unsaid = self._unsaid, None
+        return loaded
 
 
 def _free_memory() -> None:

@@ -5,14 +5,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from encodeonce.models.kv.use import Fidelity, KVUse
+from encodeonce.models.weights import LoadedWeights
 
 BASELINE = "none/full"
 """The variant without quantiser, adapter or KV compression: weight variant / cache variant."""
-
-LOAD_WEIGHTS = "load weights"
-"""Stage of loading a weight variant; booked on the first answer that it was loaded for."""
-LOADING = ("load", LOAD_WEIGHTS)
-"""Stages of `Record.seconds` in which models are loaded, the tower and the language side."""
+LOADING = ("load",)
+"""Stages of `Record.seconds` in which a model is loaded: the tower, where features were missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +87,10 @@ class Record:
     seconds: Mapping[str, float] = field(default_factory=dict)
     cache: CacheUse = field(default_factory=CacheUse)
     peak_bytes: int = 0
-    """Most memory in the worker since it loaded the weights: GPU memory allocated, or resident
-    memory on a CPU."""
-    weight_bytes: int = 0
-    """Of the loaded language side, as stored in memory; 0 if it does not say."""
+    """Most memory in the worker since it began to load the weights: GPU memory allocated, or
+    resident memory on a CPU."""
+    loaded: LoadedWeights | None = None
+    """On the first record for which a worker loaded the weights."""
     finished_at: str | None = None
     """When the driver wrote it, UTC, ISO 8601."""
 
@@ -117,4 +115,6 @@ class Record:
             fields["kv"] = KVUse(**{**kv, "keep_by_layer": tuple(kv["keep_by_layer"])})
         if (fidelity := fields.get("fidelity")) is not None:
             fields["fidelity"] = Fidelity(**fidelity)
+        if (loaded := fields.get("loaded")) is not None:
+            fields["loaded"] = LoadedWeights(**loaded)
         return cls(**fields)

@@ -1,6 +1,6 @@
 """The pictures of a report, from the summary alone. Notes on points and cells hold the figures."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from encodeonce.harness.charts import (
@@ -109,36 +109,28 @@ def matrix_picture(variants: Summary, benchmark: str) -> Picture:
 
 
 def curves(summary: Summary, benchmark: str) -> Iterator[Picture]:
-    """Yield quality against kept KV bytes and against speed, a picture for each weights.
+    """Yield quality against kept KV bytes, a picture for each weights.
 
-    Pictures of one benchmark and cost have the same axes; they hold a curve for each method.
+    Pictures of one benchmark have the same axes; they hold a curve for each method. There is none
+    against speed: a sweep decodes all compressed caches as one batch.
     """
-    bytes_words = (
-        "Measured bytes of the prompt's keys and values, mean over answers. Whiskers are 95 % "
-        "intervals."
-    )
-    for title, axis, cost, words in (
-        ("quality against KV bytes", "kept KV of a prompt, MiB", _kept_mib, bytes_words),
-        (
-            "quality against speed",
-            "generated tokens per second",
-            _speed,
-            "Tokens after the first, per second of generation.",
-        ),
-    ):
-        by_weights = _method_series(summary, benchmark, cost)
-        points = [p for series in by_weights.values() for one in series for p in one.points]
-        if len(points) < 2:
-            continue
-        ends = [end for p in points for end in (p.y, p.low, p.high) if end is not None]
-        xs = [point.x for point in points]
-        is_wide = min(xs) > 0 and max(xs) / min(xs) > LOG_FROM
-        x = _common(Axis(title=axis, scale="log" if is_wide else "linear"), xs)
-        y = _common(Axis(title=points[0].note.partition(" = ")[0]), ends)
-        for weights, series in by_weights.items():
-            about = f"{benchmark}, {weights}" if len(by_weights) > 1 else benchmark
-            svg = line_chart(series, x=x, y=y, title=f"{about}: {title}")
-            yield Picture(title=f"{about}: {title}", svg=svg, words=words)
+    by_weights = _method_series(summary, benchmark)
+    points = [p for series in by_weights.values() for one in series for p in one.points]
+    if len(points) < 2:
+        return
+    ends = [end for p in points for end in (p.y, p.low, p.high) if end is not None]
+    xs = [point.x for point in points]
+    is_wide = min(xs) > 0 and max(xs) / min(xs) > LOG_FROM
+    x = _common(Axis(title="kept KV of a prompt, MiB", scale="log" if is_wide else "linear"), xs)
+    y = _common(Axis(title=points[0].note.partition(" = ")[0]), ends)
+    for weights, series in by_weights.items():
+        about = f"{benchmark}, {weights}" if len(by_weights) > 1 else benchmark
+        title = f"{about}: quality against KV bytes"
+        words = (
+            "Measured bytes of the prompt's keys and values, mean over answers. Whiskers are 95 % "
+            "intervals."
+        )
+        yield Picture(title=title, svg=line_chart(series, x=x, y=y, title=title), words=words)
 
 
 def _common(axis: Axis, values: Sequence[float]) -> Axis:
@@ -153,9 +145,7 @@ Cells = Mapping[str, Summary]
 """A benchmark's cells by the variant's name."""
 
 
-def _method_series(
-    summary: Summary, benchmark: str, cost: Callable[[Cells, str], float | None]
-) -> dict[str, list[Series]]:
+def _method_series(summary: Summary, benchmark: str) -> dict[str, list[Series]]:
     """Return for each weights a curve for each method, its points in order of cost.
 
     Notes are ``MEASURE = VALUE at COST (VARIANT)``.
@@ -168,7 +158,7 @@ def _method_series(
     }
     points: dict[str, dict[str, list[Point]]] = {}
     for name, cell in cells.items():
-        x, y = cost(cells, name), quality(cell)
+        x, y = _kept_mib(cells, name), quality(cell)
         if x is None or y is None:
             continue
         note = f"{y.measure} = {y.value:.4g} at {x:.4g} ({name})"
@@ -206,11 +196,6 @@ def _kept_mib(cells: Cells, name: str) -> float | None:
         if other.partition("/")[0] == weights and cell["kv"] is not None:
             return float(cell["kv"]["full_bytes"]) / int(cell["kv"]["num_answers"]) / 2**20
     return None
-
-
-def _speed(cells: Cells, name: str) -> float | None:
-    speed: float | None = cells[name]["decode_tokens_per_s"]
-    return speed
 
 
 def timeline_picture(stage: str, timeline: Summary) -> Picture:

@@ -1,6 +1,7 @@
 """Turns results into records: what a worker says of a branch."""
 
 import logging
+import resource
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -8,7 +9,6 @@ from typing import Any
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark, Sample
 from encodeonce.harness.config import RunConfig, Scoring
-from encodeonce.harness.peak_memory import peak_bytes
 from encodeonce.harness.plan import Branch
 from encodeonce.harness.record import CacheUse, Record, SampleError
 from encodeonce.harness.scoring import with_generation, with_likelihoods
@@ -16,7 +16,9 @@ from encodeonce.harness.variants import variant_name
 from encodeonce.models.family import Generation
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.likelihood import Likelihoods
+from encodeonce.models.memory import peak
 from encodeonce.models.timing import Stopwatch
+from encodeonce.models.weights import LoadedWeights
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +40,11 @@ class Scribe:
         }
 
     def write(
-        self, branch: Branch, answer: Answer, use: CacheUse = NO_USE, weight_bytes: int = 0
+        self,
+        branch: Branch,
+        answer: Answer,
+        use: CacheUse = NO_USE,
+        loaded: LoadedWeights | None = None,
     ) -> list[dict[str, Any]]:
         """Return a record for each missing answer, one setting after another.
 
@@ -47,7 +53,7 @@ class Scribe:
             answer: called once for each record; the seconds that it adds to the stopwatch are
                 booked there.
             use: of the store; booked on the first record, with the seconds so far.
-            weight_bytes: of the decoder.
+            loaded: weights that were loaded for it; said on the first record.
         """
         records = []
         for record, kv, sample, prompt in _missing(self._fingerprint, branch):
@@ -57,8 +63,8 @@ class Scribe:
             except Exception as error:
                 logger.info("sample %s failed", sample.id, exc_info=True)
                 record = replace(record, error=SampleError.of(error))
-            records.append(self._booked(replace(record, weight_bytes=weight_bytes), use))
-            use = NO_USE
+            records.append(self._booked(replace(record, loaded=loaded), use))
+            use, loaded = NO_USE, None
         return records
 
     def all_failed(
@@ -82,6 +88,14 @@ class Scribe:
             return with_generation(record, benchmark, sample, result)
         scoring = self._scoring[branch.group.benchmark]
         return with_likelihoods(record, benchmark, sample, scoring, result)
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process has held since it began to load a model."""
+    found = peak()
+    if found is not None:
+        return found
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS counts bytes, and from 0
 
 
 def scoring_of(config: RunConfig) -> dict[str, Scoring]:

@@ -135,7 +135,7 @@ def _cache(uses: Iterable[CacheUse]) -> Summary:
 
 
 def answering_seconds(records: Iterable[Record]) -> dict[str, float]:
-    """Return the seconds by stage, those for loading models left out."""
+    """Return the seconds by stage, those for loading a model left out."""
     total = _sum_seconds(record.seconds for record in records)
     return {stage: value for stage, value in total.items() if stage not in LOADING}
 

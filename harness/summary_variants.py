@@ -11,21 +11,27 @@
             against             by name of another variant, `PairedDifference` to it. Compared
                                 are ``reference`` and the same weights' full cache
             fidelity            `summarize_fidelity`, to the variant ``fidelity_to``
-            fidelity_to         the same weights' full cache; for that, ``reference``
+            fidelity_to         the same weights' full cache; for that, ``reference``; for
+                                ``reference``, None
             kv                  `summarize_cache_size`; None for a full cache
             seconds             by stage, of this variant's own answers. Where several variants
                                 share a stage, the first has it; what they do as one batch is
                                 shared out evenly
             num_generated_tokens
-            decode_tokens_per_s tokens after the first per second of ``generate``; None if no
-                                answer has a second token
+            decode_tokens_per_s tokens after the first per second of ``generate``, of the answers
+                                that were decoded together: those of a full cache, or those of all
+                                compressed caches of the same weights; None if there are none
     weights     by title:
-        num_loads, load_s       times a worker loaded it, and the mean seconds that took
-        weight_bytes            of the loaded language side; None if it does not say
-        peak_bytes              most memory of a worker while it held it
+        num_loads, load_s       times a worker loaded it, and the mean seconds that took; None if
+                                no record tells, as for the next two
+        bytes_by_part           `LoadedWeights.bytes_by_part`
+        weight_bytes            all parts together
+        peak_bytes              most memory of a worker since it began to load it
+        num_questions           samples answered under at least one cache variant
         num_answers, seconds    over all its cache variants
-        prefill_tokens_per_s    tokens of all samples' prompts, each prompt counted whole and once,
-                                per second of ``prefill``
+        prefill_tokens_per_s    tokens of all questions' prompts, each counted whole and once, per
+                                second of ``prefill``
+        decode_tokens_per_s     over all its cache variants
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +41,7 @@ from encodeonce.datasets.sample import Benchmark
 from encodeonce.harness.cache_size import summarize_cache_size
 from encodeonce.harness.fidelity import summarize_fidelity
 from encodeonce.harness.paired import paired_difference
-from encodeonce.harness.record import BASELINE, LOAD_WEIGHTS, Record
+from encodeonce.harness.record import BASELINE, Record
 from encodeonce.harness.summary import Summary, answering_seconds, scores
 from encodeonce.harness.variants import split_variant
 from encodeonce.models.kv.spec import FULL
@@ -96,8 +102,7 @@ def _cell(
     records = _of(by_variant[name], benchmark)
     own_full = f"{split_variant(name)[0]}/{FULL.title}"
     others = [other for other in dict.fromkeys((reference, own_full)) if other != name]
-    closest = own_full if own_full != name else reference
-    seconds = answering_seconds(records)
+    closest = others[-1] if others else None
     return {
         **scores(records, about),
         "num_answered": sum(record.error is None for record in records),
@@ -106,18 +111,25 @@ def _cell(
             for other in others
             if (difference := _difference(records, by_variant.get(other, {}))) is not None
         },
-        "fidelity_to": closest if closest != name else None,
-        "fidelity": summarize_fidelity(records, by_variant.get(closest, {}))
-        if closest != name
-        else None,
+        "fidelity_to": closest,
+        "fidelity": summarize_fidelity(records, by_variant.get(closest or "", {})),
         "kv": summarize_cache_size(records),
-        "seconds": seconds,
+        "seconds": answering_seconds(records),
         "num_generated_tokens": sum(record.num_generated_tokens for record in records),
-        "decode_tokens_per_s": _rate(
-            sum(max(0, record.num_generated_tokens - 1) for record in records),
-            seconds.get("generate"),
-        ),
+        "decode_tokens_per_s": _decode_rate(_decoded_with(name, benchmark, by_variant)),
     }
+
+
+def _decoded_with(name: str, benchmark: str, by_variant: Mapping[str, BySample]) -> list[Record]:
+    """Return the answers that were decoded in the same batches as a variant's."""
+    weights, kv = split_variant(name)
+    return [
+        record
+        for other, records in by_variant.items()
+        if split_variant(other)[0] == weights
+        and (split_variant(other)[1] == FULL.title) == (kv == FULL.title)
+        for record in _of(records, benchmark)
+    ]
 
 
 def _of(records: BySample, benchmark: str) -> list[Record]:
@@ -138,18 +150,27 @@ def _difference(records: Iterable[Record], others: BySample) -> Summary | None:
 
 
 def _weights(records: Sequence[Record]) -> Summary:
-    loads = [s for record in records if (s := record.seconds.get(LOAD_WEIGHTS)) is not None]
+    loads = [record.loaded for record in records if record.loaded is not None]
     seconds = answering_seconds(records)
     prompts = {(r.benchmark, r.sample): r.num_prompt_tokens for r in records if r.error is None}
     return {
         "num_loads": len(loads),
-        "load_s": sum(loads) / len(loads) if loads else None,
-        "weight_bytes": max((record.weight_bytes for record in records), default=0) or None,
+        "load_s": sum(loaded.load_s for loaded in loads) / len(loads) if loads else None,
+        "bytes_by_part": dict(loads[0].bytes_by_part) if loads else None,
+        "weight_bytes": loads[0].num_bytes if loads else None,
         "peak_bytes": max((record.peak_bytes for record in records), default=0),
+        "num_questions": len(prompts),
         "num_answers": sum(record.error is None for record in records),
         "seconds": seconds,
         "prefill_tokens_per_s": _rate(sum(prompts.values()), seconds.get("prefill")),
+        "decode_tokens_per_s": _decode_rate(records),
     }
+
+
+def _decode_rate(records: Sequence[Record]) -> float | None:
+    """Return tokens a second; an answer's first token comes from the prefill."""
+    count = sum(max(0, record.num_generated_tokens - 1) for record in records)
+    return _rate(count, answering_seconds(records).get("generate"))
 
 
 def _rate(count: int, seconds: float | None) -> float | None:

@@ -14,7 +14,7 @@ from encodeonce.harness.config import RunConfig
 from encodeonce.harness.decoders import DecoderShelf
 from encodeonce.harness.features import FeatureSource, decode_all
 from encodeonce.harness.plan import Branch, MediaGroup, PlannedMedia
-from encodeonce.harness.record import LOAD_WEIGHTS, SampleError
+from encodeonce.harness.record import SampleError
 from encodeonce.harness.scoring import continuations
 from encodeonce.harness.scribe import Result, Scribe, scoring_of
 from encodeonce.harness.sweeper import Sweeper, Swept
@@ -111,8 +111,6 @@ class EvaluateWorker:
         except Exception as error:
             logger.info("group %s failed", branch.group.media, exc_info=True)
             return self._scribe.all_failed(branch, error, self._source.take_use())
-        if load_s := self._decoders.take_load_s():
-            self._stopwatch.add(LOAD_WEIGHTS, load_s)
         swept = self._sweeper.sweep(decoder, visuals, branch)
         unbooked = {title: one.seconds for title, one in swept.items() if isinstance(one, Swept)}
         for title in unbooked.keys() - {kv.title for kv in branch.settings}:
@@ -124,7 +122,8 @@ class EvaluateWorker:
             found = swept[kv.title]
             return found.results[sample.id] if isinstance(found, Swept) else found
 
-        return self._scribe.write(branch, answer, self._source.take_use())
+        loaded = self._decoders.take_loaded()
+        return self._scribe.write(branch, answer, self._source.take_use(), loaded)
 
     def expect(self, branch: Branch) -> None:
         """Begin to read the features of the next group."""

@@ -14,13 +14,15 @@ from rich.console import Console
 from encodeonce.cache_store.store import StoreError
 from encodeonce.harness.config import RunConfig, load_config
 from encodeonce.harness.coverage import RunCoverage, measure_coverage
+from encodeonce.harness.page import file_of
 from encodeonce.harness.plan import make_plan
-from encodeonce.harness.report import headline, sections
+from encodeonce.harness.report import headline, pictures, sections
 from encodeonce.harness.report_html import report_page
 from encodeonce.harness.report_markdown import to_markdown
 from encodeonce.harness.report_terminal import print_report
 from encodeonce.harness.run_folder import RunFolder
 from encodeonce.harness.summary import Summary, problems
+from encodeonce.harness.svg import svg_file
 from encodeonce.harness.thumbnails import sights
 from encodeonce.jobs.bench_cli import bench_app
 from encodeonce.jobs.compare_cli import compare_runs
@@ -150,6 +152,8 @@ def _finish(folder: RunFolder, html: bool = True) -> None:
     (folder.path / "report.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
     page = to_markdown(f"encodeonce: {folder.path.name}", parts)
     (folder.path / "report.md").write_text(page, "utf-8")
+    for picture in pictures(parts):
+        (folder.path / file_of(picture)).write_text(svg_file(picture.svg), "utf-8")
     if html:
         _write_page(folder, summary)
     print_report(console, parts)

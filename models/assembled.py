@@ -21,6 +21,7 @@ from encodeonce.cache_store.signature import Signature
 from encodeonce.datasets.info import MediaInfo
 from encodeonce.datasets.media import Frames
 from encodeonce.models.family import Decoded, Unit, Visual
+from encodeonce.models.loading import LoadingMeasure
 from encodeonce.models.micro_batch import MicroBatch
 from encodeonce.models.plain import PlainReference
 from encodeonce.models.prefix import Opening
@@ -28,6 +29,8 @@ from encodeonce.models.prefix_decoder import PrefixDecoder
 from encodeonce.models.preprocessing import Preprocessing
 from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
 from encodeonce.models.tensors import to_array, to_tensor
+from encodeonce.models.treatment import Treatment
+from encodeonce.models.weights import NONE, LoadedWeights, WeightsSpec, candidate, load_quantizer
 
 PLACEHOLDER = "<image>"
 
@@ -53,8 +56,16 @@ class AssembledFamily(ABC):
         """Load what turns features (N, P, D) into the language model's tokens."""
 
     @abstractmethod
-    def language(self, folder: Path, model: ModelSpec) -> tuple[Any, Any]:
+    def language(self, folder: Path, model: ModelSpec, treatment: Treatment) -> tuple[Any, Any]:
         """Load the language model and its tokenizer."""
+
+    @abstractmethod
+    def language_config(self, folder: Path) -> Any:
+        """Return the language model's configuration, as transformers has it."""
+
+    def language_folder(self, folder: Path) -> Path:
+        """Return where the language model's config.json and weights are."""
+        return folder
 
     @abstractmethod
     def weights_sha256(self, folder: Path, tap: Tap) -> str:
@@ -80,15 +91,23 @@ class AssembledFamily(ABC):
         """Describe the vision side of a checkpoint."""
         return AssembledVision(family=self, folder=folder, model_spec=model, vision_spec=vision)
 
-    def decoder(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> "AssembledDecoder":
+    def decoder(
+        self, folder: Path, model: ModelSpec, vision: VisionSpec, weights: WeightsSpec = NONE
+    ) -> "AssembledDecoder":
         """Load the language side (with the projector, where features are the tower's)."""
+        measure = LoadingMeasure()
+        variant = candidate(weights, model, folder)
+        treatment = load_quantizer(weights).treatment(variant)
         projector = self.projector(folder, model) if vision.tap == "tower" else None
-        return AssembledDecoder(self, *self.language(folder, model), projector)
+        language, tokenizer = self.language(variant.source, model, treatment)
+        loaded = measure.take(language, projector)
+        return AssembledDecoder(self, language, tokenizer, projector, loaded)
 
     def reference(self, folder: Path, model: ModelSpec) -> "AssembledReference":
         """Load all parts."""
         eyes = nn.Sequential(self.tower(folder, model), self.projector(folder, model))
-        language = self.language(folder, model)
+        treatment = load_quantizer(NONE).treatment(candidate(NONE, model, folder))
+        language = self.language(folder, model, treatment)
         return AssembledReference(self, *language, eyes, self.preprocessing(folder))
 
 
@@ -162,9 +181,14 @@ class AssembledDecoder(PrefixDecoder):
     """The language side; features enter as embeddings."""
 
     def __init__(
-        self, family: AssembledFamily, model: Any, tokenizer: Any, projector: nn.Module | None
+        self,
+        family: AssembledFamily,
+        model: Any,
+        tokenizer: Any,
+        projector: nn.Module | None,
+        loaded: LoadedWeights,
     ) -> None:
-        super().__init__(model, tokenizer)
+        super().__init__(model, tokenizer, loaded)
         self._family = family
         self._projector = projector
 

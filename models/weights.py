@@ -14,7 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from encodeonce.models.quantizer import Quantizer
+from encodeonce.models.checkpoint import local_checkpoint
+from encodeonce.models.quantizer import Candidate, Quantizer, WeightsError
 from encodeonce.models.spec import ModelSpec
 
 UNCHANGED = "none"
@@ -62,10 +63,6 @@ class WeightsSpec(BaseModel):
 
 
 NONE = WeightsSpec()
-
-
-class WeightsError(ValueError):
-    """A weight variant cannot be used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,4 +127,17 @@ def check_weights(spec: WeightsSpec, model: ModelSpec, folder: Path) -> None:
         WeightsError: there is no such method or option, its library is not installed, this machine
             has no kernel for it, or the checkpoint does not fit.
     """
-    load_quantizer(spec).check(spec.path, model, folder)
+    load_quantizer(spec).check(candidate(spec, model, folder))
+
+
+def candidate(spec: WeightsSpec, model: ModelSpec, folder: Path) -> Candidate:
+    """Return a model and where the language side of a variant of it is read from.
+
+    Raises:
+        CheckpointError: ``spec.path`` names no checkpoint.
+    """
+    source = folder
+    if spec.path is not None:
+        named = model.model_copy(update={"path": spec.path, "revision": None})
+        source = local_checkpoint(named)
+    return Candidate(model=model, folder=folder, source=source, path=spec.path)

@@ -4,9 +4,9 @@ Shapes: B rows, H heads of queries, K heads of keys, P tokens of the prefix, Q o
 (filled up on the left), S keys, D width of a head.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,11 +19,12 @@ from encodeonce.models.kv.attention import (
     text_module,
     usual_attention,
 )
-from encodeonce.models.kv.statistics import Moments, Needs, Rotary
+from encodeonce.models.kv.statistics import ModuleInputs, Moments, Needs, Rotary
 
 NAME = "encodeonce_observed"
-_BLOCK_ELEMENTS = 2**23
-"""Elements of the scores that are held at a time: 32 MiB of float32."""
+_LEAST_BLOCK = 2**18
+"""Elements of the scores that are held at a time; a quarter of the layer's keys, if that is more:
+what is watched should not be felt in the peak of memory."""
 
 
 @dataclass(slots=True)
@@ -36,6 +37,10 @@ class Seen:
     scaling: float
     column_sums: torch.Tensor | None = None
     unrotated: torch.Tensor | None = None
+    """The kept queries before rotation, float32."""
+    moments: Mapping[int, Moments] = field(default_factory=dict)
+    """Of the only row, by the number of first tokens left out."""
+    inputs: ModuleInputs | None = None
 
 
 class Observation:
@@ -61,7 +66,7 @@ class Observation:
         self._num_queries, self._num_keys = num_kept_queries, num_kept_keys
         self._whole_layers = whole_layers
         self._seen: dict[int, Seen] = {}
-        self._rotation: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._inputs: dict[int, ModuleInputs] = {}
 
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:
@@ -81,9 +86,9 @@ class Observation:
             return usual(module, query, key, value, attention_mask, **kwargs)
 
         hooks = [
-            module.register_forward_pre_hook(self._note_rotation, with_kwargs=True)
+            module.register_forward_pre_hook(self._note_inputs, with_kwargs=True)
             for module in attention_modules(model)
-            if self._needs.query_moments
+            if self._needs.query_moments or self._needs.inputs
         ]
         try:
             with attending(model, NAME, attend, with_masks=True):
@@ -97,8 +102,12 @@ class Observation:
         """What was seen, by layer."""
         return [self._seen[layer] for layer in sorted(self._seen)]
 
-    def _note_rotation(self, module: Any, args: Any, kwargs: Any) -> None:
-        self._rotation[module.layer_idx] = kwargs["position_embeddings"]
+    def _note_inputs(self, module: Any, args: Any, kwargs: Any) -> None:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        cos, sin = kwargs["position_embeddings"]
+        self._inputs[module.layer_idx] = ModuleInputs(
+            module=module, hidden=hidden, cos=cos, sin=sin
+        )
 
     def _see(
         self,
@@ -120,9 +129,19 @@ class Observation:
         )
         if self._needs.column_sums:
             seen.column_sums = _column_sums(queries, keys, mask, scaling)
+        inputs = self._inputs.pop(layer, None)
+        if self._needs.inputs:
+            seen.inputs = inputs
         if self._needs.query_moments:
-            cos, sin = self._rotation.pop(layer)
-            seen.unrotated = unrotate(queries, cos, sin)
+            assert inputs is not None
+            before = unrotate(queries, inputs.cos, inputs.sin)
+            seen.unrotated = _last(before, self._num_queries)
+            if len(before) == 1:
+                seen.moments = {
+                    skipped: moments(before[0, :, skipped:])
+                    for skipped in self._needs.query_moments
+                    if skipped < before.shape[2]
+                }
         self._seen[layer] = seen
 
 
@@ -141,18 +160,19 @@ def _column_sums(
     num_rows, num_heads, num_queries, _ = queries.shape
     num_kv_heads, num_keys = keys.shape[1:3]
     visible = causal(num_queries, num_keys, keys.device) if mask is None else mask
-    block = max(1, _BLOCK_ELEMENTS // (num_rows * num_heads * num_keys))
+    held = max(_LEAST_BLOCK, keys.numel() // 4)
+    block = max(1, held // (num_rows * num_heads * num_keys))
     sums = torch.zeros(num_rows, num_kv_heads, num_keys, device=keys.device)
     for start in range(0, num_queries, block):
         some = queries[:, :, start : start + block].unflatten(1, (num_kv_heads, -1))
-        scores = torch.matmul(some, keys[:, :, None].transpose(-1, -2)).float() * scaling
+        scores = torch.matmul(some, keys[:, :, None].transpose(-1, -2)).float().mul_(scaling)
         allowed = visible[..., start : start + block, :]
         if mask is not None:
             allowed = allowed[:, :, None]
         if allowed.dtype == torch.bool:
-            scores = scores.masked_fill(~allowed, float("-inf"))
+            scores.masked_fill_(~allowed, float("-inf"))
         else:
-            scores = scores + allowed
+            scores += allowed
         sums += scores.softmax(-1).sum(-2).mean(2)
     return sums
 
@@ -186,14 +206,19 @@ def moments(unrotated: torch.Tensor) -> Moments:
     return Moments(num_tokens=unrotated.shape[1], mean=mean, covariance=covariance)
 
 
-def text_rotary(model: nn.Module) -> Rotary:
-    """Return cos and sin of text by position, as the language model computes them."""
+def text_rotary(model: nn.Module, offset: int) -> Rotary:
+    """Return cos and sin of text by index, as the language model computes them.
+
+    Args:
+        model: of transformers.
+        offset: from a token's index to its position.
+    """
     rotary: Any = text_module(model).rotary_emb
     has_three_axes = "mrope_section" in (getattr(rotary.config, "rope_parameters", None) or {})
     types = getattr(rotary, "layer_types", None)
 
     def at(positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        ids = positions[None]
+        ids = positions[None] + offset
         if has_three_axes:
             ids = ids[None].expand(3, -1, -1)
         example = torch.zeros(1, device=positions.device)

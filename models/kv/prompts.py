@@ -14,7 +14,12 @@ from encodeonce.models.kv.method import KVMethod, find_method
 from encodeonce.models.kv.observe import Observation, Seen, moments, text_rotary
 from encodeonce.models.kv.plan import Entries
 from encodeonce.models.kv.spec import KVSpec
-from encodeonce.models.kv.statistics import LayerStatistics, Needs, PromptStatistics
+from encodeonce.models.kv.statistics import (
+    LayerStatistics,
+    ModuleInputs,
+    Needs,
+    PromptStatistics,
+)
 from encodeonce.models.prefix import Prefix
 
 
@@ -62,7 +67,7 @@ class Prompts:
         self._prefix, self._lengths = prefix, lengths
         self._before = prefix.observation.layers
         self._after = questions.layers if questions is not None else None
-        self._rotary = text_rotary(model)
+        self._rotary = text_rotary(model, prefix.opening.position_offset)
         self._device = model.device
 
     def is_visual(self, row: int) -> torch.Tensor:
@@ -106,13 +111,15 @@ class Prompts:
         before = self._before[number]
         parts = [(layer.keys[0], layer.values[0])]
         queries = before.queries[0]
-        seen = None if before.unrotated is None else moments(before.unrotated[0])
+        found = dict(before.moments)
+        after, count = None, 0
         if self._after is not None:
             after, count = self._after[number], self._lengths[row]
             parts.append((after.keys[row][:, -count:], after.values[row][:, -count:]))
             queries = torch.cat([queries, after.queries[row][:, -count:]], dim=1)
-            if seen is not None and after.unrotated is not None:
-                seen = seen.joined(moments(after.unrotated[row][:, -count:]))
+            if after.unrotated is not None:
+                own = moments(after.unrotated[row][:, -count:])
+                found = {skipped: one.joined(own) for skipped, one in found.items()}
         return LayerStatistics(
             layer=number,
             parts=parts,
@@ -120,12 +127,28 @@ class Prompts:
             num_prefix=self._prefix.num_tokens,
             scaling=before.scaling,
             prefix_column_sums=_first_row(before),
-            moments=seen,
+            moments=found,
+            inputs=_joined(before, after, row, count),
         )
 
 
 def _first_row(seen: Seen) -> torch.Tensor | None:
     return None if seen.column_sums is None else seen.column_sums[0]
+
+
+def _joined(before: Seen, after: Seen | None, row: int, count: int) -> ModuleInputs | None:
+    """Return the inputs of a prefix and the question behind it."""
+    if before.inputs is None or after is None or after.inputs is None:
+        return before.inputs
+
+    def both(name: str) -> torch.Tensor:
+        first, second = getattr(before.inputs, name), getattr(after.inputs, name)
+        second = second.expand(row + 1, -1, -1) if len(second) == 1 else second
+        return torch.cat([first, second[row : row + 1, -count:]], dim=1)
+
+    return ModuleInputs(
+        module=before.inputs.module, hidden=both("hidden"), cos=both("cos"), sin=both("sin")
+    )
 
 
 def compress(prompts: Prompts, row: int, setting: KVSpec) -> Fork:

@@ -7,9 +7,10 @@ Shapes: L layers, H heads of queries, K heads of keys, N prompt tokens, P tokens
 prefix, Q tokens of the question, W last queries (W >= Q), D width of a head.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -25,21 +26,21 @@ class Needs:
 
     column_sums: bool = False
     """The attention that each token receives from all tokens."""
-    query_moments: bool = False
-    """Mean and covariance of the queries before rotation."""
+    query_moments: frozenset[int] = frozenset()
+    """Mean and covariance of the queries before rotation, without the first so many tokens: a set
+    for each number."""
     num_last_queries: int = 0
     """So many of the prompt's last queries, where the question is shorter."""
+    inputs: bool = False
+    """What goes into the attention modules: for methods of other libraries."""
 
     def __or__(self, other: "Needs") -> "Needs":
         return Needs(
             column_sums=self.column_sums or other.column_sums,
-            query_moments=self.query_moments or other.query_moments,
+            query_moments=self.query_moments | other.query_moments,
             num_last_queries=max(self.num_last_queries, other.num_last_queries),
+            inputs=self.inputs or other.inputs,
         )
-
-    def covers(self, other: "Needs") -> bool:
-        """Return whether what is collected for this is enough for the other."""
-        return self | other == self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,20 @@ class Moments:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleInputs:
+    """What went into a layer's attention module."""
+
+    module: Any
+    """Of transformers."""
+    hidden: torch.Tensor
+    """(B, n, model width)."""
+    cos: torch.Tensor
+    """(B, n, D)."""
+    sin: torch.Tensor
+    """(B, n, D)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LayerStatistics:
     """One layer's part of one prompt."""
@@ -81,8 +96,10 @@ class LayerStatistics:
     prefix_column_sums: torch.Tensor | None = None
     """(K, P) float32: attention received from the prefix's own queries, a mean over the heads that
     share a key head. None unless asked for."""
-    moments: Moments | None = None
-    """None unless asked for."""
+    moments: Mapping[int, Moments] = field(default_factory=dict)
+    """By the number of first tokens left out; those that were asked for."""
+    inputs: ModuleInputs | None = None
+    """Of the whole prompt, B = 1. None unless asked for."""
 
     @property
     def keys(self) -> torch.Tensor:
@@ -140,6 +157,7 @@ class PromptStatistics:
     is_visual: torch.Tensor
     """(N,) bool."""
     rotary: Rotary
+    """Of text that follows: position N is the next token's."""
 
     @property
     def num_tokens(self) -> int:

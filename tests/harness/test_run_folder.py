@@ -14,6 +14,7 @@ from encodeonce.harness.record import Record, SampleError
 from encodeonce.harness.run_folder import RunFolder, RunFolderError
 from encodeonce.harness.variants import describe_variants
 from encodeonce.models.kv.use import Fidelity, KVUse
+from encodeonce.models.weights import LoadedWeights
 
 
 def config(folder: Path, **changes: object) -> RunConfig:
@@ -144,6 +145,7 @@ def test_records_survive_the_way_to_disk(tmp_path: Path) -> None:
         kv=use,
         fidelity=Fidelity(num_tokens=2, num_agreeing=1, total_kl=0.5),
         first_log_probs={"reference": -0.25},
+        loaded=LoadedWeights(bytes_by_part={"layers": 5}, load_s=3.0, peak_bytes=None),
     )
     write(folder, full)
     assert folder.records("records") == [full]

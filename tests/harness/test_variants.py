@@ -43,6 +43,8 @@ def test_a_list_of_budgets_is_a_variant_each_and_a_name_is_enough(tmp_path: Path
         ({"kv": [{"method": "full", "label": "whole"}]}, "kv: .*'full'.*under 'whole'"),
         ({"weights": [{"method": "none", "label": "base"}]}, "weights: .*under 'base'"),
         ({"weights": [{"method": "none2", "label": "a/b"}]}, "weights: .*'a/b' has a slash"),
+        ({"kv": [{"method": "snapvk", "keep": 0.5}]}, "kv: .*no method 'snapvk'.*snapkv"),
+        ({"kv": [{"method": "snapkv", "options": {"windw": 3}}]}, "kv: .*windw.*Options: "),
         ({"kv": []}, "kv: .*at least 1 item"),
         (
             {"kv": [{"method": "snapkv", "keep": 0.5}], "fidelity": True},
