@@ -6,8 +6,9 @@ from string import ascii_uppercase
 from typing import Any
 
 from encodeonce.harness.html_page import html_page
+from encodeonce.harness.page_pictures import pictures
 from encodeonce.harness.report import Section, Table, sections
-from encodeonce.harness.report_pictures import Picture, pictures
+from encodeonce.harness.report_pictures import Picture
 from encodeonce.harness.summary import Summary
 from encodeonce.harness.svg import safe
 from encodeonce.harness.text import human_count, percent
