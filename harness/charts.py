@@ -71,6 +71,7 @@ class Series:
     """Points joined by a line, in the order given."""
 
     name: str
+    """In the legend; may be empty where there is only one series."""
     points: tuple[Point, ...]
 
 
@@ -112,7 +113,8 @@ def line_chart(
     for number, one in enumerate(series):
         aside_px = 2.5 * (number - (len(series) - 1) / 2)
         body.append(_curve(number, one, across, up, aside_px=aside_px))
-    names, names_px = legend([one.name for one in series], height_px + 46, WIDTH_PX, marker)
+    named = [one.name for one in series if one.name]
+    names, names_px = legend(named, height_px + 46, WIDTH_PX, marker) if named else ("", 0.0)
     body.append(names)
     return drawing(title, "".join(body), width_px=WIDTH_PX, height_px=height_px + 46 + names_px)
 
@@ -226,7 +228,8 @@ def _curve(number: int, series: Series, across: Scale, up: Scale, *, aside_px: f
         if point.low is not None and point.high is not None:
             whisker = line(x + aside_px, up.px(point.low), x + aside_px, up.px(point.high), colour)
             parts.append(f'<g stroke-opacity="0.55">{whisker}</g>')
-        parts.append(marker(number, x, y, f"{series.name}: {point.note}".rstrip(": ")))
+        note = ": ".join(words for words in (series.name, point.note) if words)
+        parts.append(marker(number, x, y, note))
     return "".join(parts)
 
 

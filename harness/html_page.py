@@ -49,16 +49,21 @@ th, td { padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--edge); 
 thead th { color: var(--soft); font-size: .8125rem; vertical-align: bottom; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .part { padding-left: 1.25rem; }
-.strip { display: flex; flex-wrap: wrap; gap: .375rem; }
-.strip img { display: block; border-radius: .25rem; }
+.strip { display: grid; gap: .375rem;
+  grid-template-columns: repeat(auto-fill, minmax(3.6rem, 1fr)); }
+.strip img { display: block; width: 100%; height: auto; border-radius: .25rem; }
 .strip span { font-size: .75rem; color: var(--soft); }
 .question { border-top: 1px solid var(--edge); margin-top: .75rem; padding-top: .75rem; }
 .answers { display: grid; grid-template-columns: max-content 1fr; gap: .25rem .75rem; margin: 0; }
 .answers dt { color: var(--soft); font-size: .875rem; max-width: min(45vw, 12rem); }
 .answers dd { margin: 0; white-space: pre-wrap; max-height: 12rem; overflow-y: auto; }
+@media (max-width: 30rem) {
+  .answers { grid-template-columns: 1fr; gap: 0; }
+  .answers dt { max-width: none; } .answers dd { margin-bottom: .375rem; }
+}
 .wrong, .bad { color: var(--bad); } .right { color: var(--good); }
 .tile.bad, .tile.bad strong { color: inherit; }
-.filter { display: flex; flex-wrap: wrap; gap: .75rem; margin: .75rem 0; }
+.filter { display: flex; flex-wrap: wrap; gap: .75rem; margin: .75rem 0; align-items: center; }
 .filter[hidden], [data-kind][hidden], .card[hidden] { display: none; }
 select, input, summary { font: inherit; color: inherit; }
 select, input { background: var(--back); border: 1px solid var(--edge); border-radius: .375rem;

@@ -6,8 +6,9 @@ from string import ascii_uppercase
 from typing import Any
 
 from encodeonce.harness.html_page import html_page
+from encodeonce.harness.page_pictures import pictures
 from encodeonce.harness.report import Section, Table, sections
-from encodeonce.harness.report_pictures import Picture, pictures
+from encodeonce.harness.report_pictures import Picture
 from encodeonce.harness.summary import Summary
 from encodeonce.harness.svg import safe
 from encodeonce.harness.text import human_count, percent
@@ -264,7 +265,14 @@ def _answers(answers: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     for (text, score), same in names.items():
         mark = "" if score is None else f" <b class='{_worth(score)}'>({_worth_words(score)})</b>"
         words = "no text" if text is None else _cut(text)
-        yield safe(", ".join(same)), f"{safe(words)}{mark}"
+        yield _names(same), f"{safe(words)}{mark}"
+
+
+def _names(variants: Sequence[str]) -> str:
+    listed = safe(", ".join(variants))
+    if len(variants) <= 2:
+        return listed
+    return f"<details><summary>{len(variants)} variants</summary>{listed}</details>"
 
 
 def _worth(score: float) -> str:
