@@ -12,13 +12,14 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from encodeonce.cache_store.features import Features
-from encodeonce.harness.bench_scene import Scene, SceneSpec, peak_bytes, reset_peak
+from encodeonce.harness.bench_scene import Scene, SceneSpec
 from encodeonce.harness.features import decode_all
 from encodeonce.models.family import (
     Decoded,
     Generation,
     GenerationSpec,
 )
+from encodeonce.models.memory import peak, reset_peak
 from encodeonce.models.timing import synchronize
 
 Answers = tuple[list[Generation], float]
@@ -257,7 +258,7 @@ def _measure(
         first_token_s=tuple(firsts),
         num_generated_tokens=sum(len(answer.token_ids) for answer in answers),
         stages_s=stages,
-        peak_bytes=peak_bytes(),
+        peak_bytes=peak(),
         kv_bytes=way.kv_bytes,
         num_same_as_no_cache=sum(
             ours.token_ids == plain.token_ids for ours, plain in zip(answers, expected, strict=True)

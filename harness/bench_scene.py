@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from encodeonce.datasets.media import MediaKind, MediaRef
 from encodeonce.datasets.sampling import FrameSampling
 from encodeonce.harness.config import BenchmarkSpec, CacheSpec, RunConfig
@@ -71,24 +69,3 @@ class Scene:
         """Return the media as the language side is given it."""
         features = source.fetch(self.request)
         return [Visual(info=self.request.info, units=self.request.units, features=features)]
-
-
-def reset_peak() -> None:
-    """Let the most memory ever held be counted from here, where the system can do that."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        return
-    counter = Path("/proc/self/clear_refs")
-    if counter.exists():
-        counter.write_text("5")
-
-
-def peak_bytes() -> int | None:
-    """Return the most memory held since: GPU memory allocated, or resident; None if unknown."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return None
-    lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-    return int(lines["VmHWM"].split()[0]) * 1024

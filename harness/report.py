@@ -4,37 +4,24 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
+from encodeonce.harness.page import Section, Table
+from encodeonce.harness.report_pictures import Picture
+from encodeonce.harness.report_variants import variant_sections
 from encodeonce.harness.summary import Summary
 from encodeonce.harness.text import human_bytes, human_count, human_seconds, percent
 from encodeonce.models.generation import NUM_FIRST_LOGITS
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """Cells of text under column heads. The first column is words, the others are figures."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """A heading with sentences and perhaps a table below."""
-
-    title: str
-    sentences: tuple[str, ...] = ()
-    table: Table | None = None
-    bullets: tuple[str, ...] = field(default=())
+__all__ = ["Section", "Table", "headline", "pictures", "same_answers_sentence", "sections"]
 
 
 def sections(summary: Summary) -> list[Section]:
     """Return the report's sections, those that have nothing to say left out."""
     found = [_what(summary["run"])]
     if summary["evaluation"] is not None:
-        found.append(_answers(summary["evaluation"]))
+        found.append(_answers(summary["evaluation"], len(summary["variants"]["variants"])))
         found.extend(_own_figures(summary["evaluation"]))
+        found.extend(variant_sections(summary))
     if summary["comparison"] is not None:
         found.append(_same_answers(summary["comparison"]))
     found.append(_store(summary))
@@ -43,6 +30,11 @@ def sections(summary: Summary) -> list[Section]:
     if bullets := _errors(summary):
         found.append(Section(title="Errors", bullets=bullets))
     return found
+
+
+def pictures(sections: Sequence[Section]) -> list[Picture]:
+    """Return the files that the sections refer to."""
+    return [picture for section in sections for picture in section.pictures]
 
 
 def headline(summary: Summary) -> list[str]:
@@ -101,7 +93,7 @@ def _what(run: Summary) -> Section:
     )
 
 
-def _answers(evaluation: Summary) -> Section:
+def _answers(evaluation: Summary, num_variants: int) -> Section:
     rows = []
     likelihoods: list[str] = []
     for name, result in evaluation["benchmarks"].items():
@@ -120,6 +112,7 @@ def _answers(evaluation: Summary) -> Section:
             columns=("benchmark", "mean score", "95 % interval", "scored"), rows=tuple(rows)
         ),
         sentences=(
+            *((f"Of the variant {evaluation['variant']}.",) if num_variants > 1 else ()),
             "The interval is clustered: questions about one video are not independent. Samples "
             "with an error are not scored.",
         ),
@@ -227,6 +220,8 @@ def _time(summary: Summary) -> Section:
     total = [sum(way["seconds"].values()) / way["num_answered"] for _, way in ways]
     rows.append(("all", *(f"{1000 * seconds:.1f}" for seconds in total)))
     sentences = ["Milliseconds of worker time per answer, model loading excluded."]
+    if (num_variants := len(summary["variants"]["variants"])) > 1:
+        sentences.append(f"Cached answers are those of all {num_variants} variants.")
     if len(ways) == 2 and total[1] > 0:
         sentences.append(
             f"From the store an answer takes {total[0] / total[1]:.1f} times less worker time than "

@@ -55,6 +55,7 @@ def with_generation(
     return replace(
         record,
         text=got.text,
+        token_ids=got.token_ids,
         extracted=score.extracted,
         score=score.value,
         logits_sha256=got.logits_sha256,
@@ -62,6 +63,8 @@ def with_generation(
         num_visual_units=got.num_visual_units,
         num_prompt_tokens=got.num_prompt_tokens,
         num_generated_tokens=len(got.token_ids),
+        kv=got.kv,
+        fidelity=got.fidelity,
     )
 
 
@@ -75,6 +78,9 @@ def with_likelihoods(
         record,
         log_probs=log_probs,
         num_scored_tokens=dict(zip(names, got.num_tokens, strict=True)),
+        # Empty where a way of answering does not tell it apart.
+        first_log_probs=dict(zip(names, got.first_log_probs, strict=False)),
+        kv=got.kv,
         num_visual_units=got.num_visual_units,
         num_prompt_tokens=got.num_prompt_tokens,
     )

@@ -6,10 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from encodeonce.datasets.sample import Benchmark, Scored, Summarising
-from encodeonce.harness.record import CacheUse, Record
-from encodeonce.harness.scoring import REFERENCE
+from encodeonce.harness.perplexity import summarize_nll
+from encodeonce.harness.record import BASELINE, LOADING, CacheUse, Record
 from encodeonce.harness.statistics import clustered_mean
 from encodeonce.models.generation import largest_difference
+from encodeonce.models.timing import sum_seconds
 
 Summary = dict[str, Any]
 
@@ -30,7 +31,7 @@ def summarize_precompute(outcomes: Sequence[Mapping[str, Any]]) -> Summary:
         "num_media": len(latest),
         **work,
         **looked_up,
-        "seconds": _sum_seconds(outcome["value"]["seconds"] for outcome in done),
+        "seconds": sum_seconds(outcome["value"]["seconds"] for outcome in done),
         "errors": [
             {
                 "media": outcome["item"],
@@ -44,14 +45,24 @@ def summarize_precompute(outcomes: Sequence[Mapping[str, Any]]) -> Summary:
 
 
 def summarize_evaluation(
-    records: Sequence[Record], benchmarks: Mapping[str, Benchmark] = {}
+    records: Sequence[Record],
+    benchmarks: Mapping[str, Benchmark] = {},
+    variant: str = BASELINE,
 ) -> Summary:
-    """Add up the records of one way of answering; ``benchmarks`` by their names in records."""
+    """Add up the records of one way of answering.
+
+    Args:
+        records: of all variants.
+        benchmarks: by their names in records.
+        variant: the one whose scores are given; `summarize_variants` gives those of all.
+    """
     failed = [record for record in records if record.error is not None]
     num_answered = len(records) - len(failed)
-    seconds = _sum_seconds(record.seconds for record in records)
-    names = dict.fromkeys(record.benchmark for record in records)
+    seconds = answering_seconds(records)
+    shown = [record for record in records if record.variant == variant]
+    names = dict.fromkeys(record.benchmark for record in shown)
     return {
+        "variant": variant,
         "num_samples": len(records),
         "num_answered": num_answered,
         "num_visual_units": sum(record.num_visual_units for record in records),
@@ -63,8 +74,8 @@ def summarize_evaluation(
         "peak_bytes": max((record.peak_bytes for record in records), default=0),
         "errors": _errors(failed),
         "benchmarks": {
-            name: _scores(
-                [record for record in records if record.benchmark == name], benchmarks.get(name)
+            name: scores(
+                [record for record in shown if record.benchmark == name], benchmarks.get(name)
             )
             for name in names
         },
@@ -124,12 +135,10 @@ def _cache(uses: Iterable[CacheUse]) -> Summary:
     return {**asdict(total), "hit_rate": rate}
 
 
-def _sum_seconds(stages: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    total: dict[str, float] = {}
-    for seconds in stages:
-        for stage, value in seconds.items():
-            total[stage] = total.get(stage, 0.0) + value
-    return total
+def answering_seconds(records: Iterable[Record]) -> dict[str, float]:
+    """Return the seconds by stage, those for loading a model left out."""
+    total = sum_seconds(record.seconds for record in records)
+    return {stage: value for stage, value in total.items() if stage not in LOADING}
 
 
 def _errors(failed: Sequence[Record]) -> list[Summary]:
@@ -145,14 +154,14 @@ def _errors(failed: Sequence[Record]) -> list[Summary]:
     ]
 
 
-def _scores(records: Sequence[Record], benchmark: Benchmark | None) -> Summary:
+def scores(records: Sequence[Record], benchmark: Benchmark | None) -> Summary:
     """Return the mean score of one benchmark, whole and by each tag, and its own figures."""
     facets = sorted({(tag, value) for record in records for tag, value in record.tags.items()})
     distinct = Counter(tag for tag, _ in facets)
     return {
         **_estimate(records),
         **_own_figures(records, benchmark),
-        "nll": _nll(records),
+        "nll": summarize_nll(records),
         "by_tag": {
             f"{tag}: {value}": _estimate([r for r in records if r.tags.get(tag) == value])
             for tag, value in facets
@@ -187,16 +196,6 @@ def scored_answers(records: Sequence[Record]) -> list[Scored]:
         for record in records
         if record.score is not None and record.text is not None
     ]
-
-
-def _nll(records: Sequence[Record]) -> Summary | None:
-    """Return the negative log-likelihood of reference texts, over all their tokens."""
-    measured = [record for record in records if REFERENCE in record.log_probs]
-    if not measured:
-        return None
-    num_tokens = sum(record.num_scored_tokens[REFERENCE] for record in measured)
-    total = -sum(record.log_probs[REFERENCE] for record in measured)
-    return {"num_samples": len(measured), "num_tokens": num_tokens, "per_token": total / num_tokens}
 
 
 def _estimate(records: Sequence[Record]) -> Summary:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,6 +25,7 @@ from encodeonce.models.kv.use import Fidelity, KVUse
 from encodeonce.models.likelihood import Likelihoods
 from encodeonce.models.prefix import Prefix
 from encodeonce.models.spec import ModelSpec, VisionSpec
+from encodeonce.models.weights import NONE, LoadedWeights, WeightsSpec
 
 
 class Unit(NamedTuple):
@@ -134,6 +135,8 @@ class Vision(Protocol):
 
 class Decoder(Protocol):
     """The loaded language side. Never loads the tower."""
+
+    loaded: LoadedWeights
 
     def check(self, question: str) -> None:
         """Refuse a question that cannot be put.
@@ -254,12 +257,22 @@ class Family(Protocol):
         """
         ...
 
-    def decoder(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> Decoder:
-        """Load the language side of a checkpoint."""
+    def decoder(
+        self, folder: Path, model: ModelSpec, vision: VisionSpec, weights: WeightsSpec = NONE
+    ) -> Decoder:
+        """Load the language side of a checkpoint, its weights held as ``weights`` says."""
         ...
 
     def reference(self, folder: Path, model: ModelSpec) -> Reference:
         """Load the whole checkpoint."""
+        ...
+
+    def language_folder(self, folder: Path) -> Path:
+        """Return where in a checkpoint the language model's config.json and weights are."""
+        ...
+
+    def language_config(self, folder: Path) -> Any:
+        """Return the language model's configuration, as transformers has it."""
         ...
 
 

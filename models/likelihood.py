@@ -106,7 +106,7 @@ def log_probs_at_once(
     found = []
     for ids in continuations:
         with torch.inference_mode():
-            extended = _extended(model, inputs, ids)
+            extended = extended_inputs(model, inputs, ids)
             logits = model(**extended, logits_to_keep=len(ids) + 1).logits
         found.append(float(token_log_probs(logits[0, :-1], ids).sum()))
     return tuple(found)
@@ -134,8 +134,8 @@ def token_log_probs(logits_LV: torch.Tensor, ids: Sequence[int]) -> torch.Tensor
     return log_softmax.gather(-1, chosen[:, None])[:, 0]
 
 
-def _extended(model: Any, inputs: Mapping[str, Any], ids: Sequence[int]) -> dict[str, Any]:
-    """Return the arguments for the prompt with a continuation behind it."""
+def extended_inputs(model: Any, inputs: Mapping[str, Any], ids: Sequence[int]) -> dict[str, Any]:
+    """Return a forward's arguments for a prompt (1, N) with more tokens behind it."""
     more = torch.tensor([ids], device=model.device)
     extended = dict(inputs)
     for name in ("token_type_ids", "mm_token_type_ids"):
@@ -143,7 +143,7 @@ def _extended(model: Any, inputs: Mapping[str, Any], ids: Sequence[int]) -> dict
             extended[name] = torch.cat([inputs[name], torch.zeros_like(more)], dim=1)
     extended["attention_mask"] = torch.cat([inputs["attention_mask"], torch.ones_like(more)], dim=1)
     if "inputs_embeds" in inputs:
-        del extended["input_ids"]
+        extended.pop("input_ids", None)
         embedded = model.get_input_embeddings()(more)
         extended["inputs_embeds"] = torch.cat([inputs["inputs_embeds"], embedded], dim=1)
     else:

@@ -23,21 +23,40 @@ from encodeonce.models.kv.statistics import Needs, PromptStatistics
 from encodeonce.models.kv.sweep import Batch, Sweep
 from encodeonce.models.likelihood import (
     Likelihoods,
+    extended_inputs,
     log_probs_from,
     read_on,
     tokenize_continuations,
 )
 from encodeonce.models.prefix import Opening, Prefix, continued, prefill
 from encodeonce.models.timing import Stopwatch, synchronize
+from encodeonce.models.weights import LoadedWeights
 
 
 class PrefixDecoder(ABC):
     """Answers groups of questions. Not for several threads: prefixes keep state in the model."""
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
-        """Wrap a transformers model with ``generate``, and its tokenizer."""
+    def __init__(self, model: Any, tokenizer: Any, loaded: LoadedWeights) -> None:
+        """Wrap a transformers model with ``generate``, and its tokenizer.
+
+        Args:
+            model: the model.
+            tokenizer: its tokenizer.
+            loaded: what the model holds, and what loading it took.
+        """
         self._model = model
         self._tokenizer = tokenizer
+        self.loaded = loaded
+
+    @property
+    def model(self) -> Any:
+        """The transformers model, without its tower."""
+        return self._model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer."""
+        return self._tokenizer
 
     @abstractmethod
     def check(self, question: str) -> None:
@@ -58,6 +77,13 @@ class PrefixDecoder(ABC):
         opening = self._open(visuals)
         synchronize()
         return prefill(self._model, opening, time.perf_counter() - start, observation)
+
+    def whole_prompt(self, visuals: Sequence[Visual], question: str, answer: str) -> dict[str, Any]:
+        """Return what the model's forward takes for a prompt and its answer, in one go."""
+        opening = self._open(visuals)
+        asked = opening.prompt(question)[len(opening.token_ids) :]
+        answered = self._tokenizer(answer, add_special_tokens=False).input_ids
+        return extended_inputs(self._model, opening.inputs, [*asked, *answered])
 
     def answer(
         self, visuals: Sequence[Visual], questions: Sequence[str], generation: GenerationSpec

@@ -30,6 +30,7 @@ from encodeonce.models.preprocessing import SingleImages
 from encodeonce.models.shown import Projected
 from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
 from encodeonce.models.splicing import Piece
+from encodeonce.models.treatment import Treatment
 
 _VICUNA_VOCABULARY = 32_064
 """Llama 2's 32,000 tokens and room for some added ones."""
@@ -73,16 +74,24 @@ class Vila(AssembledFamily):
         """Load the projector."""
         return settled(DownsamplingProjector(part_weights(folder / "mm_projector")), model)
 
-    def language(self, folder: Path, model: ModelSpec) -> tuple[Any, Any]:
+    def language(self, folder: Path, model: ModelSpec, treatment: Treatment) -> tuple[Any, Any]:
         """Load Llama and its tokenizer."""
-        config = LlamaConfig.from_pretrained(folder / "llm", local_files_only=True)
+        config = self.language_config(folder)
         weights = part_weights(folder / "llm")
-        llm = load_part(LlamaForCausalLM, config, weights, model)
+        llm = load_part(LlamaForCausalLM, config, weights, model, treatment)
         return llm, self.tokenizer(folder)
 
     def tokenizer(self, folder: Path) -> Any:
         """Load Llama's tokenizer."""
         return load_tokenizer(folder / "llm")
+
+    def language_config(self, folder: Path) -> LlamaConfig:
+        """Return Llama's configuration."""
+        return LlamaConfig.from_pretrained(folder / "llm", local_files_only=True)
+
+    def language_folder(self, folder: Path) -> Path:
+        """Return ``llm/``."""
+        return folder / "llm"
 
     def weights_sha256(self, folder: Path, tap: Tap) -> str:
         """Return the digest of the tower (and projector)."""

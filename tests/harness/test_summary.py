@@ -18,6 +18,7 @@ from encodeonce.harness.summary import (
     summarize_evaluation,
     summarize_precompute,
 )
+from encodeonce.harness.summary_variants import summarize_variants
 
 BROKEN = SampleError(type="UndecodableMedia", message="clip.mp4 is truncated")
 
@@ -174,6 +175,7 @@ def whole_summary(
         "run": {**run, "versions": {"torch": "2.13.0"}},
         "precompute": summarize_precompute([precompute_line("a", encoded=8)]),
         "evaluation": summarize_evaluation(records, benchmarks),
+        "variants": summarize_variants(records, ["none/full"], benchmarks),
         "uncached": summarize_evaluation(uncached),
         "comparison": compare_answers(records, uncached),
     }
