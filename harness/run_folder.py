@@ -15,6 +15,7 @@ from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark, BenchmarkError
 from encodeonce.harness.config import RunConfig
 from encodeonce.harness.jsonl import JsonLinesWriter, read_json_lines
+from encodeonce.harness.official_files import official_files
 from encodeonce.harness.record import Record
 from encodeonce.harness.summary import (
     Summary,
@@ -133,6 +134,15 @@ class RunFolder:
             "uncached": summarize_evaluation(uncached, benchmarks) if uncached else None,
             "comparison": compare_answers(records, uncached) if uncached else None,
         }
+
+    def write_official_files(self) -> Path | None:
+        """Write the files that official evaluators take; return their folder if there are any."""
+        folder = self.path / "official"
+        files = official_files(self.records("records"), self._benchmarks())
+        for name, text in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
+        return folder if files else None
 
     def _benchmarks(self) -> dict[str, Benchmark]:
         """Return the run's benchmarks by their names in records."""

@@ -147,6 +147,8 @@ def _finish(folder: RunFolder) -> None:
     for line in headline(summary):
         console.print(line, style="bold", highlight=False, soft_wrap=True)
     console.print(f"report: {folder.path / 'report.md'}", highlight=False, soft_wrap=True)
+    if official := folder.write_official_files():
+        console.print(f"for official evaluators: {official}", highlight=False, soft_wrap=True)
     if found := problems(summary):
         stop("; ".join(found))
 

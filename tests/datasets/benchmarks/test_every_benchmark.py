@@ -15,6 +15,7 @@ from encodeonce.datasets.registry import benchmark_names, load_benchmark
 from encodeonce.datasets.sample import Benchmark
 from tests.clips import write_clip
 from tests.contracts.benchmark import BenchmarkContract
+from tests.datasets.benchmarks import image_layouts
 from tests.datasets.benchmarks.video_examples import (
     lmms_eval_task_example,
     longvideobench_example,
@@ -44,12 +45,20 @@ def questions_example(folder: Path) -> Mapping[str, Any]:
 
 
 EXAMPLES: Mapping[str, Callable[[Path], Mapping[str, Any]]] = {
+    "gqa": image_layouts.gqa,
+    "llava_description": image_layouts.llava_description,
+    "llava_instruct": image_layouts.llava_instruct,
     "lmms_eval_task": lmms_eval_task_example,
     "longvideobench": longvideobench_example,
+    "milebench": image_layouts.milebench,
     "mlvu": mlvu_example,
+    "mm_vet": image_layouts.mm_vet,
+    "mmbench": image_layouts.mmbench,
+    "mme": image_layouts.mme,
     "questions": questions_example,
     "video_mme": video_mme_example,
     "video_mmmu": video_mmmu_example,
+    "vlmevalkit_tsv": image_layouts.vlmevalkit_tsv,
 }
 
 
