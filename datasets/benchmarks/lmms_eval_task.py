@@ -53,8 +53,8 @@ class BENCHMARK(BaseModel):
         download=(
             "Nothing is downloaded. The task's table must be a local file or folder (parquet, "
             "JSON, CSV, Arrow) and its media files under `media_root`; pictures in the table "
-            "itself are written to embedded/ there. Fields with `!function` are refused: the message says "
-            "what to write in their place."
+            "itself are written to embedded/ there. Fields with `!function` are refused: the "
+            "message says what to write in their place."
         ),
     )
 
