@@ -29,19 +29,39 @@ def save_image(encoded: str, folder: Path) -> str:
     _, comma, rest = encoded.partition(";base64,")
     try:
         content = base64.b64decode("".join((rest if comma else encoded).split()), validate=True)
-        with Image.open(io.BytesIO(content)) as image:
-            image_format = image.format or "image"
-    except (binascii.Error, OSError, ValueError) as error:  # OSError: Pillow's, no image
+        return save_image_bytes(content, folder, "images")
+    except BenchmarkError:
+        raise
+    except (binascii.Error, ValueError) as error:
         raise ValueError(
             f"{encoded[:20]!r}… ({len(encoded)} characters) is not the base64 of an image: {error}"
         ) from error
+
+
+def save_image_bytes(content: bytes, folder: Path, option: str) -> str:
+    """Return the name of the image's file in ``folder``, as `save_image` does.
+
+    Args:
+        content: of an image file.
+        folder: made if it is not there.
+        option: which option of the benchmark names the folder.
+
+    Raises:
+        ValueError: this is no image.
+        BenchmarkError: the folder cannot be written to.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image_format = image.format or "image"
+    except OSError as error:  # Pillow's: no image
+        raise ValueError(str(error)) from error
     name = f"{hashlib.sha256(content).hexdigest()[:32]}.{image_format.lower()}"
     try:
         _write_once(folder / name, content)
     except OSError as error:
         raise BenchmarkError(
             f"the images of the table cannot be written to {folder}: {error}. Name a folder that "
-            f"can be written to as option 'images'"
+            f"can be written to as option {option!r}"
         ) from error
     return name
 

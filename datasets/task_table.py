@@ -17,7 +17,6 @@ _BUILDERS = {
 }
 # They change where lmms-eval looks and stores, not what it reads.
 _KWARGS_WITHOUT_EFFECT = ("token", "cache_dir", "video", "force_download", "local_files_only")
-_EMBEDDED = ("Image", "Video", "Audio")
 
 
 def load_table(task: TaskFile, *, base: Path, place: Path | None) -> Any:
@@ -85,21 +84,26 @@ def _data_files(task: TaskFile, base: Path) -> Any:
 
 
 def select_columns(table: Any, names: Sequence[str]) -> Any:
-    """Return the table with these columns only.
+    """Return the table with these columns only; pictures in them as ``{bytes, path}``.
 
     Raises:
-        BenchmarkError: one is not there, or holds pictures themselves and not their paths.
+        BenchmarkError: one is not there, or holds videos or sound themselves and not their paths.
     """
     if unknown := [name for name in names if name not in table.column_names]:
         raise BenchmarkError(
             f"there is no column {', '.join(map(repr, unknown))}; there are: "
             f"{', '.join(table.column_names)}"
         )
-    for name in names:
-        kind = type(table.features[name]).__name__
-        if kind in _EMBEDDED:
+    table = table.select_columns(list(dict.fromkeys(names)))
+    encoded = hugging_face_datasets().Image(decode=False)
+    for name, feature in list(table.features.items()):
+        kind = type(getattr(feature, "feature", feature)).__name__
+        if kind in ("Video", "Audio"):
             raise BenchmarkError(
                 f"column {name!r} holds {kind.lower()} data, not paths: write them to files, and "
                 f"their paths, relative to media_root, into a column"
             )
-    return table.select_columns(list(dict.fromkeys(names)))
+        if kind == "Image":
+            is_list = hasattr(feature, "feature")
+            table = table.cast_column(name, type(feature)(encoded) if is_list else encoded)
+    return table

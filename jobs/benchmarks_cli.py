@@ -2,7 +2,6 @@
 
 import importlib
 import re
-import sys
 from textwrap import TextWrapper
 from typing import Annotated
 
@@ -14,7 +13,7 @@ from rich.text import Text
 
 from encodeonce.datasets.options import EMPTY, Option, options_of, run_file_entry
 from encodeonce.datasets.registry import benchmark_class, benchmark_names
-from encodeonce.datasets.sample import BenchmarkError
+from encodeonce.jobs.user_errors import user_errors
 
 console = Console()
 
@@ -28,16 +27,11 @@ def benchmarks(
     ] = None,
 ) -> None:
     """List the benchmarks, or say what one of them needs."""
-    try:
+    with user_errors():
         if name is None:
             _print_all()
         else:
             _print_one(name)
-    except BenchmarkError as error:
-        Console(stderr=True).print(
-            f"encodeonce: {error}", style="red", highlight=False, markup=False
-        )
-        sys.exit(1)
 
 
 def _print_all() -> None:

@@ -13,12 +13,13 @@ import logging
 import string
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from encodeonce.datasets.about import About
+from encodeonce.datasets.embedded_images import save_image_bytes
 from encodeonce.datasets.local_path import LocalPath
 from encodeonce.datasets.media import MediaRef
 from encodeonce.datasets.metrics.multiple_choice import score_choice
@@ -36,6 +37,10 @@ _SCALAR = (str, int, float)
 _IMAGE = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
+EMBEDDED = "embedded"
+"""Folder under media_root that pictures of a table are written to."""
+
+
 class BENCHMARK(BaseModel):
     """What the task file says."""
 
@@ -47,8 +52,9 @@ class BENCHMARK(BaseModel):
         source="https://github.com/EvolvingLMMs-Lab/lmms-eval",
         download=(
             "Nothing is downloaded. The task's table must be a local file or folder (parquet, "
-            "JSON, CSV, Arrow) and its media files under `media_root`. Fields with `!function` are "
-            "refused: the message says what to write in their place."
+            "JSON, CSV, Arrow) and its media files under `media_root`; pictures in the table "
+            "itself are written to embedded/ there. Fields with `!function` are refused: the "
+            "message says what to write in their place."
         ),
     )
 
@@ -159,7 +165,8 @@ class BENCHMARK(BaseModel):
 
     def _sample(self, name: str, row: Mapping[str, Any], metric: Metric) -> Sample:
         task = self._task
-        media = tuple(ref for column in _visual_columns(task) for ref in _media(column, row))
+        columns = _visual_columns(task)
+        media = tuple(ref for name in columns for ref in _media(name, row, self.media_root))
         choices = _choices(task, row)
         targets = _targets(task, row)
         if choices:
@@ -203,14 +210,25 @@ def _visual_columns(task: TaskFile) -> list[str]:
     return [task.doc_to_visual] if isinstance(task.doc_to_visual, str) else task.doc_to_visual
 
 
-def _media(column: str, row: Mapping[str, Any]) -> Iterator[MediaRef]:
+def _media(column: str, row: Mapping[str, Any], root: Path) -> Iterator[MediaRef]:
+    """Yield a column's media; pictures in the table itself are written to files first."""
     value = row[column]
-    for path in value if isinstance(value, list) else [value]:
+    for item in value if isinstance(value, list) else [value]:
+        path = item
+        if isinstance(item, dict) and isinstance(item.get("bytes"), bytes):
+            try:
+                name = save_image_bytes(item["bytes"], root / EMBEDDED, "media_root")
+            except ValueError as error:
+                raise BenchmarkError(f"column {column!r}: {error}") from error
+            path = f"{EMBEDDED}/{name}"
+        elif isinstance(item, dict):
+            path = item.get("path")
         suffix = PurePath(path).suffix.lower() if isinstance(path, str) else None
-        if suffix in _VIDEO:
+        # A picture's file is named after Pillow's format, whatever that is.
+        if path is not item or suffix in _IMAGE:
+            yield MediaRef(kind="image", path=str(path))
+        elif suffix in _VIDEO:
             yield MediaRef(kind="video", path=path)
-        elif suffix in _IMAGE:
-            yield MediaRef(kind="image", path=path)
         else:
             raise BenchmarkError(
                 f"column {column!r}: expected the path of a video ({', '.join(_VIDEO)}) or image "

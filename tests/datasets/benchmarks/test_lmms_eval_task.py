@@ -253,15 +253,33 @@ def test_other_tables_give_the_same_samples(form: str, tmp_path: Path) -> None:
     assert samples(tmp_path, options, **fields) == expected
 
 
-def test_pictures_within_the_table_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_list", [False, True])
+def test_pictures_within_the_table_are_written_to_files(is_list: bool, tmp_path: Path) -> None:
     library = importlib.import_module("datasets")
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    rows = [{**LMMS_ROWS[0], "image": str(tmp_path / "a.png")}]
-    table = library.Dataset.from_list(rows).cast_column("image", library.Image())
+    for name, colour in (("a.png", "red"), ("b.jpg", "blue")):
+        Image.new("RGB", (8, 8), colour).save(tmp_path / name)
+    files = [str(tmp_path / name) for name in ("a.png", "b.jpg")]
+    rows = [{**LMMS_ROWS[0], "image": files if is_list else file} for file in files]
+    feature = library.List(library.Image()) if is_list else library.Image()
+    table = library.Dataset.from_list(rows).cast_column("image", feature)
     table.to_parquet(tmp_path / "table.parquet")
     options = {"dataset": tmp_path / "table.parquet"}
-    with pytest.raises(BenchmarkError, match="'image' holds image data, not paths"):
-        samples(tmp_path, options, doc_to_visual="image")
+    first, second = samples(tmp_path, options, doc_to_visual="image")
+    assert len(first.media) == (2 if is_list else 1)
+    with Image.open(tmp_path / first.media[0].path) as image:
+        assert (image.format, image.getpixel((0, 0))) == ("PNG", (255, 0, 0))
+    assert second.media[-1].kind == "image"
+    assert (tmp_path / second.media[-1].path).read_bytes() == (tmp_path / "b.jpg").read_bytes()
+    assert samples(tmp_path, options, doc_to_visual="image") == [first, second]
+
+
+def test_what_is_no_picture_within_the_table_is_refused(tmp_path: Path) -> None:
+    library = importlib.import_module("datasets")
+    rows = [{**LMMS_ROWS[0], "image": {"bytes": b"no picture", "path": None}}]
+    table = library.Dataset.from_list(rows).cast_column("image", library.Image())
+    table.to_parquet(tmp_path / "table.parquet")
+    with pytest.raises(BenchmarkError, match="row 0 of its table: column 'image': cannot identify"):
+        samples(tmp_path, {"dataset": tmp_path / "table.parquet"}, doc_to_visual="image")
 
 
 def test_media_may_be_several_and_of_both_kinds(tmp_path: Path) -> None:
