@@ -102,6 +102,10 @@ class AssembledFamily(ABC):
         if PLACEHOLDER in question:
             raise ValueError(f"does the question contain the placeholder {PLACEHOLDER}? {question}")
 
+    def fits(self, folder: Path) -> bool:
+        """Every checkpoint of its types."""
+        return True
+
     def check_prompts(self, folder: Path) -> None:
         """Refuse a checkpoint whose prompts on one media do not begin alike; reads no weights.
 

@@ -241,6 +241,14 @@ class Family(Protocol):
     model_types: tuple[str, ...]
     """``model_type`` values in config.json that belong to it."""
 
+    def fits(self, folder: Path) -> bool:
+        """Whether a checkpoint of one of the ``model_types`` belongs to it, where others share it.
+
+        Raises:
+            CheckpointError: the checkpoint is not laid out as any of them.
+        """
+        ...
+
     def check_prompts(self, folder: Path) -> None:
         """Find out, before anything is decoded, that prompts on one media begin alike.
 
@@ -309,7 +317,7 @@ def find_family(model: ModelSpec) -> tuple[Family, Path]:
     model_type = config.get("model_type")
     known = families()
     for family in known.values():
-        if model_type in family.model_types:
+        if model_type in family.model_types and family.fits(folder):
             return family, folder
     if model_type in _REFUSED:
         raise CheckpointError(

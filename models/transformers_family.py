@@ -42,6 +42,10 @@ from encodeonce.models.weights import NONE, LoadedWeights, WeightsSpec, candidat
 class TransformersFamily(Architecture):
     """An architecture of transformers, loaded in parts."""
 
+    def fits(self, folder: Path) -> bool:
+        """Every checkpoint of its types."""
+        return True
+
     def check_prompts(self, folder: Path) -> None:
         """Refuse a chat template with the question before the media; reads no weights.
 

@@ -12,8 +12,9 @@ of a video into up to two and not numbered. Every tile is encoded alone; the rel
 tiles of a prompt to one length, which changes nothing but the rounding. It also masks every token
 with the id 0 (an exclamation mark); that is not copied.
 
-Tried with the released code on random weights, up to the resampler's output, and on a stand-in of
-the whole model. Not tried: the released weights, tokenizer and chat template.
+Tried with the released code of tower and resampler on random weights, and against the released
+image processor (pixels and marks equal). Not tried: the released weights, tokenizer and chat
+template.
 """
 
 import json
