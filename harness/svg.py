@@ -13,6 +13,8 @@ from html import escape
 from typing import Literal
 
 FONT_PX = 13
+LETTER_PX = 0.6 * FONT_PX
+"""Width of an average letter, rather more than less: fonts differ."""
 LINE_PX = 20
 """Height of a line of text."""
 
@@ -63,13 +65,13 @@ def safe(text: str) -> str:
 
 
 def text_width_px(text: str) -> float:
-    """Estimate the width of a line: an average letter is a little over half as wide as high."""
-    return 0.56 * FONT_PX * len(text)
+    """Estimate the width of a line."""
+    return LETTER_PX * len(text)
 
 
 def shorten(text: str, width_px: float) -> str:
     """Cut text that is wider than there is room for."""
-    count = max(1, int(width_px / (0.56 * FONT_PX)))
+    count = max(1, int(width_px / (LETTER_PX)))
     return text if len(text) <= count else text[: count - 1] + "…"
 
 
