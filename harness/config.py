@@ -25,7 +25,7 @@ from encodeonce.models.family import GenerationSpec
 from encodeonce.models.kv.method import check_kv
 from encodeonce.models.kv.spec import FULL, KVSpec, expand_kv
 from encodeonce.models.spec import ModelSpec, VisionSpec
-from encodeonce.models.weights import NONE, WeightsSpec
+from encodeonce.models.weights import NONE, WeightsSpec, load_quantizer
 
 CHANGES_NO_ANSWER = ("cache", "workers", "output", "limit", "check_uncached", "weights", "kv")
 """Fields that say what computes, where results lie, and how much of the work is done. What a
@@ -191,6 +191,8 @@ class RunConfig(_Strict):
     @field_validator("weights")
     @classmethod
     def _weights_told_apart(cls, value: tuple[WeightsSpec, ...]) -> tuple[WeightsSpec, ...]:
+        for spec in value:
+            load_quantizer(spec)
         check_weights_titles(value)
         return value
 

@@ -10,6 +10,7 @@ from encodeonce.harness.perplexity import summarize_nll
 from encodeonce.harness.record import BASELINE, LOADING, CacheUse, Record
 from encodeonce.harness.statistics import clustered_mean
 from encodeonce.models.generation import largest_difference
+from encodeonce.models.timing import sum_seconds
 
 Summary = dict[str, Any]
 
@@ -30,7 +31,7 @@ def summarize_precompute(outcomes: Sequence[Mapping[str, Any]]) -> Summary:
         "num_media": len(latest),
         **work,
         **looked_up,
-        "seconds": _sum_seconds(outcome["value"]["seconds"] for outcome in done),
+        "seconds": sum_seconds(outcome["value"]["seconds"] for outcome in done),
         "errors": [
             {
                 "media": outcome["item"],
@@ -136,16 +137,8 @@ def _cache(uses: Iterable[CacheUse]) -> Summary:
 
 def answering_seconds(records: Iterable[Record]) -> dict[str, float]:
     """Return the seconds by stage, those for loading a model left out."""
-    total = _sum_seconds(record.seconds for record in records)
+    total = sum_seconds(record.seconds for record in records)
     return {stage: value for stage, value in total.items() if stage not in LOADING}
-
-
-def _sum_seconds(stages: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    total: dict[str, float] = {}
-    for seconds in stages:
-        for stage, value in seconds.items():
-            total[stage] = total.get(stage, 0.0) + value
-    return total
 
 
 def _errors(failed: Sequence[Record]) -> list[Summary]:

@@ -1,7 +1,7 @@
 """Asks a decoder the questions on a media group, under all settings that lack an answer at once."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from encodeonce.datasets.sample import Sample
@@ -11,7 +11,8 @@ from encodeonce.harness.record import SampleError
 from encodeonce.harness.scoring import continuations
 from encodeonce.harness.scribe import Result, scoring_of
 from encodeonce.models.family import Decoder, Visual
-from encodeonce.models.kv.spec import FULL, KVSpec
+from encodeonce.models.kv.spec import FULL
+from encodeonce.models.timing import sum_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Sweeper:
     def sweep(
         self, decoder: Decoder, visuals: Sequence[Visual], branch: Branch
     ) -> dict[str, Swept | SampleError]:
-        """Return what came of each of the branch's settings, by title; of 'full' too if asked."""
+        """Return what came of each of the branch's settings, by title."""
         try:
             return dict(self._at_once(decoder, visuals, branch))
         except Exception as error:
@@ -77,22 +78,21 @@ class Sweeper:
     ) -> dict[str, Swept]:
         prompts = dict.fromkeys(branch.group.together)
         together = [prompt for prompt in prompts if can_ask(decoder, prompt)]
-        settings = self._with_full(branch.settings)
+        # The full cache's answer, given already, is what the others' fidelity is measured by.
+        is_beside = self._fidelity and not any(kv.is_full for kv in branch.settings)
+        settings = (*branch.settings, FULL) if is_beside else branch.settings
         found = decoder.sweep(
             visuals, together, self._generation, settings, fidelity=self._fidelity
         )
         swept = {}
         for kv, results in zip(settings, found, strict=True):
             by_prompt = dict(zip(together, results, strict=True))
-            by_sample = {sample.id: by_prompt[prompt] for sample, prompt in asked}
-            swept[kv.title] = Swept(results=by_sample, seconds=_seconds(results))
+            swept[kv.title] = _swept(asked, [by_prompt[prompt] for _, prompt in asked], results)
+        if is_beside:
+            beside, first = swept.pop(FULL.title), branch.settings[0].title
+            seconds = sum_seconds([swept[first].seconds, beside.seconds])
+            swept[first] = replace(swept[first], seconds=seconds)
         return swept
-
-    def _with_full(self, settings: Sequence[KVSpec]) -> tuple[KVSpec, ...]:
-        """Return the settings, and the full cache where fidelity to its answer is measured."""
-        if not self._fidelity or any(kv.is_full for kv in settings):
-            return tuple(settings)
-        return (FULL, *settings)
 
     def _measured(
         self,
@@ -106,12 +106,18 @@ class Sweeper:
         prompts = [prompt for _, prompt in asked]
         found = decoder.sweep_likelihoods(visuals, prompts, texts, branch.settings)
         return {
-            kv.title: Swept(
-                results={sample.id: one for (sample, _), one in zip(asked, results, strict=True)},
-                seconds=_seconds(results),
-            )
+            kv.title: _swept(asked, results, results)
             for kv, results in zip(branch.settings, found, strict=True)
         }
+
+
+def _swept(
+    asked: Sequence[tuple[Sample, str]], results: Sequence[Result], all_results: Sequence[Result]
+) -> Swept:
+    return Swept(
+        results={sample.id: one for (sample, _), one in zip(asked, results, strict=True)},
+        seconds=sum_seconds(one.seconds for one in all_results),
+    )
 
 
 def can_ask(decoder: Decoder, prompt: str) -> bool:
@@ -121,11 +127,3 @@ def can_ask(decoder: Decoder, prompt: str) -> bool:
     except ValueError:  # said on the sample's own record
         return False
     return True
-
-
-def _seconds(results: Iterable[Result]) -> dict[str, float]:
-    total: dict[str, float] = {}
-    for result in results:
-        for stage, seconds in result.seconds.items():
-            total[stage] = total.get(stage, 0.0) + seconds
-    return total

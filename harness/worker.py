@@ -83,7 +83,6 @@ class EvaluateWorker:
             only: the weight variant, if there is just one: what keeps it from loading keeps the
                 worker from starting. Otherwise each is loaded when its turn comes.
         """
-        self._config = config
         self._workplace = Workplace(config)
         self._stopwatch = Stopwatch()
         load_tower = self._workplace.vision.load if config.cache.on_miss == "encode" else None
@@ -113,8 +112,6 @@ class EvaluateWorker:
             return self._scribe.all_failed(branch, error, self._source.take_use())
         swept = self._sweeper.sweep(decoder, visuals, branch)
         unbooked = {title: one.seconds for title, one in swept.items() if isinstance(one, Swept)}
-        for title in unbooked.keys() - {kv.title for kv in branch.settings}:
-            self._book(unbooked.pop(title))  # the full cache, asked for comparison only
 
         def answer(kv: KVSpec, sample: Sample, prompt: str) -> Result | SampleError:
             self._book(unbooked.pop(kv.title, {}))

@@ -275,6 +275,8 @@ class WorkQueue:
         return (
             len(holding.chunks) < self._limits.max_in_flight
             and not (holding.oldest.again or following.again)
+            # Who is prepared for it may be done with the rest before this worker is.
+            and following.affinity == holding.oldest.affinity
             # What waits behind another chunk is out of reach of whoever is idle first: near the
             # end nobody gets a second one.
             and len(self._waiting) >= len(self._holdings)

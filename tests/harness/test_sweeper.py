@@ -154,8 +154,12 @@ def test_settings_that_do_not_fit_together_are_asked_one_by_one(tmp_path: Path) 
 def test_fidelity_has_the_full_cache_answer_beside_it(tmp_path: Path) -> None:
     decoder = EchoDecoder()
     found = sweep(sweeper(tmp_path, fidelity=True), decoder, branch(HALF))
-    assert decoder.sweeps == [("full", "snapkv@0.5")]
-    assert isinstance(found["snapkv@0.5"], Swept)
+    assert decoder.sweeps == [("snapkv@0.5", "full")]
+    assert found.keys() == {"snapkv@0.5"}
+    half = found["snapkv@0.5"]
+    assert isinstance(half, Swept)
+    # What the comparison took is on the setting that it is for.
+    assert half.seconds == {"generate": 6.0, "prefill": 5.0}
 
 
 @pytest.mark.parametrize("scoring", ["generate", "nll"])

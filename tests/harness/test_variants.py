@@ -26,7 +26,7 @@ def test_without_a_word_there_is_the_baseline_alone(tmp_path: Path) -> None:
 
 def test_a_list_of_budgets_is_a_variant_each_and_a_name_is_enough(tmp_path: Path) -> None:
     kv = ["full", {"method": "snapkv", "keep": [0.5, 0.2]}]
-    config = load(tmp_path, weights=["none", {"method": "none2", "label": "other"}], kv=kv)
+    config = load(tmp_path, weights=["none", {"method": "rtn", "label": "other"}], kv=kv)
     assert config.variants == (
         "none/full", "none/snapkv@0.5", "none/snapkv@0.2",
         "other/full", "other/snapkv@0.5", "other/snapkv@0.2",
@@ -42,9 +42,11 @@ def test_a_list_of_budgets_is_a_variant_each_and_a_name_is_enough(tmp_path: Path
         ({"kv": [{"method": "snapkv", "keep": 0.5, "label": "full"}]}, "kv: .*the whole cache"),
         ({"kv": [{"method": "full", "label": "whole"}]}, "kv: .*'full'.*under 'whole'"),
         ({"weights": [{"method": "none", "label": "base"}]}, "weights: .*under 'base'"),
-        ({"weights": [{"method": "none2", "label": "a/b"}]}, "weights: .*'a/b' has a slash"),
+        ({"weights": [{"method": "rtn", "label": "a/b"}]}, "weights: .*'a/b' has a slash"),
         ({"kv": [{"method": "snapvk", "keep": 0.5}]}, "kv: .*no method 'snapvk'.*snapkv"),
         ({"kv": [{"method": "snapkv", "options": {"windw": 3}}]}, "kv: .*windw.*Options: "),
+        ({"weights": ["rnt"]}, "weights: .*no weights method is called 'rnt'.*'rtn'"),
+        ({"weights": [{"method": "rtn", "options": {"bits": 3}}]}, "weights: .*bits.*Options: "),
         ({"kv": []}, "kv: .*at least 1 item"),
         (
             {"kv": [{"method": "snapkv", "keep": 0.5}], "fidelity": True},
@@ -54,7 +56,7 @@ def test_a_list_of_budgets_is_a_variant_each_and_a_name_is_enough(tmp_path: Path
             {"kv": [{"method": "snapkv", "keep": 0.5}], "check_uncached": 3},
             "check_uncached: .*'none/full'.*check_uncached: 0",
         ),
-        ({"weights": [{"method": "none2"}], "check_uncached": "all"}, "check_uncached: .*'none'"),
+        ({"weights": [{"method": "rtn"}], "check_uncached": "all"}, "check_uncached: .*'none'"),
     ],
 )
 def test_what_records_could_not_tell_apart_or_compare_is_refused(

@@ -228,6 +228,20 @@ def test_a_worker_without_work_of_its_own_helps_where_most_is_left_for_each() ->
     assert taken(queue, "w4") == ["c1"]
 
 
+def test_a_second_chunk_is_never_one_that_the_worker_is_not_prepared_for() -> None:
+    items = [
+        WorkItem(id=name, payload=None, weight=weight, affinity=name[0])
+        for name, weight in (("a0", 9.0), ("b0", 3.0), ("b1", 2.0), ("b2", 1.0))
+    ]
+    queue = WorkQueue(items, Limits(max_in_flight=2))
+    chunk = queue.take("w1", 0.0)
+    assert chunk is not None
+    assert [item.id for item in chunk.items] == ["a0"]
+    assert taken(queue, "w1") == []
+    queue.finish("w1", chunk, [Attempt(item="a0", verdict="ok", seconds=1.0)], 1.0)
+    assert [taken(queue, "w1"), taken(queue, "w1")] == [["b0"], ["b1"]]
+
+
 def test_a_lost_chunk_is_split_and_tried_after_everything_else() -> None:
     queue = queue_of("a", "b", "c", chunk_size=2)
     assert taken(queue, "w1") == ["a", "b"]
