@@ -207,7 +207,7 @@ def waterfall(bars: Sequence[Bar], *, x: Axis, title: str) -> str:
 
 
 def _grid(across: Scale, up: Scale, x: Axis, y: Axis) -> str:
-    parts = [label(0, 14, y.title, colour="eo-soft")]
+    parts = [label(0, 14, shorten(y.title, WIDTH_PX), colour="eo-soft")]
     for tick in up.ticks():
         height = up.px(tick)
         parts.append(line(across.start_px, height, across.end_px, height, "eo-grid"))

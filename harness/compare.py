@@ -9,7 +9,9 @@ from typing import Any
 
 from encodeonce.harness.config import CHANGES_NO_ANSWER
 from encodeonce.harness.paired import paired_difference
+from encodeonce.harness.perplexity import summarize_nll
 from encodeonce.harness.record import Record
+from encodeonce.harness.scoring import REFERENCE
 from encodeonce.harness.statistics import clustered_mean
 from encodeonce.harness.summary import Summary, summarize_evaluation
 from encodeonce.harness.variants import split_variant
@@ -105,6 +107,7 @@ def _cell(first: Mapping[str, Record], second: Mapping[str, Record]) -> Summary:
     same = [pair for pair in both if _question(pair[0]) == _question(pair[1])]
     answered = [(a, b) for a, b in same if a.error is None and b.error is None]
     scored = [(a, b) for a, b in answered if a.score is not None and b.score is not None]
+    texts = [(a, b) for a, b in answered if a.text is not None or b.text is not None]
     groups = [a.group for a, _ in scored]
     ours, theirs = [_score(a) for a, _ in scored], [_score(b) for _, b in scored]
     difference = paired_difference(ours, theirs, groups)
@@ -116,13 +119,22 @@ def _cell(first: Mapping[str, Record], second: Mapping[str, Record]) -> Summary:
         "only_in_second": [sample for sample in second if sample not in first],
         "num_errors": [sum(pair[side].error is not None for pair in same) for side in (0, 1)],
         "num_answered": len(answered),
-        "num_same_text": sum(a.text == b.text for a, b in answered),
+        "num_with_text": len(texts),
+        "num_same_text": sum(a.text == b.text for a, b in texts),
         "num_scored": len(scored),
         "scores": [asdict(mean) if mean else None for mean in means],
         "difference": asdict(difference) if difference else None,
+        "nll": _likelihoods(answered),
         "worse": [_flip(a, b) for a, b in scored if _score(b) < _score(a)],
         "better": [_flip(a, b) for a, b in scored if _score(b) > _score(a)],
     }
+
+
+def _likelihoods(answered: Sequence[tuple[Record, Record]]) -> list[Summary] | None:
+    """Return `summarize_nll` of each, of the samples whose reference text both measured."""
+    both = [pair for pair in answered if all(REFERENCE in one.log_probs for one in pair)]
+    found = [summarize_nll(side) for side in zip(*both, strict=True)]
+    return [one for one in found if one is not None] or None
 
 
 def _question(record: Record) -> tuple[str, str]:

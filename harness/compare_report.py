@@ -120,7 +120,7 @@ def _scores(comparison: Summary) -> Section:
         bullets=tuple(
             f"{_cell_name(comparison, cell)}: {words}"
             for cell in comparison["cells"]
-            for words in _left_out(cell)
+            for words in _remarks(cell)
         ),
     )
 
@@ -155,8 +155,8 @@ def _points(fraction: float) -> str:
     return f"{100 * fraction:+.1f}"
 
 
-def _left_out(cell: Summary) -> Iterator[str]:
-    """Say which samples the differences are not about."""
+def _remarks(cell: Summary) -> Iterator[str]:
+    """Say which samples the differences are not about, and what else was measured."""
     for words, samples in (
         ("only in A", cell["only_in_first"]),
         ("only in B", cell["only_in_second"]),
@@ -169,8 +169,15 @@ def _left_out(cell: Summary) -> Iterator[str]:
             yield f"without an answer in {letter}: {human_count(num_errors, 'sample')}"
     if num_unscored := cell["num_answered"] - cell["num_scored"]:
         yield f"answered in both, but not scored in both: {human_count(num_unscored, 'sample')}"
-    if cell["num_answered"]:
-        yield f"texts identical: {cell['num_same_text']} of {cell['num_answered']}"
+    if cell["nll"] is not None:
+        first, second = (side["per_token"] for side in cell["nll"])
+        tokens = human_count(cell["nll"][0]["num_tokens"], "token")
+        yield (
+            f"negative log-likelihood of the reference texts: A {first:.4f}, B {second:.4f} a "
+            f"token ({second - first:+.4f}; {tokens})"
+        )
+    if cell["num_with_text"]:
+        yield f"texts identical: {cell['num_same_text']} of {cell['num_with_text']}"
 
 
 def _some(samples: Sequence[str]) -> str:

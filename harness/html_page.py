@@ -48,6 +48,7 @@ th, td { padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--edge); 
   vertical-align: top; font-weight: 400; }
 thead th { color: var(--soft); font-size: .8125rem; vertical-align: bottom; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+tbody th { position: sticky; left: 0; background: var(--back); }
 .part { padding-left: 1.25rem; }
 .strip { display: grid; gap: .375rem;
   grid-template-columns: repeat(auto-fill, minmax(3.6rem, 1fr)); }
@@ -58,6 +59,7 @@ thead th { color: var(--soft); font-size: .8125rem; vertical-align: bottom; }
 .answers dt { color: var(--soft); font-size: .875rem; max-width: min(45vw, 12rem); }
 .answers dd { margin: 0; white-space: pre-wrap; max-height: 12rem; overflow-y: auto; }
 @media (max-width: 30rem) {
+  tbody th { max-width: 40vw; overflow-wrap: anywhere; }
   .answers { grid-template-columns: 1fr; gap: 0; }
   .answers dt { max-width: none; } .answers dd { margin-bottom: .375rem; }
 }

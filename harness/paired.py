@@ -1,10 +1,10 @@
 """The difference between two ways of answering the same samples, and whether it may be chance."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from encodeonce.harness.statistics import Z_95, effective_samples
+from encodeonce.harness.statistics import Z_95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,17 +30,22 @@ def paired_difference(
     """Compare two scores in [0, 1] of each sample.
 
     With d the differences, their mean m and q the mean of their squares, and n the effective
-    number of samples (their number over the design effect of the clusters, as in
-    `clustered_mean`), the interval is that of Bonett and Price (Adjusted Wald confidence interval
+    number of samples, the interval is that of Bonett and Price (Adjusted Wald confidence interval
     for a difference of binomial proportions based on paired data, 2012), which adds one sample
     that got better and one that got worse::
 
         centre = n m / (n + 2)
         half   = z sqrt((n q + 2) / (n + 2) - centre^2) / sqrt(n + 2)
 
-    With many samples that is the mean plus or minus z cluster-robust standard errors (Miller,
+    n is N samples over the design effect of G clusters with residual sums R, in which the two
+    added samples count as wholly dependent on their clusters, of mean size N / G, so that few
+    changes do not pass for proof of independence::
+
+        n = N / max(1, (G / (G - 1) sum(R^2) + 2 N / G) / (sum((d - m)^2) + 2))
+
+    With many changes that is the mean plus or minus z cluster-robust standard errors (Miller,
     Adding error bars to evals, 2024). Unlike that it is not a point when no answer changed: then
-    each cluster counts as one sample. So does a single cluster, whose design effect is unknown.
+    each cluster counts as one sample. A single cluster counts as one sample, whatever changed.
 
     Args:
         first: the score of each sample the one way.
@@ -57,7 +62,7 @@ def paired_difference(
     residuals: dict[str, float] = {}
     for difference, cluster in zip(differences, clusters, strict=True):
         residuals[cluster] = residuals.get(cluster, 0.0) + difference - mean
-    low, high = _interval(differences, mean, effective_samples(differences, mean, residuals))
+    low, high = _interval(differences, mean, _effective_samples(differences, mean, residuals))
     num_worse = sum(difference < 0 for difference in differences)
     num_better = sum(difference > 0 for difference in differences)
     return PairedDifference(
@@ -86,6 +91,19 @@ def mcnemar_exact(num_worse: int, num_better: int) -> float:
         ways = ways * (num_changed - k) // (k + 1)
     # Integers: their quotient is rounded once, and no power of two overflows.
     return min(1.0, 2 * tail / (1 << num_changed))
+
+
+def _effective_samples(
+    differences: Sequence[float], mean: float, residuals: Mapping[str, float]
+) -> float:
+    num_samples, num_clusters = len(differences), len(residuals)
+    if num_clusters < 2:
+        return 1.0
+    alone = sum((difference - mean) ** 2 for difference in differences) + 2
+    together = sum(total**2 for total in residuals.values())
+    together *= num_clusters / (num_clusters - 1)
+    together += 2 * num_samples / num_clusters
+    return num_samples / max(1.0, together / alone)
 
 
 def _interval(differences: Sequence[float], mean: float, n: float) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Accuracy with an interval that knows that questions on one video are not independent."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 Z_95 = 1.959964
@@ -38,21 +38,13 @@ def clustered_mean(scores: Sequence[float], clusters: Sequence[str]) -> Estimate
     for score, cluster in zip(scores, clusters, strict=True):
         residuals[cluster] = residuals.get(cluster, 0.0) + score - mean
     num_clusters = len(residuals)
-    n_effective = effective_samples(scores, mean, residuals)
+    n_effective = _effective_samples(scores, mean, residuals)
     low, high = _wilson(mean, n_effective)
     return Estimate(mean=mean, low=low, high=high, num_samples=n, num_clusters=num_clusters)
 
 
-def effective_samples(
-    scores: Sequence[float], mean: float, residuals: Mapping[str, float]
-) -> float:
-    """Return n over the design effect of the clusters, at most n.
-
-    Args:
-        scores: a value for each sample.
-        mean: their mean.
-        residuals: for each cluster, the sum of its values less the mean.
-    """
+def _effective_samples(scores: Sequence[float], mean: float, residuals: dict[str, float]) -> float:
+    """Return n over the design effect, between the number of clusters' worth of 1 and n."""
     n, num_clusters = len(scores), len(residuals)
     independent = sum((score - mean) ** 2 for score in scores) / (n * n)
     if independent == 0.0 or num_clusters < 2:

@@ -147,7 +147,8 @@ def _errors(failed: Sequence[Record]) -> list[Summary]:
     for record in failed:
         assert record.error is not None
         key = (record.error.type, record.error.message)
-        groups.setdefault(key, []).append(f"{record.benchmark}/{record.sample}")
+        under = "" if record.variant == BASELINE else f" under {record.variant}"
+        groups.setdefault(key, []).append(f"{record.benchmark}/{record.sample}{under}")
     return [
         {"type": kind, "message": message, "samples": samples}
         for (kind, message), samples in groups.items()

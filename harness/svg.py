@@ -13,6 +13,8 @@ from html import escape
 from typing import Literal
 
 FONT_PX = 13
+LETTER_PX = 0.6 * FONT_PX
+"""Width of an average letter, rather more than less: fonts differ."""
 LINE_PX = 20
 """Height of a line of text."""
 
@@ -63,13 +65,13 @@ def safe(text: str) -> str:
 
 
 def text_width_px(text: str) -> float:
-    """Estimate the width of a line: an average letter is a little over half as wide as high."""
-    return 0.56 * FONT_PX * len(text)
+    """Estimate the width of a line."""
+    return LETTER_PX * len(text)
 
 
 def shorten(text: str, width_px: float) -> str:
     """Cut text that is wider than there is room for."""
-    count = max(1, int(width_px / (0.56 * FONT_PX)))
+    count = max(1, int(width_px / LETTER_PX))
     return text if len(text) <= count else text[: count - 1] + "…"
 
 
@@ -211,15 +213,15 @@ def scale_of(values: Iterable[float], axis: Axis, start_px: float, end_px: float
     found = list(values) or [0.0, 1.0]
     if not all(map(math.isfinite, found)):
         raise ValueError(f"{axis.title}: only finite values can be drawn")
-    if axis.scale == "log" and min(found) <= 0:
-        raise ValueError(f"{axis.title}: a logarithmic axis needs values above 0")
     low = min(found) if axis.low is None else axis.low
     high = max(found) if axis.high is None else axis.high
-    if low == high:
-        low, high = (low / 2, high * 2) if axis.scale == "log" else (low - 1, high + 1)
     if axis.scale == "log":
-        low, high = low / 1.1, high * 1.1
+        if min(low, *found) <= 0:
+            raise ValueError(f"{axis.title}: a logarithmic axis needs values above 0")
+        low, high = (low / 2, high * 2) if low == high else (low / 1.1, high * 1.1)
     else:
+        if low == high:
+            low, high = (0.0, 1.0) if low == 0 else (low - 1, high + 1)
         ticks = linear_ticks(low, high)
         step = ticks[1] - ticks[0]
         low = math.floor(low / step + 1e-9) * step if axis.low is None else low
@@ -238,5 +240,6 @@ def ruler(across: Scale, top: float, axis: Axis) -> str:
         at = min(max(at, half), WIDTH_PX - half)
         parts.append(label(at, top + 18, text, anchor="middle", colour="eo-soft"))
     middle = (across.start_px + across.end_px) / 2
-    parts.append(label(middle, top + 37, axis.title, anchor="middle", colour="eo-soft"))
+    title = shorten(axis.title, 2 * min(middle, WIDTH_PX - middle))
+    parts.append(label(middle, top + 37, title, anchor="middle", colour="eo-soft"))
     return "".join(parts)

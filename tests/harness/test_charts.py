@@ -92,6 +92,11 @@ def test_no_points_make_an_empty_chart() -> None:
     assert "accuracy, %" in texts(line_chart([], x=Axis(title="x"), y=Y, title="t"))
 
 
+def test_bars_of_nothing_begin_at_zero() -> None:
+    picture = stacked_bars([Bar(name="a", parts=())], x=Axis(title="seconds"), title="t")
+    assert "0" in texts(picture) and "-1" not in texts(picture)
+
+
 @pytest.mark.parametrize(("value", "words"), [(0.0, "above 0"), (float("nan"), "finite")])
 def test_what_cannot_be_drawn_is_refused(value: float, words: str) -> None:
     series = [Series(name="a", points=(Point(x=value, y=1.0),))]

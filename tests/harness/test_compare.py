@@ -16,6 +16,7 @@ from encodeonce.harness.compare_report import (
 from encodeonce.harness.paired import paired_difference
 from encodeonce.harness.record import CacheUse, Record, SampleError
 from encodeonce.harness.report_markdown import to_markdown
+from encodeonce.harness.scoring import REFERENCE
 from encodeonce.harness.summary import Summary
 from encodeonce.models.kv.spec import FULL, KVSpec
 from tests.harness.runs import a_record, write_run
@@ -164,6 +165,26 @@ def test_times_are_per_answer_and_hits_of_each(tmp_path: Path) -> None:
     assert stages["prefill"]["seconds"] == [0.5, 0.5] and stages["prefill"]["ratio"] == 1.0
     assert stages["all"]["ratio"] == pytest.approx(4.0)
     assert comparison["hit_rates"]["evaluate"] == [None, 0.75]
+
+
+def test_likelihoods_are_compared_on_the_same_texts(tmp_path: Path) -> None:
+    def measured(sample: str, log_prob: float) -> Record:
+        return a_record(
+            sample,
+            None,
+            text=None,
+            log_probs={REFERENCE: log_prob},
+            num_scored_tokens={REFERENCE: 4},
+        )
+
+    first = [measured("a1", -4.0), measured("a2", -8.0), measured("a3", -100.0)]
+    second = [measured("a1", -6.0), measured("a2", -10.0)]
+    comparison = pair(tmp_path, first, second)
+    (cell,) = comparison["cells"]
+    assert [side["per_token"] for side in cell["nll"]] == [1.5, 2.0]
+    page = to_markdown("t", compare_sections(comparison))
+    assert "A 1.5000, B 2.0000 a token (+0.5000; 8 tokens)" in page
+    assert "texts identical" not in page
 
 
 def test_the_picture_shows_each_difference_and_model_output_is_only_text(tmp_path: Path) -> None:

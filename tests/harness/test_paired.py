@@ -14,20 +14,21 @@ def alone(count: int) -> list[str]:
 
 
 def test_independent_samples_give_bonett_and_prices_interval() -> None:
-    # 100 samples: 20 got worse, 10 got better. Sum of squares about the mean -0.1 is
-    # 30 - 100 * 0.01 = 29, so the design effect of single samples is 100 / 99 and n = 99.
+    # 100 samples: 20 got worse, 10 better. Squares about the mean -0.1 sum to 30 - 100 * 0.01 = 29,
+    # single or by clusters; n = 100 / ((100 / 99 * 29 + 2) / (29 + 2)) = 99.06.
     first = [1.0] * 20 + [0.0] * 10 + [1.0] * 70
     second = [0.0] * 20 + [1.0] * 10 + [1.0] * 70
     found = paired_difference(first, second, alone(100))
     assert found is not None
-    centre = 99 * -0.1 / 101
-    half = 1.959964 * math.sqrt(((99 * 0.3 + 2) / 101 - centre**2) / 101)
+    n = 100 * 31 / (2900 / 99 + 2)
+    centre = n * -0.1 / (n + 2)
+    half = 1.959964 * math.sqrt(((n * 0.3 + 2) / (n + 2) - centre**2) / (n + 2))
     assert (found.mean, found.num_worse, found.num_better) == (pytest.approx(-0.1), 20, 10)
     assert found.low == pytest.approx(centre - half)
     assert found.high == pytest.approx(centre + half)
     assert (found.low, found.high) == (
         pytest.approx(-0.2056, abs=1e-4),
-        pytest.approx(0.0096, abs=1e-4),
+        pytest.approx(0.0095, abs=1e-4),
     )
 
 
@@ -50,6 +51,17 @@ def test_no_change_is_not_certainty() -> None:
     assert found.high == pytest.approx(1.959964 * math.sqrt(2) / 32)
     assert found.low == pytest.approx(-found.high)
     assert found.mcnemar_p == 1.0
+
+
+def test_a_first_change_does_not_make_the_interval_much_narrower() -> None:
+    clusters = [str(n // 3) for n in range(108)]
+    widths = []
+    for num_better in (0, 1, 2, 5):
+        first = [0.0] * num_better + [1.0] * (108 - num_better)
+        found = paired_difference(first, [1.0] * 108, clusters)
+        assert found is not None
+        widths.append(found.high - found.low)
+    assert min(widths) > 0.8 * widths[0]
 
 
 def test_one_cluster_says_nearly_nothing() -> None:

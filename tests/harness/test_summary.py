@@ -59,6 +59,12 @@ def test_errors_are_counted_and_kept_out_of_the_accuracy() -> None:
     ]
 
 
+def test_errors_under_a_variant_say_so() -> None:
+    failed = record("b1", None, text=None, error=BROKEN, variant="none/snapkv@0.5")
+    (error,) = summarize_evaluation([failed])["errors"]
+    assert error["samples"] == ["b/b1 under none/snapkv@0.5"]
+
+
 def test_an_answer_that_could_not_be_scored_is_not_wrong() -> None:
     summary = summarize_evaluation([record("a1", 1.0), record("a2", None)])
     assert summary["num_answered"] == 2
