@@ -23,6 +23,8 @@ class Sample:
     """Texts of the options; empty for a free answer."""
     target: str
     """The right answer: the option's letter, or a text."""
+    references: tuple[str, ...] = ()
+    """All right answers, where people gave several; `target` is the most frequent."""
     group: str
     """Samples of one group share their media; confidence intervals are clustered by it."""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -47,6 +49,7 @@ class Scored:
     """`Sample.id`."""
     group: str
     tags: Mapping[str, str]
+    question: str
     target: str
     text: str
     """What the model wrote."""
@@ -59,7 +62,11 @@ class BenchmarkError(ValueError):
 
 
 class Benchmark(Protocol):
-    """Questions, how they are put, and how answers are scored. Knows no model."""
+    """Questions, how they are put, and how answers are scored. Knows no model.
+
+    The class of one in `benchmarks/` also has ``about: ClassVar[About]``, for people who look for
+    a benchmark (``encodeonce benchmarks``).
+    """
 
     @property
     def media_root(self) -> Path:
@@ -87,10 +94,19 @@ class Summarising(Benchmark, Protocol):
     """What a score's value is, e.g. ``"ROUGE-L"``; of other benchmarks it is the accuracy."""
 
     def summarise(self, scored: Sequence[Scored]) -> Mapping[str, float]:
-        """Return the published figures by name, the one that is quoted first.
+        """Return the published figures by name; the one that people quote comes first.
 
         A name says what the figure is of or out of, e.g. ``"perception, of 2000"``. Answers that
         failed or could not be scored are missing from ``scored``, and so is what ``limit`` left
         out: a figure that needs them is left out, or is that of the rest, as its name says.
         """
+        ...
+
+
+@runtime_checkable
+class Exporting(Benchmark, Protocol):
+    """A benchmark whose official evaluator takes files of answers."""
+
+    def official_files(self, scored: Sequence[Scored]) -> Mapping[str, str]:
+        """Return the texts of these files by their names."""
         ...

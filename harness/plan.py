@@ -93,7 +93,7 @@ def make_plan(config: RunConfig) -> Plan:
             raise ConfigError(
                 f"benchmarks: two are called {spec.title!r}; give one of them a 'label'"
             )
-        benchmark = load_benchmark(spec.name, spec.options)
+        benchmark = load_benchmark(spec.name, spec.options, config.frames)
         samples = list(benchmark.samples())
         if not samples:
             raise ConfigError(f"benchmarks: {spec.title!r} has no samples")

@@ -16,6 +16,7 @@ from encodeonce.datasets.sample import Benchmark, BenchmarkError
 from encodeonce.harness.config import RunConfig
 from encodeonce.harness.gallery import gallery
 from encodeonce.harness.jsonl import JsonLinesWriter, read_json_lines
+from encodeonce.harness.official_files import official_files
 from encodeonce.harness.record import CacheUse, Record
 from encodeonce.harness.summary import (
     Summary,
@@ -162,6 +163,15 @@ class RunFolder:
             ),
             "gallery": gallery(records, uncached, shown),
         }
+
+    def write_official_files(self) -> Path | None:
+        """Write the files that official evaluators take; return their folder if there are any."""
+        folder = self.path / "official"
+        files = official_files(self.records("records"), self._benchmarks())
+        for name, text in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
+        return folder if files else None
 
     def _variants(self, records: Sequence[Record]) -> list[str]:
         """Return the variants that there are records of, in the order they came into the run."""

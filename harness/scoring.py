@@ -25,6 +25,12 @@ def check_scorable(scoring: Scoring, sample: Sample) -> None:
             f"scoring 'choice_likelihood' compares the likelihoods of options, and sample "
             f"{sample.id!r} has none; use scoring: generate"
         )
+    letters = list(string.ascii_uppercase[: len(sample.choices)])
+    if scoring == "choice_likelihood" and sample.target not in letters:
+        raise BenchmarkError(
+            f"scoring 'choice_likelihood' compares the likelihoods of letters, and the options of "
+            f"sample {sample.id!r} have none: {sample.target!r} is right; use scoring: generate"
+        )
     if scoring == "nll" and not sample.target:
         raise BenchmarkError(
             f"scoring 'nll' measures the target's likelihood, and sample {sample.id!r} has none"

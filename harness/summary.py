@@ -174,11 +174,21 @@ def _own_figures(records: Sequence[Record], benchmark: Benchmark | None) -> Summ
     """Return what the scores measure, and the figures that the benchmark publishes."""
     if not isinstance(benchmark, Summarising):
         return {"measure": "accuracy", "figures": {}}
-    scored = [
+    scored = scored_answers(records)
+    return {
+        "measure": benchmark.measure,
+        "figures": dict(benchmark.summarise(scored)) if scored else {},
+    }
+
+
+def scored_answers(records: Sequence[Record]) -> list[Scored]:
+    """Return what benchmarks are told of the answers that were scored."""
+    return [
         Scored(
             sample=record.sample,
             group=record.group,
             tags=record.tags,
+            question=record.question,
             target=record.target,
             text=record.text,
             value=record.score,
@@ -186,10 +196,6 @@ def _own_figures(records: Sequence[Record], benchmark: Benchmark | None) -> Summ
         for record in records
         if record.score is not None and record.text is not None
     ]
-    return {
-        "measure": benchmark.measure,
-        "figures": dict(benchmark.summarise(scored)) if scored else {},
-    }
 
 
 def _estimate(records: Sequence[Record]) -> Summary:

@@ -20,6 +20,7 @@ from encodeonce.datasets.info import MediaInfo
 from encodeonce.datasets.media import Frames
 from encodeonce.models.checkpoint import CheckpointError, local_checkpoint
 from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.kv.statistics import Needs, PromptStatistics
 from encodeonce.models.kv.use import Fidelity, KVUse
 from encodeonce.models.likelihood import Likelihoods
 from encodeonce.models.prefix import Prefix
@@ -213,6 +214,10 @@ class Decoder(Protocol):
         """Return what `likelihoods` does under each of several cache variants."""
         ...
 
+    def inspect(self, visuals: Sequence[Visual], question: str, needs: Needs) -> PromptStatistics:
+        """Return what KV methods may know of one prompt: to calibrate them."""
+        ...
+
 
 class Reference(Protocol):
     """The whole model as plain transformers runs it, without encodeonce's store or splice."""
@@ -235,6 +240,14 @@ class Family(Protocol):
 
     model_types: tuple[str, ...]
     """``model_type`` values in config.json that belong to it."""
+
+    def check_prompts(self, folder: Path) -> None:
+        """Find out, before anything is decoded, that prompts on one media begin alike.
+
+        Raises:
+            CheckpointError: the question stands before the media, or nobody knows how to ask.
+        """
+        ...
 
     def vision(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> Vision:
         """Describe the vision side of a checkpoint.

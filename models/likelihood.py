@@ -58,13 +58,13 @@ def log_probs_from(
         suffix: the rest of the prompt.
         continuations: token ids of each.
     """
-    first_1LV = _step(model, [suffix], cache, logits_to_keep=1)
+    first_1LV = read_on(model, [suffix], cache, logits_to_keep=1)
     logits_CLV = first_1LV
     longest = max(map(len, continuations))
     if longest > 1:
         # Padded on the right, where causal attention never looks.
         rows = [[*ids[:-1], *[ids[0]] * (longest - len(ids))] for ids in continuations]
-        rest = _step(model, rows, fork(cache, len(rows)), logits_to_keep=0)
+        rest = read_on(model, rows, fork(cache, len(rows)), logits_to_keep=0)
         logits_CLV = torch.cat([first_1LV.expand(len(rows), 1, -1), rest], dim=1)
     return Scored(
         first_logits=first_1LV[0, 0],
@@ -112,9 +112,10 @@ def log_probs_at_once(
     return tuple(found)
 
 
-def _step(
-    model: Any, rows: Sequence[Sequence[int]], cache: DynamicCache, logits_to_keep: int
+def read_on(
+    model: Any, rows: Sequence[Sequence[int]], cache: DynamicCache, logits_to_keep: int = 1
 ) -> torch.Tensor:
+    """Run a model over token ids behind a cache, which grows; return logits (B, kept, V)."""
     input_ids = torch.tensor(rows, device=model.device)
     with torch.inference_mode():
         output = model(

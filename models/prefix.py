@@ -106,10 +106,12 @@ def fork(cache: DynamicCache, num_rows: int) -> DynamicCache:
     transformers' layers grow by reassigning their tensors, so those can be shared, also by rows.
     """
     forked = copy.copy(cache)
-    forked.layers = [copy.copy(layer) for layer in _layers(cache)]
-    for layer in forked.layers if num_rows > 1 else ():
-        layer.keys = layer.keys.expand(num_rows, -1, -1, -1)
-        layer.values = layer.values.expand(num_rows, -1, -1, -1)
+    layers = [copy.copy(layer) for layer in _layers(cache)]
+    if num_rows > 1:
+        for layer in layers:
+            layer.keys = layer.keys.expand(num_rows, -1, -1, -1)
+            layer.values = layer.values.expand(num_rows, -1, -1, -1)
+    forked.layers = layers
     return forked
 
 

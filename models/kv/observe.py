@@ -4,7 +4,7 @@ Shapes: B rows, H heads of queries, K heads of keys, P tokens of the prefix, Q o
 (filled up on the left), S keys, D width of a head.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,8 +69,15 @@ class Observation:
         self._inputs: dict[int, ModuleInputs] = {}
 
     @contextmanager
-    def watching(self, model: nn.Module) -> Iterator[None]:
-        """Watch a model for a while. What it computes does not change by a bit."""
+    def watching(
+        self, model: nn.Module, behind: Callable[[int], None] | None = None
+    ) -> Iterator[None]:
+        """Watch a model for a while. What it computes does not change by a bit.
+
+        Args:
+            model: of transformers.
+            behind: called with a layer's number when its attention has been seen and computed.
+        """
         usual = usual_attention(model)
 
         def attend(
@@ -81,9 +88,13 @@ class Observation:
             attention_mask: torch.Tensor | None,
             **kwargs: Any,
         ) -> tuple[torch.Tensor, torch.Tensor | None]:
-            if module.layer_idx not in self._seen:
+            is_new = module.layer_idx not in self._seen
+            if is_new:
                 self._see(module, query, key, value, attention_mask, kwargs.get("scaling"))
-            return usual(module, query, key, value, attention_mask, **kwargs)
+            taken = usual(module, query, key, value, attention_mask, **kwargs)
+            if is_new and behind is not None:
+                behind(module.layer_idx)
+            return taken
 
         hooks = [
             module.register_forward_pre_hook(self._note_inputs, with_kwargs=True)
@@ -97,10 +108,14 @@ class Observation:
             for hook in hooks:
                 hook.remove()
 
-    @property
-    def layers(self) -> Sequence[Seen]:
-        """What was seen, by layer."""
-        return [self._seen[layer] for layer in sorted(self._seen)]
+    def layer(self, number: int) -> Seen:
+        """Return what was seen of a layer."""
+        return self._seen[number]
+
+    def forget(self, number: int) -> None:
+        """Drop the states of a layer whose cache has been compressed."""
+        nothing = self._seen[number].queries[:0]
+        self._seen[number] = Seen(queries=nothing, keys=nothing, values=nothing, scaling=1.0)
 
     def _note_inputs(self, module: Any, args: Any, kwargs: Any) -> None:
         hidden = args[0] if args else kwargs["hidden_states"]

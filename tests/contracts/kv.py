@@ -170,6 +170,18 @@ class KVContract:
             )
             assert [a.logits_sha256 for a in table[2]] == [a.logits_sha256 for a in plain]
 
+    def test_layers_compressed_during_the_prefill_are_those_compressed_after_it(
+        self, models: dict[str, Any]
+    ) -> None:
+        model = models[list(models)[-1]]
+        visuals = self.visuals(model)
+        apart = [one for one in SETTINGS if method_class(one.method).layers_apart]
+        streamed = model.decoder.sweep(visuals, self.questions, LONG, apart)
+        afterwards = model.decoder.sweep(visuals, self.questions, LONG, [*apart, FULL])
+        for one, other in zip(streamed, afterwards[:-1], strict=True):
+            assert [a.logits_sha256 for a in one] == [a.logits_sha256 for a in other]
+            assert [a.kv for a in one] == [a.kv for a in other]
+
     def test_a_batch_of_questions_is_answered_as_each_alone(self, models: dict[str, Any]) -> None:
         model = models[list(models)[-1]]
         visuals = self.visuals(model)
