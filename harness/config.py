@@ -160,13 +160,11 @@ class RunConfig(_Strict):
     generation: GenerationSpec = Field(default_factory=GenerationSpec)
     weights: Annotated[tuple[WeightsSpec, ...], BeforeValidator(_listed)] = Field(
         default=(NONE,),
-        min_length=1,
         description="Weight variants. Every one answers under every cache variant, all from the "
         "same stored features. Variants can be added to a finished run.",
     )
     kv: Annotated[tuple[KVSpec, ...], BeforeValidator(expand_kv)] = Field(
         default=(FULL,),
-        min_length=1,
         description="Cache variants: KV-compression methods at budgets. All share one prefill.",
     )
     fidelity: bool = Field(

@@ -32,9 +32,9 @@ def check_weights_titles(specs: Sequence[WeightsSpec]) -> None:
     """Refuse weight variants that records could not tell apart.
 
     Raises:
-        ValueError: two have the same title, or one has a title that means something else.
+        ValueError: there is none, two have the same title, or a title means something else.
     """
-    _require_distinct([spec.title for spec in specs])
+    _require_names([spec.title for spec in specs])
     for spec in specs:
         if "/" in spec.title:
             raise ValueError(f"{spec.title!r} has a slash in it; give the variant a 'label'")
@@ -49,9 +49,9 @@ def check_kv_titles(specs: Sequence[KVSpec]) -> None:
     """Refuse cache variants that records could not tell apart.
 
     Raises:
-        ValueError: two have the same title, or one has a title that means something else.
+        ValueError: there is none, two have the same title, or a title means something else.
     """
-    _require_distinct([spec.title for spec in specs])
+    _require_names([spec.title for spec in specs])
     for spec in specs:
         if (spec.title == FULL.title) != spec.is_full:
             raise ValueError(
@@ -96,7 +96,9 @@ def joined(known: Meanings, wanted: Meanings) -> Meanings:
     return {kind: {**known.get(kind, {}), **meanings} for kind, meanings in wanted.items()}
 
 
-def _require_distinct(titles: Sequence[str]) -> None:
+def _require_names(titles: Sequence[str]) -> None:
+    if not titles:
+        raise ValueError("there must be at least one variant; leave the key out for the plain one")
     if twice := sorted({title for title in titles if titles.count(title) > 1}):
         raise ValueError(f"two variants are called {twice[0]!r}; give one of them a 'label'")
 

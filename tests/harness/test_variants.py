@@ -47,7 +47,7 @@ def test_a_list_of_budgets_is_a_variant_each_and_a_name_is_enough(tmp_path: Path
         ({"kv": [{"method": "snapkv", "options": {"windw": 3}}]}, "kv: .*windw.*Options: "),
         ({"weights": ["rnt"]}, "weights: .*no weights method is called 'rnt'.*'rtn'"),
         ({"weights": [{"method": "rtn", "options": {"bits": 3}}]}, "weights: .*bits.*Options: "),
-        ({"kv": []}, "kv: .*at least 1 item"),
+        ({"kv": []}, "kv: .*at least one variant"),
         (
             {"kv": [{"method": "snapkv", "keep": 0.5}], "fidelity": True},
             "fidelity: .*add 'full' to kv",
@@ -64,6 +64,13 @@ def test_what_records_could_not_tell_apart_or_compare_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         load(tmp_path, **changes)
+
+
+def test_one_mistake_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, kv=[{"method": "snapkv", "kep": 0.5}])
+    (_, line) = str(caught.value).splitlines()
+    assert line.startswith("  kv.0.kep: unknown key.")
 
 
 def test_fidelity_changes_what_is_measured_and_so_the_run(tmp_path: Path) -> None:
