@@ -27,6 +27,11 @@ def counted(pieces: Sequence[Piece]) -> list[int]:
     return token_ids
 
 
+def visible(pieces: Sequence[Piece]) -> list[bool]:
+    """Return which tokens are features."""
+    return [isinstance(piece, torch.Tensor) for piece in pieces for _ in range(len(piece))]
+
+
 def spliced(model: Any, pieces: Sequence[Piece]) -> dict[str, torch.Tensor]:
     """Return embeddings (1, N, D), with ids (1, N) that only count."""
     embed = model.get_input_embeddings()

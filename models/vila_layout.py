@@ -40,6 +40,10 @@ class VilaLayout(AssembledFamily):
         """Load the projector."""
         return settled(self.layers(part_weights(folder / "mm_projector")), model)
 
+    def language_folder(self, folder: Path) -> Path:
+        """Return ``llm/``."""
+        return folder / "llm"
+
     def tokenizer(self, folder: Path) -> Any:
         """Load the language model's tokenizer."""
         return load_tokenizer(folder / "llm")

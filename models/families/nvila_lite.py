@@ -28,6 +28,7 @@ from encodeonce.models.preprocessing import TiledImagesWholeFrames
 from encodeonce.models.shown import Projected
 from encodeonce.models.spec import ModelSpec, VisionSpec
 from encodeonce.models.splicing import Piece
+from encodeonce.models.treatment import Treatment
 from encodeonce.models.vila_layout import (
     HALF,
     VilaLayout,
@@ -82,14 +83,19 @@ class NvilaLite(VilaLayout):
         """Return ``mlp_downsample_3x3_fix``."""
         return NineToOneProjector(weights)
 
-    def language(self, folder: Path, model: ModelSpec) -> tuple[Any, Any]:
+    def language(self, folder: Path, model: ModelSpec, treatment: Treatment) -> tuple[Any, Any]:
         """Load Qwen2 and its tokenizer."""
-        config = Qwen2Config.from_pretrained(folder / "llm", local_files_only=True)
-        llm = load_part(Qwen2ForCausalLM, config, part_weights(folder / "llm"), model)
+        config = self.language_config(folder)
+        weights = part_weights(folder / "llm")
+        llm = load_part(Qwen2ForCausalLM, config, weights, model, treatment)
         tokenizer = self.tokenizer(folder)
         ends = {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(_END)}
         llm.generation_config.eos_token_id = sorted(ends)
         return llm, tokenizer
+
+    def language_config(self, folder: Path) -> Qwen2Config:
+        """Return Qwen2's configuration."""
+        return Qwen2Config.from_pretrained(folder / "llm", local_files_only=True)
 
     def tokenizer(self, folder: Path) -> Any:
         """Load Qwen2's tokenizer, with the checkpoint's chat template."""

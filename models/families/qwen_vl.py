@@ -41,6 +41,7 @@ from encodeonce.models.remote_code import PinnedCode, check_trusted, code_sha256
 from encodeonce.models.shown import Projected
 from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
 from encodeonce.models.splicing import Piece, counted
+from encodeonce.models.treatment import Treatment
 
 _VISUAL = "transformer.visual."
 _LAYER_NAMES = {
@@ -113,16 +114,21 @@ class QwenVL(AssembledFamily):
         """Return nothing more to do: the resampler is with the tower."""
         return nn.Identity()
 
-    def language(self, folder: Path, model: ModelSpec) -> tuple[Any, Any]:
+    def language(self, folder: Path, model: ModelSpec, treatment: Treatment) -> tuple[Any, Any]:
         """Load Qwen as a Qwen2, and its tokenizer."""
         weights: dict[str, torch.Tensor] = {}
         for name, read in tensors(folder):
             if not name.startswith(_VISUAL):
                 weights |= _as_qwen2(name, read())
-        llm = load_part(Qwen2ForCausalLM, _qwen2_config(_config(folder)), weights, model)
+        config = self.language_config(folder)
+        llm = load_part(Qwen2ForCausalLM, config, weights, model, treatment)
         tokenizer = self.tokenizer(folder)
         llm.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(list(_ENDS))
         return llm, tokenizer
+
+    def language_config(self, folder: Path) -> Qwen2Config:
+        """Return Qwen's configuration as a Qwen2's."""
+        return _qwen2_config(_config(folder))
 
     def tokenizer(self, folder: Path) -> Any:
         """Make the tokenizer from ``qwen.tiktoken``; tokens past ``seq_length`` are too many."""

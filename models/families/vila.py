@@ -27,6 +27,7 @@ from encodeonce.models.preprocessing import SingleImages
 from encodeonce.models.shown import Projected
 from encodeonce.models.spec import ModelSpec, VisionSpec
 from encodeonce.models.splicing import Piece
+from encodeonce.models.treatment import Treatment
 from encodeonce.models.vila_layout import (
     HALF,
     VilaLayout,
@@ -74,11 +75,16 @@ class Vila(VilaLayout):
         """Return ``mlp_downsample``."""
         return DownsamplingProjector(weights)
 
-    def language(self, folder: Path, model: ModelSpec) -> tuple[Any, Any]:
+    def language(self, folder: Path, model: ModelSpec, treatment: Treatment) -> tuple[Any, Any]:
         """Load Llama and its tokenizer."""
-        config = LlamaConfig.from_pretrained(folder / "llm", local_files_only=True)
-        llm = load_part(LlamaForCausalLM, config, part_weights(folder / "llm"), model)
+        config = self.language_config(folder)
+        weights = part_weights(folder / "llm")
+        llm = load_part(LlamaForCausalLM, config, weights, model, treatment)
         return llm, self.tokenizer(folder)
+
+    def language_config(self, folder: Path) -> LlamaConfig:
+        """Return Llama's configuration."""
+        return LlamaConfig.from_pretrained(folder / "llm", local_files_only=True)
 
     def prompt(self, tokenizer: Any, media: Sequence[Projected], question: str) -> list[Piece]:
         """Return the vicuna_v1 conversation, images before the question."""

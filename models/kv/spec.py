@@ -34,6 +34,11 @@ class KVSpec(BaseModel):
     precision: Literal["model", "int8", "int4"] = Field(
         default="model", description="How the kept entries are stored; composes with any method."
     )
+    scope: Literal["question", "media"] = Field(
+        default="question",
+        description="What the method reads before it compresses: the whole prompt ('question'), or "
+        "the media's part alone ('media': one compressed prefix for all questions).",
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="The method's own options.")
     label: str | None = Field(default=None, description="Name in records and reports.")
 
@@ -58,6 +63,8 @@ class KVSpec(BaseModel):
     def _consistent(self) -> Self:
         if self.method == FULL_METHOD and self.keep != 1.0:
             raise ValueError(f"method 'full' keeps everything; got keep {self.keep:g}")
+        if self.is_full and self.scope != "question":
+            raise ValueError("method 'full' removes nothing, so it has no scope")
         return self
 
     @property
@@ -70,7 +77,9 @@ class KVSpec(BaseModel):
             name += f"@{self.keep:g}"
         if self.options:
             name += "(" + ",".join(f"{k}={v}" for k, v in sorted(self.options.items())) + ")"
-        return name if self.precision == "model" else f"{name}+{self.precision}"
+        if self.precision != "model":
+            name += f"+{self.precision}"
+        return name if self.scope == "question" else f"{name}:{self.scope}"
 
     @property
     def is_full(self) -> bool:

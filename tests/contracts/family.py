@@ -33,6 +33,7 @@ from encodeonce.models.family import (
 from encodeonce.models.generation import generate, largest_difference
 from encodeonce.models.remote_code import code_sha256
 from encodeonce.models.spec import ModelSpec, RemoteCode, Tap, VisionSpec
+from tests.contracts.kv import KVContract
 
 QUESTION = "What is shown?"
 QUESTIONS = (QUESTION, "Where?", "How often does the red circle cross the line?", "What was shown?")
@@ -203,8 +204,10 @@ SCENES: dict[str, tuple[Scene, ...]] = {
 }
 
 
-class FamilyContract(ABC):
+class FamilyContract(KVContract, ABC):
     """Inherited by the test of every file in models/families/."""
+
+    questions = QUESTIONS
 
     family: ClassVar[str]
     """The name of its file in models/families/."""
@@ -243,6 +246,10 @@ class FamilyContract(ABC):
             assert cached.logits_sha256 == split.logits_sha256
             # Prefilled in one go, the same sums are rounded in another order.
             assert largest_difference(cached.first_logits, plain.first_logits) < 1e-4
+
+    def visuals(self, model: Any) -> list[Visual]:
+        """Return two media."""
+        return [model.visual(WIDE), model.visual(SHORT_CLIP)]
 
     def test_media_are_read_in_order(self, models: dict[Tap, Model]) -> None:
         other = Scene("image", seed=7)
