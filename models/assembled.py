@@ -180,8 +180,7 @@ class AssembledDecoder(PrefixDecoder):
             return counted(self._family.prompt(self._tokenizer, media, question))
 
         pieces = self._family.prompt(self._tokenizer, media, "")
-        last = max(n for n, piece in enumerate(pieces) if isinstance(piece, torch.Tensor))
-        inputs = spliced(self._model, pieces[: last + 1])
+        inputs = spliced(self._model, _up_to_last(pieces))
         token_ids = inputs.pop("input_ids")[0].tolist()
         return Opening(
             token_ids=tuple(token_ids),
@@ -231,6 +230,12 @@ def check_no_placeholder(question: str) -> None:
     """Refuse a question that contains the placeholder, as VILA and LongVA would misread it."""
     if PLACEHOLDER in question:
         raise ValueError(f"does the question contain the placeholder {PLACEHOLDER}? {question}")
+
+
+def _up_to_last(pieces: Sequence[torch.Tensor | list[int]]) -> list[torch.Tensor | list[int]]:
+    """Return what stands up to the last features; of text alone its first token."""
+    last = max((n for n, one in enumerate(pieces) if isinstance(one, torch.Tensor)), default=-1)
+    return list(pieces[: last + 1]) or [piece[:1] for piece in pieces[:1]]
 
 
 def counted(pieces: Sequence[torch.Tensor | list[int]]) -> list[int]:

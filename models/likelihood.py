@@ -8,7 +8,7 @@ Shapes: C continuations, L tokens of the longest, S tokens of a question, V voca
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import DynamicCache
@@ -22,11 +22,20 @@ class Likelihoods:
 
     log_probs: tuple[float, ...]
     """Natural logarithm of each text's probability."""
+    are_greedy: tuple[bool, ...]
+    """Whether each text begins what greedy generation would write."""
     num_tokens: tuple[int, ...]
     """Tokens of each text."""
     num_visual_units: int
     num_prompt_tokens: int
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+class Scored(NamedTuple):
+    """One text: its log-probability, and whether each of its tokens was the likeliest."""
+
+    log_prob: float
+    is_greedy: bool
 
 
 def tokenize_continuations(tokenizer: Any, continuations: Sequence[str]) -> list[list[int]]:
@@ -41,10 +50,10 @@ def tokenize_continuations(tokenizer: Any, continuations: Sequence[str]) -> list
     return token_ids
 
 
-def log_probs_from(
+def score_from(
     model: Any, cache: DynamicCache, suffix: Sequence[int], continuations: Sequence[Sequence[int]]
-) -> tuple[float, ...]:
-    """Return the log-probability of each continuation of a prompt.
+) -> tuple[Scored, ...]:
+    """Score each continuation of a prompt.
 
     Args:
         model: a transformers model.
@@ -60,13 +69,13 @@ def log_probs_from(
         rest = _step(model, rows, fork(cache, len(rows)), logits_to_keep=0)
         logits_CLV = torch.cat([logits_CLV.expand(len(rows), 1, -1), rest], dim=1)
     return tuple(
-        _log_prob(logits_CLV[row % len(logits_CLV)], ids) for row, ids in enumerate(continuations)
+        _score(logits_CLV[row % len(logits_CLV)], ids) for row, ids in enumerate(continuations)
     )
 
 
-def log_probs_at_once(
+def score_at_once(
     model: Any, inputs: Mapping[str, Any], continuations: Sequence[Sequence[int]]
-) -> tuple[float, ...]:
+) -> tuple[Scored, ...]:
     """Return the same from whole prompts, one forward pass each, nothing shared.
 
     Args:
@@ -79,7 +88,7 @@ def log_probs_at_once(
         with torch.inference_mode():
             extended = _extended(model, inputs, ids)
             logits = model(**extended, logits_to_keep=len(ids) + 1).logits
-        found.append(_log_prob(logits[0, :-1], ids))
+        found.append(_score(logits[0, :-1], ids))
     return tuple(found)
 
 
@@ -97,10 +106,13 @@ def _step(
     return torch.as_tensor(output.logits)
 
 
-def _log_prob(logits_LV: torch.Tensor, ids: Sequence[int]) -> float:
+def _score(logits_LV: torch.Tensor, ids: Sequence[int]) -> Scored:
     chosen = torch.tensor(ids, device=logits_LV.device)
     log_softmax = logits_LV[: len(ids)].float().log_softmax(-1)
-    return float(log_softmax.gather(-1, chosen[:, None]).sum())
+    return Scored(
+        log_prob=float(log_softmax.gather(-1, chosen[:, None]).sum()),
+        is_greedy=bool((log_softmax.argmax(-1) == chosen).all()),
+    )
 
 
 def _extended(model: Any, inputs: Mapping[str, Any], ids: Sequence[int]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 
 from encodeonce.models.family import Generation, GenerationSpec, Visual
 from encodeonce.models.generation import generate_batch
-from encodeonce.models.likelihood import Likelihoods, log_probs_from, tokenize_continuations
+from encodeonce.models.likelihood import Likelihoods, score_from, tokenize_continuations
 from encodeonce.models.prefix import Opening, Prefix, continued, prefill
 from encodeonce.models.timing import Stopwatch, synchronize
 
@@ -89,9 +89,10 @@ class PrefixDecoder(ABC):
                 suffix = prefix.suffix(question)
                 token_ids = tokenize_continuations(self._tokenizer, texts)
                 with continued(self._model, prefix):
-                    log_probs = log_probs_from(self._model, prefix.fork(), suffix, token_ids)
+                    scored = score_from(self._model, prefix.fork(), suffix, token_ids)
             one = Likelihoods(
-                log_probs=log_probs,
+                log_probs=tuple(one.log_prob for one in scored),
+                are_greedy=tuple(one.is_greedy for one in scored),
                 num_tokens=tuple(map(len, token_ids)),
                 num_visual_units=prefix.opening.num_visual_units,
                 num_prompt_tokens=prefix.num_tokens + len(suffix),

@@ -188,14 +188,16 @@ class TransformersDecoder(PrefixDecoder):
             token_ids: list[int] = self._chat.tokenize(text, device)["input_ids"][0].tolist()
             return token_ids
 
-        token_ids = up_to_last(prompt(""), self._family.visual_token_ids(config))
+        whole = prompt("")
+        token_ids = up_to_last(whole, self._family.visual_token_ids(config)) or whole[:1]
         input_ids = torch.tensor([token_ids], device=device)
         inputs = {
             "input_ids": input_ids,
             "attention_mask": torch.ones_like(input_ids),
-            "mm_encoder_outputs": encoder_outputs(self._family, shown),
             **self._family.inputs(config, input_ids, shown),
         }
+        if shown:
+            inputs["mm_encoder_outputs"] = encoder_outputs(self._family, shown)
         return Opening(
             token_ids=tuple(token_ids),
             inputs=inputs,

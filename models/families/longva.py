@@ -89,6 +89,8 @@ class LongVA(AssembledFamily):
         self, tokenizer: Any, media: Sequence[torch.Tensor], question: str
     ) -> list[torch.Tensor | list[int]]:
         """Return the qwen_1_5 conversation; media stand side by side on a line of their own."""
+        if not media:
+            return [tokenizer(f"{_BEFORE}{question}{_AFTER}", add_special_tokens=False).input_ids]
         texts = [_BEFORE, *[" "] * (len(media) - 1), f"\n{question}{_AFTER}"]
         pieces: list[torch.Tensor | list[int]] = []
         for text, one in zip(texts, media, strict=False):

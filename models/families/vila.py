@@ -94,6 +94,8 @@ class Vila(AssembledFamily):
     ) -> list[torch.Tensor | list[int]]:
         """Return the vicuna_v1 conversation, images before the question."""
         images = [tokens for one in media for tokens in one]
+        if not images:
+            return [tokenizer(f"{_SYSTEM}{question} ASSISTANT:").input_ids]
         pieces: list[torch.Tensor | list[int]] = [tokenizer(_SYSTEM).input_ids]
         # Text between images is tokenised by itself, as VILA does: a token never spans two pieces.
         texts = [*["\n"] * (len(images) - 1), f"\n{question} ASSISTANT:"]
