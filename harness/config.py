@@ -124,11 +124,14 @@ class WorkersSpec(_Strict):
     )
 
 
-class RunConfig(_Strict):
-    """A run: which model answers which questions, about which frames, from which store."""
+class AnswerConfig(_Strict):
+    """Which model answers, about which frames, from which store.
+
+    Other harnesses bring their own questions, workers and reports: this is what their users say to
+    encodeonce.
+    """
 
     model: ModelSpec
-    benchmarks: tuple[BenchmarkSpec, ...] = Field(min_length=1)
     frames: FrameSampling = Field(
         default=UniformInclusive(num_frames=8),
         description="Which frames of a video the model sees.",
@@ -138,6 +141,19 @@ class RunConfig(_Strict):
     )
     vision: VisionSpec = Field(default_factory=VisionSpec)
     generation: GenerationSpec = Field(default_factory=GenerationSpec)
+    cache: CacheSpec = Field(default_factory=CacheSpec)
+
+    def answer_fields(self) -> dict[str, Any]:
+        """Return the fields that can change an answer: all but `CHANGES_NO_ANSWER`."""
+        content = self.model_dump(mode="json", exclude=set(CHANGES_NO_ANSWER))
+        content["model"].pop("device")
+        return content
+
+
+class RunConfig(AnswerConfig):
+    """A run: which questions are answered, and by how many workers."""
+
+    benchmarks: tuple[BenchmarkSpec, ...] = Field(min_length=1)
     limit: int | None = Field(
         default=None, ge=1, description="Only the first so many samples of each benchmark."
     )
@@ -146,17 +162,10 @@ class RunConfig(_Strict):
         description="So many samples of each benchmark are answered a second time by plain "
         "transformers from the video file, and the answers compared. 'all', or 0 for none.",
     )
-    cache: CacheSpec = Field(default_factory=CacheSpec)
     workers: WorkersSpec = Field(default_factory=WorkersSpec)
     output: AbsolutePath = Field(
         description="Folder for records and report; the same folder resumes the run."
     )
-
-    def answer_fields(self) -> dict[str, Any]:
-        """Return the fields that can change an answer: all but `CHANGES_NO_ANSWER`."""
-        content = self.model_dump(mode="json", exclude=set(CHANGES_NO_ANSWER))
-        content["model"].pop("device")
-        return content
 
 
 def load_config(path: Path) -> RunConfig:

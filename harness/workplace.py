@@ -1,4 +1,4 @@
-"""What a worker, and the driver's look at the store, set up from a run's configuration."""
+"""What a worker, and the driver's look at the store, set up from a configuration."""
 
 import socket
 from importlib.metadata import version
@@ -6,11 +6,13 @@ from pathlib import Path
 
 from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.datasets.digest import file_sha256
+from encodeonce.datasets.info import MediaInfo
 from encodeonce.datasets.ledger import Ledger
 from encodeonce.datasets.library import MediaLibrary
-from encodeonce.datasets.media import MediaRef
+from encodeonce.datasets.media import Frames, Media, MediaRef
+from encodeonce.datasets.pictures import Picture
 from encodeonce.datasets.probe import probe
-from encodeonce.harness.config import RunConfig
+from encodeonce.harness.config import AnswerConfig
 from encodeonce.harness.features import MediaRequest
 from encodeonce.models.checkpoint import checkpoint_digest, device
 from encodeonce.models.family import find_family
@@ -19,7 +21,7 @@ from encodeonce.models.family import find_family
 class Workplace:
     """Checkpoint, vision side and media of a run. Loads no weights."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: AnswerConfig) -> None:
         """Find the checkpoint and describe its vision side.
 
         Raises:
@@ -55,6 +57,15 @@ class Workplace:
             self._libraries[root] = MediaLibrary(root, self._ledger)
         media = self._libraries[root].resolve(ref)
         info = probe(media, ledger=self._ledger, backend=self.config.decoder)
+        return self._request(media, info, benchmark)
+
+    def request_picture(self, picture: Picture, benchmark: str) -> MediaRequest:
+        """Return what the run needs of a picture that has no file."""
+        return self._request(picture.media, picture.info, benchmark, picture.frames)
+
+    def _request(
+        self, media: Media, info: MediaInfo, benchmark: str, pixels: Frames | None = None
+    ) -> MediaRequest:
         frames = self.config.frames.indices(info, media.clip_s)
         return MediaRequest(
             media=media,
@@ -62,6 +73,7 @@ class Workplace:
             signature=self.vision.signature(info, frames),
             units=self.vision.units(info, frames),
             benchmark=benchmark,
+            frames=pixels,
         )
 
     def checkpoint_sha256(self) -> str:

@@ -191,7 +191,7 @@ class TransformersDecoder(PrefixDecoder):
         whole = prompt("")
         token_ids = up_to_last(whole, self._family.visual_token_ids(config)) or whole[:1]
         input_ids = torch.tensor([token_ids], device=device)
-        inputs = {
+        inputs: dict[str, Any] = {
             "input_ids": input_ids,
             "attention_mask": torch.ones_like(input_ids),
             **self._family.inputs(config, input_ids, shown),
