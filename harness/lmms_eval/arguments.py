@@ -50,7 +50,7 @@ def read_model_args(given: Mapping[str, Any]) -> ModelArguments:
 def on_own_device(arguments: ModelArguments) -> ModelArguments:
     """Give each process that accelerate or torchrun started the GPU of its number."""
     found = device(arguments.model)
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or found.type != "cuda" or found.index:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or found.type != "cuda":
         return arguments
     own = {"device": f"cuda:{os.environ.get('LOCAL_RANK', '0')}"}
     return arguments.model_copy(update={"model": arguments.model.model_copy(update=own)})
