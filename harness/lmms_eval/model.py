@@ -13,7 +13,12 @@ from itertools import count
 from typing import Any, TypeVar
 
 import torch
-from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
+from lmms_eval.api.instance import (
+    GenerationResult,
+    Instance,
+    TokenCounts,
+    unwrap_generation_output,
+)
 from lmms_eval.api.model import lmms
 from lmms_eval.models.model_utils.gen_metrics import log_metrics
 from lmms_eval.utils import eval_logger
@@ -81,7 +86,7 @@ class _Model(lmms):  # type: ignore[misc]
         wanted = [self._wanted(request) for request in requests]
         yield from self._counted(map(self._converse, requests, wanted), len(requests))
 
-    def loglikelihood(self, requests: list[Instance]) -> Iterator[tuple[float, bool]]:
+    def loglikelihood(self, requests: list[Instance]) -> Iterator[Any]:
         """Yield each continuation's loss, and whether greedy generation would write it.
 
         The loss is the mean negative log-likelihood of a token. lmms-eval's documentation has a
@@ -92,7 +97,7 @@ class _Model(lmms):  # type: ignore[misc]
         for request, score in zip(requests, self._counted(scores, len(requests)), strict=True):
             if isinstance(score, Exception):  # nothing stands for a loss that is not known
                 raise _failed(request, score) from score
-            yield -score.log_prob / score.num_tokens, score.is_greedy
+            yield _intact((-score.log_prob / score.num_tokens, score.is_greedy))
 
     def clean(self) -> None:
         """Say what was found in the store, and let go of the model: all requests are answered."""
@@ -261,6 +266,16 @@ def _result(answer: Generation | None, wanted: Wanted) -> GenerationResult:
         return GenerationResult(text="")
     counts = TokenCounts(input_tokens=answer.num_prompt_tokens, output_tokens=len(answer.token_ids))
     return GenerationResult(text=wanted.cut(answer.text), token_counts=counts)
+
+
+def _intact(pair: tuple[float, bool]) -> Any:
+    """Return a pair as lmms-eval does not spoil it.
+
+    0.7.0 to 0.7.3 make text of everything that is no text, pairs included, and fail on that text
+    later; only inside a GenerationResult a pair gets through.
+    """
+    unwrapped, _ = unwrap_generation_output(pair)
+    return pair if unwrapped == pair else GenerationResult(text=pair)
 
 
 def _place(request: Instance) -> str:

@@ -1,4 +1,4 @@
-"""Requests of another harness: shared work, the store, files and pictures, errors in their place."""
+"""Requests of another harness: shared work, the store, pictures, errors in their place."""
 
 from collections.abc import Iterator
 from pathlib import Path
