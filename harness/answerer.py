@@ -5,91 +5,44 @@ that lie close together share one read of the features and one prefill.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from PIL import Image
 
-from encodeonce.datasets.media import MediaKind, MediaRef
+from encodeonce.datasets.media import MediaRef
 from encodeonce.datasets.pictures import picture_of
-from encodeonce.harness.config import AnswerConfig
+from encodeonce.harness.asked import (
+    Asked,
+    Continuation,
+    MediaFile,
+    Question,
+    TextScore,
+    VariantConfig,
+    Work,
+)
 from encodeonce.harness.features import FeatureSource, MediaRequest
 from encodeonce.harness.grouping import in_order, windows
-from encodeonce.harness.record import CacheUse
 from encodeonce.harness.workplace import Workplace
 from encodeonce.models.family import Generation, GenerationSpec, Visual
+from encodeonce.models.kv.use import KVUse
 from encodeonce.models.prefix import Prefix
 from encodeonce.models.timing import Stopwatch
+from encodeonce.models.weights import LoadedWeights, check_weights
 
 logger = logging.getLogger(__name__)
 
 MAX_PIXELS_BYTES = 256 * 2**20
 """Pictures without files that are held at a time."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MediaFile:
-    """A file, wherever it lies: the other harness is trusted to name it."""
-
-    kind: MediaKind
-    path: Path
-    clip_s: tuple[float, float] | None = None
-    """Part of a video, [start, end) in seconds."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A prompt about some media."""
-
-    media: tuple[MediaFile | Image.Image, ...]
-    prompt: str
-    benchmark: str
-    """Who asks: kept beside features for people."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question(Asked):
-    """To be answered by greedy generation."""
-
-    generation: GenerationSpec
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Continuation(Asked):
-    """To be answered by how likely a text is as the answer."""
-
-    text: str
-
-
-class TextScore(NamedTuple):
-    """How likely a text is."""
-
-    log_prob: float
-    is_greedy: bool
-    """Whether it begins what greedy generation would write."""
-    num_tokens: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """What answering took."""
-
-    cache: CacheUse
-    num_answers: int
-    num_errors: int
-    num_prefills: int
-    num_tokens: int
-    """Generated ones."""
-    seconds: dict[str, float]
-    """By stage."""
-
-
 A = TypeVar("A", bound=Asked)
 R = TypeVar("R")
 AnswerGroup = Callable[[Sequence[A], Sequence[Visual]], Iterator[R | Exception]]
 """Yields the results of requests on the same media, in their order."""
+Answers = dict[str, Generation | Exception]
+"""By prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +66,7 @@ class Answerer:
     bad video ends an evaluation is the other harness's business.
     """
 
-    def __init__(self, config: AnswerConfig, window: int) -> None:
+    def __init__(self, config: VariantConfig, window: int) -> None:
         """Load the language side.
 
         Args:
@@ -121,11 +74,13 @@ class Answerer:
             window: so many requests are looked at together, to find those that share media.
 
         Raises:
-            ValueError: the checkpoint cannot be used.
+            ValueError: the checkpoint, or the variant, cannot be used.
             StoreError: the store cannot.
         """
         self._workplace = Workplace(config)
+        check_weights(config.weights, config.model, self._workplace.checkpoint)
         self._window = window
+        self._kv = config.kv
         self._stopwatch = Stopwatch()
         load_tower = self._workplace.vision.load if config.cache.on_miss == "encode" else None
         self._source = FeatureSource(
@@ -135,10 +90,13 @@ class Answerer:
             self._workplace.provenance(),
             memory_bytes=config.cache.memory_mib * 2**20,
         )
-        self._decoder = self._workplace.family.decoder(
-            self._workplace.checkpoint, config.model, config.vision
-        )
-        self._num_answers = self._num_errors = self._num_prefills = self._num_tokens = 0
+        self._decoder = self._workplace.decoder(config.weights)
+        self._done: Counter[str] = Counter()
+
+    @property
+    def loaded(self) -> LoadedWeights:
+        """What the language side holds, and what loading it took."""
+        return self._decoder.loaded
 
     def answers(self, questions: Iterable[Question]) -> Iterator[Generation | Exception]:
         """Yield the answer to each question, as soon as there is one."""
@@ -150,26 +108,23 @@ class Answerer:
 
     def take_work(self) -> Work:
         """Return what was done since the last call."""
-        work = Work(
+        done, self._done = self._done, Counter()
+        return Work(
             cache=self._source.take_use(),
-            num_answers=self._num_answers,
-            num_errors=self._num_errors,
-            num_prefills=self._num_prefills,
-            num_tokens=self._num_tokens,
-            seconds=dict(self._stopwatch.take()),
+            num_answers=done["answers"],
+            num_errors=done["errors"],
+            num_prefills=done["prefills"],
+            num_tokens=done["tokens"],
+            kv_bytes=done["kv bytes"],
+            kept_kv_bytes=done["kept kv bytes"],
+            seconds=self._stopwatch.take(),
         )
-        self._num_answers = self._num_errors = self._num_prefills = self._num_tokens = 0
-        return work
 
     def close(self) -> None:
         """Stop the threads; what was put into the store is durable."""
         self._source.close()
 
-    def _in_order(
-        self,
-        asked: Iterable[A],
-        answer: AnswerGroup[A, R],
-    ) -> Iterator[R | Exception]:
+    def _in_order(self, asked: Iterable[A], answer: AnswerGroup[A, R]) -> Iterator[R | Exception]:
         held = windows(
             map(self._resolve, asked),
             lambda one: one.nbytes,
@@ -178,10 +133,7 @@ class Answerer:
         )
         for window in held:
             for result in self._answer_window(window, answer):
-                if isinstance(result, Exception):
-                    self._num_errors += 1
-                else:
-                    self._num_answers += 1
+                self._done["errors" if isinstance(result, Exception) else "answers"] += 1
                 yield result
 
     def _answer_window(
@@ -217,11 +169,9 @@ class Answerer:
         return self._workplace.request(path.parent, ref, benchmark)
 
     def _work(
-        self,
-        members: Sequence[_Resolved[A]],
-        answer: AnswerGroup[A, R],
+        self, members: Sequence[_Resolved[A]], answer: AnswerGroup[A, R]
     ) -> Iterator[R | Exception]:
-        """Answer requests on the same media, each no earlier than it is due."""
+        """Answer requests on the same media."""
         num_done = 0
         try:
             for result in answer([one.asked for one in members], self._fetch(members[0])):
@@ -243,31 +193,50 @@ class Answerer:
     def _answer_group(
         self, questions: Sequence[Question], visuals: Sequence[Visual]
     ) -> Iterator[Generation | Exception]:
-        self._num_prefills += 1
-        prefix = self._decoder.prefill(visuals)
-        self._book(prefix.seconds)
-        known: dict[tuple[str, GenerationSpec], Generation | Exception] = {}
+        prefix = self._prefill(visuals) if self._kv.is_full else None
+        known: dict[GenerationSpec, Answers] = {}
         for n, question in enumerate(questions):
             spec = question.generation
-            if (question.prompt, spec) not in known:
-                alike = dict.fromkeys(one.prompt for one in questions[n:] if one.generation == spec)
-                fresh = [prompt for prompt in alike if (prompt, spec) not in known]
-                answers = self._batch(prefix, fresh[: spec.max_batch], spec)
-                known.update(((prompt, spec), answer) for prompt, answer in answers.items())
-            yield known[question.prompt, spec]
+            answered = known.setdefault(spec, {})
+            if question.prompt not in answered:
+                alike = [one.prompt for one in questions[n:] if one.generation == spec]
+                fresh = [prompt for prompt in dict.fromkeys(alike) if prompt not in answered]
+                if prefix is None:
+                    answered.update(self._sweep(visuals, fresh, spec))
+                else:  # no more than is due
+                    answered.update(self._go_on(prefix, fresh[: spec.max_batch], spec))
+            yield answered[question.prompt]
 
-    def _batch(
-        self, prefix: Prefix, prompts: Sequence[str], spec: GenerationSpec
-    ) -> dict[str, Generation | Exception]:
-        found: dict[str, Generation | Exception] = {**self._refused(prompts)}
-        askable = [prompt for prompt in prompts if prompt not in found]
-        if askable:
-            answers = self._decoder.answer_from(prefix, askable, spec)
-            for prompt, answer in zip(askable, answers, strict=True):
-                self._book(answer.seconds)
-                self._num_tokens += len(answer.token_ids)
-                found[prompt] = answer
-        return found
+    def _prefill(self, visuals: Sequence[Visual]) -> Prefix:
+        self._done["prefills"] += 1
+        prefix = self._decoder.prefill(visuals)
+        self._book(prefix.seconds)
+        return prefix
+
+    def _go_on(self, prefix: Prefix, prompts: Sequence[str], spec: GenerationSpec) -> Answers:
+        return self._where_allowed(
+            prompts, lambda allowed: self._decoder.answer_from(prefix, allowed, spec)
+        )
+
+    def _sweep(
+        self, visuals: Sequence[Visual], prompts: Sequence[str], spec: GenerationSpec
+    ) -> Answers:
+        """Answer all prompts from compressed caches: what is compressed is not kept."""
+        self._done["prefills"] += 1
+        return self._where_allowed(
+            prompts, lambda allowed: self._decoder.sweep(visuals, allowed, spec, [self._kv])[0]
+        )
+
+    def _where_allowed(
+        self, prompts: Sequence[str], ask: Callable[[list[str]], list[Generation]]
+    ) -> Answers:
+        answers: Answers = {**self._refused(prompts)}
+        allowed = [prompt for prompt in prompts if prompt not in answers]
+        for prompt, answer in zip(allowed, ask(allowed) if allowed else [], strict=True):
+            self._book(answer.seconds, answer.kv)
+            self._done["tokens"] += len(answer.token_ids)
+            answers[prompt] = answer
+        return answers
 
     def _score_group(
         self, texts: Sequence[Continuation], visuals: Sequence[Visual]
@@ -277,20 +246,27 @@ class Answerer:
         for one in texts:
             if one.prompt not in refused:
                 by_prompt.setdefault(one.prompt, {})[one.text] = None
-        scores: dict[tuple[str, str], TextScore] = {}
-        if by_prompt:
-            self._num_prefills += 1
-            wanted = [tuple(of_prompt) for of_prompt in by_prompt.values()]
-            found = self._decoder.likelihoods(visuals, list(by_prompt), wanted)
-            for prompt, of_prompt, likely in zip(by_prompt, wanted, found, strict=True):
-                self._book(likely.seconds)
-                rows = zip(
-                    of_prompt, likely.log_probs, likely.are_greedy, likely.num_tokens, strict=True
-                )
-                for text, log_prob, is_greedy, num_tokens in rows:
-                    scores[prompt, text] = TextScore(log_prob, is_greedy, num_tokens)
+        scores = self._score(visuals, {prompt: [*one] for prompt, one in by_prompt.items()})
         for one in texts:
             yield refused.get(one.prompt) or scores[one.prompt, one.text]
+
+    def _score(
+        self, visuals: Sequence[Visual], texts: Mapping[str, Sequence[str]]
+    ) -> dict[tuple[str, str], TextScore]:
+        """Return the scores of texts by prompt and text."""
+        if not texts:
+            return {}
+        self._done["prefills"] += 1
+        (found,) = self._decoder.sweep_likelihoods(
+            visuals, list(texts), list(texts.values()), [self._kv]
+        )
+        scores: dict[tuple[str, str], TextScore] = {}
+        for prompt, one in zip(texts, found, strict=True):
+            self._book(one.seconds, one.kv)
+            rows = zip(one.log_probs, one.are_greedy, one.num_tokens, strict=True)
+            for text, (log_prob, is_greedy, num_tokens) in zip(texts[prompt], rows, strict=True):
+                scores[prompt, text] = TextScore(log_prob, is_greedy, num_tokens)
+        return scores
 
     def _refused(self, prompts: Sequence[str]) -> dict[str, Exception]:
         """Return the prompts that cannot be put, with the reason."""
@@ -302,6 +278,9 @@ class Answerer:
                 refused[prompt] = error
         return refused
 
-    def _book(self, seconds: Mapping[str, float]) -> None:
+    def _book(self, seconds: Mapping[str, float], kv: KVUse | None = None) -> None:
         for stage, value in seconds.items():
             self._stopwatch.add(stage, value)
+        if kv is not None:
+            self._done["kv bytes"] += kv.full_bytes
+            self._done["kept kv bytes"] += kv.kept_bytes

@@ -1,6 +1,7 @@
 """What a worker, and the driver's look at the store, set up from a configuration."""
 
 import socket
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,8 +15,11 @@ from encodeonce.datasets.pictures import Picture
 from encodeonce.datasets.probe import probe
 from encodeonce.harness.config import AnswerConfig
 from encodeonce.harness.features import MediaRequest
+from encodeonce.harness.variants import Meanings, describe_variants
 from encodeonce.models.checkpoint import checkpoint_digest, device
-from encodeonce.models.family import find_family
+from encodeonce.models.family import Decoder, find_family
+from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.weights import WeightsSpec, check_weights
 
 
 class Workplace:
@@ -25,10 +29,12 @@ class Workplace:
         """Find the checkpoint and describe its vision side.
 
         Raises:
-            CheckpointError: there is no such checkpoint, or no family for it.
+            CheckpointError: there is no such checkpoint, no family for it, or its chat template
+                puts the question before the media.
         """
         self.config = config
         self.family, self.checkpoint = find_family(config.model)
+        self.family.check_prompts(self.checkpoint)
         self.vision = self.family.vision(self.checkpoint, config.model, config.vision)
         # Beside the store, so that a file is hashed and probed once for all runs and machines.
         self._ledger = Ledger(config.cache.path / "media.jsonl")
@@ -76,6 +82,25 @@ class Workplace:
             frames=pixels,
         )
 
+    def decoder(self, weights: WeightsSpec) -> Decoder:
+        """Load the language side with a variant's weights."""
+        return self.family.decoder(self.checkpoint, self.config.model, self.config.vision, weights)
+
+    def variants(self, weights: Sequence[WeightsSpec], kv: Sequence[KVSpec]) -> Meanings:
+        """Return what variants mean.
+
+        Raises:
+            ValueError: weights cannot be loaded that way, or a file is not there.
+        """
+        for spec in weights:
+            check_weights(spec, self.config.model, self.checkpoint)
+        return describe_variants(weights, kv, self._sha256)
+
     def checkpoint_sha256(self) -> str:
         """Return the digest of the checkpoint's files; a file is read again only if it changed."""
-        return checkpoint_digest(self.checkpoint, lambda path: file_sha256(path, self._ledger))
+        return self._sha256(self.checkpoint)
+
+    def _sha256(self, path: Path) -> str:
+        if path.is_dir():
+            return checkpoint_digest(path, lambda file: file_sha256(file, self._ledger))
+        return file_sha256(path, self._ledger)

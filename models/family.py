@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,9 +19,13 @@ from encodeonce.cache_store.signature import Signature
 from encodeonce.datasets.info import MediaInfo
 from encodeonce.datasets.media import Frames
 from encodeonce.models.checkpoint import CheckpointError, local_checkpoint
+from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.kv.statistics import Needs, PromptStatistics
+from encodeonce.models.kv.use import Fidelity, KVUse
 from encodeonce.models.likelihood import Likelihoods
 from encodeonce.models.prefix import Prefix
 from encodeonce.models.spec import ModelSpec, VisionSpec
+from encodeonce.models.weights import NONE, LoadedWeights, WeightsSpec
 
 
 class Unit(NamedTuple):
@@ -65,6 +69,9 @@ class GenerationSpec(BaseModel):
     max_batch: int = Field(
         default=16, ge=1, description="Most questions on one video that are answered together."
     )
+    max_forks: int = Field(
+        default=64, ge=1, description="Most compressed caches that are decoded together."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +89,12 @@ class Generation:
     num_prompt_tokens: int
     """Tokens before the answer, visual ones included."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """By stage: ``prepare`` (prompt, and projector or preprocessing), ``prefill``, ``generate``."""
+    """By stage: ``prepare`` (prompt, and projector or preprocessing), ``prefill``, ``compress``,
+    ``generate``."""
+    kv: KVUse | None = None
+    """Where the cache was compressed."""
+    fidelity: Fidelity | None = None
+    """Where it was asked for, and the cache was compressed."""
 
 
 class Tower(Protocol):
@@ -124,6 +136,8 @@ class Vision(Protocol):
 class Decoder(Protocol):
     """The loaded language side. Never loads the tower."""
 
+    loaded: LoadedWeights
+
     def check(self, question: str) -> None:
         """Refuse a question that cannot be put.
 
@@ -156,6 +170,31 @@ class Decoder(Protocol):
         """Answer questions as `answer` does, from what `prefill` gave; it can be used again."""
         ...
 
+    def sweep(
+        self,
+        visuals: Sequence[Visual],
+        questions: Sequence[str],
+        generation: GenerationSpec,
+        settings: Sequence[KVSpec],
+        *,
+        fidelity: bool = False,
+    ) -> list[list[Generation]]:
+        """Answer all questions under several cache variants, from one prefill of each prompt.
+
+        Args:
+            visuals: as `answer` takes them.
+            questions: as `answer` takes them.
+            generation: how to generate.
+            settings: the variants; `full` gives what `answer` gives, bit for bit.
+            fidelity: whether the full cache's answer is also teacher-forced through every
+                compressed one.
+
+        Returns:
+            For each setting the answers to the questions, in order. What all share is booked on
+            the first answer of the first setting.
+        """
+        ...
+
     def likelihoods(
         self,
         visuals: Sequence[Visual],
@@ -163,6 +202,20 @@ class Decoder(Protocol):
         continuations: Sequence[Sequence[str]],
     ) -> list[Likelihoods]:
         """Return how likely some texts are as answers to each question, teacher-forced."""
+        ...
+
+    def sweep_likelihoods(
+        self,
+        visuals: Sequence[Visual],
+        questions: Sequence[str],
+        continuations: Sequence[Sequence[str]],
+        settings: Sequence[KVSpec],
+    ) -> list[list[Likelihoods]]:
+        """Return what `likelihoods` does under each of several cache variants."""
+        ...
+
+    def inspect(self, visuals: Sequence[Visual], question: str, needs: Needs) -> PromptStatistics:
+        """Return what KV methods may know of one prompt: to calibrate them."""
         ...
 
 
@@ -188,6 +241,22 @@ class Family(Protocol):
     model_types: tuple[str, ...]
     """``model_type`` values in config.json that belong to it."""
 
+    def fits(self, folder: Path) -> bool:
+        """Whether a checkpoint of one of the ``model_types`` belongs to it, where others share it.
+
+        Raises:
+            CheckpointError: the checkpoint is not laid out as any of them.
+        """
+        ...
+
+    def check_prompts(self, folder: Path) -> None:
+        """Find out, before anything is decoded, that prompts on one media begin alike.
+
+        Raises:
+            CheckpointError: the question stands before the media, or nobody knows how to ask.
+        """
+        ...
+
     def vision(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> Vision:
         """Describe the vision side of a checkpoint.
 
@@ -196,12 +265,22 @@ class Family(Protocol):
         """
         ...
 
-    def decoder(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> Decoder:
-        """Load the language side of a checkpoint."""
+    def decoder(
+        self, folder: Path, model: ModelSpec, vision: VisionSpec, weights: WeightsSpec = NONE
+    ) -> Decoder:
+        """Load the language side of a checkpoint, its weights held as ``weights`` says."""
         ...
 
     def reference(self, folder: Path, model: ModelSpec) -> Reference:
         """Load the whole checkpoint."""
+        ...
+
+    def language_folder(self, folder: Path) -> Path:
+        """Return where in a checkpoint the language model's config.json and weights are."""
+        ...
+
+    def language_config(self, folder: Path) -> Any:
+        """Return the language model's configuration, as transformers has it."""
         ...
 
 
@@ -238,7 +317,7 @@ def find_family(model: ModelSpec) -> tuple[Family, Path]:
     model_type = config.get("model_type")
     known = families()
     for family in known.values():
-        if model_type in family.model_types:
+        if model_type in family.model_types and family.fits(folder):
             return family, folder
     if model_type in _REFUSED:
         raise CheckpointError(

@@ -8,11 +8,12 @@ Shapes: C continuations, L tokens of the longest, S tokens of a question, V voca
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from transformers import DynamicCache
 
+from encodeonce.models.kv.use import KVUse
 from encodeonce.models.prefix import fork
 
 
@@ -22,20 +23,18 @@ class Likelihoods:
 
     log_probs: tuple[float, ...]
     """Natural logarithm of each text's probability."""
-    are_greedy: tuple[bool, ...]
-    """Whether each text begins what greedy generation would write."""
     num_tokens: tuple[int, ...]
     """Tokens of each text."""
+    first_log_probs: tuple[float, ...] = ()
+    """The part of ``log_probs`` that is the first token's. Under a compressed cache it comes from
+    the full prefill, so that perplexities may leave it out."""
+    are_greedy: tuple[bool, ...] = ()
+    """Whether each text begins what greedy generation would write."""
+    kv: KVUse | None = None
+    """Where the cache was compressed."""
     num_visual_units: int
     num_prompt_tokens: int
     seconds: Mapping[str, float] = field(default_factory=dict)
-
-
-class Scored(NamedTuple):
-    """One text: its log-probability, and whether each of its tokens was the likeliest."""
-
-    log_prob: float
-    is_greedy: bool
 
 
 def tokenize_continuations(tokenizer: Any, continuations: Sequence[str]) -> list[list[int]]:
@@ -50,10 +49,10 @@ def tokenize_continuations(tokenizer: Any, continuations: Sequence[str]) -> list
     return token_ids
 
 
-def score_from(
+def log_probs_from(
     model: Any, cache: DynamicCache, suffix: Sequence[int], continuations: Sequence[Sequence[int]]
-) -> tuple[Scored, ...]:
-    """Score each continuation of a prompt.
+) -> "Scored":
+    """Return the log-probability of each continuation of a prompt.
 
     Args:
         model: a transformers model.
@@ -61,21 +60,50 @@ def score_from(
         suffix: the rest of the prompt.
         continuations: token ids of each.
     """
-    logits_CLV = _step(model, [suffix], cache, logits_to_keep=1)
+    first_1LV = read_on(model, [suffix], cache, logits_to_keep=1)
+    logits_CLV = first_1LV
     longest = max(map(len, continuations))
     if longest > 1:
         # Padded on the right, where causal attention never looks.
         rows = [[*ids[:-1], *[ids[0]] * (longest - len(ids))] for ids in continuations]
-        rest = _step(model, rows, fork(cache, len(rows)), logits_to_keep=0)
-        logits_CLV = torch.cat([logits_CLV.expand(len(rows), 1, -1), rest], dim=1)
-    return tuple(
-        _score(logits_CLV[row % len(logits_CLV)], ids) for row, ids in enumerate(continuations)
+        rest = read_on(model, rows, fork(cache, len(rows)), logits_to_keep=0)
+        logits_CLV = torch.cat([first_1LV.expand(len(rows), 1, -1), rest], dim=1)
+    return Scored(
+        first_logits=first_1LV[0, 0],
+        log_probs=[
+            token_log_probs(logits_CLV[row % len(logits_CLV)], ids)
+            for row, ids in enumerate(continuations)
+        ],
+        are_greedy=[
+            are_likeliest(logits_CLV[row % len(logits_CLV)], ids)
+            for row, ids in enumerate(continuations)
+        ],
     )
 
 
-def score_at_once(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """Continuations of one prompt."""
+
+    first_logits: torch.Tensor
+    """(V,): what comes behind the prompt."""
+    log_probs: Sequence[torch.Tensor]
+    """Of each continuation, (its length,) float32: every token's."""
+    are_greedy: Sequence[bool]
+    """Whether each continuation is made of the likeliest tokens."""
+
+    def sums(self) -> tuple[float, ...]:
+        """Return each continuation's log-probability."""
+        return tuple(float(one.sum()) for one in self.log_probs)
+
+    def firsts(self) -> tuple[float, ...]:
+        """Return each continuation's first token's."""
+        return tuple(float(one[0]) for one in self.log_probs)
+
+
+def log_probs_at_once(
     model: Any, inputs: Mapping[str, Any], continuations: Sequence[Sequence[int]]
-) -> tuple[Scored, ...]:
+) -> Scored:
     """Return the same from whole prompts, one forward pass each, nothing shared.
 
     Args:
@@ -86,15 +114,20 @@ def score_at_once(
     found = []
     for ids in continuations:
         with torch.inference_mode():
-            extended = _extended(model, inputs, ids)
-            logits = model(**extended, logits_to_keep=len(ids) + 1).logits
-        found.append(_score(logits[0, :-1], ids))
-    return tuple(found)
+            extended = extended_inputs(model, inputs, ids)
+            found.append(model(**extended, logits_to_keep=len(ids) + 1).logits[0, :-1])
+    both = list(zip(found, continuations, strict=True))
+    return Scored(
+        first_logits=found[0][0],
+        log_probs=[token_log_probs(logits_LV, ids) for logits_LV, ids in both],
+        are_greedy=[are_likeliest(logits_LV, ids) for logits_LV, ids in both],
+    )
 
 
-def _step(
-    model: Any, rows: Sequence[Sequence[int]], cache: DynamicCache, logits_to_keep: int
+def read_on(
+    model: Any, rows: Sequence[Sequence[int]], cache: DynamicCache, logits_to_keep: int = 1
 ) -> torch.Tensor:
+    """Run a model over token ids behind a cache, which grows; return logits (B, kept, V)."""
     input_ids = torch.tensor(rows, device=model.device)
     with torch.inference_mode():
         output = model(
@@ -106,17 +139,20 @@ def _step(
     return torch.as_tensor(output.logits)
 
 
-def _score(logits_LV: torch.Tensor, ids: Sequence[int]) -> Scored:
+def token_log_probs(logits_LV: torch.Tensor, ids: Sequence[int]) -> torch.Tensor:
+    """Return the log-probability of each token, float32, from the logits before it."""
     chosen = torch.tensor(ids, device=logits_LV.device)
     log_softmax = logits_LV[: len(ids)].float().log_softmax(-1)
-    return Scored(
-        log_prob=float(log_softmax.gather(-1, chosen[:, None]).sum()),
-        is_greedy=bool((log_softmax.argmax(-1) == chosen).all()),
-    )
+    return log_softmax.gather(-1, chosen[:, None])[:, 0]
 
 
-def _extended(model: Any, inputs: Mapping[str, Any], ids: Sequence[int]) -> dict[str, Any]:
-    """Return the arguments for the prompt with a continuation behind it."""
+def are_likeliest(logits_LV: torch.Tensor, ids: Sequence[int]) -> bool:
+    """Return whether greedy generation would take each token, from the logits before it."""
+    return logits_LV[: len(ids)].argmax(-1).tolist() == list(ids)
+
+
+def extended_inputs(model: Any, inputs: Mapping[str, Any], ids: Sequence[int]) -> dict[str, Any]:
+    """Return a forward's arguments for a prompt (1, N) with more tokens behind it."""
     more = torch.tensor([ids], device=model.device)
     extended = dict(inputs)
     for name in ("token_type_ids", "mm_token_type_ids"):
@@ -124,7 +160,7 @@ def _extended(model: Any, inputs: Mapping[str, Any], ids: Sequence[int]) -> dict
             extended[name] = torch.cat([inputs[name], torch.zeros_like(more)], dim=1)
     extended["attention_mask"] = torch.cat([inputs["attention_mask"], torch.ones_like(more)], dim=1)
     if "inputs_embeds" in inputs:
-        del extended["input_ids"]
+        extended.pop("input_ids", None)
         embedded = model.get_input_embeddings()(more)
         extended["inputs_embeds"] = torch.cat([inputs["inputs_embeds"], embedded], dim=1)
     else:

@@ -7,7 +7,7 @@ from typing import Any
 
 from encodeonce.models.family import Decoded, Generation, GenerationSpec
 from encodeonce.models.generation import generate
-from encodeonce.models.likelihood import Likelihoods, score_at_once, tokenize_continuations
+from encodeonce.models.likelihood import Likelihoods, log_probs_at_once, tokenize_continuations
 from encodeonce.models.timing import Stopwatch
 
 
@@ -51,10 +51,10 @@ class PlainReference(ABC):
             inputs = self.inputs(media, question)
             token_ids = tokenize_continuations(self._tokenizer, continuations)
         with watch.stage("score"):
-            scored = score_at_once(self.model, inputs, token_ids)
+            scored = log_probs_at_once(self.model, inputs, token_ids)
         return Likelihoods(
-            log_probs=tuple(one.log_prob for one in scored),
-            are_greedy=tuple(one.is_greedy for one in scored),
+            log_probs=scored.sums(),
+            are_greedy=tuple(scored.are_greedy),
             num_tokens=tuple(map(len, token_ids)),
             num_visual_units=self.num_visual_units(media),
             num_prompt_tokens=inputs["input_ids"].shape[1],

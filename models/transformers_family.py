@@ -5,7 +5,7 @@ What sets one architecture apart is in `encodeonce.models.architecture`.
 Shapes: U units, P patches, D width of the tap, B micro-batch, N visual tokens.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,19 +23,39 @@ from encodeonce.models.architecture import Architecture, tapped
 from encodeonce.models.chat import Chat, Slot, load_chat, load_tokenizer
 from encodeonce.models.checkpoint import CheckpointError, load_without, weights_digest
 from encodeonce.models.family import Reference, Unit, Visual, num_frames
+from encodeonce.models.loading import LoadingMeasure
 from encodeonce.models.micro_batch import MicroBatch
+from encodeonce.models.part_weights import part_quantization, part_treatment
 from encodeonce.models.prefix import Opening
 from encodeonce.models.prefix_decoder import PrefixDecoder
 from encodeonce.models.preprocessing import Preprocessing
+from encodeonce.models.quantizer import Candidate
 from encodeonce.models.reference import load_reference
 from encodeonce.models.shown import Projected, Shown
+from encodeonce.models.signing import sign
 from encodeonce.models.spec import ModelSpec, VisionSpec
 from encodeonce.models.tensors import to_array, to_tensor
+from encodeonce.models.weights import NONE, LoadedWeights, WeightsSpec, candidate, load_quantizer
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransformersFamily(Architecture):
     """An architecture of transformers, loaded in parts."""
+
+    def fits(self, folder: Path) -> bool:
+        """Every checkpoint of its types."""
+        return True
+
+    def check_prompts(self, folder: Path) -> None:
+        """Refuse a chat template with the question before the media; reads no weights.
+
+        Raises:
+            CheckpointError: the checkpoint's is such a template, or there is none.
+        """
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        tokenizer = load_tokenizer(folder)
+        placeholders = self.placeholders(config, tokenizer)
+        load_chat(folder, tokenizer, placeholders).check_media_first(folder)
 
     def vision(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> "TransformersVision":
         """Describe the vision side of a checkpoint.
@@ -51,26 +71,55 @@ class TransformersFamily(Architecture):
             )
         return TransformersVision(family=self, folder=folder, model_spec=model, vision_spec=vision)
 
-    def decoder(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> "TransformersDecoder":
+    def decoder(
+        self, folder: Path, model: ModelSpec, vision: VisionSpec, weights: WeightsSpec = NONE
+    ) -> "TransformersDecoder":
         """Load everything but the tower (and the projector, where features are projected)."""
-        projector = self.projector if vision.tap == "tower" else None
-        left_out = [self.tower]
-        if vision.tap == "projected" and self.projector is not None:
-            left_out.append(self.projector)
-        loaded = load_without(self.model_class, left_out, folder, model)
-        tokenizer = load_tokenizer(folder)
-        chat = load_chat(folder, tokenizer, self.placeholders(loaded.config, tokenizer))
-        return TransformersDecoder(
-            self,
-            loaded,
-            chat,
-            self.preprocessing(folder),
-            None if projector is None else loaded.get_submodule(projector),
+        measure = LoadingMeasure()
+        language, projector = self._language_side(
+            candidate(weights, model, folder), vision, weights
         )
+        loaded = measure.take(language, projector)
+        tokenizer = load_tokenizer(folder)
+        chat = load_chat(folder, tokenizer, self.placeholders(language.config, tokenizer))
+        preprocessing = self.preprocessing(folder)
+        return TransformersDecoder(self, language, chat, preprocessing, projector, loaded)
+
+    def _language_side(
+        self, variant: Candidate, vision: VisionSpec, weights: WeightsSpec
+    ) -> tuple[Any, Any | None]:
+        """Return the model without its tower, and the projector if it is needed."""
+        treatment = load_quantizer(weights).treatment(variant)
+        is_elsewhere = variant.source != variant.folder
+        left_out = [self.tower]
+        if self.projector is not None and (vision.tap == "projected" or is_elsewhere):
+            left_out.append(self.projector)
+        language = load_without(
+            self.model_class, left_out, variant.source, variant.model, treatment
+        )
+        if self.projector is None or vision.tap == "projected":
+            return language, None
+        whole = self._projector_alone(variant) if is_elsewhere else language
+        return language, whole.get_submodule(self.projector)
+
+    def _projector_alone(self, variant: Candidate) -> Any:
+        """Load the model's own projector, where the language model is another checkpoint's."""
+        assert self.projector is not None
+        treatment = part_treatment(variant.folder, [last_name(self.projector)])
+        left_out = [self.tower, *self.language]
+        return load_without(self.model_class, left_out, variant.folder, variant.model, treatment)
 
     def reference(self, folder: Path, model: ModelSpec) -> Reference:
         """Load the whole model the ordinary way."""
         return load_reference(folder, model)
+
+    def language_folder(self, folder: Path) -> Path:
+        """Return the checkpoint: there is one config.json for all parts."""
+        return folder
+
+    def language_config(self, folder: Path) -> Any:
+        """Return the part of the configuration that is the text model's."""
+        return AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,17 +133,15 @@ class TransformersVision:
 
     def signature(self, info: MediaInfo, frames: Sequence[int]) -> Signature:
         """Return what the features of some frames depend on."""
-        return Signature(
+        return sign(
+            info,
+            self._preprocessing.recipe(info, len(frames)),
             tower=str(self._config.vision_config.model_type),
             weights_sha256=self._weights_sha256,
-            tap={"at": self.vision_spec.tap, **self.family.tap(self._config)},
-            preprocess=self._preprocessing.recipe(info, len(frames)),
-            decoder=info.decoder,
-            dtype=self.model_spec.dtype,
-            numerics={
-                "attention": self.model_spec.attention,
-                "micro_batch": self.vision_spec.micro_batch,
-            },
+            tap=self.family.tap(self._config),
+            model=self.model_spec,
+            vision=self.vision_spec,
+            numerics=self._quantization,
         )
 
     def units(self, info: MediaInfo, frames: Sequence[int]) -> tuple[Unit, ...]:
@@ -107,7 +154,10 @@ class TransformersVision:
         projector = self.family.projector
         if self.vision_spec.tap == "tower" and projector is not None:
             left_out.append(projector)
-        model = load_without(self.family.model_class, left_out, self.folder, self.model_spec)
+        treatment = part_treatment(self.folder, self._parts)
+        model = load_without(
+            self.family.model_class, left_out, self.folder, self.model_spec, treatment
+        )
         if projector is not None:
             model = tapped(model, projector, after=self.vision_spec.tap == "projected")
         size = self.vision_spec.micro_batch
@@ -122,11 +172,22 @@ class TransformersVision:
         return self.family.preprocessing(self.folder)
 
     @cached_property
-    def _weights_sha256(self) -> str:
+    def _parts(self) -> list[str]:
+        """Names of the modules that features depend on."""
         parts = [self.family.tower]
         if self.vision_spec.tap == "projected" and self.family.projector is not None:
             parts.append(self.family.projector)
-        return weights_digest(self.folder, [part.rpartition(".")[2] for part in parts])
+        return [last_name(part) for part in parts]
+
+    @cached_property
+    def _weights_sha256(self) -> str:
+        return weights_digest(self.folder, self._parts)
+
+    @cached_property
+    def _quantization(self) -> Mapping[str, Any]:
+        """What the signature says of quantised towers, besides their weights."""
+        stored = part_quantization(self.folder, self._parts)
+        return {} if stored is None else {"quantization": stored}
 
 
 class TransformersTower:
@@ -165,8 +226,9 @@ class TransformersDecoder(PrefixDecoder):
         chat: Chat,
         preprocessing: Preprocessing,
         projector: Any | None,
+        loaded: LoadedWeights,
     ) -> None:
-        super().__init__(model, chat.tokenizer)
+        super().__init__(model, chat.tokenizer, loaded)
         self._family = family
         self._preprocessing = preprocessing
         self._chat = chat
@@ -188,8 +250,9 @@ class TransformersDecoder(PrefixDecoder):
             token_ids: list[int] = self._chat.tokenize(text, device)["input_ids"][0].tolist()
             return token_ids
 
+        visual = self._family.visual_token_ids(config)
         whole = prompt("")
-        token_ids = up_to_last(whole, self._family.visual_token_ids(config)) or whole[:1]
+        token_ids = up_to_last(whole, visual) or whole[:1]
         input_ids = torch.tensor([token_ids], device=device)
         inputs: dict[str, Any] = {
             "input_ids": input_ids,
@@ -198,11 +261,14 @@ class TransformersDecoder(PrefixDecoder):
         }
         if shown:
             inputs["mm_encoder_outputs"] = encoder_outputs(self._family, shown)
+        state = self._family.state_after(self._model, inputs)
         return Opening(
             token_ids=tuple(token_ids),
             inputs=inputs,
             prompt=prompt,
-            state=self._family.state_after(self._model, inputs),
+            state=state,
+            is_visual=[token in visual for token in token_ids],
+            position_offset=self._family.position_offset(state),
             num_visual_units=sum(len(visual.units) for visual in visuals),
         )
 
@@ -239,3 +305,8 @@ def up_to_last(token_ids: Sequence[int], wanted: Collection[int]) -> list[int]:
     """Return the tokens up to the last that is one of ``wanted``; none if there is none."""
     last = max((n for n, token in enumerate(token_ids) if token in wanted), default=-1)
     return list(token_ids[: last + 1])
+
+
+def last_name(part: str) -> str:
+    """Return the last part of a module's dotted name: what its weights are called everywhere."""
+    return part.rpartition(".")[2]

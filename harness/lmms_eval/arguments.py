@@ -1,27 +1,16 @@
 """What ``--model_args`` may say."""
 
 import os
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from encodeonce.harness.arguments import Place, read_arguments
-from encodeonce.harness.config import AnswerConfig
+from encodeonce.harness.arguments import Arguments
+from encodeonce.harness.asked import VariantConfig
 from encodeonce.models.checkpoint import device
 
-RENAMED: Mapping[Place, str] = {
-    ("model", "path"): "pretrained",  # lmms-eval names its output folder by it
-    ("cache", "path"): "store",
-    ("generation", "max_batch"): "batch_size",  # --batch_size
-}
-DEFAULTS: Mapping[Place, Any] = {
-    ("cache", "on_miss"): "encode",  # there is no precompute step before
-    ("generation", "max_new_tokens"): 1024,  # as lmms-eval's llava_hf
-}
 
-
-class ModelArguments(AnswerConfig):
+class ModelArguments(VariantConfig):
     """How lmms-eval's requests are answered."""
 
     on_error: Literal["raise", "empty"] = Field(
@@ -36,15 +25,20 @@ class ModelArguments(AnswerConfig):
     )
 
 
-def read_model_args(given: Mapping[str, Any]) -> ModelArguments:
-    """Return what the user said, on the command line or in Python.
-
-    Raises:
-        ConfigError: an argument is unknown, or its value is not allowed.
-    """
-    return read_arguments(
-        ModelArguments, given, what="model_args", renamed=RENAMED, defaults=DEFAULTS
-    )
+MODEL_ARGS = Arguments(
+    config=ModelArguments,
+    what="model_args",
+    flat=("model", "frames", "vision", "generation", "cache"),
+    renamed={
+        ("model", "path"): "pretrained",  # lmms-eval names its output folder by it
+        ("cache", "path"): "store",
+        ("generation", "max_batch"): "batch_size",  # --batch_size
+    },
+    defaults={
+        ("cache", "on_miss"): "encode",  # there is no precompute step before
+        ("generation", "max_new_tokens"): 1024,  # as lmms-eval's llava_hf
+    },
+)
 
 
 def on_own_device(arguments: ModelArguments) -> ModelArguments:

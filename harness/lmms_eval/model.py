@@ -25,11 +25,13 @@ from lmms_eval.utils import eval_logger
 from tqdm import tqdm
 
 from encodeonce.cache_store.signature import canonical_json
-from encodeonce.harness.answerer import Answerer, Continuation, Question, Work
-from encodeonce.harness.lmms_eval.arguments import on_own_device, read_model_args
+from encodeonce.harness.answerer import Answerer
+from encodeonce.harness.asked import Continuation, Question, Work
+from encodeonce.harness.lmms_eval.arguments import MODEL_ARGS, on_own_device
 from encodeonce.harness.lmms_eval.generation import UnsupportedRequest, Wanted, read_generation
 from encodeonce.harness.lmms_eval.visuals import Shown, media_of, shown_by
 from encodeonce.harness.text import human_bytes, percent
+from encodeonce.harness.variants import variant_name
 from encodeonce.models.checkpoint import device, hide_loading_bars
 from encodeonce.models.family import Generation
 
@@ -55,7 +57,7 @@ class _Model(lmms):  # type: ignore[misc]
         """
         super().__init__()
         hide_loading_bars()
-        self._arguments = on_own_device(read_model_args(model_args))
+        self._arguments = on_own_device(MODEL_ARGS.read(model_args))
         self._answerer = Answerer(self._arguments, self._arguments.window)
         # lmms-eval's response cache finds what a killed run had answered if the next run has the
         # same name; left alone, it gives every run another.
@@ -178,11 +180,14 @@ class _Model(lmms):  # type: ignore[misc]
         """Log what was done, and put it among lmms-eval's results, under ``throughput``."""
         use, elapsed_s = work.cache, sum(work.seconds.values())
         hit_rate = use.num_hits / use.num_units if use.num_units else 1.0
+        kept = work.kept_kv_bytes / work.kv_bytes if work.kv_bytes else 1.0
+        variant = variant_name(self._arguments.weights, self._arguments.kv)
         eval_logger.info(
-            f"encodeonce: {percent(hit_rate)} of {use.num_units} units found in "
+            f"encodeonce {variant}: {percent(hit_rate)} of {use.num_units} units found in "
             f"{self._arguments.cache.path}, {use.num_encoded} encoded; {work.num_prefills} "
-            f"prefills for {work.num_answers} answers, {work.num_errors} errors; read "
-            f"{human_bytes(use.bytes_read)}; seconds: "
+            f"prefills for {work.num_answers} answers, {work.num_errors} errors; "
+            f"{percent(kept, 1)} of keys and values kept; weights "
+            f"{human_bytes(self._answerer.loaded.num_bytes)}; seconds: "
             + ", ".join(f"{stage} {value:.1f}" for stage, value in work.seconds.items())
         )
         # lmms-eval prefixes these with avg_: over the processes that log, and only the first does.
@@ -198,6 +203,7 @@ class _Model(lmms):  # type: ignore[misc]
                 "prefills": work.num_prefills,
                 "answers": work.num_answers,
                 "errors": work.num_errors,
+                "kv_kept": kept,
                 "rank": self.rank,
                 "world_size": self.world_size,
             },

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from encodeonce.harness.answerer import MediaFile
+from encodeonce.harness.asked import MediaFile
 from encodeonce.harness.lmms_eval.generation import UnsupportedRequest
 
 _PICTURES = frozenset((".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))

@@ -10,14 +10,8 @@ from PIL import Image
 
 from encodeonce.cache_store.store import MissingFeatures
 from encodeonce.datasets.media import MissingMedia
-from encodeonce.harness.answerer import (
-    Answerer,
-    Continuation,
-    MediaFile,
-    Question,
-    TextScore,
-)
-from encodeonce.harness.config import AnswerConfig
+from encodeonce.harness.answerer import Answerer
+from encodeonce.harness.asked import Continuation, MediaFile, Question, TextScore, VariantConfig
 from encodeonce.models.family import Generation, GenerationSpec
 from tests.clips import write_clip
 from tests.tiny_models import write_tiny_llava
@@ -43,7 +37,7 @@ def answerer(model: Path, tmp_path: Path) -> Iterator[Answerer]:
 
 def opened(model: Path, folder: Path, on_miss: str = "encode") -> Iterator[Answerer]:
     answerer = Answerer(
-        AnswerConfig.model_validate(
+        VariantConfig.model_validate(
             {
                 "model": {"path": str(model), "dtype": "float32", "device": "cpu"},
                 "frames": {"policy": "uniform_inclusive", "num_frames": 4},

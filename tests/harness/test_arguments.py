@@ -1,27 +1,34 @@
 """A configuration written flat: every field has a name, and mistakes are told with it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from pydantic import Field
 
 from encodeonce.datasets.sampling import EveryInterval, UniformInclusive, UniformInterior
-from encodeonce.harness.arguments import argument_names, read_arguments
+from encodeonce.harness.arguments import Arguments
+from encodeonce.harness.asked import VariantConfig
 from encodeonce.harness.config import AnswerConfig, ConfigError
 from encodeonce.models.spec import VisionSpec
 
-RENAMED = {("model", "path"): "pretrained", ("cache", "path"): "store"}
+OPTIONS = Arguments(
+    config=VariantConfig,
+    what="options",
+    flat=("model", "frames", "vision", "generation", "cache"),
+    renamed={("model", "path"): "pretrained", ("cache", "path"): "store"},
+)
 
 
 class Later(AnswerConfig):
     """A configuration that has grown two fields."""
 
-    weights: str = "none"
-    kv: VisionSpec = Field(default_factory=VisionSpec)
+    adapter: str = "none"
+    eyes: VisionSpec = Field(default_factory=VisionSpec)
 
 
-def read(**given: Any) -> AnswerConfig:
-    return read_arguments(AnswerConfig, given, what="options", renamed=RENAMED, defaults={})
+def read(**given: Any) -> VariantConfig:
+    return OPTIONS.read(given)
 
 
 def refusal(**given: Any) -> str:
@@ -31,7 +38,7 @@ def refusal(**given: Any) -> str:
 
 
 def test_every_field_of_every_section_has_a_name() -> None:
-    names = argument_names(AnswerConfig, RENAMED)
+    names = OPTIONS.names()
     assert names["dtype"] == ("model", "dtype")
     assert names["pretrained"] == ("model", "path")
     assert names["store"] == ("cache", "path")
@@ -41,14 +48,34 @@ def test_every_field_of_every_section_has_a_name() -> None:
     assert "path" not in names
 
 
-def test_a_new_field_is_a_new_argument_and_what_two_sections_have_is_told_apart() -> None:
-    names = argument_names(Later, RENAMED)
-    assert names["weights"] == ("weights",)
-    assert names["kv.tap"] == ("kv", "tap")
-    assert names["vision.tap"] == ("vision", "tap")
-    given = {"pretrained": "demo", "weights": "int8", "kv": '{"tap": "projected"}'}
-    config = read_arguments(Later, given, what="options", renamed=RENAMED, defaults={})
-    assert (config.weights, config.kv.tap, config.vision.tap) == ("int8", "projected", "tower")
+def test_a_new_field_is_a_new_argument() -> None:
+    later = Arguments(config=Later, what="options", flat=("model",))
+    names = later.names()
+    assert names["adapter"] == ("adapter",)
+    assert names["eyes"] == ("eyes", "tap")
+    assert names["eyes.micro_batch"] == ("eyes", "micro_batch")
+    config = later.read({"path": "demo", "adapter": "lora", "eyes": "projected"})
+    assert (config.adapter, config.eyes.tap, config.vision.tap) == ("lora", "projected", "tower")
+
+
+def test_what_two_sections_have_is_told_apart() -> None:
+    both = Arguments(config=Later, what="options", flat=("model", "vision", "eyes"))
+    assert both.names()["vision.tap"] == ("vision", "tap")
+    assert both.names()["eyes.tap"] == ("eyes", "tap")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"kv": "snapkv", "kv.keep": 0.25, "weights": "rtn"},
+        {"kv.method": "snapkv", "kv.keep": 0.25, "weights.method": "rtn"},
+        {"kv": '{"method": "snapkv", "compression_ratio": 0.75}', "weights": '{"method": "rtn"}'},
+    ],
+)
+def test_a_variant_is_said_by_its_name_or_in_json(given: dict[str, Any]) -> None:
+    config = read(pretrained="demo", **given)
+    assert (config.kv.method, config.kv.keep) == ("snapkv", 0.25)
+    assert config.weights.method == "rtn"
 
 
 def test_values_reach_their_sections() -> None:
@@ -75,11 +102,9 @@ def test_frames_are_chosen_as_in_a_run_file(given: dict[str, Any], frames: objec
 def test_defaults_hold_beside_other_values_of_their_section_and_give_way_to_given_ones() -> None:
     def on_miss(**given: Any) -> str:
         defaults = {("cache", "on_miss"): "encode"}
-        given = {"pretrained": "demo", **given}
-        config = read_arguments(
-            AnswerConfig, given, what="options", renamed=RENAMED, defaults=defaults
+        return (
+            replace(OPTIONS, defaults=defaults).read({"pretrained": "demo", **given}).cache.on_miss
         )
-        return config.cache.on_miss
 
     assert on_miss() == on_miss(store="elsewhere") == "encode"
     assert on_miss(on_miss="error") == "error"
@@ -100,6 +125,9 @@ def test_every_unknown_argument_is_named_with_the_allowed_ones_and_a_guess() -> 
         ({"pretrained": "demo", "dtype": "int3"}, "options: dtype: .*'float32'.*; got 'int3'"),
         ({"pretrained": "demo", "fps": 1}, "fps does not belong to frames.uniform_inclusive"),
         ({"pretrained": "demo", "frames": "{half"}, "options: frames is not JSON"),
+        ({"pretrained": "demo", "kv": "snapk"}, "options: kv: .*no method 'snapk'"),
+        ({"pretrained": "demo", "weights": "rnt"}, "options: weights: .*Did you mean 'rtn'"),
+        ({"pretrained": "demo", "kv.keep": 0.5}, "options: kv is missing"),
     ],
 )
 def test_a_wrong_value_is_named_as_the_user_named_it(given: dict[str, Any], words: str) -> None:

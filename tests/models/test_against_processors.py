@@ -20,6 +20,7 @@ from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize
 from transformers.models.smolvlm.processing_smolvlm import SmolVLMProcessor
 
+from encodeonce.models.chat import Slot, load_chat
 from encodeonce.models.families import idefics3, internvl, llava_onevision
 from encodeonce.models.families.qwen2_5_vl import FAMILY as QWEN25
 from encodeonce.models.families.qwen3_vl import FAMILY as QWEN3
@@ -219,12 +220,17 @@ def test_onevision_packs_as_many_tokens_as_its_processor_says(
     assert len(llava_onevision.FAMILY.show(model, tokenizer, [one])[0].tokens) == theirs
 
 
-def test_the_question_comes_after_the_media(tmp_path: Path) -> None:
-    from encodeonce.models.chat import Slot, load_chat
-
+def test_the_times_of_qwen3_stand_in_the_place_of_the_video_token_alone(tmp_path: Path) -> None:
     folder = write_tiny_qwen3_vl(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     config = AutoConfig.from_pretrained(folder)
     chat = load_chat(folder, tokenizer, QWEN3.placeholders(config, tokenizer))
-    prompt = chat.prompt([Slot("video", "<0.2 seconds>"), Slot("image", IMAGE * 3)], QUESTION)
-    assert f"<0.2 seconds>{START}{IMAGE * 3}{END}{QUESTION}" in prompt
+    slots = [Slot("video", f"<0.2 seconds>{START}{VIDEO}{END}"), Slot("image", IMAGE * 3)]
+    processor = Qwen3VLProcessor.__new__(Qwen3VLProcessor)
+    processor.image_token, processor.video_token = IMAGE, VIDEO
+    template = chat.prompt([Slot("video", VIDEO), Slot("image", IMAGE)], QUESTION)
+    video, image = slots
+    (theirs,), _ = processor.get_text_with_replacements([template], [image.text], [video.text])
+    assert chat.prompt(slots, QUESTION) == theirs
+    assert f"{START}<0.2 seconds>{START}{VIDEO}{END}{END}{START}{IMAGE * 3}{END}" in theirs
+    assert theirs.index(QUESTION) > theirs.rindex(END)

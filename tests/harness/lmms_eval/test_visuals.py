@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from encodeonce.harness.answerer import MediaFile
+from encodeonce.harness.asked import MediaFile
 from encodeonce.harness.lmms_eval.generation import UnsupportedRequest
 from encodeonce.harness.lmms_eval.visuals import media_of, shown_by
 
