@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -9,9 +10,12 @@ import pytest
 from PIL import Image
 
 from encodeonce.cache_store.store import MissingFeatures
-from encodeonce.datasets.media import MissingMedia
+from encodeonce.datasets.media import MediaRef, MissingMedia
 from encodeonce.harness.answerer import Answerer
 from encodeonce.harness.asked import Continuation, MediaFile, Question, TextScore, VariantConfig
+from encodeonce.harness.config import RunConfig
+from encodeonce.harness.plan import PlannedMedia
+from encodeonce.harness.worker import PrecomputeWorker
 from encodeonce.models.family import Generation, GenerationSpec
 from tests.clips import write_clip
 from tests.tiny_models import write_tiny_llava
@@ -35,13 +39,16 @@ def answerer(model: Path, tmp_path: Path) -> Iterator[Answerer]:
     yield from opened(model, tmp_path)
 
 
-def opened(model: Path, folder: Path, on_miss: str = "encode") -> Iterator[Answerer]:
+def opened(
+    model: Path, folder: Path, on_miss: str = "encode", **variant: Any
+) -> Iterator[Answerer]:
     answerer = Answerer(
         VariantConfig.model_validate(
             {
                 "model": {"path": str(model), "dtype": "float32", "device": "cpu"},
                 "frames": {"policy": "uniform_inclusive", "num_frames": 4},
                 "cache": {"path": str(folder / "cache"), "on_miss": on_miss},
+                **variant,
             }
         ),
         window=WINDOW,
@@ -209,3 +216,60 @@ def test_texts_are_scored_with_those_of_the_same_prompt(
     assert answerer.take_work().num_prefills == 1
     refused = Continuation(media=(clip,), prompt="<image>", benchmark="test", text="yes")
     assert isinstance(next(answerer.scores([refused])), ValueError)
+
+
+def test_under_a_compressed_cache_what_was_kept_is_measured(
+    answerer: Answerer, model: Path, tmp_path: Path, clip: MediaFile
+) -> None:
+    asked = [question(text, clip) for text in ("What?", "Where does it cross?", "What?")]
+    asked.append(question("What is two plus two?"))
+    texts(answerer.answers(asked))
+    assert answerer.take_work().kv_bytes == 0
+    kv = {"method": "knorm", "keep": 0.5}
+    for compressed in opened(model, tmp_path, on_miss="error", kv=kv):
+        answers = [*compressed.answers(asked)]
+        work = compressed.take_work()
+        assert answers[0] == answers[2]
+        assert all(isinstance(one, Generation) and one.kv is not None for one in answers)
+        assert (work.num_answers, work.num_prefills) == (4, 2)
+        assert 0.4 < work.kept_kv_bytes / work.kv_bytes < 0.6
+        options = [
+            Continuation(media=(clip,), prompt="What?", benchmark="test", text=text)
+            for text in ("yes", "no way")
+        ]
+        assert all(isinstance(score, TextScore) for score in compressed.scores(options))
+        assert compressed.take_work().kept_kv_bytes > 0
+
+
+def test_weight_variants_read_the_same_features(
+    answerer: Answerer, model: Path, tmp_path: Path, clip: MediaFile
+) -> None:
+    asked = [question("What?", clip)]
+    (plain,) = answerer.answers(asked)
+    weights = {"method": "rtn", "options": {"group_size": 32}}
+    for quantised in opened(model, tmp_path, on_miss="error", weights=weights):
+        (other,) = quantised.answers(asked)
+        assert isinstance(plain, Generation)
+        assert isinstance(other, Generation)
+        assert other.logits_sha256 != plain.logits_sha256
+
+
+def test_what_encodeonce_has_precomputed_is_found(
+    model: Path, tmp_path: Path, clip: MediaFile
+) -> None:
+    run = RunConfig.model_validate(
+        {
+            "model": {"path": str(model), "dtype": "float32", "device": "cpu"},
+            "frames": {"policy": "uniform_inclusive", "num_frames": 4},
+            "cache": {"path": str(tmp_path / "cache")},
+            "benchmarks": [{"name": "demo"}],
+            "output": str(tmp_path / "out"),
+        }
+    )
+    worker = PrecomputeWorker(run)
+    ref = MediaRef(kind="video", path=clip.path.name)
+    worker.do(PlannedMedia(root=clip.path.parent, ref=ref, benchmark="other"))
+    worker.close()
+    for answerer in opened(model, tmp_path, on_miss="error"):
+        texts(answerer.answers([question("What?", clip)]))
+        assert answerer.take_work().cache.num_hits == 4
