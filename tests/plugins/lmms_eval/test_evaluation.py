@@ -84,10 +84,11 @@ def test_the_simple_form_answers_every_type_of_request(first: Outcome, simple: O
 def test_a_stock_class_gives_the_same_answers(
     folder: Path, first: Outcome, simple: Outcome, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With frames as pictures: no class of lmms-eval shows this architecture a video.
+    """With frames as pictures: none of lmms-eval's classes shows LLaVA-1.5 a video.
 
-    llava_hf would put ``<video>`` into the prompt, which the processor of LLaVA-1.5 in
-    transformers does not know.
+    llava_hf alone loads this architecture. Its chat form gives the processor paths of videos and
+    no pictures, catches the error and answers with empty texts; its simple form writes
+    ``<video>``, which is text to this model, and the model answers blind.
     """
     stock_args = f"{MODEL},device_map=cpu"
     stock = evaluate(folder, "demo_frames", model="llava_hf", model_args=stock_args)
@@ -103,6 +104,16 @@ def test_a_stock_class_gives_the_same_answers(
             f"(x {stock.answering_s / ours.answering_s:.1f}; llava_hf's without decoding and "
             f"preprocessing), the whole run {stock.whole_s:.1f} s / {ours.whole_s:.1f} s\n"
         )
+
+
+def test_a_variant_is_said_in_model_args_and_answers_from_the_same_features(
+    folder: Path, first: Outcome
+) -> None:
+    variant = f'{OURS},on_miss=error,weights=rtn,weights.options={{"group_size": 32}}'
+    outcome = evaluate(folder, "demo_video", model_args=f"{variant},kv=snapkv,kv.keep=0.5")
+    assert outcome.figure("feature_hit_rate") == 1
+    assert 0.4 < outcome.figure("kv_kept") < 0.6
+    assert "encodeonce rtn(group_size=32)/snapkv@0.5: 100 %" in outcome.log
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, first: Outcome) -> None:
