@@ -34,6 +34,8 @@ def media_of(visual: Any, kind: str | None = None) -> MediaFile | Image.Image:
     Raises:
         UnsupportedRequest: it is a sound, a URL, or of a type that is not known.
     """
+    if kind not in (None, "image", "video", "audio"):
+        raise UnsupportedRequest(f"a visual is called {kind!r}; encodeonce takes image and video")
     if isinstance(visual, Image.Image):
         return visual
     if isinstance(visual, Mapping):
