@@ -53,9 +53,17 @@ class TransformersFamily(Architecture):
             CheckpointError: the checkpoint's is such a template, or there is none.
         """
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        self.chat(folder, config).check_media_first(folder)
+
+    def chat(self, folder: Path, config: Any) -> Chat:
+        """Load a checkpoint's tokenizer and chat template.
+
+        Raises:
+            CheckpointError: there is no chat template.
+        """
         tokenizer = load_tokenizer(folder)
         placeholders = self.placeholders(config, tokenizer)
-        load_chat(folder, tokenizer, placeholders).check_media_first(folder)
+        return load_chat(folder, tokenizer, placeholders, self.video_template)
 
     def vision(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> "TransformersVision":
         """Describe the vision side of a checkpoint.
@@ -80,8 +88,7 @@ class TransformersFamily(Architecture):
             candidate(weights, model, folder), vision, weights
         )
         loaded = measure.take(language, projector)
-        tokenizer = load_tokenizer(folder)
-        chat = load_chat(folder, tokenizer, self.placeholders(language.config, tokenizer))
+        chat = self.chat(folder, language.config)
         preprocessing = self.preprocessing(folder)
         return TransformersDecoder(self, language, chat, preprocessing, projector, loaded)
 
