@@ -7,7 +7,7 @@ from encodeonce.harness.summary import Summary
 from encodeonce.harness.text import human_bytes, human_count, number
 from encodeonce.models.kv.spec import FULL
 
-OWN_STAGES = ("compress", "generate", "score")
+OWN_STAGES = ("compress", "generate", "compare", "score")
 """Stages that each cache variant has for itself; all others serve all variants of some weights."""
 
 Stages = Mapping[str, float]

@@ -90,7 +90,7 @@ class Generation:
     """Tokens before the answer, visual ones included."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """By stage: ``prepare`` (prompt, and projector or preprocessing), ``prefill``, ``compress``,
-    ``generate``."""
+    ``generate``, ``compare`` (fidelity)."""
     kv: KVUse | None = None
     """Where the cache was compressed."""
     fidelity: Fidelity | None = None
