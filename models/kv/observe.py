@@ -153,7 +153,7 @@ class Observation:
             seen.unrotated = _last(before, self._num_queries)
             if len(before) == 1:
                 seen.moments = {
-                    skipped: moments(before[0, :, skipped:])
+                    skipped: Moments.of(before[0, :, skipped:])
                     for skipped in self._needs.query_moments
                     if skipped < before.shape[2]
                 }
@@ -180,15 +180,18 @@ def _column_sums(
     sums = torch.zeros(num_rows, num_kv_heads, num_keys, device=keys.device)
     for start in range(0, num_queries, block):
         some = queries[:, :, start : start + block].unflatten(1, (num_kv_heads, -1))
-        scores = torch.matmul(some, keys[:, :, None].transpose(-1, -2)).float().mul_(scaling)
-        allowed = visible[..., start : start + block, :]
+        # Without a mask the last query of the block sees nothing behind itself.
+        seen = num_keys if mask is not None else num_keys - num_queries + start + some.shape[3]
+        scores = torch.matmul(some, keys[:, :, None, :seen].transpose(-1, -2)).float()
+        scores.mul_(scaling)
+        allowed = visible[..., start : start + block, :seen]
         if mask is not None:
             allowed = allowed[:, :, None]
         if allowed.dtype == torch.bool:
             scores.masked_fill_(~allowed, float("-inf"))
         else:
             scores += allowed
-        sums += scores.softmax(-1).sum(-2).mean(2)
+        sums[..., :seen] += scores.softmax(-1).sum(-2).mean(2)
     return sums
 
 
@@ -211,14 +214,6 @@ def unrotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torc
 def rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Return (..., n, D) after rotary embedding by cos and sin (n, D)."""
     return states * cos + rotate_half(states) * sin
-
-
-def moments(unrotated: torch.Tensor) -> Moments:
-    """Return the moments of (H, n, D) queries."""
-    mean = unrotated.mean(1)
-    centred = unrotated - mean[:, None]
-    covariance = torch.matmul(centred.transpose(-1, -2), centred) / unrotated.shape[1]
-    return Moments(num_tokens=unrotated.shape[1], mean=mean, covariance=covariance)
 
 
 def text_rotary(model: nn.Module, offset: int) -> Rotary:
