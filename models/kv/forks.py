@@ -62,7 +62,7 @@ class Fork:
             keys = layer.entries.keys
             width, size = keys[0].shape[-1], keys[0].element_size()
             pair_bytes, num_heads = 2 * width * size, len(keys)
-            lengths = [len(head) for head in keys]
+            lengths = layer.entries.lengths
             mine = [entry_bytes(length, width, size, self.precision) for length in lengths]
             kept.append(sum(mine) + num_more * num_heads * pair_bytes)
             visual += sum(

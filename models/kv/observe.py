@@ -15,7 +15,8 @@ from torch import nn
 from encodeonce.models.kv.attention import (
     attending,
     attention_modules,
-    causal,
+    hide_future,
+    products,
     text_module,
     usual_attention,
 )
@@ -174,24 +175,21 @@ def _column_sums(
     """
     num_rows, num_heads, num_queries, _ = queries.shape
     num_kv_heads, num_keys = keys.shape[1:3]
-    visible = causal(num_queries, num_keys, keys.device) if mask is None else mask
     held = max(_LEAST_BLOCK, keys.numel() // 4)
     block = max(1, held // (num_rows * num_heads * num_keys))
     sums = torch.zeros(num_rows, num_kv_heads, num_keys, device=keys.device)
     for start in range(0, num_queries, block):
-        some = queries[:, :, start : start + block].unflatten(1, (num_kv_heads, -1))
-        # Without a mask the last query of the block sees nothing behind itself.
-        seen = num_keys if mask is not None else num_keys - num_queries + start + some.shape[3]
-        scores = torch.matmul(some, keys[:, :, None, :seen].transpose(-1, -2)).float()
-        scores.mul_(scaling)
-        allowed = visible[..., start : start + block, :seen]
-        if mask is not None:
-            allowed = allowed[:, :, None]
-        if allowed.dtype == torch.bool:
-            scores.masked_fill_(~allowed, float("-inf"))
+        end = min(start + block, num_queries)
+        # Without a mask nothing behind the block's last query is seen.
+        num_seen = num_keys if mask is not None else num_keys - num_queries + end
+        scores = products(queries[:, :, start:end], keys[:, :, :num_seen], scaling)
+        if mask is None:
+            hide_future(scores)
+        elif mask.dtype == torch.bool:
+            scores.masked_fill_(~mask[:, :, None, start:end], float("-inf"))
         else:
-            scores += allowed
-        sums[..., :seen] += scores.softmax(-1).sum(-2).mean(2)
+            scores += mask[:, :, None, start:end]
+        sums[..., :num_seen] += scores.softmax(-1).sum((2, 3)) / (num_heads // num_kv_heads)
     return sums
 
 
