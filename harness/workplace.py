@@ -10,6 +10,7 @@ from encodeonce.datasets.ledger import Ledger
 from encodeonce.datasets.library import MediaLibrary
 from encodeonce.datasets.media import MediaRef
 from encodeonce.datasets.probe import probe
+from encodeonce.datasets.sampling import FrameSampling
 from encodeonce.harness.config import RunConfig
 from encodeonce.harness.features import MediaRequest
 from encodeonce.models.checkpoint import checkpoint_digest, device
@@ -45,8 +46,20 @@ class Workplace:
             "software": f"torch {version('torch')}, transformers {version('transformers')}",
         }
 
-    def request(self, root: Path, ref: MediaRef, benchmark: str) -> MediaRequest:
+    def request(
+        self,
+        root: Path,
+        ref: MediaRef,
+        benchmark: str,
+        sampling: FrameSampling | None = None,
+    ) -> MediaRequest:
         """Return what the run needs of a media: digest, frames, keys. Decodes nothing.
+
+        Args:
+            root: folder that the media may not leave.
+            ref: the media.
+            benchmark: who asks.
+            sampling: which frames; by default those that the run's configuration says.
 
         Raises:
             MediaError: the file is missing, outside the root, or not what it should be.
@@ -55,7 +68,7 @@ class Workplace:
             self._libraries[root] = MediaLibrary(root, self._ledger)
         media = self._libraries[root].resolve(ref)
         info = probe(media, ledger=self._ledger, backend=self.config.decoder)
-        frames = self.config.frames.indices(info, media.clip_s)
+        frames = (sampling or self.config.frames).indices(info, media.clip_s)
         return MediaRequest(
             media=media,
             info=info,

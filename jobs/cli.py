@@ -25,6 +25,7 @@ from encodeonce.jobs.executor import WorkerStartError
 from encodeonce.jobs.executors import executor_for
 from encodeonce.jobs.pipeline import Pipeline
 from encodeonce.jobs.store_cli import store_app
+from encodeonce.jobs.vlmevalkit_cli import UNTOUCHED, vlmevalkit
 from encodeonce.models.checkpoint import hide_loading_bars
 
 app = typer.Typer(
@@ -52,6 +53,7 @@ Output = Annotated[
 
 app.add_typer(store_app, name="store")
 app.add_typer(bench_app, name="bench")
+app.command("vlmevalkit", context_settings=UNTOUCHED)(vlmevalkit)
 
 
 @app.command()

@@ -1,0 +1,61 @@
+"""``encodeonce vlmevalkit``: VLMEvalKit's own run.py, with our models answering from the store."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from encodeonce.cache_store.store import StoreError
+from encodeonce.harness.config import load_run_file
+from encodeonce.harness.vlmevalkit.launch import launch
+from encodeonce.harness.vlmevalkit.run_file import KitConfig
+from encodeonce.harness.vlmevalkit.tally import Tally
+
+UNTOUCHED = {"allow_interspersed_args": False}
+"""What follows the run file is run.py's, whatever it looks like."""
+
+
+def vlmevalkit(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN.yaml", help="Model, frames, store: a run file without an output folder."
+        ),
+    ],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="...", help="Arguments of run.py: --data … --model encodeonce …"),
+    ] = None,
+    kit: Annotated[
+        Path | None,
+        typer.Option(envvar="VLMEVALKIT", help="Checkout of VLMEvalKit.", show_envvar=True),
+    ] = None,
+) -> None:
+    """Let VLMEvalKit ask: its run.py, its benchmarks and ours, our models from the store."""
+    tally = Tally()
+    try:
+        config = load_run_file(path, KitConfig)
+        if kit is None:
+            raise ValueError(
+                "where is VLMEvalKit? Name its checkout before the run file by --kit, or by the "
+                "environment variable VLMEVALKIT"
+            )
+        if config.unused:
+            _say(f"not used under VLMEvalKit: {', '.join(config.unused)}")
+        try:
+            launch(kit, config, arguments or [], tally)
+        finally:
+            for line in tally.lines():
+                _say(line)
+    except (ValueError, StoreError) as error:
+        _say(str(error))
+        sys.exit(1)
+    if tally.failures:
+        sys.exit(1)
+
+
+def _say(line: str) -> None:
+    console = Console(stderr=True)
+    console.print(f"encodeonce: {line}", highlight=False, markup=False, soft_wrap=True)
