@@ -8,7 +8,7 @@ from typing import Any
 from vlmeval.inference import FAIL_MSG
 from vlmeval.vlm.base import BaseModel
 
-from encodeonce.harness.answerer import Answerer
+from encodeonce.harness.resident import ResidentAnswerer
 from encodeonce.harness.vlmevalkit.frames import sampling_for
 from encodeonce.harness.vlmevalkit.message import PLANNED, READS_CLIPS, read_message
 from encodeonce.harness.vlmevalkit.run_file import KitConfig
@@ -32,7 +32,7 @@ class EncodeOnceModel(BaseModel):  # type: ignore[misc]  # the kit has no types
         self._nframe: int | None = None
         self._fps: float | None = None
         self._tally = tally
-        self._answerer = Answerer(config, config.vlmevalkit.resident_prefixes)
+        self._answerer = ResidentAnswerer(config, config.vlmevalkit.resident_prefixes)
 
     # Before each question of a video benchmark, the kit compares the model's `nframe` and `fps`,
     # if they are positive, with the benchmark's, and assigns the benchmark's value or None

@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from encodeonce.harness.answerer import AnswererUse
 from encodeonce.harness.record import SampleError
+from encodeonce.harness.resident import ResidentUse
 from encodeonce.harness.text import human_count, human_seconds, percent
 
 
@@ -13,9 +13,9 @@ class Tally:
     def __init__(self) -> None:
         self.num_questions = 0
         self.failures: Counter[SampleError] = Counter()
-        self._use = AnswererUse()
+        self._use = ResidentUse()
 
-    def answered(self, use: AnswererUse) -> None:
+    def answered(self, use: ResidentUse) -> None:
         """Count a question that was put, and what it took."""
         self.num_questions += 1
         self._use += use

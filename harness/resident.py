@@ -23,7 +23,7 @@ Shared = tuple[tuple[FeatureKey, ...], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnswererUse:
+class ResidentUse:
     """What answering some questions took."""
 
     num_prefills: int = 0
@@ -32,16 +32,16 @@ class AnswererUse:
     seconds: Mapping[str, float] = field(default_factory=dict)
     """By stage."""
 
-    def __add__(self, other: "AnswererUse") -> "AnswererUse":
+    def __add__(self, other: "ResidentUse") -> "ResidentUse":
         stages = dict.fromkeys((*self.seconds, *other.seconds))
-        return AnswererUse(
+        return ResidentUse(
             num_prefills=self.num_prefills + other.num_prefills,
             cache=self.cache + other.cache,
             seconds={s: self.seconds.get(s, 0.0) + other.seconds.get(s, 0.0) for s in stages},
         )
 
 
-class Answerer:
+class ResidentAnswerer:
     """Answers questions from stored features. The tower is loaded at the first miss, if at all.
 
     Not for several threads.
@@ -100,10 +100,10 @@ class Answerer:
         self._book(answer.seconds)
         return answer
 
-    def take_use(self) -> AnswererUse:
+    def take_use(self) -> ResidentUse:
         """Return what was done since the last call."""
         num_prefills, self._num_prefills = self._num_prefills, 0
-        return AnswererUse(
+        return ResidentUse(
             num_prefills=num_prefills,
             cache=self._source.take_use(),
             seconds=self._stopwatch.take(),
