@@ -174,13 +174,9 @@ def _read_round(
             _time(row, f"warm {work}".strip(), run)
         if few.tobytes() != expected[some].tobytes():
             raise RuntimeError(f"{contender.name} read other bytes than it wrote")
-    some_expected = expected[some]
-    for work, copy in {
-        "warm": lambda: np.copyto(out, expected),
-        "warm few": lambda: np.copyto(few, some_expected),
-    }.items():
-        copy()  # as warm as the others
-        _time(rows[MEMCPY], work, copy)
+    for work, target, source in (("warm", out, expected), ("warm few", few, expected[some])):
+        np.copyto(target, source)  # as warm as the others
+        _time(rows[MEMCPY], work, partial(np.copyto, target, source))
     return cores
 
 

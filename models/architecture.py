@@ -83,6 +83,14 @@ class Architecture(ABC):
         """
         return {}
 
+    def position_offset(self, state: Mapping[str, Any]) -> int:
+        """Return what a token behind some inputs is further than its index, in positions.
+
+        Args:
+            state: what `state_after` returned for the inputs.
+        """
+        return 0
+
     def pooled(self, modality: MediaKind, tokens: list[torch.Tensor]) -> Any:
         """Return features (N, D), one a placeholder, as the model's forward wants them held."""
         return tokens

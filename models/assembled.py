@@ -188,6 +188,7 @@ class AssembledDecoder(PrefixDecoder):
             inputs=inputs,
             prompt=prompt,
             state={},
+            is_visual=visible(pieces[: last + 1]),
             num_visual_units=sum(len(visual.units) for visual in visuals),
         )
 
@@ -239,6 +240,11 @@ def counted(pieces: Sequence[torch.Tensor | list[int]]) -> list[int]:
     for piece in pieces:
         token_ids += [0] * len(piece) if isinstance(piece, torch.Tensor) else piece
     return token_ids
+
+
+def visible(pieces: Sequence[torch.Tensor | list[int]]) -> list[bool]:
+    """Return which tokens are features."""
+    return [isinstance(piece, torch.Tensor) for piece in pieces for _ in range(len(piece))]
 
 
 def spliced(model: Any, pieces: Sequence[torch.Tensor | list[int]]) -> dict[str, torch.Tensor]:

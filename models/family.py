@@ -19,6 +19,8 @@ from encodeonce.cache_store.signature import Signature
 from encodeonce.datasets.info import MediaInfo
 from encodeonce.datasets.media import Frames
 from encodeonce.models.checkpoint import CheckpointError, local_checkpoint
+from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.kv.use import Fidelity, KVUse
 from encodeonce.models.likelihood import Likelihoods
 from encodeonce.models.prefix import Prefix
 from encodeonce.models.spec import ModelSpec, VisionSpec
@@ -65,6 +67,9 @@ class GenerationSpec(BaseModel):
     max_batch: int = Field(
         default=16, ge=1, description="Most questions on one video that are answered together."
     )
+    max_forks: int = Field(
+        default=64, ge=1, description="Most compressed caches that are decoded together."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +87,12 @@ class Generation:
     num_prompt_tokens: int
     """Tokens before the answer, visual ones included."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """By stage: ``prepare`` (prompt, and projector or preprocessing), ``prefill``, ``generate``."""
+    """By stage: ``prepare`` (prompt, and projector or preprocessing), ``prefill``, ``compress``,
+    ``generate``."""
+    kv: KVUse | None = None
+    """Where the cache was compressed."""
+    fidelity: Fidelity | None = None
+    """Where it was asked for, and the cache was compressed."""
 
 
 class Tower(Protocol):
@@ -156,6 +166,31 @@ class Decoder(Protocol):
         """Answer questions as `answer` does, from what `prefill` gave; it can be used again."""
         ...
 
+    def sweep(
+        self,
+        visuals: Sequence[Visual],
+        questions: Sequence[str],
+        generation: GenerationSpec,
+        settings: Sequence[KVSpec],
+        *,
+        fidelity: bool = False,
+    ) -> list[list[Generation]]:
+        """Answer all questions under several cache variants, from one prefill of each prompt.
+
+        Args:
+            visuals: as `answer` takes them.
+            questions: as `answer` takes them.
+            generation: how to generate.
+            settings: the variants; `full` gives what `answer` gives, bit for bit.
+            fidelity: whether the full cache's answer is also teacher-forced through every
+                compressed one.
+
+        Returns:
+            For each setting the answers to the questions, in order. What all share is booked on
+            the first answer of the first setting.
+        """
+        ...
+
     def likelihoods(
         self,
         visuals: Sequence[Visual],
@@ -163,6 +198,16 @@ class Decoder(Protocol):
         continuations: Sequence[Sequence[str]],
     ) -> list[Likelihoods]:
         """Return how likely some texts are as answers to each question, teacher-forced."""
+        ...
+
+    def sweep_likelihoods(
+        self,
+        visuals: Sequence[Visual],
+        questions: Sequence[str],
+        continuations: Sequence[Sequence[str]],
+        settings: Sequence[KVSpec],
+    ) -> list[list[Likelihoods]]:
+        """Return what `likelihoods` does under each of several cache variants."""
         ...
 
 

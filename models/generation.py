@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
@@ -74,13 +74,31 @@ def generate_batch(
         num_prompt_tokens: of each prompt, padding not counted.
         num_visual_units: images in each prompt.
     """
+    found = greedy(model, inputs, spec.max_new_tokens)
+    return generations(tokenizer, found, num_prompt_tokens, num_visual_units)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Greedy:
+    """Tokens that B prompts were continued with, and where they came from."""
+
+    token_ids: Sequence[list[int]]
+    """Of each prompt, up to the first end-of-text."""
+    logits: Sequence[torch.Tensor]
+    """(B, V) float32 for each step, as the model gave them."""
+    seconds: Mapping[str, float]
+    """``prefill``: to the first token; ``generate``: from there."""
+
+
+def greedy(model: Any, inputs: Mapping[str, Any], max_new_tokens: int) -> Greedy:
+    """Continue B prompts with the likeliest tokens, by transformers' ``generate``."""
     first_token = _FirstToken()
     synchronize()
     start = time.perf_counter()
     with torch.inference_mode():
         output = model.generate(
             **inputs,
-            max_new_tokens=spec.max_new_tokens,
+            max_new_tokens=max_new_tokens,
             do_sample=False,
             num_beams=1,
             return_dict_in_generate=True,
@@ -90,26 +108,34 @@ def generate_batch(
     synchronize()
     end = time.perf_counter()
     assert first_token.at is not None
-    seconds = {"prefill": first_token.at - start, "generate": end - first_token.at}
-    new_tokens = output.sequences[:, inputs["input_ids"].shape[1] :].tolist()
-    logits = [step.float() for step in output.logits]
-    answers = []
-    for row, (tokens, length) in enumerate(zip(new_tokens, num_prompt_tokens, strict=True)):
-        tokens = _until_end(tokens, model.generation_config.eos_token_id)
-        answer = Generation(
+    rows = output.sequences[:, inputs["input_ids"].shape[1] :].tolist()
+    eos = model.generation_config.eos_token_id
+    return Greedy(
+        token_ids=[until_end(tokens, eos) for tokens in rows],
+        logits=[step.float() for step in output.logits],
+        seconds={"prefill": first_token.at - start, "generate": end - first_token.at},
+    )
+
+
+def generations(
+    tokenizer: Any, found: Greedy, num_prompt_tokens: Sequence[int], num_visual_units: int
+) -> list[Generation]:
+    """Return answers; the seconds are booked on the first."""
+    return [
+        Generation(
             text=tokenizer.decode(tokens, skip_special_tokens=True).strip(),
             token_ids=tuple(tokens),
-            logits_sha256=_digest(logits[: len(tokens)], row),
-            first_logits=_largest(logits[0][row]),
+            logits_sha256=_digest(found.logits[: len(tokens)], row),
+            first_logits=_largest(found.logits[0][row]),
             num_visual_units=num_visual_units,
             num_prompt_tokens=length,
-            seconds=seconds if row == 0 else {},
+            seconds=found.seconds if row == 0 else {},
         )
-        answers.append(answer)
-    return answers
+        for row, (tokens, length) in enumerate(zip(found.token_ids, num_prompt_tokens, strict=True))
+    ]
 
 
-def _until_end(token_ids: list[int], eos: int | list[int] | None) -> list[int]:
+def until_end(token_ids: list[int], eos: int | list[int] | None) -> list[int]:
     """Return the tokens up to the first end-of-text: what follows fills the batch."""
     ends = [eos] if isinstance(eos, int) else eos or []
     for position, token in enumerate(token_ids):

@@ -159,6 +159,10 @@ class GridFamily(WithPixelReference):
         )
         return {"model.rope_deltas": positions[0, :, -1:] - ids.shape[1]}
 
+    def position_offset(self, state: Mapping[str, Any]) -> int:
+        """Return the same as a number."""
+        return int(state["model.rope_deltas"])
+
     def placeholders(self, config: Any, tokenizer: Any) -> Mapping[MediaKind, str]:
         """Return the tokens of pictures and videos."""
         return {

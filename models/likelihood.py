@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from encodeonce.models.kv.use import KVUse
 from encodeonce.models.prefix import fork
 
 
@@ -24,6 +25,11 @@ class Likelihoods:
     """Natural logarithm of each text's probability."""
     num_tokens: tuple[int, ...]
     """Tokens of each text."""
+    first_log_probs: tuple[float, ...] = ()
+    """The part of ``log_probs`` that is the first token's. Under a compressed cache it comes from
+    the full prefill, so that perplexities may leave it out."""
+    kv: KVUse | None = None
+    """Where the cache was compressed."""
     num_visual_units: int
     num_prompt_tokens: int
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -43,7 +49,7 @@ def tokenize_continuations(tokenizer: Any, continuations: Sequence[str]) -> list
 
 def log_probs_from(
     model: Any, cache: DynamicCache, suffix: Sequence[int], continuations: Sequence[Sequence[int]]
-) -> tuple[float, ...]:
+) -> "Scored":
     """Return the log-probability of each continuation of a prompt.
 
     Args:
@@ -52,16 +58,39 @@ def log_probs_from(
         suffix: the rest of the prompt.
         continuations: token ids of each.
     """
-    logits_CLV = _step(model, [suffix], cache, logits_to_keep=1)
+    first_1LV = _step(model, [suffix], cache, logits_to_keep=1)
+    logits_CLV = first_1LV
     longest = max(map(len, continuations))
     if longest > 1:
         # Padded on the right, where causal attention never looks.
         rows = [[*ids[:-1], *[ids[0]] * (longest - len(ids))] for ids in continuations]
         rest = _step(model, rows, fork(cache, len(rows)), logits_to_keep=0)
-        logits_CLV = torch.cat([logits_CLV.expand(len(rows), 1, -1), rest], dim=1)
-    return tuple(
-        _log_prob(logits_CLV[row % len(logits_CLV)], ids) for row, ids in enumerate(continuations)
+        logits_CLV = torch.cat([first_1LV.expand(len(rows), 1, -1), rest], dim=1)
+    return Scored(
+        first_logits=first_1LV[0, 0],
+        log_probs=[
+            token_log_probs(logits_CLV[row % len(logits_CLV)], ids)
+            for row, ids in enumerate(continuations)
+        ],
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """Continuations of one prompt."""
+
+    first_logits: torch.Tensor
+    """(V,): what comes behind the prompt."""
+    log_probs: Sequence[torch.Tensor]
+    """Of each continuation, (its length,) float32: every token's."""
+
+    def sums(self) -> tuple[float, ...]:
+        """Return each continuation's log-probability."""
+        return tuple(float(one.sum()) for one in self.log_probs)
+
+    def firsts(self) -> tuple[float, ...]:
+        """Return each continuation's first token's."""
+        return tuple(float(one[0]) for one in self.log_probs)
 
 
 def log_probs_at_once(
@@ -79,7 +108,7 @@ def log_probs_at_once(
         with torch.inference_mode():
             extended = _extended(model, inputs, ids)
             logits = model(**extended, logits_to_keep=len(ids) + 1).logits
-        found.append(_log_prob(logits[0, :-1], ids))
+        found.append(float(token_log_probs(logits[0, :-1], ids).sum()))
     return tuple(found)
 
 
@@ -97,10 +126,11 @@ def _step(
     return torch.as_tensor(output.logits)
 
 
-def _log_prob(logits_LV: torch.Tensor, ids: Sequence[int]) -> float:
+def token_log_probs(logits_LV: torch.Tensor, ids: Sequence[int]) -> torch.Tensor:
+    """Return the log-probability of each token, float32, from the logits before it."""
     chosen = torch.tensor(ids, device=logits_LV.device)
     log_softmax = logits_LV[: len(ids)].float().log_softmax(-1)
-    return float(log_softmax.gather(-1, chosen[:, None]).sum())
+    return log_softmax.gather(-1, chosen[:, None])[:, 0]
 
 
 def _extended(model: Any, inputs: Mapping[str, Any], ids: Sequence[int]) -> dict[str, Any]:

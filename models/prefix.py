@@ -10,7 +10,7 @@ Shapes: P prefix tokens, B questions.
 import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -19,6 +19,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from encodeonce.models.kv.observe import Observation
 from encodeonce.models.timing import synchronize
 
 
@@ -39,6 +40,10 @@ class Opening:
     num_visual_units: int
     state: Mapping[str, Any]
     """What the model has to know of the opening when it goes on: attributes by dotted name."""
+    is_visual: Sequence[bool]
+    """Which of ``token_ids`` stand for features."""
+    position_offset: int = 0
+    """What a token behind the opening is further than its index, in positions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +54,8 @@ class Prefix:
     cache: DynamicCache
     seconds: Mapping[str, float]
     """What it took: ``prepare``, ``prefill``."""
+    observation: Observation | None = None
+    """What KV methods asked for."""
 
     @property
     def num_tokens(self) -> int:
@@ -56,14 +63,19 @@ class Prefix:
         return len(self.opening.token_ids)
 
     @property
+    def layers(self) -> list[Any]:
+        """Each layer's part of the cache, of transformers: ``keys`` and ``values`` (1, K, P, D)."""
+        return _layers(self.cache)
+
+    @property
     def is_sliding(self) -> bool:
         """Whether a layer looks back over a window only: there padding would take up room."""
-        return any(layer.is_sliding for layer in _layers(self.cache))
+        return any(layer.is_sliding for layer in self.layers)
 
     @property
     def nbytes(self) -> int:
         """Size of keys and values, bytes."""
-        return sum(layer.keys.nbytes + layer.values.nbytes for layer in _layers(self.cache))
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers)
 
     def suffix(self, question: str) -> list[int]:
         """Return the tokens that a question adds.
@@ -115,22 +127,26 @@ def _layers(cache: DynamicCache) -> list[Any]:
     return list(cache.layers)
 
 
-def prefill(model: Any, opening: Opening, prepare_s: float) -> Prefix:
+def prefill(
+    model: Any, opening: Opening, prepare_s: float, observation: Observation | None = None
+) -> Prefix:
     """Run the model over an opening.
 
     Args:
         model: a transformers model.
         opening: what to run over.
         prepare_s: seconds already spent on making ``opening``.
+        observation: watches; it does not change what is computed.
     """
+    watching = nullcontext() if observation is None else observation.watching(model)
     cache = DynamicCache(config=model.config.get_text_config())
     synchronize()
     start = time.perf_counter()
-    with torch.inference_mode(), _restored(model, opening.state):
+    with torch.inference_mode(), watching, _restored(model, opening.state):
         model(**opening.inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
     synchronize()
     seconds = {"prepare": prepare_s, "prefill": time.perf_counter() - start}
-    return Prefix(opening=opening, cache=cache, seconds=seconds)
+    return Prefix(opening=opening, cache=cache, seconds=seconds, observation=observation)
 
 
 @contextmanager

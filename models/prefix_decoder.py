@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,11 @@ import torch
 
 from encodeonce.models.family import Generation, GenerationSpec, Visual
 from encodeonce.models.generation import generate_batch
+from encodeonce.models.kv.observe import Observation
+from encodeonce.models.kv.prompts import needs_of, prefix_observation
+from encodeonce.models.kv.scoring import sweep_likelihoods
+from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.kv.sweep import Batch, Sweep
 from encodeonce.models.likelihood import Likelihoods, log_probs_from, tokenize_continuations
 from encodeonce.models.prefix import Opening, Prefix, continued, prefill
 from encodeonce.models.timing import Stopwatch, synchronize
@@ -35,13 +40,13 @@ class PrefixDecoder(ABC):
     def _open(self, visuals: Sequence[Visual]) -> Opening:
         """Return how prompts about some media begin."""
 
-    def prefill(self, visuals: Sequence[Visual]) -> Prefix:
+    def prefill(self, visuals: Sequence[Visual], observation: Observation | None = None) -> Prefix:
         """Run the model over what all questions on some media share."""
         synchronize()
         start = time.perf_counter()
         opening = self._open(visuals)
         synchronize()
-        return prefill(self._model, opening, time.perf_counter() - start)
+        return prefill(self._model, opening, time.perf_counter() - start, observation)
 
     def answer(
         self, visuals: Sequence[Visual], questions: Sequence[str], generation: GenerationSpec
@@ -74,6 +79,39 @@ class PrefixDecoder(ABC):
         first, *others = (answers[n] for n in range(len(questions)))
         return [replace(first, seconds=_added({"prepare": prepare_s}, first.seconds)), *others]
 
+    def sweep(
+        self,
+        visuals: Sequence[Visual],
+        questions: Sequence[str],
+        generation: GenerationSpec,
+        settings: Sequence[KVSpec],
+        *,
+        fidelity: bool = False,
+    ) -> list[list[Generation]]:
+        """Answer all questions under several cache variants, from one prefill."""
+        if all(setting.is_full for setting in settings):
+            return [self.answer(visuals, questions, generation) for _ in settings]
+        prefix = self.prefill(visuals, prefix_observation(needs_of(settings)))
+        start = time.perf_counter()
+        suffixes = [prefix.suffix(question) for question in questions]
+        prepare_s = time.perf_counter() - start
+        sweep = Sweep(self._model, self._tokenizer, prefix, settings, generation)
+        answers: dict[tuple[int, int], Generation] = {}
+        size = generation.max_batch
+        for batch in _batches(suffixes, size, prefix.is_sliding):
+            found = sweep.by_question(self._batch(prefix, suffixes, batch), fidelity=fidelity)
+            answers.update(_by_question(found, batch))
+        if any(setting.scope == "media" for setting in settings):
+            for batch in _batches(suffixes, size, same_length=True):
+                found = sweep.by_media(self._batch(prefix, suffixes, batch))
+                answers.update(_by_question(found, batch))
+        table = [
+            [answers[setting, n] for n in range(len(questions))] for setting in range(len(settings))
+        ]
+        shared = _added(prefix.seconds, {"prepare": prepare_s}, table[0][0].seconds)
+        table[0][0] = replace(table[0][0], seconds=shared)
+        return table
+
     def likelihoods(
         self,
         visuals: Sequence[Visual],
@@ -89,9 +127,10 @@ class PrefixDecoder(ABC):
                 suffix = prefix.suffix(question)
                 token_ids = tokenize_continuations(self._tokenizer, texts)
                 with continued(self._model, prefix):
-                    log_probs = log_probs_from(self._model, prefix.fork(), suffix, token_ids)
+                    scored = log_probs_from(self._model, prefix.fork(), suffix, token_ids)
             one = Likelihoods(
-                log_probs=log_probs,
+                log_probs=scored.sums(),
+                first_log_probs=scored.firsts(),
                 num_tokens=tuple(map(len, token_ids)),
                 num_visual_units=prefix.opening.num_visual_units,
                 num_prompt_tokens=prefix.num_tokens + len(suffix),
@@ -100,6 +139,32 @@ class PrefixDecoder(ABC):
             found.append(one)
             shared = {}
         return found
+
+    def sweep_likelihoods(
+        self,
+        visuals: Sequence[Visual],
+        questions: Sequence[str],
+        continuations: Sequence[Sequence[str]],
+        settings: Sequence[KVSpec],
+    ) -> list[list[Likelihoods]]:
+        """Return how likely each question's continuations are under several cache variants."""
+        if all(setting.is_full for setting in settings):
+            return [self.likelihoods(visuals, questions, continuations) for _ in settings]
+        prefix = self.prefill(visuals, prefix_observation(needs_of(settings)))
+        shared, found = prefix.seconds, []
+        for question, texts in zip(questions, continuations, strict=True):
+            suffix = prefix.suffix(question)
+            token_ids = tokenize_continuations(self._tokenizer, texts)
+            first, *others = sweep_likelihoods(self._model, prefix, settings, suffix, token_ids)
+            found.append([replace(first, seconds=_added(shared, first.seconds)), *others])
+            shared = {}
+        return [[row[n] for row in found] for n in range(len(settings))]
+
+    def _batch(
+        self, prefix: Prefix, suffixes: Sequence[list[int]], numbers: Sequence[int]
+    ) -> Batch:
+        some = [suffixes[n] for n in numbers]
+        return Batch(**self._joined(prefix, some), num_question_tokens=[len(s) for s in some])
 
     def _joined(self, prefix: Prefix, suffixes: Sequence[list[int]]) -> dict[str, torch.Tensor]:
         """Return whole prompts (B, N), with masked tokens between prefix and shorter questions."""
@@ -136,6 +201,17 @@ def _batches(
         batch.append(n)
     if batch:
         yield tuple(batch)
+
+
+def _by_question(
+    found: Mapping[int, Sequence[Generation]], numbers: Sequence[int]
+) -> dict[tuple[int, int], Generation]:
+    """Return answers by the numbers of setting and question."""
+    return {
+        (setting, n): answer
+        for setting, answers in found.items()
+        for n, answer in zip(numbers, answers, strict=True)
+    }
 
 
 def _added(*stages: Any) -> dict[str, float]:

@@ -188,7 +188,8 @@ class TransformersDecoder(PrefixDecoder):
             token_ids: list[int] = self._chat.tokenize(text, device)["input_ids"][0].tolist()
             return token_ids
 
-        token_ids = up_to_last(prompt(""), self._family.visual_token_ids(config))
+        visual = self._family.visual_token_ids(config)
+        token_ids = up_to_last(prompt(""), visual)
         input_ids = torch.tensor([token_ids], device=device)
         inputs = {
             "input_ids": input_ids,
@@ -196,11 +197,14 @@ class TransformersDecoder(PrefixDecoder):
             "mm_encoder_outputs": encoder_outputs(self._family, shown),
             **self._family.inputs(config, input_ids, shown),
         }
+        state = self._family.state_after(self._model, inputs)
         return Opening(
             token_ids=tuple(token_ids),
             inputs=inputs,
             prompt=prompt,
-            state=self._family.state_after(self._model, inputs),
+            state=state,
+            is_visual=[token in visual for token in token_ids],
+            position_offset=self._family.position_offset(state),
             num_visual_units=sum(len(visual.units) for visual in visuals),
         )
 

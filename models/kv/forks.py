@@ -1,0 +1,168 @@
+"""Forks: prompts whose caches are compressed, ready to be decoded in one batch.
+
+Shapes: R forks, K heads of keys, N tokens of a prompt, Q new tokens, V vocabulary.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from encodeonce.models.kv.attention import attending, text_module
+from encodeonce.models.kv.cache import NAME, Eviction, RaggedCache, RaggedLayer, ragged_attention
+from encodeonce.models.kv.method import PositionPolicy
+from encodeonce.models.kv.plan import Entries
+from encodeonce.models.kv.storage import Precision, entry_bytes
+from encodeonce.models.kv.use import KVUse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KVLayer:
+    """What one layer of a fork holds."""
+
+    entries: Entries
+    window: int | None
+    """How many tokens back it sees; None for all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fork:
+    """One prompt under one setting."""
+
+    layers: Sequence[KVLayer]
+    is_visual: torch.Tensor
+    """(N,) bool: the tokens that entries' indices refer to."""
+    precision: Precision
+    positions: PositionPolicy
+    eviction: Eviction | None
+
+    @property
+    def num_tokens(self) -> int:
+        """N."""
+        return len(self.is_visual)
+
+    def use(self, num_fed: int, num_removed: int, num_more: int) -> KVUse:
+        """Return the bytes of its cache.
+
+        Args:
+            num_fed: tokens whose entries came after the prompt.
+            num_removed: entries removed since.
+            num_more: tokens of the prompt that are not in ``is_visual``, all kept: the question's,
+                where the prefix alone was compressed.
+        """
+        kept, visual, full, full_visual = [], 0.0, [], 0
+        pair_bytes, num_heads = 0, 0
+        for layer in self.layers:
+            keys = layer.entries.keys
+            width, size = keys[0].shape[-1], keys[0].element_size()
+            pair_bytes, num_heads = 2 * width * size, len(keys)
+            mine = [entry_bytes(len(head), width, size, self.precision) for head in keys]
+            kept.append(sum(mine) + num_more * num_heads * pair_bytes)
+            visual += sum(
+                head_bytes * float(self.is_visual[indices].float().mean())
+                for head_bytes, indices in zip(mine, layer.entries.indices, strict=True)
+            )
+            held = self.is_visual[-(layer.window or self.num_tokens) :]
+            full.append((len(held) + num_more) * num_heads * pair_bytes)
+            full_visual += int(held.sum()) * num_heads * pair_bytes
+        fed_bytes = num_fed * num_heads * pair_bytes * len(self.layers)
+        return KVUse(
+            full_bytes=sum(full),
+            kept_bytes=sum(kept),
+            kept_visual_bytes=round(visual),
+            full_visual_bytes=full_visual,
+            full_end_bytes=sum(full) + fed_bytes,
+            end_bytes=sum(kept) + fed_bytes - num_removed * pair_bytes,
+            keep_by_layer=tuple(mine / whole for mine, whole in zip(kept, full, strict=True)),
+        )
+
+
+def ragged_cache(forks: Sequence[Fork], num_seen: int, room: int) -> RaggedCache:
+    """Return the cache of some forks.
+
+    Args:
+        forks: one a row.
+        num_seen: tokens of their prompts, padding included.
+        room: tokens that may follow.
+    """
+    num_layers = len(forks[0].layers)
+    layers = [
+        RaggedLayer(
+            [fork.layers[number].entries for fork in forks],
+            [fork.precision for fork in forks],
+            room,
+            forks[0].layers[number].window,
+        )
+        for number in range(num_layers)
+    ]
+    evictions = {row: fork.eviction for row, fork in enumerate(forks) if fork.eviction}
+    return RaggedCache(layers, num_seen, evictions)
+
+
+@contextmanager
+def decoding(model: nn.Module, cache: RaggedCache, forks: Sequence[Fork]) -> Iterator[None]:
+    """Let a model attend to a ragged cache for a while."""
+    with ExitStack() as stack:
+        stack.enter_context(attending(model, NAME, ragged_attention(cache), with_masks=False))
+        compressed = [row for row, fork in enumerate(forks) if fork.positions == "compressed"]
+        if compressed:
+            hook = text_module(model).register_forward_pre_hook(
+                _shifted(cache, forks, compressed), with_kwargs=True
+            )
+            stack.callback(hook.remove)
+        yield
+
+
+def _shifted(
+    cache: RaggedCache, forks: Sequence[Fork], rows: Sequence[int]
+) -> Callable[[Any, Any, Any], Any]:
+    """Return a hook that moves some rows' positions to behind what the first layer has left."""
+
+    def shift(module: Any, args: Any, kwargs: Any) -> Any:
+        positions = kwargs["position_ids"].clone()
+        lengths = cache.ragged[0].lengths()
+        for row in rows:
+            behind = lengths[row][0]
+            positions[..., row, :] += behind - forks[row].num_tokens - cache.num_new
+        return args, {**kwargs, "position_ids": positions}
+
+    return shift
+
+
+def teacher_forced(
+    model: Any,
+    cache: RaggedCache,
+    forks: Sequence[Fork],
+    rows: Sequence[Sequence[int]],
+    first_positions: Sequence[int],
+) -> Iterator[torch.Tensor]:
+    """Yield logits (R, V) after each token of given continuations, in the model's precision.
+
+    Several tokens go through the model at once, as many as logits of 2^27 elements allow. The
+    cache is as before at the end.
+
+    Args:
+        model: of transformers.
+        cache: of the forks.
+        forks: its rows.
+        rows: tokens for each row, of the same number; shorter ones filled up on the right.
+        first_positions: where each row's first token stands.
+    """
+    tokens = torch.tensor(rows, device=model.device)
+    positions = torch.tensor(first_positions, device=model.device)[:, None]
+    positions = positions + torch.arange(tokens.shape[1], device=model.device)
+    vocabulary = model.config.get_text_config().vocab_size
+    chunk = max(1, 2**27 // (len(rows) * vocabulary))
+    with torch.inference_mode(), decoding(model, cache, forks):
+        for start in range(0, tokens.shape[1], chunk):
+            output = model(
+                input_ids=tokens[:, start : start + chunk],
+                position_ids=positions[:, start : start + chunk],
+                past_key_values=cache,
+                use_cache=True,
+            )
+            yield from output.logits.unbind(1)
+    cache.rewind()

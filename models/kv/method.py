@@ -1,0 +1,150 @@
+"""What a KV-compression method provides, and how the method of a setting is found.
+
+The folder `kv_methods/` is the registry: each file there defines one ``METHOD``.
+`tests/contracts/kv_method.py` is the suite that a method inherits.
+"""
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from encodeonce.models.kv.cache import Eviction
+from encodeonce.models.kv.plan import Entries, Selection, gather, top, uniform_count
+from encodeonce.models.kv.spec import FULL_METHOD, KVSpec
+from encodeonce.models.kv.statistics import LayerStatistics, Needs, PromptStatistics
+
+PositionPolicy = Literal["original", "compressed"]
+"""Where the next token stands: behind all tokens seen, or behind the entries that the first layer
+has left."""
+
+
+class KVMethod(BaseModel, ABC):
+    """A rule for what stays of a prompt's keys and values. Its fields are a user's options."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layers_apart: ClassVar[bool] = True
+    """Whether a layer's plan needs that layer alone, so that layers can be compressed while the
+    prompt is still being prefilled."""
+
+    @property
+    def needs(self) -> Needs:
+        """Statistics beside keys, values and the question's queries."""
+        return Needs()
+
+    @property
+    def positions(self) -> PositionPolicy:
+        """Where the next token stands."""
+        return "original"
+
+    @abstractmethod
+    def plan(self, prompt: PromptStatistics, keep: float) -> Sequence[Selection]:
+        """Choose what stays, in every layer of ``prompt.layers``; pure.
+
+        Args:
+            prompt: all layers' statistics.
+            keep: fraction of the entries that may stay, over all layers and heads.
+
+        Returns:
+            For each layer the tokens that stay, ascending: (K, n), or K times (n,) with n > 0.
+        """
+
+    def apply(
+        self, layer: LayerStatistics, selection: Selection, is_visual: torch.Tensor
+    ) -> Entries:
+        """Return what stays of a layer; methods that merge override this."""
+        return gather(layer.keys, layer.values, selection)
+
+    def eviction(self, num_tokens: int, kept: Sequence[int], keep: float) -> Eviction | None:
+        """Return what the method removes while decoding, if it does.
+
+        Args:
+            num_tokens: N of the prompt.
+            kept: entries of a head, by layer.
+            keep: the budget.
+        """
+        return None
+
+
+class ScoringMethod(KVMethod):
+    """A method that scores tokens in each layer, and keeps the same number of the best in all."""
+
+    @abstractmethod
+    def scores(self, layer: LayerStatistics, is_visual: torch.Tensor) -> torch.Tensor:
+        """Return (K, N) float32: the higher, the rather a token stays."""
+
+    def plan(self, prompt: PromptStatistics, keep: float) -> Sequence[Selection]:
+        """Keep the best of each head."""
+        count = uniform_count(prompt.num_tokens, keep)
+        return [top(self.scores(layer, prompt.is_visual), count) for layer in prompt.layers]
+
+
+def method_names() -> list[str]:
+    """Return the methods by file name, from the folder's listing, and 'full'."""
+    folder = Path(__file__).parent.parent / "kv_methods"
+    return [FULL_METHOD, *sorted(path.stem for path in folder.glob("*.py"))]
+
+
+@cache
+def method_class(name: str) -> type[KVMethod]:
+    """Return a method's class.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    if name == FULL_METHOD or name not in method_names():
+        raise ValueError(
+            f"kv: there is no method {name!r}. Allowed: {', '.join(method_names())}. "
+            "A new method is one file in models/kv_methods/."
+        )
+    module = importlib.import_module(f"encodeonce.models.kv_methods.{name}")
+    found: type[KVMethod] = module.METHOD
+    return found
+
+
+def find_method(spec: KVSpec) -> KVMethod | None:
+    """Return the method of a setting with its options; None where nothing is removed.
+
+    Raises:
+        ValueError: the method is unknown, or an option is wrong.
+    """
+    if spec.method == FULL_METHOD:
+        if spec.options:
+            raise ValueError(f"kv: method 'full' has no options; got {sorted(spec.options)}")
+        return None
+    kind = method_class(spec.method)
+    try:
+        return kind.model_validate(spec.options)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'options'}: {problem['msg']}, "
+            f"got {problem['input']!r}"
+            for problem in error.errors()
+        )
+        allowed = ", ".join(kind.model_fields) or "none"
+        raise ValueError(
+            f"kv: options of method {spec.method!r}: {problems}. Options: {allowed}."
+        ) from error
+
+
+def check_kv(spec: KVSpec) -> None:
+    """Refuse a setting that cannot be used.
+
+    Raises:
+        ValueError: the method is unknown, or an option is wrong, or precision and method do not go
+            together.
+    """
+    method = find_method(spec)
+    if method is None or spec.precision == "model":
+        return
+    if method.eviction(64, [32], 0.5) is not None:
+        raise ValueError(
+            f"kv: method {spec.method!r} with these options removes entries while decoding, and "
+            f"entries stored as {spec.precision} share scales; use precision: model"
+        )

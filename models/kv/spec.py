@@ -1,0 +1,111 @@
+"""What a user writes of KV-cache compression: a method, how much it keeps, its options.
+
+The project speaks of ``keep``, the fraction of the prompt's keys and values that stay. The other
+conventions of the field are converted here and nowhere else.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+FULL_METHOD = "full"
+
+_OTHER_RATIOS: Mapping[str, str] = {
+    "compression_ratio": "fraction removed, as kvpress and PrefixKV's code count",
+    "compression_factor": "how many entries become one, as FastCache counts",
+}
+
+
+class KVSpec(BaseModel):
+    """A cache variant: a KV-compression method at a budget."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: str = Field(description="File name in models/kv_methods/, e.g. 'snapkv'; or 'full'.")
+    keep: float = Field(
+        default=1.0,
+        gt=0.0,
+        le=1.0,
+        description="Fraction of the prompt's keys and values that is kept. In a run file a list "
+        "stands for one variant each; 'compression_ratio' (fraction removed) and "
+        "'compression_factor' (1/keep) are also understood.",
+    )
+    precision: Literal["model", "int8", "int4"] = Field(
+        default="model", description="How the kept entries are stored; composes with any method."
+    )
+    scope: Literal["question", "media"] = Field(
+        default="question",
+        description="What the method reads before it compresses: the whole prompt ('question'), or "
+        "the media's part alone ('media': one compressed prefix for all questions).",
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="The method's own options.")
+    label: str | None = Field(default=None, description="Name in records and reports.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_other_conventions(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"method": value}
+        if not isinstance(value, Mapping):
+            return value
+        fields = dict(value)
+        given = [name for name in ("keep", *_OTHER_RATIOS) if name in fields]
+        if len(given) > 1:
+            raise ValueError(f"give one of {', '.join(given)}: they say the same")
+        if "compression_ratio" in fields:
+            fields["keep"] = round(1.0 - float(fields.pop("compression_ratio")), 12)
+        elif "compression_factor" in fields:
+            fields["keep"] = 1.0 / float(fields.pop("compression_factor"))
+        return fields
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.method == FULL_METHOD and self.keep != 1.0:
+            raise ValueError(f"method 'full' keeps everything; got keep {self.keep:g}")
+        if self.is_full and self.scope != "question":
+            raise ValueError("method 'full' removes nothing, so it has no scope")
+        return self
+
+    @property
+    def title(self) -> str:
+        """Name by which records and reports call the variant."""
+        if self.label:
+            return self.label
+        name = self.method
+        if self.method != FULL_METHOD:
+            name += f"@{self.keep:g}"
+        if self.options:
+            name += "(" + ",".join(f"{k}={v}" for k, v in sorted(self.options.items())) + ")"
+        if self.precision != "model":
+            name += f"+{self.precision}"
+        return name if self.scope == "question" else f"{name}:{self.scope}"
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing is removed or stored otherwise."""
+        return self.method == FULL_METHOD and self.precision == "model"
+
+
+FULL = KVSpec(method=FULL_METHOD)
+
+
+def expand_kv(value: Any) -> Any:
+    """Return a run file's ``kv`` with a list of budgets made into one entry each."""
+    if isinstance(value, str | Mapping):
+        value = [value]
+    if not isinstance(value, Sequence):
+        return value
+    entries: list[Any] = []
+    for entry in value:
+        budgets = [name for name in ("keep", *_OTHER_RATIOS) if _is_list(entry, name)]
+        if not budgets:
+            entries.append(entry)
+            continue
+        (name,) = budgets
+        entries.extend({**entry, name: budget} for budget in entry[name])
+    return entries
+
+
+def _is_list(entry: Any, name: str) -> bool:
+    return isinstance(entry, Mapping) and isinstance(entry.get(name), list | tuple)

@@ -1,0 +1,145 @@
+"""What KV methods may know of a prompt, and which of it they ask for.
+
+Everything is taken at the attention interface from queries and keys after rotation, blockwise:
+the N x N matrix of attention is never held.
+
+Shapes: L layers, H heads of queries, K heads of keys, N prompt tokens, P tokens of the shared
+prefix, Q tokens of the question, W last queries (W >= Q), D width of a head.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+
+from encodeonce.models.kv.attention import probabilities
+
+Rotary = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""Returns cos and sin, each (n, D), of text at n positions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What has to be collected for a method beside keys, values and the question's queries."""
+
+    column_sums: bool = False
+    """The attention that each token receives from all tokens."""
+    query_moments: frozenset[int] = frozenset()
+    """Mean and covariance of the queries before rotation, without the first so many tokens: a set
+    for each number."""
+    num_last_queries: int = 0
+    """So many of the prompt's last queries, where the question is shorter."""
+
+    def __or__(self, other: "Needs") -> "Needs":
+        return Needs(
+            column_sums=self.column_sums or other.column_sums,
+            query_moments=self.query_moments | other.query_moments,
+            num_last_queries=max(self.num_last_queries, other.num_last_queries),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moments:
+    """Mean and covariance of the queries before rotation, over n tokens of a prompt."""
+
+    num_tokens: int
+    mean: torch.Tensor
+    """(H, D) float32."""
+    covariance: torch.Tensor
+    """(H, D, D) float32, divided by n."""
+
+    def joined(self, other: "Moments") -> "Moments":
+        """Return the moments of both sets of tokens together (Chan et al., 1979)."""
+        total = self.num_tokens + other.num_tokens
+        a, b = self.num_tokens / total, other.num_tokens / total
+        delta = other.mean - self.mean
+        between = delta[..., :, None] * delta[..., None, :] * (a * b)
+        return Moments(
+            num_tokens=total,
+            mean=a * self.mean + b * other.mean,
+            covariance=a * self.covariance + b * other.covariance + between,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerStatistics:
+    """One layer's part of one prompt."""
+
+    layer: int
+    parts: Sequence[tuple[torch.Tensor, torch.Tensor]]
+    """Keys after rotation and values, (K, n, D) each, of prefix and question; they may belong to
+    others and are not copied here."""
+    queries: torch.Tensor
+    """(H, W, D): the last, after rotation; all of the question's are among them."""
+    num_prefix: int
+    """P: tokens before the question."""
+    scaling: float
+    prefix_column_sums: torch.Tensor | None = None
+    """(K, P) float32: attention received from the prefix's own queries, a mean over the heads that
+    share a key head. None unless asked for."""
+    moments: Mapping[int, Moments] = field(default_factory=dict)
+    """By the number of first tokens left out; those that were asked for."""
+
+    @property
+    def keys(self) -> torch.Tensor:
+        """(K, N, D), after rotation. A copy at every call, so that no layer's is held for long."""
+        return torch.cat([keys for keys, _ in self.parts], dim=1)
+
+    @property
+    def values(self) -> torch.Tensor:
+        """(K, N, D). A copy at every call."""
+        return torch.cat([values for _, values in self.parts], dim=1)
+
+    @property
+    def num_tokens(self) -> int:
+        """N."""
+        return sum(keys.shape[1] for keys, _ in self.parts)
+
+    @property
+    def num_kv_heads(self) -> int:
+        """K."""
+        return self.parts[0][0].shape[0]
+
+    @property
+    def num_groups(self) -> int:
+        """Heads of queries to a head of keys."""
+        return self.queries.shape[0] // self.num_kv_heads
+
+    def attention(self, num_queries: int) -> torch.Tensor:
+        """Return the attention of the last so many tokens, float32 (H, W, N).
+
+        Where fewer queries were collected, theirs.
+        """
+        last = self.queries[:, -min(num_queries, self.queries.shape[1]) :]
+        return probabilities(last, self.keys, self.scaling)
+
+    @cached_property
+    def column_sums(self) -> torch.Tensor:
+        """Attention received from all queries, float32 (K, N); a mean over the heads of a group."""
+        assert self.prefix_column_sums is not None, "not declared in Needs"
+        num_question = self.num_tokens - self.num_prefix
+        shape = (self.num_kv_heads, self.num_tokens)
+        sums = torch.zeros(shape, device=self.prefix_column_sums.device)
+        sums[:, : self.num_prefix] = self.prefix_column_sums
+        if num_question:
+            received = self.attention(num_question).sum(1)
+            sums += received.unflatten(0, (-1, self.num_groups)).mean(1)
+        return sums
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptStatistics:
+    """A prompt after its prefill, before anything is removed."""
+
+    layers: Sequence[LayerStatistics]
+    """Those that may be compressed: layers that look back over a window are bounded anyway."""
+    is_visual: torch.Tensor
+    """(N,) bool."""
+    rotary: Rotary
+    """Of text that follows: position N is the next token's."""
+
+    @property
+    def num_tokens(self) -> int:
+        """N."""
+        return len(self.is_visual)

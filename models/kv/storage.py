@@ -1,0 +1,147 @@
+"""How entries lie in memory: as the model made them, or quantised.
+
+Shapes: U units (heads of rows), S entries of the prompt, T room for new tokens, D width, G entries
+of a quantisation group.
+"""
+
+from typing import Literal, Protocol
+
+import torch
+
+GROUP = 32
+"""Entries of a key channel that share a scale, as in KIVI (Liu et al., 2024, arXiv:2402.02750)."""
+
+Precision = Literal["model", "int8", "int4"]
+_BITS = {"int8": 8, "int4": 4}
+
+
+class Storage(Protocol):
+    """Keys, or values, of some units: S of the prompt, then up to T new ones."""
+
+    def write(self, start: int, entries: torch.Tensor) -> None:
+        """Write (U, Q, D) new entries, ``start`` counted from the first new one."""
+        ...
+
+    def read(self, num_new: int) -> torch.Tensor:
+        """Return (U, S + num_new, D) in the model's precision."""
+        ...
+
+    def shift(self, unit: int, start: int, end: int) -> None:
+        """Move a unit's entries [start, end) one place up, over the entry at ``end``."""
+        ...
+
+    @property
+    def allocated_bytes(self) -> int:
+        """Of all tensors, room and filling included."""
+        ...
+
+
+def store(entries: torch.Tensor, room: int, precision: Precision, axis: str) -> Storage:
+    """Store (U, S, D) entries of prompts.
+
+    Args:
+        entries: filled up on the left.
+        room: T.
+        precision: how to store.
+        axis: what is quantised together: "channel" (keys) or "token" (values).
+    """
+    if precision == "model":
+        return DenseStorage(entries, room)
+    bits = _BITS[precision]
+    if axis == "channel":
+        return QuantisedStorage(_by_channel(entries), bits, entries, room)
+    return QuantisedStorage(entries, bits, entries, room)
+
+
+def entry_bytes(num_entries: int, width: int, element_bytes: int, precision: Precision) -> int:
+    """Return what a key and its value take, for n entries of a head: scales included."""
+    if precision == "model":
+        return 2 * num_entries * width * element_bytes
+    payload = 2 * num_entries * width * _BITS[precision] // 8
+    num_scales = -(-num_entries // GROUP) * width + num_entries
+    return payload + num_scales * 4  # scale and least value, two bytes each
+
+
+class DenseStorage:
+    """One tensor in the model's precision, with room for what follows."""
+
+    def __init__(self, entries: torch.Tensor, room: int) -> None:
+        """Copy (U, S, D) entries."""
+        units, self._num_old, width = entries.shape
+        self._entries = entries.new_empty(units, self._num_old + room, width)
+        self._entries[:, : self._num_old] = entries
+
+    def write(self, start: int, entries: torch.Tensor) -> None:
+        """Write in place."""
+        begin = self._num_old + start
+        self._entries[:, begin : begin + entries.shape[1]] = entries
+
+    def read(self, num_new: int) -> torch.Tensor:
+        """Return a view."""
+        return self._entries[:, : self._num_old + num_new]
+
+    def shift(self, unit: int, start: int, end: int) -> None:
+        """Move entries of a unit."""
+        self._entries[unit, start + 1 : end + 1] = self._entries[unit, start:end].clone()
+
+    @property
+    def allocated_bytes(self) -> int:
+        """Of the tensor."""
+        return self._entries.nbytes
+
+
+class QuantisedStorage:
+    """Whole numbers with a scale and a least value to each group; new tokens as they come.
+
+    Asymmetric: x is about least + q * scale, q in [0, 2^bits). New tokens stay in the model's
+    precision, like KIVI's residual.
+    """
+
+    def __init__(self, grouped: torch.Tensor, bits: int, entries: torch.Tensor, room: int) -> None:
+        """Quantise along the last axis of ``grouped``, a rearrangement of (U, S, D) entries."""
+        units, self._num_old, width = entries.shape
+        self._dtype, self._bits = entries.dtype, bits
+        self._by_channel = grouped is not entries
+        least, most = grouped.float().aminmax(dim=-1, keepdim=True)
+        self._least = least.to(torch.float16)
+        scale = (most - self._least.float()) / (2**bits - 1)
+        self._scale = scale.clamp(min=2.0**-24).to(torch.float16)
+        steps = (grouped.float() - self._least.float()) / self._scale.float()
+        whole = steps.round_().clamp_(0, 2**bits - 1).to(torch.uint8)
+        self._whole = whole if bits == 8 else whole[..., ::2] | (whole[..., 1::2] << 4)
+        self._new = entries.new_empty(units, room, width)
+
+    def write(self, start: int, entries: torch.Tensor) -> None:
+        """Write in place."""
+        self._new[:, start : start + entries.shape[1]] = entries
+
+    def read(self, num_new: int) -> torch.Tensor:
+        """Return a copy."""
+        whole = self._whole
+        if self._bits == 4:
+            whole = torch.stack([whole & 15, whole >> 4], dim=-1).flatten(-2)
+        values = whole.float() * self._scale.float() + self._least.float()
+        if self._by_channel:
+            values = values.transpose(-1, -2).flatten(1, 2)[:, -self._num_old :]
+        return torch.cat([values.to(self._dtype), self._new[:, :num_new]], dim=1)
+
+    def shift(self, unit: int, start: int, end: int) -> None:
+        """Quantised entries share scales with their neighbours: they cannot move alone."""
+        raise NotImplementedError("a quantised cache cannot remove entries while it decodes")
+
+    @property
+    def allocated_bytes(self) -> int:
+        """Of all tensors."""
+        tensors = (self._whole, self._scale, self._least, self._new)
+        return sum(tensor.nbytes for tensor in tensors)
+
+
+def _by_channel(entries: torch.Tensor) -> torch.Tensor:
+    """Return (U, groups, D, G) of (U, S, D), groups counted from the last entry.
+
+    The first group is filled up with its first entry, which changes no least or greatest value: so
+    what an entry becomes does not depend on how far its unit was filled up.
+    """
+    lacking = -entries.shape[1] % GROUP
+    filled = torch.cat([entries[:, :1].expand(-1, lacking, -1), entries], dim=1)
+    return filled.unflatten(1, (-1, GROUP)).transpose(-1, -2)

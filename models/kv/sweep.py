@@ -1,0 +1,263 @@
+"""All cache variants of a media's questions from one prefill.
+
+Settings of scope "question" share the question's pass over the prefix and what is seen there; each
+compresses its own copy, and all copies are decoded as one batch. Settings of scope "media" compress
+the prefix before any question is read, and read the questions over what is left.
+
+Shapes: B questions, R forks, K heads of keys, N tokens of a prompt, V vocabulary.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from encodeonce.models.family import Generation, GenerationSpec
+from encodeonce.models.generation import Greedy, generations, greedy, until_end
+from encodeonce.models.kv.forks import Fork, decoding, ragged_cache, teacher_forced
+from encodeonce.models.kv.prompts import Prompts, compress, needs_of, question_observation
+from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.kv.use import Fidelity
+from encodeonce.models.prefix import Prefix, continued
+from encodeonce.models.timing import synchronize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Prompts of B questions on the same media, filled up between prefix and question."""
+
+    input_ids: torch.Tensor
+    """(B, longest)."""
+    attention_mask: torch.Tensor
+    """(B, longest)."""
+    num_question_tokens: Sequence[int]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt."""
+        return self.input_ids.shape[1]
+
+    def inputs(self, cache: Any) -> dict[str, Any]:
+        """Return what ``generate`` takes to go on from a cache."""
+        return {
+            "input_ids": self.input_ids,
+            "attention_mask": self.attention_mask,
+            "past_key_values": cache,
+        }
+
+    def rows(self, rows: Sequence[int], first_tokens: Sequence[int] = ()) -> "Batch":
+        """Return some rows, several times if need be, each with a token behind it if given."""
+        ids, mask = self.input_ids[list(rows)], self.attention_mask[list(rows)]
+        if first_tokens:
+            more = torch.tensor(first_tokens, device=ids.device)[:, None]
+            ids = torch.cat([ids, more], dim=1)
+            mask = torch.cat([mask, torch.ones_like(more)], dim=1)
+        lengths = [self.num_question_tokens[row] for row in rows]
+        return Batch(input_ids=ids, attention_mask=mask, num_question_tokens=lengths)
+
+
+class Sweep:
+    """Answers questions under several settings, from one prefix."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        prefix: Prefix,
+        settings: Sequence[KVSpec],
+        generation: GenerationSpec,
+    ) -> None:
+        """Take a prefix that was prefilled with `prefix_observation`."""
+        self._model, self._tokenizer, self._prefix = model, tokenizer, prefix
+        self._settings, self._generation = settings, generation
+        self._needs = needs_of(settings)
+
+    def by_question(self, batch: Batch, *, fidelity: bool) -> dict[int, list[Generation]]:
+        """Answer under the full cache and the settings of scope "question", by their numbers."""
+        settings = self._settings
+        wanted = [n for n, s in enumerate(settings) if s.scope == "question"]
+        compressed = [n for n in wanted if not settings[n].is_full]
+        is_full_wanted = len(compressed) < len(wanted)
+        if not wanted:
+            return {}
+        lengths = batch.num_question_tokens
+        seen = question_observation(self._needs, self._prefix, max(lengths))
+        with continued(self._model, self._prefix), seen.watching(self._model):
+            full = greedy(
+                self._model,
+                batch.inputs(self._prefix.fork(len(lengths))),
+                self._generation.max_new_tokens if is_full_wanted else 1,
+            )
+        prompts = Prompts(self._model, self._prefix, seen, lengths)
+        answers = {}
+        for n in wanted:
+            if settings[n].is_full:
+                answers[n] = self._generations(full, batch)
+        for some in _chunks(compressed, max(1, self._generation.max_forks // len(lengths))):
+            answers.update(self._forked(batch, prompts, full, some, fidelity))
+        if not is_full_wanted:
+            _book(answers[wanted[0]], full.seconds)
+        return answers
+
+    def by_media(self, batch: Batch) -> dict[int, list[Generation]]:
+        """Answer under the settings of scope "media"; all questions of the same length."""
+        wanted = [n for n, s in enumerate(self._settings) if s.scope == "media"]
+        prompts = Prompts(self._model, self._prefix, None, batch.num_question_tokens)
+        num_rows = len(batch.num_question_tokens)
+        answers = {}
+        for some in _chunks(wanted, max(1, self._generation.max_forks // num_rows)):
+            start = _now()
+            forks = [
+                fork for n in some for fork in [compress(prompts, 0, self._settings[n])] * num_rows
+            ]
+            room = batch.num_question_tokens[0] + self._generation.max_new_tokens
+            cache = ragged_cache(forks, self._prefix.num_tokens, room)
+            compress_s = _now() - start
+            repeated = batch.rows([*range(num_rows)] * len(some))
+            with continued(self._model, self._prefix), decoding(self._model, cache, forks):
+                found = greedy(self._model, repeated.inputs(cache), self._generation.max_new_tokens)
+            results = self._generations(replace(found, seconds={}), repeated)
+            for place, setting in enumerate(some):
+                mine = slice(place * num_rows, (place + 1) * num_rows)
+                answers[setting] = [
+                    replace(
+                        one,
+                        kv=fork.use(
+                            num_fed=len(one.token_ids) - 1,
+                            num_removed=_removed(cache.removed.get(row), len(one.token_ids) - 1),
+                            num_more=batch.num_question_tokens[0],
+                        ),
+                    )
+                    for row, (one, fork) in enumerate(
+                        zip(results[mine], forks[mine], strict=True), mine.start
+                    )
+                ]
+                shared = {name: value / len(some) for name, value in found.seconds.items()}
+                _book(answers[setting], {**shared, "compress": compress_s / len(some)})
+        return answers
+
+    def _forked(
+        self,
+        batch: Batch,
+        prompts: Prompts,
+        full: Greedy,
+        settings: Sequence[int],
+        fidelity: bool,
+    ) -> dict[int, list[Generation]]:
+        """Compress, and decode all forks as one batch."""
+        num_rows = len(batch.num_question_tokens)
+        start = _now()
+        forks = [
+            compress(prompts, row, self._settings[n]) for n in settings for row in range(num_rows)
+        ]
+        compress_s = _now() - start
+        rows = [*range(num_rows)] * len(settings)
+        first = [full.token_ids[row][0] for row in rows]
+        found, removed, seconds = self._decode(batch.rows(rows, first), forks, full, rows)
+        results = self._generations(found, batch.rows(rows))
+        close: list[Fidelity | None] = [None] * len(forks)
+        if fidelity:
+            close = self._fidelity(batch, forks, full, rows)
+        answers: dict[int, list[Generation]] = {}
+        for n, (one, fork) in enumerate(zip(results, forks, strict=True)):
+            num_fed = len(one.token_ids) - 1
+            use = fork.use(
+                num_fed=num_fed, num_removed=_removed(removed.get(n), num_fed), num_more=0
+            )
+            answered = replace(one, kv=use, fidelity=close[n])
+            answers.setdefault(settings[n // num_rows], []).append(answered)
+        for setting in settings:
+            shares = {"compress": compress_s, "generate": seconds}
+            _book(answers[setting], {k: v / len(settings) for k, v in shares.items()})
+        return answers
+
+    def _decode(
+        self, batch: Batch, forks: Sequence[Fork], full: Greedy, rows: Sequence[int]
+    ) -> tuple[Greedy, Mapping[int, list[int]], float]:
+        """Return the forks' tokens and logits, the first ones being the full cache's."""
+        eos = self._model.generation_config.eos_token_id
+        first = batch.input_ids[:, -1].tolist()
+        logits = [full.logits[0][list(rows)]]
+        rest: Sequence[list[int]] = [[] for _ in rows]
+        removed: Mapping[int, list[int]] = {}
+        start = _now()
+        num_more = self._generation.max_new_tokens - 1
+        if num_more and any(until_end([token, token], eos) == [token, token] for token in first):
+            cache = ragged_cache(forks, batch.longest - 1, num_more)
+            with continued(self._model, self._prefix), decoding(self._model, cache, forks):
+                more = greedy(self._model, batch.inputs(cache), num_more)
+            rest, removed = more.token_ids, cache.removed
+            logits += more.logits
+        token_ids = [
+            until_end([token, *others], eos) for token, others in zip(first, rest, strict=True)
+        ]
+        found = Greedy(token_ids=token_ids, logits=logits, seconds={})
+        return found, removed, _now() - start
+
+    def _fidelity(
+        self, batch: Batch, forks: Sequence[Fork], full: Greedy, rows: Sequence[int]
+    ) -> list[Fidelity | None]:
+        """Return how each fork continues the full cache's answer."""
+        longest = max(len(tokens) for tokens in full.token_ids)
+        if longest < 2:
+            return [Fidelity(num_tokens=0, num_agreeing=0, total_kl=0.0)] * len(forks)
+        given = [[*t[:-1], *[t[0]] * (longest - len(t))] for t in full.token_ids]
+        offset = self._prefix.opening.position_offset
+        cache = ragged_cache(
+            [replace(fork, eviction=None) for fork in forks], batch.longest, longest
+        )
+        steps = teacher_forced(
+            self._model,
+            cache,
+            forks,
+            [given[row] for row in rows],
+            [fork.num_tokens + offset for fork in forks],
+        )
+        agreeing, total_kl = [0] * len(forks), [0.0] * len(forks)
+        for number, logits in enumerate(steps, 1):
+            log_probs = logits.float().log_softmax(-1)
+            expected = full.logits[number].log_softmax(-1)[list(rows)]
+            same = (log_probs.argmax(-1) == expected.argmax(-1)).tolist()
+            kl = (expected.exp() * (expected - log_probs)).sum(-1).tolist()
+            for fork, row in enumerate(rows):
+                if number < len(full.token_ids[row]):
+                    agreeing[fork] += same[fork]
+                    total_kl[fork] += kl[fork]
+        return [
+            Fidelity(
+                num_tokens=len(full.token_ids[row]) - 1,
+                num_agreeing=agreeing[fork],
+                total_kl=total_kl[fork],
+            )
+            for fork, row in enumerate(rows)
+        ]
+
+    def _generations(self, found: Greedy, batch: Batch) -> list[Generation]:
+        num_prefix = self._prefix.num_tokens
+        lengths = [num_prefix + count for count in batch.num_question_tokens]
+        return generations(self._tokenizer, found, lengths, self._prefix.opening.num_visual_units)
+
+
+def _removed(history: Sequence[int] | None, num_fed: int) -> int:
+    """Return the entries that a row had removed when it had been fed so many tokens."""
+    return history[min(num_fed, len(history)) - 1] if history and num_fed else 0
+
+
+def _book(answers: list[Generation], seconds: Mapping[str, float]) -> None:
+    """Add seconds to the first of some answers."""
+    total = dict(answers[0].seconds)
+    for stage, value in seconds.items():
+        total[stage] = total.get(stage, 0.0) + value
+    answers[0] = replace(answers[0], seconds=total)
+
+
+def _chunks(settings: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(settings), size):
+        yield settings[start : start + size]
+
+
+def _now() -> float:
+    synchronize()
+    return time.perf_counter()

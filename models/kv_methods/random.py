@@ -1,0 +1,22 @@
+"""A control: entries are kept at random, the same ones for the same prompt length and seed."""
+
+import torch
+from pydantic import Field
+
+from encodeonce.models.kv.method import ScoringMethod
+from encodeonce.models.kv.statistics import LayerStatistics
+
+
+class Random(ScoringMethod):
+    """Any method worth using should do better."""
+
+    seed: int = Field(default=0, ge=0, description="Of the random numbers.")
+
+    def scores(self, layer: LayerStatistics, is_visual: torch.Tensor) -> torch.Tensor:
+        """Return random scores (K, N)."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + layer.layer)
+        scores = torch.rand(layer.num_kv_heads, layer.num_tokens, generator=generator)
+        return scores.to(layer.queries.device)
+
+
+METHOD = Random
