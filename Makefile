@@ -3,13 +3,19 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check types clean
+KIT_VENV ?= .venv-vlmevalkit
+
+.PHONY: demo test test-vlmevalkit check types clean
 
 demo: $(VENV)/installed
 	$(BIN)/encodeonce run datasets/demo/run.yaml
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+# Needs a checkout of VLMEvalKit, named by the environment variable VLMEVALKIT.
+test-vlmevalkit: $(KIT_VENV)/installed
+	$(KIT_VENV)/bin/python -m pytest tests/harness/vlmevalkit tests/harness/export
 
 check: $(VENV)/installed-dev types
 	$(BIN)/ruff check .
@@ -26,9 +32,15 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@
 
+$(KIT_VENV)/installed: pyproject.toml constraints.txt constraints-vlmevalkit.txt
+	$(PYTHON) -m venv $(KIT_VENV)
+	$(KIT_VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(KIT_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-vlmevalkit.txt
+	touch $@
+
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist demo-run *.egg-info
+	rm -rf $(VENV) $(KIT_VENV) build dist demo-run *.egg-info

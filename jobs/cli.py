@@ -23,6 +23,7 @@ from encodeonce.harness.summary import problems
 from encodeonce.jobs.bench_cli import bench_app
 from encodeonce.jobs.executor import WorkerStartError
 from encodeonce.jobs.executors import executor_for
+from encodeonce.jobs.export_cli import export
 from encodeonce.jobs.pipeline import Pipeline
 from encodeonce.jobs.store_cli import store_app
 from encodeonce.jobs.vlmevalkit_cli import UNTOUCHED, vlmevalkit
@@ -53,6 +54,7 @@ Output = Annotated[
 
 app.add_typer(store_app, name="store")
 app.add_typer(bench_app, name="bench")
+app.command("export")(export)
 app.command("vlmevalkit", context_settings=UNTOUCHED)(vlmevalkit)
 
 

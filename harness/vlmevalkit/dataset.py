@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import pandas as pd
 from vlmeval.dataset.image_base import ImageBaseDataset
 from vlmeval.dataset.video_base import VideoBaseDataset
-from vlmeval.inference import FAIL_MSG
 from vlmeval.smp import LMUDataRoot, dump, get_intermediate_file_path, load
 
 from encodeonce.datasets.ledger import Ledger
@@ -25,7 +24,7 @@ from encodeonce.harness.statistics import clustered_mean
 from encodeonce.harness.vlmevalkit.frames import FrameFiles
 from encodeonce.harness.vlmevalkit.message import PLANNED, READS_CLIPS
 from encodeonce.harness.vlmevalkit.run_file import KitConfig
-from encodeonce.harness.vlmevalkit.table import table_rows
+from encodeonce.harness.vlmevalkit.table import FAILED, table_rows
 
 Part = dict[str, Any]
 
@@ -63,7 +62,7 @@ class _Ours:
     def evaluate(self, eval_file: str, **judge_kwargs: Any) -> dict[str, float]:
         """Score the predictions of a file as the benchmark scores; no judge is asked."""
         table = _read_predictions(eval_file)
-        failed = table["prediction"].str.contains(FAIL_MSG, regex=False)
+        failed = table["prediction"].str.contains(FAILED, regex=False)
         scored = [
             (self.SAMPLES[int(index)], prediction)
             for index, prediction in zip(

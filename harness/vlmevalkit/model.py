@@ -5,13 +5,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vlmeval.inference import FAIL_MSG
 from vlmeval.vlm.base import BaseModel
 
 from encodeonce.harness.resident import ResidentAnswerer
 from encodeonce.harness.vlmevalkit.frames import sampling_for
 from encodeonce.harness.vlmevalkit.message import PLANNED, READS_CLIPS, read_message
 from encodeonce.harness.vlmevalkit.run_file import KitConfig
+from encodeonce.harness.vlmevalkit.table import FAILED
 from encodeonce.harness.vlmevalkit.tally import Tally
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class EncodeOnceModel(BaseModel):  # type: ignore[misc]  # the kit has no types
         except Exception as error:
             logger.warning("a question of %s failed", dataset, exc_info=True)
             self._tally.failed(error)
-            text = f"{FAIL_MSG} {type(error).__name__}: {error}"
+            text = f"{FAILED} {type(error).__name__}: {error}"
         self._tally.answered(self._answerer.take_use())
         return text
 

@@ -6,6 +6,9 @@ from typing import Any
 
 from encodeonce.datasets.sample import Sample
 
+FAILED = "Failed to obtain answer via API."
+"""What the kit knows a failed answer by (``FAIL_MSG`` in its inference.py), API or not."""
+
 
 def table_rows(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     """Return a row for each sample, all with the same columns.
@@ -14,18 +17,18 @@ def table_rows(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     and its reader would turn an id that looks like a number into one.
     """
     num_choices = max((len(sample.choices) for sample in samples), default=0)
+    tags = dict.fromkeys(tag for sample in samples for tag in sample.tags)
     rows = []
     for index, sample in enumerate(samples):
         choices = dict.fromkeys(string.ascii_uppercase[:num_choices])
         choices.update(zip(choices, sample.choices, strict=False))
-        rows.append(
-            {
-                "index": index,
-                "sample": sample.id,
-                "video": " ".join(ref.path for ref in sample.media),
-                "question": sample.question,
-                **choices,
-                "answer": sample.target,
-            }
-        )
+        row = {
+            "index": index,
+            "sample": sample.id,
+            "video": " ".join(ref.path for ref in sample.media),
+            "question": sample.question,
+            **choices,
+            "answer": sample.target,
+        }
+        rows.append(row | {tag: sample.tags.get(tag) for tag in tags if tag not in row})
     return rows
