@@ -74,7 +74,8 @@ class EncodeOnceModel(BaseModel):  # type: ignore[misc]  # the kit has no types
         try:
             text = self._answer(message, dataset or "")
         except Exception as error:
-            logger.warning("a question of %s failed", dataset, exc_info=True)
+            logger.warning("%s: %s: %s", dataset, type(error).__name__, error)
+            logger.debug("where it happened", exc_info=True)
             self._tally.failed(error)
             text = f"{FAILED} {type(error).__name__}: {error}"
         self._tally.answered(self._answerer.take_use())

@@ -5,7 +5,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from encodeonce.harness.config import CHANGES_NO_ANSWER, AbsolutePath, BenchmarkSpec, RunConfig
+from encodeonce.harness.config import AbsolutePath, BenchmarkSpec, RunConfig
+
+UNUSED = ("workers", "output", "limit", "check_uncached")
+"""Keys of a run file that say what VLMEvalKit says otherwise, by arguments of run.py."""
 
 
 class KitSpec(BaseModel):
@@ -67,6 +70,5 @@ class KitConfig(RunConfig):
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """Keys of the file that mean nothing here."""
-        ours = set(CHANGES_NO_ANSWER) - {"cache"}
-        return tuple(sorted(ours & self.model_fields_set))
+        """Keys of `UNUSED` that the file has all the same."""
+        return tuple(name for name in UNUSED if name in self.model_fields_set)

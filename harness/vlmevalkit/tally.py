@@ -6,6 +6,9 @@ from encodeonce.harness.record import SampleError
 from encodeonce.harness.resident import ResidentUse
 from encodeonce.harness.text import human_count, human_seconds, percent
 
+SHOWN = 10
+"""Different errors that are printed; the rest is counted."""
+
 
 class Tally:
     """Adds up."""
@@ -31,6 +34,12 @@ class Tally:
         use = self._use
         num_failed = self.failures.total()
         seconds = ", ".join(f"{name} {human_seconds(s)}" for name, s in use.seconds.items())
+        errors = [
+            f"{count} not answered: {error.type}: {error.message}"
+            for error, count in self.failures.most_common(SHOWN)
+        ]
+        if more := len(self.failures) - len(errors):
+            errors.append(f"and {human_count(more, 'other error')}")
         return [
             f"{human_count(self.num_questions, 'question')}, "
             f"{self.num_questions - num_failed} answered, from "
@@ -39,10 +48,7 @@ class Tally:
             f"{human_count(use.cache.num_units, 'unit')} in the store, "
             f"{use.cache.num_encoded} encoded",
             f"seconds: {seconds}",
-            *(
-                f"{count} not answered: {error.type}: {error.message}"
-                for error, count in self.failures.most_common()
-            ),
+            *errors,
         ]
 
     @property

@@ -83,7 +83,7 @@ class Bench:
             env=self.environment(),
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=400,
             check=False,
         )
         return Said(returncode=done.returncode, text=done.stdout + done.stderr)

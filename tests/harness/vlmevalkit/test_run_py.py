@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from encodeonce.datasets.benchmarks.demo import BENCHMARK as DEMO
-from tests.harness.vlmevalkit.kit import Bench, needs_kit, write_picture_task
+from encodeonce.harness.vlmevalkit.table import FAILED
+from tests.harness.vlmevalkit.kit import KIT, Bench, needs_kit, write_picture_task
 
-pytestmark = [needs_kit, pytest.mark.slow]
+pytestmark = [needs_kit, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 EXACT = ("--judge", "exact_matching")
 DEMO_BENCHMARK = [{"name": "demo"}]
@@ -54,7 +55,7 @@ def test_a_killed_run_is_resumed_with_the_questions_that_are_missing(bench: Benc
         stderr=subprocess.DEVNULL,
     )
     saved = "outputs/encodeonce/T*/01_pictures.pkl"  # every ten answers
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while not any(path.stat().st_size for path in bench.folder.glob(saved)):
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
@@ -93,6 +94,14 @@ def test_our_own_run_fills_the_store_for_the_kit_and_the_scores_agree(bench: Ben
     assert metrics["low"] == pytest.approx(accuracy["low"])
     assert metrics["num_scored"] == 108
 
+    model = "demo__none_full"
+    export = ["export", str(ours), "--to", "vlmevalkit", "--output", str(bench.folder / "outputs")]
+    subprocess.run([*encodeonce, *export], env=bench.environment(), check=True)
+    arguments = ("--data", "demo", "--model", model, "--mode", "eval")
+    said = bench.ask(*arguments, benchmarks=DEMO_BENCHMARK)
+    assert said.returncode == 0, said.text
+    assert bench.status("demo", model)["metrics"] == metrics
+
 
 def test_frames_as_pictures_give_the_answers_that_the_video_gives(bench: Bench) -> None:
     benchmarks = [_questions(bench, "heldout-00.mp4", "heldout-01.mp4")]
@@ -122,6 +131,11 @@ def test_a_missing_video_fails_its_own_question_and_the_command(bench: Bench) ->
     assert again.returncode == 0, again.text
     assert again.num_questions == 1
     assert bench.status("mine")["metrics"]["num_scored"] == 3
+
+
+def test_the_kit_knows_a_failure_by_the_text_that_we_give_it() -> None:
+    source = (Path(KIT) / "vlmeval" / "inference.py").read_text("utf-8")
+    assert f"FAIL_MSG = '{FAILED}'" in source
 
 
 def test_a_name_that_the_kit_has_is_refused(bench: Bench) -> None:
