@@ -78,7 +78,7 @@ class EncodeOnceModel(BaseModel):  # type: ignore[misc]  # the kit has no types
             logger.debug("where it happened", exc_info=True)
             self._tally.failed(error)
             text = f"{FAILED} {type(error).__name__}: {error}"
-        self._tally.answered(self._answerer.take_use())
+        self._tally.asked(self._answerer.take_use())
         return text
 
     def _answer(self, message: Message, dataset: str) -> str:

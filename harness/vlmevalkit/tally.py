@@ -18,13 +18,13 @@ class Tally:
         self.failures: Counter[SampleError] = Counter()
         self._use = ResidentUse()
 
-    def answered(self, use: ResidentUse) -> None:
-        """Count a question that was put, and what it took."""
+    def asked(self, use: ResidentUse) -> None:
+        """Count a question, and what it took."""
         self.num_questions += 1
         self._use += use
 
     def failed(self, error: Exception) -> None:
-        """Count a question without an answer, beside `answered`."""
+        """Count a question without an answer, beside `asked`."""
         self.failures[SampleError.of(error)] += 1
 
     def lines(self) -> list[str]:
