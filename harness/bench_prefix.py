@@ -1,6 +1,7 @@
 """What caching saves on one video: nothing cached, features, a shared prefix, a resident one.
 
-Every way answers the same questions; each run is timed as a whole, after one that is not.
+Every way answers the same questions; each run is timed as a whole, after one that is not. What
+encoding takes, which all but the first have behind them, is measured by itself.
 """
 
 import gc
@@ -8,18 +9,16 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from encodeonce.cache_store.features import Features
 from encodeonce.datasets.media import MediaKind, MediaRef
 from encodeonce.datasets.sampling import FrameSampling
 from encodeonce.harness.config import BenchmarkSpec, CacheSpec, RunConfig
 from encodeonce.harness.features import FeatureSource, MediaRequest, decode_all
-from encodeonce.harness.report import Section, Table
-from encodeonce.harness.text import human_bytes
 from encodeonce.harness.workplace import Workplace
 from encodeonce.models.family import (
     Decoded,
@@ -41,6 +40,8 @@ class PrefixBench:
     """What to measure."""
 
     model: ModelSpec
+    model_name: str
+    """For reports: a path may be of this machine alone."""
     vision: VisionSpec
     media: Path
     """A picture or a video."""
@@ -49,8 +50,26 @@ class PrefixBench:
     questions: tuple[str, ...]
     num_runs: int
     num_new_tokens: int
+    max_batch: int
+    """Most questions answered together; fewer need less memory."""
     folder: Path
     """For the feature store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """Making the features that are then stored, over all runs."""
+
+    total_s: tuple[float, ...]
+    stages_s: dict[str, float]
+    """Seconds of ``decode``, ``preprocess``, ``encode``; means over runs."""
+    num_units: int
+    feature_bytes: int
+
+    @property
+    def median_s(self) -> float:
+        """Median of the totals."""
+        return statistics.median(self.total_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +103,14 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrefixResult:
+    """What was measured."""
+
+    encoding: Encoding
+    ways: tuple[Measurement, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Scene:
     """What all ways work on."""
 
@@ -94,7 +121,8 @@ class _Scene:
 
     @property
     def generation(self) -> GenerationSpec:
-        return GenerationSpec(max_new_tokens=self.bench.num_new_tokens)
+        bench = self.bench
+        return GenerationSpec(max_new_tokens=bench.num_new_tokens, max_batch=bench.max_batch)
 
     def source(self, load_tower: Callable[[], Tower] | None = None) -> FeatureSource:
         store = self.workplace.open_store()
@@ -117,20 +145,22 @@ class _Way:
     kv_bytes: int = 0
 
 
-def run_prefix_bench(bench: PrefixBench, on_run: Callable[[str], None]) -> list[Measurement]:
-    """Measure all four ways, one after another; only what a way needs is in memory.
+def run_prefix_bench(bench: PrefixBench, on_run: Callable[[str], None]) -> PrefixResult:
+    """Measure encoding and all four ways, one after another; only what one needs is in memory.
 
     Args:
         bench: what to measure.
         on_run: called before each run, with the way's name.
+
+    Raises:
+        CheckpointError: the model cannot be used.
+        MediaError: the media cannot be used.
     """
     workplace = _workplace(bench)
     ref = MediaRef(kind=bench.kind, path=bench.media.name)
     request = workplace.request(bench.media.parent.absolute(), ref, "bench")
     scene = _Scene(bench=bench, workplace=workplace, request=request, stopwatch=Stopwatch())
-    with closing(scene.source(workplace.vision.load)) as source:
-        source.ensure(request)
-    del source
+    encoding = _encode(scene, on_run)
     found = []
     expected: list[Generation] = []
     ways = {
@@ -144,7 +174,40 @@ def run_prefix_bench(bench: PrefixBench, on_run: Callable[[str], None]) -> list[
         way = load(scene)
         found.append(_measure(name, way, scene, on_run, expected))
         del way
-    return found
+    return PrefixResult(encoding=encoding, ways=tuple(found))
+
+
+def _encode(scene: _Scene, on_run: Callable[[str], None]) -> Encoding:
+    """Encode once to warm up, then time; the features are stored."""
+    tower = scene.workplace.vision.load()
+
+    def encode() -> Features:
+        frames = decode_all(scene.request, scene.stopwatch)
+        with scene.stopwatch.stage("preprocess"):
+            pixels = tower.preprocess(frames, scene.request.signature)
+        with scene.stopwatch.stage("encode"):
+            return tower.encode(pixels)
+
+    on_run("encoding")
+    features = encode()
+    scene.stopwatch.take()
+    num_runs = scene.bench.num_runs
+    totals = []
+    for _ in range(num_runs):
+        on_run("encoding")
+        start = time.perf_counter()
+        encode()
+        totals.append(time.perf_counter() - start)
+    stages = {name: seconds / num_runs for name, seconds in scene.stopwatch.take().items()}
+    with closing(scene.source(lambda: tower)) as source:
+        source.ensure(scene.request)
+    scene.stopwatch.take()
+    return Encoding(
+        total_s=tuple(totals),
+        stages_s=stages,
+        num_units=features.num_units,
+        feature_bytes=features.nbytes,
+    )
 
 
 def _no_cache(scene: _Scene) -> _Way:
@@ -281,71 +344,3 @@ def _peak() -> int | None:
         return None
     lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
     return int(lines["VmHWM"].split()[0]) * 1024
-
-
-def sections(found: Sequence[Measurement]) -> list[Section]:
-    """Return the report of a measurement."""
-    baseline = found[0].median_s
-    rows = [
-        (
-            one.name,
-            _spread(one.first_token_s),
-            _spread(one.total_s),
-            f"{baseline / one.median_s:.2f}x",
-            f"{one.tokens_per_s:.1f}",
-            "-" if one.peak_bytes is None else human_bytes(one.peak_bytes),
-            human_bytes(one.kv_bytes) if one.kv_bytes else "-",
-            f"{one.num_same_as_no_cache} of {one.num_answers}",
-        )
-        for one in found
-    ]
-    columns = (
-        "way",
-        "first token, s",
-        "all answers, s",
-        "faster",
-        "tokens/s",
-        "peak memory",
-        "shared KV",
-        "same tokens",
-    )
-    stages = dict.fromkeys(stage for one in found for stage in one.stages_s)
-    split = [
-        (one.name, *(f"{one.stages_s.get(stage, 0.0):.3f}" for stage in stages)) for one in found
-    ]
-    return [
-        Section(
-            title="All questions on one media",
-            table=Table(columns=columns, rows=tuple(rows)),
-            sentences=("Medians (lowest to highest) after one run that is not counted.",),
-        ),
-        Section(
-            title="Seconds by stage",
-            table=Table(columns=("way", *stages), rows=tuple(split)),
-            sentences=(
-                "Means over runs. Without a cache preprocessing is part of 'prepare' and the tower "
-                "part of 'prefill'.",
-            ),
-        ),
-    ]
-
-
-def to_json(bench: PrefixBench, found: Sequence[Measurement]) -> dict[str, Any]:
-    """Return everything that was measured as plain JSON values."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return {
-        "model": bench.model.model_dump(mode="json"),
-        "questions": list(bench.questions),
-        "num_new_tokens": bench.num_new_tokens,
-        "device": device,
-        "num_threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "ways": [
-            {**asdict(one), "median_s": one.median_s, "tokens_per_s": one.tokens_per_s}
-            for one in found
-        ],
-    }
-
-
-def _spread(seconds: Sequence[float]) -> str:
-    return f"{statistics.median(seconds):.3f} ({min(seconds):.3f} to {max(seconds):.3f})"

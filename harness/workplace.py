@@ -24,10 +24,12 @@ class Workplace:
         """Find the checkpoint and describe its vision side.
 
         Raises:
-            CheckpointError: there is no such checkpoint, or no family for it.
+            CheckpointError: there is no such checkpoint, no family for it, or its chat template
+                puts the question before the media.
         """
         self.config = config
         self.family, self.checkpoint = find_family(config.model)
+        self.family.check_prompts(self.checkpoint)
         self.vision = self.family.vision(self.checkpoint, config.model, config.vision)
         # Beside the store, so that a file is hashed and probed once for all runs and machines.
         self._ledger = Ledger(config.cache.path / "media.jsonl")

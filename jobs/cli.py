@@ -2,16 +2,12 @@
 
 import json
 import logging
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from encodeonce.cache_store.store import StoreError
 from encodeonce.harness.config import RunConfig, load_config
 from encodeonce.harness.coverage import RunCoverage, measure_coverage
 from encodeonce.harness.plan import make_plan
@@ -21,11 +17,11 @@ from encodeonce.harness.report_terminal import print_report
 from encodeonce.harness.run_folder import RunFolder
 from encodeonce.harness.summary import problems
 from encodeonce.jobs.bench_cli import bench_app
-from encodeonce.jobs.executor import WorkerStartError
 from encodeonce.jobs.executors import executor_for
 from encodeonce.jobs.export_cli import export
 from encodeonce.jobs.pipeline import Pipeline
 from encodeonce.jobs.store_cli import store_app
+from encodeonce.jobs.user_errors import stop, user_errors
 from encodeonce.jobs.vlmevalkit_cli import UNTOUCHED, vlmevalkit
 from encodeonce.models.checkpoint import hide_loading_bars
 
@@ -61,7 +57,7 @@ app.command("vlmevalkit", context_settings=UNTOUCHED)(vlmevalkit)
 @app.command()
 def run(path: RunFile, ray_address: RayAddress = None, output: Output = None) -> None:
     """Encode what is missing, answer all questions, and report. Repeat it to resume."""
-    with _user_errors():
+    with user_errors():
         config = _load(path, output)
         with executor_for(config.workers, ray_address) as executor:
             pipeline = Pipeline(config, executor)
@@ -82,7 +78,7 @@ def precompute(
     ] = False,
 ) -> None:
     """Put the features of all media of a run into the store."""
-    with _user_errors():
+    with user_errors():
         config = _load(path, output)
         if dry_run:
             coverage = _coverage(config)
@@ -98,13 +94,13 @@ def precompute(
 @app.command("eval")
 def evaluate(path: RunFile, ray_address: RayAddress = None, output: Output = None) -> None:
     """Answer all questions of a run from stored features, and report."""
-    with _user_errors():
+    with user_errors():
         config = _load(path, output)
         if config.cache.on_miss == "error":
             coverage = _coverage(config)
             if not coverage.is_complete:
                 _print_coverage(coverage, path)
-                _stop("evaluation needs features that are not in the store (cache.on_miss: error)")
+                stop("evaluation needs features that are not in the store (cache.on_miss: error)")
         with executor_for(config.workers, ray_address) as executor:
             pipeline = Pipeline(config, executor)
             with pipeline.folder:
@@ -118,7 +114,7 @@ def report(
     folder: Annotated[Path, typer.Argument(help="Output folder of a run.")],
 ) -> None:
     """Print the report of a run, and write it again as report.md and report.json."""
-    with _user_errors():
+    with user_errors():
         _finish(RunFolder(folder))
 
 
@@ -152,7 +148,7 @@ def _finish(folder: RunFolder) -> None:
         console.print(line, style="bold", highlight=False, soft_wrap=True)
     console.print(f"report: {folder.path / 'report.md'}", highlight=False, soft_wrap=True)
     if found := problems(summary):
-        _stop("; ".join(found))
+        stop("; ".join(found))
 
 
 def _coverage(config: RunConfig) -> RunCoverage:
@@ -175,21 +171,6 @@ def _print_coverage(coverage: RunCoverage, path: Path) -> None:
         more = len(coverage.media_with_gaps) - 3
         console.print(f"missing for: {some}{f' and {more} more' if more > 0 else ''}")
         console.print(f"fill the gap with: encodeonce precompute {path}", highlight=False)
-
-
-@contextmanager
-def _user_errors() -> Iterator[None]:
-    """Print what the user can mend as one message, without a traceback."""
-    try:
-        yield
-    # ValueError: every refusal of ours derives from it (configuration, media, checkpoint).
-    except (ValueError, StoreError, WorkerStartError) as error:
-        _stop(f"{error}")
-
-
-def _stop(message: str) -> NoReturn:
-    Console(stderr=True).print(f"encodeonce: {message}", style="red", highlight=False, markup=False)
-    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """``encodeonce export``: a run's records as other programs' result files."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import typer
 from rich.console import Console
 
 from encodeonce.harness.exporting import find_export, formats, read_run
+from encodeonce.jobs.user_errors import user_errors
 
 
 def export(
@@ -16,11 +16,8 @@ def export(
     output: Annotated[Path, typer.Option(help="Folder to write to.")],
 ) -> None:
     """Write a run's records as lmms-eval or VLMEvalKit would have, a set of files a variant."""
-    try:
+    with user_errors():
         write = find_export(to)
         written = [path for variant in read_run(folder) for path in write(variant, output)]
-    except (ValueError, OSError) as error:
-        Console(stderr=True).print(f"encodeonce: {error}", style="red", markup=False)
-        sys.exit(1)
     for path in written:
         Console().print(str(path), highlight=False, markup=False, soft_wrap=True)

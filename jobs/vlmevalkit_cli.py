@@ -1,17 +1,17 @@
 """``encodeonce vlmevalkit``: VLMEvalKit's own run.py, with our models answering from the store."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from encodeonce.cache_store.store import StoreError
 from encodeonce.harness.config import load_run_file
+from encodeonce.harness.text import human_count
 from encodeonce.harness.vlmevalkit.launch import launch
 from encodeonce.harness.vlmevalkit.run_file import KitConfig
 from encodeonce.harness.vlmevalkit.tally import Tally
+from encodeonce.jobs.user_errors import stop, user_errors
 
 UNTOUCHED = {"allow_interspersed_args": False}
 """What follows the run file is run.py's, whatever it looks like."""
@@ -35,10 +35,10 @@ def vlmevalkit(
 ) -> None:
     """Let VLMEvalKit ask: its run.py, its benchmarks and ours, our models from the store."""
     tally = Tally()
-    try:
+    with user_errors():
         config = load_run_file(path, KitConfig)
         if kit is None:
-            raise ValueError(
+            stop(
                 "where is VLMEvalKit? Name its checkout before the run file by --kit, or by the "
                 "environment variable VLMEVALKIT"
             )
@@ -49,11 +49,8 @@ def vlmevalkit(
         finally:
             for line in tally.lines():
                 _say(line)
-    except (ValueError, StoreError) as error:
-        _say(str(error))
-        sys.exit(1)
     if tally.failures:
-        sys.exit(1)
+        stop(f"{human_count(tally.failures.total(), 'question')} not answered")
 
 
 def _say(line: str) -> None:

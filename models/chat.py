@@ -12,6 +12,8 @@ from transformers import AutoProcessor, AutoTokenizer
 from encodeonce.datasets.media import MediaKind
 from encodeonce.models.checkpoint import CheckpointError
 
+_MEDIA = "\N{OBJECT REPLACEMENT CHARACTER}"
+
 
 class Slot(NamedTuple):
     """A place in the prompt for a picture or video, and the text that goes there."""
@@ -66,6 +68,39 @@ class Chat:
         pieces[1::2] = [slot.text for slot in slots]
         return "".join(pieces)
 
+    def check_media_first(self, folder: Path) -> None:
+        """Refuse a template by which prompts on one media do not begin alike.
+
+        A kind of media that the template does not write is not looked at: it may never be asked
+        about.
+
+        Args:
+            folder: the checkpoint, for messages.
+
+        Raises:
+            CheckpointError: the question changes what stands before the last media, or the template
+                writes no media at all.
+        """
+        written = [kind for kind in self._placeholders if self._writes(kind)]
+        if not written:
+            raise CheckpointError(
+                f"{folder}: the chat template writes none of the media placeholders "
+                f"{', '.join(self._placeholders.values())}: it is for text alone. Use the template "
+                "of the model's card."
+            )
+        for kind in written:
+            slots = [Slot(kind, _MEDIA)] * 2
+            heads = {self.prompt(slots, text).rpartition(_MEDIA)[0] for text in ("", "Where?")}
+            if len(heads) > 1:
+                raise question_first(folder)
+
+    def _writes(self, kind: MediaKind) -> bool:
+        try:
+            self.prompt([Slot(kind, _MEDIA)], "")
+        except ValueError:
+            return False
+        return True
+
     def check(self, question: str) -> None:
         """Refuse a question that cannot be put.
 
@@ -83,6 +118,15 @@ class Chat:
         has_bos = bos is not None and text.startswith(bos)
         encoded = self.tokenizer(text, add_special_tokens=not has_bos, return_tensors="pt")
         return {name: encoded[name].to(device) for name in ("input_ids", "attention_mask")}
+
+
+def question_first(folder: Path) -> CheckpointError:
+    """Return the refusal of a checkpoint whose prompts on one media do not begin alike."""
+    return CheckpointError(
+        f"{folder}: the chat template puts the question before the media, or lets it change what "
+        "stands before them: prompts on one video would not begin alike, so nothing of them could "
+        "be shared. Use a template with the media first."
+    )
 
 
 def load_chat(folder: Path, tokenizer: Any, placeholders: Mapping[MediaKind, str]) -> Chat:

@@ -233,6 +233,14 @@ class Family(Protocol):
     model_types: tuple[str, ...]
     """``model_type`` values in config.json that belong to it."""
 
+    def check_prompts(self, folder: Path) -> None:
+        """Find out, before anything is decoded, that prompts on one media begin alike.
+
+        Raises:
+            CheckpointError: the question stands before the media, or nobody knows how to ask.
+        """
+        ...
+
     def vision(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> Vision:
         """Describe the vision side of a checkpoint.
 

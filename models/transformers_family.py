@@ -29,6 +29,7 @@ from encodeonce.models.prefix_decoder import PrefixDecoder
 from encodeonce.models.preprocessing import Preprocessing
 from encodeonce.models.reference import load_reference
 from encodeonce.models.shown import Projected, Shown
+from encodeonce.models.signing import sign
 from encodeonce.models.spec import ModelSpec, VisionSpec
 from encodeonce.models.tensors import to_array, to_tensor
 
@@ -36,6 +37,17 @@ from encodeonce.models.tensors import to_array, to_tensor
 @dataclass(frozen=True, kw_only=True)
 class TransformersFamily(Architecture):
     """An architecture of transformers, loaded in parts."""
+
+    def check_prompts(self, folder: Path) -> None:
+        """Refuse a chat template with the question before the media; reads no weights.
+
+        Raises:
+            CheckpointError: the checkpoint's is such a template, or there is none.
+        """
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        tokenizer = load_tokenizer(folder)
+        placeholders = self.placeholders(config, tokenizer)
+        load_chat(folder, tokenizer, placeholders).check_media_first(folder)
 
     def vision(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> "TransformersVision":
         """Describe the vision side of a checkpoint.
@@ -84,17 +96,14 @@ class TransformersVision:
 
     def signature(self, info: MediaInfo, frames: Sequence[int]) -> Signature:
         """Return what the features of some frames depend on."""
-        return Signature(
+        return sign(
+            info,
+            self._preprocessing.recipe(info, len(frames)),
             tower=str(self._config.vision_config.model_type),
             weights_sha256=self._weights_sha256,
-            tap={"at": self.vision_spec.tap, **self.family.tap(self._config)},
-            preprocess=self._preprocessing.recipe(info, len(frames)),
-            decoder=info.decoder,
-            dtype=self.model_spec.dtype,
-            numerics={
-                "attention": self.model_spec.attention,
-                "micro_batch": self.vision_spec.micro_batch,
-            },
+            tap=self.family.tap(self._config),
+            model=self.model_spec,
+            vision=self.vision_spec,
         )
 
     def units(self, info: MediaInfo, frames: Sequence[int]) -> tuple[Unit, ...]:

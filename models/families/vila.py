@@ -24,10 +24,12 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 
 from encodeonce.models.assembled import AssembledFamily, AssembledVision
 from encodeonce.models.chat import load_tokenizer
-from encodeonce.models.checkpoint import CheckpointError, tensors, weights_digest
-from encodeonce.models.parts import PenultimateLayer, load_part, settled
+from encodeonce.models.checkpoint import CheckpointError, weights_digest
+from encodeonce.models.parts import PenultimateLayer, load_part, part_weights, settled
 from encodeonce.models.preprocessing import SingleImages
+from encodeonce.models.shown import Projected
 from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
+from encodeonce.models.splicing import Piece
 
 _VICUNA_VOCABULARY = 32_064
 """Llama 2's 32,000 tokens and room for some added ones."""
@@ -63,20 +65,24 @@ class Vila(AssembledFamily):
 
     def tower(self, folder: Path, model: ModelSpec) -> nn.Module:
         """Load the tower up to its last layer."""
-        weights = _weights(folder / "vision_tower")
+        weights = part_weights(folder / "vision_tower")
         siglip = load_part(SiglipVisionModel, _tower_config(folder), weights, model)
         return PenultimateLayer(siglip, num_skipped=0)
 
     def projector(self, folder: Path, model: ModelSpec) -> nn.Module:
         """Load the projector."""
-        return settled(DownsamplingProjector(_weights(folder / "mm_projector")), model)
+        return settled(DownsamplingProjector(part_weights(folder / "mm_projector")), model)
 
     def language(self, folder: Path, model: ModelSpec) -> tuple[Any, Any]:
         """Load Llama and its tokenizer."""
         config = LlamaConfig.from_pretrained(folder / "llm", local_files_only=True)
-        weights = _weights(folder / "llm")
+        weights = part_weights(folder / "llm")
         llm = load_part(LlamaForCausalLM, config, weights, model)
-        return llm, load_tokenizer(folder / "llm")
+        return llm, self.tokenizer(folder)
+
+    def tokenizer(self, folder: Path) -> Any:
+        """Load Llama's tokenizer."""
+        return load_tokenizer(folder / "llm")
 
     def weights_sha256(self, folder: Path, tap: Tap) -> str:
         """Return the digest of the tower (and projector)."""
@@ -89,12 +95,10 @@ class Vila(AssembledFamily):
         """Return the layer, and that all patches are kept."""
         return {"layer": -2, "select": "full"}
 
-    def prompt(
-        self, tokenizer: Any, media: Sequence[torch.Tensor], question: str
-    ) -> list[torch.Tensor | list[int]]:
+    def prompt(self, tokenizer: Any, media: Sequence[Projected], question: str) -> list[Piece]:
         """Return the vicuna_v1 conversation, images before the question."""
-        images = [tokens for one in media for tokens in one]
-        pieces: list[torch.Tensor | list[int]] = [tokenizer(_SYSTEM).input_ids]
+        images = [tokens for one in media for tokens in one.main.flatten(1, -2)]
+        pieces: list[Piece] = [tokenizer(_SYSTEM).input_ids]
         # Text between images is tokenised by itself, as VILA does: a token never spans two pieces.
         texts = [*["\n"] * (len(images) - 1), f"\n{question} ASSISTANT:"]
         for tokens, text in zip(images, texts, strict=True):
@@ -148,10 +152,6 @@ def _refuse_other_layouts(folder: Path) -> None:
 
 def _tower_config(folder: Path) -> Any:
     return SiglipVisionConfig.from_pretrained(folder / "vision_tower", local_files_only=True)
-
-
-def _weights(folder: Path) -> dict[str, torch.Tensor]:
-    return {name: read() for name, read in tensors(folder)}
 
 
 FAMILY = Vila(model_types=("llava_llama",), tower_name="siglip_vision_model")

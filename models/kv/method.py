@@ -32,6 +32,8 @@ class KVMethod(BaseModel, ABC):
     layers_apart: ClassVar[bool] = True
     """Whether a layer's plan needs that layer alone, so that layers can be compressed while the
     prompt is still being prefilled."""
+    needs_question: ClassVar[bool] = False
+    """Whether it has nothing to go by before a question is read."""
 
     @property
     def needs(self) -> Needs:
@@ -42,6 +44,14 @@ class KVMethod(BaseModel, ABC):
     def positions(self) -> PositionPolicy:
         """Where the next token stands."""
         return "original"
+
+    def check_model(self, checkpoint_sha256: str) -> None:
+        """Refuse a model that the options were not made for.
+
+        Raises:
+            ValueError: an option belongs to another model.
+        """
+        return
 
     @abstractmethod
     def plan(self, prompt: PromptStatistics, keep: float) -> Sequence[Selection]:
@@ -141,7 +151,14 @@ def check_kv(spec: KVSpec) -> None:
             together.
     """
     method = find_method(spec)
-    if method is None or spec.precision == "model":
+    if method is None:
+        return
+    if method.needs_question and spec.scope == "media":
+        raise ValueError(
+            f"kv: method {spec.method!r} reads the question, so it cannot compress what all "
+            "questions share; use scope: question"
+        )
+    if spec.precision == "model":
         return
     if method.eviction(64, [32], 0.5) is not None:
         raise ValueError(

@@ -35,16 +35,19 @@ Selection = torch.Tensor | list[torch.Tensor]
 def gather(keys: torch.Tensor, values: torch.Tensor, selection: Selection) -> Entries:
     """Return the selected entries of (K, N, D) keys and values."""
     if isinstance(selection, torch.Tensor):
-        index = selection[..., None].expand(-1, -1, keys.shape[-1])
-        values_index = selection[..., None].expand(-1, -1, values.shape[-1])
         return Entries(
-            keys=keys.gather(1, index), values=values.gather(1, values_index), indices=selection
+            keys=taken(keys, selection), values=taken(values, selection), indices=selection
         )
     return Entries(
         keys=[head[chosen] for head, chosen in zip(keys, selection, strict=True)],
         values=[head[chosen] for head, chosen in zip(values, selection, strict=True)],
         indices=selection,
     )
+
+
+def taken(entries: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    """Return (K, n, D) of (K, N, D) entries, at (K, n) indices."""
+    return entries.gather(1, indices[..., None].expand(-1, -1, entries.shape[-1]))
 
 
 def top(scores: torch.Tensor, count: int) -> torch.Tensor:

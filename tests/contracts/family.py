@@ -31,7 +31,9 @@ from encodeonce.models.family import (
     find_family,
 )
 from encodeonce.models.generation import generate, largest_difference
-from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
+from encodeonce.models.remote_code import code_sha256
+from encodeonce.models.spec import ModelSpec, RemoteCode, Tap, VisionSpec
+from tests.contracts.kv import KVContract
 
 QUESTION = "What is shown?"
 QUESTIONS = (QUESTION, "Where?", "How often does the red circle cross the line?", "What was shown?")
@@ -39,7 +41,10 @@ SHORT = GenerationSpec(max_new_tokens=6)
 
 
 def spec(folder: Path) -> ModelSpec:
-    return ModelSpec(path=str(folder), dtype="float32", device="cpu")
+    """Return a checkpoint in float32, with whatever code comes with it trusted."""
+    has_code = any(folder.glob("*.py"))
+    trusted = RemoteCode(sha256=code_sha256(folder)) if has_code else None
+    return ModelSpec(path=str(folder), dtype="float32", device="cpu", trust_remote_code=trusted)
 
 
 def media_info(
@@ -199,8 +204,10 @@ SCENES: dict[str, tuple[Scene, ...]] = {
 }
 
 
-class FamilyContract(ABC):
+class FamilyContract(KVContract, ABC):
     """Inherited by the test of every file in models/families/."""
+
+    questions = QUESTIONS
 
     family: ClassVar[str]
     """The name of its file in models/families/."""
@@ -239,6 +246,10 @@ class FamilyContract(ABC):
             assert cached.logits_sha256 == split.logits_sha256
             # Prefilled in one go, the same sums are rounded in another order.
             assert largest_difference(cached.first_logits, plain.first_logits) < 1e-4
+
+    def visuals(self, model: Any) -> list[Visual]:
+        """Return two media."""
+        return [model.visual(WIDE), model.visual(SHORT_CLIP)]
 
     def test_media_are_read_in_order(self, models: dict[Tap, Model]) -> None:
         other = Scene("image", seed=7)
@@ -447,6 +458,10 @@ class FamilyContract(ABC):
 
     placeholder: ClassVar[str] = "<image>"
     """What the chat template writes for a picture."""
+
+    def test_its_prompts_are_found_to_begin_alike(self, checkpoint: Path) -> None:
+        family, path = find_family(spec(checkpoint))
+        family.check_prompts(path)
 
     def test_bfloat16_features_survive_the_way_through_numpy(self, checkpoint: Path) -> None:
         half = spec(checkpoint).model_copy(update={"dtype": "bfloat16"})

@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from torch.nn import functional as F  # noqa: N812 - as everybody
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, SiglipVisionModel
 
-from encodeonce.models.assembled import spliced
 from encodeonce.models.checkpoint import CheckpointError
 from encodeonce.models.families.vila import FAMILY
 from encodeonce.models.family import find_family
 from encodeonce.models.spec import Tap, VisionSpec
+from encodeonce.models.splicing import spliced
 from tests.contracts.family import QUESTION, SHORT, VIDEO, FamilyContract, Model, Scene, spec
 from tests.tiny.parts import text_shape
 from tests.tiny.vila import SIGLIP, write_tiny_vila

@@ -1,0 +1,241 @@
+"""What every model family must do with every KV method. `tests.contracts.family` inherits this.
+
+The reference is a single forward pass over the whole prompt and answer, in which tokens of the
+answer see exactly the entries that were kept, at their true positions. It shares no code with the
+ragged cache.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import takewhile
+from typing import Any
+
+import pytest
+import torch
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from encodeonce.models.family import Generation, GenerationSpec
+from encodeonce.models.generation import Greedy, generations
+from encodeonce.models.kv import scoring, sweep
+from encodeonce.models.kv.attention import attention_modules, text_module
+from encodeonce.models.kv.forks import Fork
+from encodeonce.models.kv.method import method_class, method_names
+from encodeonce.models.kv.prompts import compress
+from encodeonce.models.kv.spec import FULL, KVSpec
+from encodeonce.models.likelihood import _extended
+from encodeonce.models.prefix_decoder import _batches
+
+MERGES = ("look_m",)
+"""Methods whose entries are no longer those of single tokens."""
+FOREIGN = ("kvpress",)
+"""Methods that need another library."""
+SELECTING = [name for name in method_names() if name not in ("full", *MERGES, *FOREIGN)]
+SETTINGS = [KVSpec(method=name, keep=keep) for name in SELECTING for keep in (0.3, 0.6)]
+BY_MEDIA = [
+    KVSpec(method=name, keep=0.4, scope="media")
+    for name in SELECTING
+    if not method_class(name).needs_question
+]
+LONG = GenerationSpec(max_new_tokens=6, max_forks=1000)
+TOLERANCE = 1e-5
+
+
+class Watched:
+    """Notes the forks of a sweep, and the tokens and logits that answers are made of."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.forks: list[Fork] = []
+        self.greedy: list[Greedy] = []
+        for module in (sweep, scoring):
+            monkeypatch.setattr(module, "compress", self._compress)
+        monkeypatch.setattr(sweep, "generations", self._generations)
+
+    def _compress(self, *args: Any) -> Fork:
+        self.forks.append(compress(*args))
+        return self.forks[-1]
+
+    def _generations(self, tokenizer: Any, found: Greedy, *args: Any) -> list[Generation]:
+        self.greedy.append(found)
+        return generations(tokenizer, found, *args)
+
+
+@contextmanager
+def seeing_only(model: Any, fork: Fork, num_before: int) -> Iterator[None]:
+    """Let tokens from ``num_before`` on see only what a fork kept of those before its end."""
+
+    def attend(
+        module: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        scaling: float | None = None,
+        **_: Any,
+    ) -> tuple[torch.Tensor, None]:
+        layer = fork.layers[module.layer_idx]
+        num_groups = query.shape[1] // key.shape[1]
+        scores = query @ key.repeat_interleave(num_groups, 1).transpose(2, 3) * scaling
+        total = scores.shape[-1]
+        visible = torch.ones(total, total, dtype=torch.bool).tril()
+        if attention_mask is not None:
+            visible = attention_mask[0, 0]
+        visible = visible.expand(scores.shape[1], -1, -1).clone()
+        if layer.window is None:
+            for head, indices in enumerate(layer.entries.indices):
+                kept = torch.zeros(fork.num_tokens, dtype=torch.bool)
+                kept[indices] = True
+                mine = slice(head * num_groups, (head + 1) * num_groups)
+                visible[mine, num_before:, : fork.num_tokens] &= kept
+        scores = scores.masked_fill(~visible, float("-inf"))
+        taken = scores.softmax(-1) @ value.repeat_interleave(num_groups, 1)
+        return taken.transpose(1, 2).contiguous(), None
+
+    configs = {id(m.config): m.config for m in [*attention_modules(model), text_module(model)]}
+    ALL_ATTENTION_FUNCTIONS.register("tests_reference", attend)
+    ALL_MASK_ATTENTION_FUNCTIONS.register("tests_reference", ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+    before = [config._attn_implementation for config in configs.values()]
+    for config in configs.values():
+        config._attn_implementation = "tests_reference"
+    yield
+    for config, name in zip(configs.values(), before, strict=True):
+        config._attn_implementation = name
+
+
+def reference_logits(
+    decoder: Any, prefix: Any, fork: Fork, question: str, answer: Sequence[int]
+) -> torch.Tensor:
+    """Return logits (T, V) before each token of an answer."""
+    suffix = prefix.suffix(question)
+    # A prefix that was compressed alone is read by the question too.
+    num_before = fork.num_tokens if fork.num_tokens > prefix.num_tokens else prefix.num_tokens
+    # Some openings are embeddings alone.
+    given = {"input_ids": torch.zeros(1, 0), **prefix.opening.inputs}
+    inputs = _extended(decoder._model, given, [*suffix, *answer[:-1]])
+    with seeing_only(decoder._model, fork, num_before), torch.inference_mode():
+        output = decoder._model(**inputs)
+    logits: torch.Tensor = output.logits[0, prefix.num_tokens + len(suffix) - 1 :]
+    return logits
+
+
+class KVContract:
+    """Tests of a family under KV compression; needs the fixtures of `FamilyContract`."""
+
+    questions: Sequence[str]
+
+    def visuals(self, model: Any) -> list[Any]:
+        """Return a media of some dozens of tokens."""
+        raise NotImplementedError
+
+    def test_decoding_over_a_compressed_cache_sees_what_was_kept(
+        self, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model = models[list(models)[-1]]
+        decoder, visuals = model.decoder, self.visuals(model)
+        watched = Watched(monkeypatch)
+        table = decoder.sweep(visuals, self.questions, LONG, [FULL, *SETTINGS])
+        prefix = decoder.prefill(visuals)
+        suffixes = [prefix.suffix(question) for question in self.questions]
+        forks = iter(watched.forks)
+        decoded = watched.greedy[1::2]  # behind each batch's full answers
+        for batch, found in zip(
+            _batches(suffixes, LONG.max_batch, prefix.is_sliding), decoded, strict=True
+        ):
+            cells = [(setting, n) for setting in range(len(SETTINGS)) for n in batch]
+            for row, (setting, n) in enumerate(cells):
+                answer = table[setting + 1][n]
+                self._check(decoder, prefix, next(forks), self.questions[n], answer, found, row)
+
+    def test_questions_over_a_compressed_prefix_see_what_was_kept(
+        self, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model = models[list(models)[-1]]
+        decoder, visuals = model.decoder, self.visuals(model)
+        watched = Watched(monkeypatch)
+        question = self.questions[:1]
+        table = decoder.sweep(visuals, question, LONG, BY_MEDIA)
+        prefix = decoder.prefill(visuals)
+        (found,) = watched.greedy
+        for row, (fork, (answer,)) in enumerate(zip(watched.forks, table, strict=True)):
+            self._check(decoder, prefix, fork, question[0], answer, found, row)
+
+    def test_the_full_cache_in_a_sweep_is_the_plain_one_bit_for_bit(
+        self, models: dict[str, Any]
+    ) -> None:
+        for model in models.values():
+            visuals = self.visuals(model)
+            plain = model.decoder.answer(visuals, self.questions, LONG)
+            table = model.decoder.sweep(
+                visuals, self.questions, LONG, [*SETTINGS[:2], FULL, *BY_MEDIA[:1]]
+            )
+            assert [a.logits_sha256 for a in table[2]] == [a.logits_sha256 for a in plain]
+
+    def test_layers_compressed_during_the_prefill_are_those_compressed_after_it(
+        self, models: dict[str, Any]
+    ) -> None:
+        model = models[list(models)[-1]]
+        visuals = self.visuals(model)
+        apart = [one for one in SETTINGS if method_class(one.method).layers_apart]
+        streamed = model.decoder.sweep(visuals, self.questions, LONG, apart)
+        afterwards = model.decoder.sweep(visuals, self.questions, LONG, [*apart, FULL])
+        for one, other in zip(streamed, afterwards[:-1], strict=True):
+            assert [a.logits_sha256 for a in one] == [a.logits_sha256 for a in other]
+            assert [a.kv for a in one] == [a.kv for a in other]
+
+    def test_a_batch_of_questions_is_answered_as_each_alone(self, models: dict[str, Any]) -> None:
+        model = models[list(models)[-1]]
+        visuals = self.visuals(model)
+        # Which of two nearly equal tokens another method keeps may hang on a rounding.
+        names = ("random", "streaming_llm")
+        settings = [one for one in (*SETTINGS, *BY_MEDIA) if one.method in names]
+        together = model.decoder.sweep(visuals, self.questions, LONG, settings)
+        for number, question in enumerate(self.questions):
+            alone = model.decoder.sweep(visuals, [question], LONG, settings)
+            for ours, (theirs,) in zip(together, alone, strict=True):
+                assert ours[number].token_ids == theirs.token_ids
+                assert ours[number].kv == theirs.kv
+
+    def test_given_texts_are_as_likely_as_token_by_token(
+        self, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A text of several tokens goes over the ragged cache in one chunk."""
+        model = models[list(models)[-1]]
+        decoder, visuals = model.decoder, self.visuals(model)
+        watched = Watched(monkeypatch)
+        texts = ["a red circle", "no"]
+        settings = [*SETTINGS, FULL]
+        table = decoder.sweep_likelihoods(visuals, self.questions[:1], [texts], settings)
+        prefix = decoder.prefill(visuals)
+        for fork, (found,) in zip(watched.forks, table[:-1], strict=True):
+            for text, log_prob in zip(texts, found.log_probs, strict=True):
+                ids = decoder._tokenizer(text, add_special_tokens=False).input_ids
+                logits = reference_logits(decoder, prefix, fork, self.questions[0], ids)
+                expected = logits.log_softmax(-1).gather(1, torch.tensor(ids)[:, None]).sum()
+                assert log_prob == pytest.approx(float(expected), abs=1e-4)
+        plain = decoder.likelihoods(visuals, self.questions[:1], [texts])
+        assert table[-1][0].log_probs == plain[0].log_probs
+
+    def _check(
+        self,
+        decoder: Any,
+        prefix: Any,
+        fork: Fork,
+        question: str,
+        answer: Generation,
+        found: Greedy,
+        row: int,
+    ) -> None:
+        # A random model may write a placeholder, which a whole prompt cannot hold.
+        placeholders = {
+            token
+            for token, is_visual in zip(
+                prefix.opening.token_ids, prefix.opening.is_visual, strict=True
+            )
+            if is_visual
+        }
+        tokens = list(takewhile(lambda token: token not in placeholders, answer.token_ids))
+        tokens += answer.token_ids[len(tokens) : len(tokens) + 1]
+        expected = reference_logits(decoder, prefix, fork, question, tokens)
+        got = torch.stack([step[row] for step in found.logits[: len(tokens)]])
+        assert (got - expected).abs().max() <= TOLERANCE
+        assert expected.argmax(-1).tolist() == tokens
