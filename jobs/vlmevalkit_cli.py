@@ -8,7 +8,7 @@ from rich.console import Console
 
 from encodeonce.harness.config import load_run_file
 from encodeonce.harness.text import human_count
-from encodeonce.harness.vlmevalkit.launch import launch
+from encodeonce.harness.vlmevalkit.launch import as_script, find_script, register, run
 from encodeonce.harness.vlmevalkit.run_file import KitConfig
 from encodeonce.harness.vlmevalkit.tally import Tally
 from encodeonce.jobs.user_errors import stop, user_errors
@@ -42,10 +42,14 @@ def vlmevalkit(
                 "where is VLMEvalKit? Name its checkout before the run file by --kit, or by the "
                 "environment variable VLMEVALKIT"
             )
-        if config.unused:
-            _say(f"not used under VLMEvalKit: {', '.join(config.unused)}")
+        script = find_script(kit)
+    if config.unused:
+        _say(f"not used under VLMEvalKit: {', '.join(config.unused)}")
+    with as_script(script, arguments or []):
+        with user_errors():
+            register(config, tally)
         try:
-            launch(kit, config, arguments or [], tally)
+            run(script)
         finally:
             for line in tally.lines():
                 _say(line)

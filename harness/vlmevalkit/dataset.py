@@ -80,27 +80,15 @@ class _Ours:
             }
         )
         dump(rows, get_intermediate_file_path(eval_file, "_score"))
-        result = self._figures([sample for sample, _ in scored], rows["score"].tolist())
+        known = [
+            (sample, score.value)
+            for (sample, _), score in zip(scored, scores, strict=True)
+            if score.value is not None
+        ]
+        result = _figures(known)
         result |= {"num_samples": len(table), "num_failed": int(failed.sum())}
         dump(result, get_intermediate_file_path(eval_file, "_rating", "json"))
         return result
-
-    def _figures(self, samples: list[Sample], values: list[float | None]) -> dict[str, float]:
-        """Return the mean score with its clustered interval, and the mean of each tag."""
-        known = [
-            (sample, value)
-            for sample, value in zip(samples, values, strict=True)
-            if value is not None and not pd.isna(value)
-        ]
-        overall = clustered_mean([v for _, v in known], [sample.group for sample, _ in known])
-        figures: dict[str, float] = {"num_scored": len(known)}
-        if overall is not None:
-            figures |= {"Overall": overall.mean, "low": overall.low, "high": overall.high}
-        tags = sorted({(tag, text) for sample, _ in known for tag, text in sample.tags.items()})
-        for tag, text in tags:
-            of_tag = [value for sample, value in known if sample.tags.get(tag) == text]
-            figures[f"{tag}: {text}"] = sum(of_tag) / len(of_tag)
-        return figures
 
     def _parts(self, ref: MediaRef, video_llm: Any) -> list[Part]:
         """Return what stands for a media in a message."""
@@ -183,6 +171,18 @@ def benchmark_class(spec: BenchmarkSpec, config: KitConfig) -> type[Any]:
         "TYPE": f"Video-{kind}" if base is VideoBenchmark else kind,
     }
     return type(spec.title, (base,), attributes)
+
+
+def _figures(scored: list[tuple[Sample, float]]) -> dict[str, float]:
+    """Return the mean score with its clustered interval, and the mean of each tag."""
+    figures: dict[str, float] = {"num_scored": len(scored)}
+    overall = clustered_mean([v for _, v in scored], [sample.group for sample, _ in scored])
+    if overall is not None:
+        figures |= {"Overall": overall.mean, "low": overall.low, "high": overall.high}
+    for tag, text in sorted({facet for sample, _ in scored for facet in sample.tags.items()}):
+        of_tag = [value for sample, value in scored if sample.tags.get(tag) == text]
+        figures[f"{tag}: {text}"] = sum(of_tag) / len(of_tag)
+    return figures
 
 
 def _has_video(sample: Sample) -> bool:

@@ -23,18 +23,11 @@ class KitError(ValueError):
     """VLMEvalKit cannot be used, or cannot be given what the run file says."""
 
 
-def launch(kit: Path, config: KitConfig, arguments: Sequence[str], tally: Tally) -> None:
-    """Run the kit.
-
-    Args:
-        kit: a checkout of VLMEvalKit.
-        config: our model and benchmarks.
-        arguments: run.py's.
-        tally: is told what the questions took.
+def find_script(kit: Path) -> Path:
+    """Return the kit's run.py.
 
     Raises:
-        KitError: there is no such checkout, it does not import, or a name is taken.
-        SystemExit: run.py ends so.
+        KitError: this is no checkout of VLMEvalKit.
     """
     script = kit.absolute() / "run.py"
     if not (script.is_file() and (kit / "vlmeval").is_dir()):
@@ -43,20 +36,34 @@ def launch(kit: Path, config: KitConfig, arguments: Sequence[str], tally: Tally)
             "Type: git clone https://github.com/open-compass/VLMEvalKit, and name that folder by "
             "--kit or the environment variable VLMEVALKIT"
         )
-    with _as_script(script, arguments):
-        register(config, tally)
-        runpy.run_path(str(script), run_name="__main__")
+    return script
+
+
+@contextmanager
+def as_script(script: Path, arguments: Sequence[str]) -> Iterator[None]:
+    """Let modules beside a script be found and its arguments be read, as if Python had run it."""
+    argv, path = sys.argv, list(sys.path)
+    sys.argv = [str(script), *arguments]
+    sys.path.insert(0, str(script.parent))
+    try:
+        yield
+    finally:
+        sys.argv, sys.path[:] = argv, path
 
 
 def register(config: KitConfig, tally: Tally) -> None:
     """Put our model and benchmarks among the kit's.
+
+    Args:
+        config: which they are.
+        tally: is told what the questions took.
 
     Raises:
         KitError: the kit does not import, or has a model or benchmark of that name.
     """
     try:
         models = importlib.import_module("vlmeval.config").supported_VLM
-        datasets = importlib.import_module("vlmeval.dataset")
+        registry = importlib.import_module("vlmeval.dataset")
         ours = importlib.import_module("encodeonce.harness.vlmevalkit.model")
         benchmarks = importlib.import_module("encodeonce.harness.vlmevalkit.dataset")
     # RuntimeError: torchvision is of another build than torch.
@@ -68,12 +75,21 @@ def register(config: KitConfig, tally: Tally) -> None:
     _require_free(config.vlmevalkit.name, models, "vlmevalkit.name")
     models[config.vlmevalkit.name] = partial(_load, ours.EncodeOnceModel, config, tally)
     for spec in config.benchmarks:
-        _require_free(spec.title, datasets.SUPPORTED_DATASETS, "benchmarks[].label")
-        _require_free(spec.title, datasets.supported_video_datasets, "benchmarks[].label")
+        _require_free(spec.title, registry.SUPPORTED_DATASETS, "benchmarks[].label")
+        _require_free(spec.title, registry.supported_video_datasets, "benchmarks[].label")
         made = benchmarks.benchmark_class(spec, config)
-        datasets.DATASET_CLASSES.append(made)
-        datasets.SUPPORTED_DATASETS.append(spec.title)
-        datasets.supported_video_datasets[spec.title] = partial(made)
+        registry.DATASET_CLASSES.append(made)
+        registry.SUPPORTED_DATASETS.append(spec.title)
+        registry.supported_video_datasets[spec.title] = partial(made)
+
+
+def run(script: Path) -> None:
+    """Run the kit.
+
+    Raises:
+        SystemExit: it ends so.
+    """
+    runpy.run_path(str(script), run_name="__main__")
 
 
 def _load(model_class: Any, config: KitConfig, tally: Tally, use_vllm: bool = False) -> Any:
@@ -86,15 +102,3 @@ def _load(model_class: Any, config: KitConfig, tally: Tally, use_vllm: bool = Fa
 def _require_free(name: str, taken: Container[str], key: str) -> None:
     if name in taken:
         raise KitError(f"{key}: VLMEvalKit has something called {name!r}; choose another name")
-
-
-@contextmanager
-def _as_script(script: Path, arguments: Sequence[str]) -> Iterator[None]:
-    """Let a file run as if Python had been started with it."""
-    argv, path = sys.argv, list(sys.path)
-    sys.argv = [str(script), *arguments]
-    sys.path.insert(0, str(script.parent))
-    try:
-        yield
-    finally:
-        sys.argv, sys.path[:] = argv, path

@@ -61,6 +61,8 @@ class KitConfig(RunConfig):
         for spec in benchmarks:
             if titles.count(spec.title) > 1:
                 raise ValueError(f"two are called {spec.title!r}; give one of them a 'label'")
+            if "/" in spec.title:
+                raise ValueError(f"{spec.title!r} becomes a file's name; choose another 'label'")
             if spec.scoring != "generate":
                 raise ValueError(
                     f"{spec.title!r} has scoring {spec.scoring!r}; in VLMEvalKit models write "

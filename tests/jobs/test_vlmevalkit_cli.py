@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 from encodeonce.jobs.cli import app
 
 
-def vlmevalkit(*arguments: str, kit: str = "") -> Result:
-    return CliRunner(env={"VLMEVALKIT": kit or None}).invoke(app, ["vlmevalkit", *arguments])
+def vlmevalkit(*arguments: str, kit: str | None = None) -> Result:
+    runner = CliRunner(env={"VLMEVALKIT": kit, "COLUMNS": "1000"})
+    return runner.invoke(app, ["vlmevalkit", *arguments])
 
 
 @pytest.fixture

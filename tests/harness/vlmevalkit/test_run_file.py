@@ -40,6 +40,7 @@ def test_every_key_of_a_run_file_is_understood(tmp_path: Path) -> None:
         ({"vlmevalkit": {"name": "a/b"}}, r"vlmevalkit\.name"),
         ({"vlmevalkit": {"resident_prefixes": 0}}, r"resident_prefixes.*greater than or equal"),
         ({"benchmarks": [{"name": "demo"}, {"name": "demo"}]}, "two are called 'demo'"),
+        ({"benchmarks": [{"name": "demo", "label": "a/b"}]}, "becomes a file's name"),
         ({"benchmarks": [{"name": "demo", "scoring": "nll"}]}, "only scoring: generate"),
     ],
 )

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from encodeonce.datasets.benchmarks.demo import BENCHMARK as DEMO
 from encodeonce.harness.vlmevalkit.table import FAILED
@@ -115,6 +117,29 @@ def test_frames_as_pictures_give_the_answers_that_the_video_gives(bench: Bench) 
     assert said.hits == (0, 16)
 
 
+def test_pictures_and_parts_of_videos_of_our_benchmarks(bench: Bench) -> None:
+    clip = _questions(bench, "heldout-00.mp4")
+    Image.new("RGB", (64, 64), "white").save(bench.folder / "clips" / "white.png")
+    picture = {"id": "white", "image": "white.png", "question": "Which digit?", "answer": "1"}
+    part = {"id": "part", "video": "heldout-00.mp4", "clip_start_s": 0.0, "clip_end_s": 1.0}
+    benchmarks = []
+    for label, line in (("pictures", picture), ("parts", {**picture, "image": None, **part})):
+        file = bench.folder / f"{label}.jsonl"
+        file.write_text(json.dumps(line) + "\n", encoding="utf-8")
+        options = {**clip["options"], "file": str(file)}
+        benchmarks.append({"name": "questions", "label": label, "options": options})
+    frames = {"policy": "uniform_inclusive", "num_frames": 3}
+    arguments = ("--data", "pictures", "parts", "--model", "encodeonce")
+    said = bench.ask(*arguments, benchmarks=benchmarks, frames=frames)
+    assert said.returncode == 0, said.text
+    assert said.num_questions == 2
+    assert said.hits == (0, 1 + 3)
+    for label in ("pictures", "parts"):
+        assert bench.status(label)["metrics"]["num_scored"] == 1
+    whole = bench.ask(*arguments[:1], "mine", *arguments[3:], benchmarks=[clip], frames=frames)
+    assert whole.hits == (1, 3)  # the first frame is that of the part
+
+
 def test_a_missing_video_fails_its_own_question_and_the_command(bench: Bench) -> None:
     benchmarks = [_questions(bench, "heldout-00.mp4", "gone.mp4", "heldout-01.mp4")]
     said = bench.ask("--data", "mine", "--model", "encodeonce", benchmarks=benchmarks)
@@ -144,7 +169,7 @@ def test_a_name_that_the_kit_has_is_refused(bench: Bench) -> None:
     assert "VLMEvalKit has something called 'llava_v1.5_7b'" in said.text
 
 
-def _questions(bench: Bench, *clips: str) -> dict[str, object]:
+def _questions(bench: Bench, *clips: str) -> dict[str, Any]:
     """Write a question on each clip; a clip that the demo has is copied."""
     folder = bench.folder / "clips"
     folder.mkdir(exist_ok=True)
