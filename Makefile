@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-
 KIT_VENV ?= .venv-vlmevalkit
 
 .PHONY: demo test test-vlmevalkit check types clean
@@ -15,7 +14,7 @@ test: $(VENV)/installed
 
 # Needs a checkout of VLMEvalKit, named by the environment variable VLMEVALKIT.
 test-vlmevalkit: $(KIT_VENV)/installed
-	$(KIT_VENV)/bin/python -m pytest tests/harness/vlmevalkit tests/harness/export
+	$(KIT_VENV)/bin/python -m pytest tests/harness/vlmevalkit/test_run_py.py
 
 check: $(VENV)/installed-dev types
 	$(BIN)/ruff check .
