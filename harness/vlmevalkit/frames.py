@@ -1,5 +1,6 @@
 """Which frames of a video a model sees under VLMEvalKit, and frames as pictures on disk."""
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,7 +63,9 @@ class FrameFiles:
         media = self.library.resolve(ref)
         info = probe(media, ledger=self.ledger, backend=self.backend)
         frames = self.sampling.indices(info, media.clip_s)
-        files = {frame: self.folder / media.sha256 / f"frame-{frame}.png" for frame in frames}
+        # Another decoder may give other pixels.
+        pixels = hashlib.sha256(f"{media.sha256} {info.decoder}".encode()).hexdigest()
+        files = {frame: self.folder / pixels / f"frame-{frame}.png" for frame in frames}
         missing = [frame for frame, path in files.items() if not path.exists()]
         if missing:
             self._write(media, info, missing, [files[frame] for frame in missing])
