@@ -10,26 +10,17 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-
-import torch
 
 from encodeonce.cache_store.features import Features
-from encodeonce.datasets.media import MediaKind, MediaRef
-from encodeonce.datasets.sampling import FrameSampling
-from encodeonce.harness.config import BenchmarkSpec, CacheSpec, RunConfig
-from encodeonce.harness.features import FeatureSource, MediaRequest, decode_all
-from encodeonce.harness.workplace import Workplace
+from encodeonce.harness.bench_scene import Scene, SceneSpec
+from encodeonce.harness.features import decode_all
 from encodeonce.models.family import (
     Decoded,
-    Decoder,
     Generation,
     GenerationSpec,
-    Tower,
-    Visual,
 )
-from encodeonce.models.spec import ModelSpec, VisionSpec
-from encodeonce.models.timing import Stopwatch, synchronize
+from encodeonce.models.memory import peak, reset_peak
+from encodeonce.models.timing import synchronize
 
 Answers = tuple[list[Generation], float]
 """Answers, and the seconds from the start until the first token of the first."""
@@ -39,21 +30,17 @@ Answers = tuple[list[Generation], float]
 class PrefixBench:
     """What to measure."""
 
-    model: ModelSpec
-    model_name: str
-    """For reports: a path may be of this machine alone."""
-    vision: VisionSpec
-    media: Path
-    """A picture or a video."""
-    kind: MediaKind
-    frames: FrameSampling
+    scene: SceneSpec
     questions: tuple[str, ...]
     num_runs: int
     num_new_tokens: int
     max_batch: int
     """Most questions answered together; fewer need less memory."""
-    folder: Path
-    """For the feature store."""
+
+    @property
+    def generation(self) -> GenerationSpec:
+        """How answers are generated."""
+        return GenerationSpec(max_new_tokens=self.num_new_tokens, max_batch=self.max_batch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,33 +98,6 @@ class PrefixResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Scene:
-    """What all ways work on."""
-
-    bench: PrefixBench
-    workplace: Workplace
-    request: MediaRequest
-    stopwatch: Stopwatch
-
-    @property
-    def generation(self) -> GenerationSpec:
-        bench = self.bench
-        return GenerationSpec(max_new_tokens=bench.num_new_tokens, max_batch=bench.max_batch)
-
-    def source(self, load_tower: Callable[[], Tower] | None = None) -> FeatureSource:
-        store = self.workplace.open_store()
-        return FeatureSource(store, load_tower, self.stopwatch, self.workplace.provenance())
-
-    def decoder(self) -> Decoder:
-        bench = self.bench
-        return self.workplace.family.decoder(self.workplace.checkpoint, bench.model, bench.vision)
-
-    def visuals(self, source: FeatureSource) -> list[Visual]:
-        features = source.fetch(self.request)
-        return [Visual(info=self.request.info, units=self.request.units, features=features)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Way:
     """A way of answering with its model loaded."""
 
@@ -156,11 +116,8 @@ def run_prefix_bench(bench: PrefixBench, on_run: Callable[[str], None]) -> Prefi
         CheckpointError: the model cannot be used.
         MediaError: the media cannot be used.
     """
-    workplace = _workplace(bench)
-    ref = MediaRef(kind=bench.kind, path=bench.media.name)
-    request = workplace.request(bench.media.parent.absolute(), ref, "bench")
-    scene = _Scene(bench=bench, workplace=workplace, request=request, stopwatch=Stopwatch())
-    encoding = _encode(scene, on_run)
+    scene = Scene(bench.scene)
+    encoding = _encode(scene, bench.num_runs, on_run)
     found = []
     expected: list[Generation] = []
     ways = {
@@ -171,13 +128,13 @@ def run_prefix_bench(bench: PrefixBench, on_run: Callable[[str], None]) -> Prefi
     }
     for name, load in ways.items():
         gc.collect()
-        way = load(scene)
-        found.append(_measure(name, way, scene, on_run, expected))
+        way = load(scene, bench)
+        found.append(_measure(name, way, scene, bench, on_run, expected))
         del way
     return PrefixResult(encoding=encoding, ways=tuple(found))
 
 
-def _encode(scene: _Scene, on_run: Callable[[str], None]) -> Encoding:
+def _encode(scene: Scene, num_runs: int, on_run: Callable[[str], None]) -> Encoding:
     """Encode once to warm up, then time; the features are stored."""
     tower = scene.workplace.vision.load()
 
@@ -191,7 +148,6 @@ def _encode(scene: _Scene, on_run: Callable[[str], None]) -> Encoding:
     on_run("encoding")
     features = encode()
     scene.stopwatch.take()
-    num_runs = scene.bench.num_runs
     totals = []
     for _ in range(num_runs):
         on_run("encoding")
@@ -210,53 +166,53 @@ def _encode(scene: _Scene, on_run: Callable[[str], None]) -> Encoding:
     )
 
 
-def _no_cache(scene: _Scene) -> _Way:
+def _no_cache(scene: Scene, bench: PrefixBench) -> _Way:
     workplace, request = scene.workplace, scene.request
-    reference = workplace.family.reference(workplace.checkpoint, scene.bench.model)
+    reference = workplace.family.reference(workplace.checkpoint, scene.spec.model)
 
     def answer_one(question: str) -> Answers:
         start = time.perf_counter()
         frames = decode_all(request, scene.stopwatch)
         decode_s = time.perf_counter() - start
         media = Decoded(info=request.info, units=request.units, frames=frames)
-        answer = reference.answer([media], question, scene.generation)
+        answer = reference.answer([media], question, bench.generation)
         return [answer], decode_s + _until_first_token(answer)
 
-    return _Way(answer=lambda: _one_by_one(answer_one, scene.bench.questions))
+    return _Way(answer=lambda: _one_by_one(answer_one, bench.questions))
 
 
-def _features(scene: _Scene) -> _Way:
+def _features(scene: Scene, bench: PrefixBench) -> _Way:
     decoder, source = scene.decoder(), scene.source()
 
     def answer_one(question: str) -> Answers:
         start = time.perf_counter()
         visuals = scene.visuals(source)
         read_s = time.perf_counter() - start
-        answers = decoder.answer(visuals, [question], scene.generation)
+        answers = decoder.answer(visuals, [question], bench.generation)
         return answers, read_s + _until_first_token(answers[0])
 
-    return _Way(answer=lambda: _one_by_one(answer_one, scene.bench.questions))
+    return _Way(answer=lambda: _one_by_one(answer_one, bench.questions))
 
 
-def _shared_prefix(scene: _Scene) -> _Way:
+def _shared_prefix(scene: Scene, bench: PrefixBench) -> _Way:
     decoder, source = scene.decoder(), scene.source()
 
     def answer() -> Answers:
         start = time.perf_counter()
         visuals = scene.visuals(source)
         read_s = time.perf_counter() - start
-        answers = decoder.answer(visuals, scene.bench.questions, scene.generation)
+        answers = decoder.answer(visuals, bench.questions, bench.generation)
         return answers, read_s + _until_first_token(answers[0])
 
     return _Way(answer=answer, kv_bytes=decoder.prefill(scene.visuals(source)).nbytes)
 
 
-def _resident_prefix(scene: _Scene) -> _Way:
+def _resident_prefix(scene: Scene, bench: PrefixBench) -> _Way:
     decoder = scene.decoder()
     prefix = decoder.prefill(scene.visuals(scene.source()))
 
     def answer() -> Answers:
-        answers = decoder.answer_from(prefix, scene.bench.questions, scene.generation)
+        answers = decoder.answer_from(prefix, bench.questions, bench.generation)
         return answers, _until_first_token(answers[0])
 
     return _Way(answer=answer, kv_bytes=prefix.nbytes)
@@ -270,7 +226,8 @@ def _one_by_one(answer_one: Callable[[str], Answers], questions: Sequence[str]) 
 def _measure(
     name: str,
     way: _Way,
-    scene: _Scene,
+    scene: Scene,
+    bench: PrefixBench,
     on_run: Callable[[str], None],
     expected: list[Generation],
 ) -> Measurement:
@@ -279,9 +236,9 @@ def _measure(
     answers, _ = way.answer()
     if not expected:
         expected.extend(answers)
-    _reset_peak()
+    reset_peak()
     scene.stopwatch.take()
-    num_runs = scene.bench.num_runs
+    num_runs = bench.num_runs
     totals, firsts = [], []
     stages: dict[str, float] = {}
     for _ in range(num_runs):
@@ -301,7 +258,7 @@ def _measure(
         first_token_s=tuple(firsts),
         num_generated_tokens=sum(len(answer.token_ids) for answer in answers),
         stages_s=stages,
-        peak_bytes=_peak(),
+        peak_bytes=peak(),
         kv_bytes=way.kv_bytes,
         num_same_as_no_cache=sum(
             ours.token_ids == plain.token_ids for ours, plain in zip(answers, expected, strict=True)
@@ -312,35 +269,3 @@ def _measure(
 
 def _until_first_token(answer: Generation) -> float:
     return answer.seconds.get("prepare", 0.0) + answer.seconds["prefill"]
-
-
-def _workplace(bench: PrefixBench) -> Workplace:
-    config = RunConfig(
-        model=bench.model,
-        benchmarks=(BenchmarkSpec(name="questions"),),
-        frames=bench.frames,
-        vision=bench.vision,
-        cache=CacheSpec(path=bench.folder),
-        output=bench.folder,
-    )
-    return Workplace(config)
-
-
-def _reset_peak() -> None:
-    """Let the most memory ever held be counted from here, where the system can do that."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        return
-    counter = Path("/proc/self/clear_refs")
-    if counter.exists():
-        counter.write_text("5")
-
-
-def _peak() -> int | None:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return None
-    lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-    return int(lines["VmHWM"].split()[0]) * 1024

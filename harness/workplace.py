@@ -13,8 +13,10 @@ from encodeonce.datasets.probe import probe
 from encodeonce.datasets.sampling import FrameSampling
 from encodeonce.harness.config import RunConfig
 from encodeonce.harness.features import MediaRequest
+from encodeonce.harness.variants import Meanings, describe_variants
 from encodeonce.models.checkpoint import checkpoint_digest, device
-from encodeonce.models.family import find_family
+from encodeonce.models.family import Decoder, find_family
+from encodeonce.models.weights import WeightsSpec, check_weights
 
 
 class Workplace:
@@ -79,6 +81,25 @@ class Workplace:
             benchmark=benchmark,
         )
 
+    def decoder(self, weights: WeightsSpec) -> Decoder:
+        """Load the language side with a variant's weights."""
+        return self.family.decoder(self.checkpoint, self.config.model, self.config.vision, weights)
+
+    def variants(self) -> Meanings:
+        """Return what the run's variants mean.
+
+        Raises:
+            ValueError: weights cannot be loaded that way, or a file is not there.
+        """
+        for weights in self.config.weights:
+            check_weights(weights, self.config.model, self.checkpoint)
+        return describe_variants(self.config.weights, self.config.kv, self._sha256)
+
     def checkpoint_sha256(self) -> str:
         """Return the digest of the checkpoint's files; a file is read again only if it changed."""
-        return checkpoint_digest(self.checkpoint, lambda path: file_sha256(path, self._ledger))
+        return self._sha256(self.checkpoint)
+
+    def _sha256(self, path: Path) -> str:
+        if path.is_dir():
+            return checkpoint_digest(path, lambda file: file_sha256(file, self._ledger))
+        return file_sha256(path, self._ledger)

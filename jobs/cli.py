@@ -10,13 +10,20 @@ from rich.console import Console
 
 from encodeonce.harness.config import RunConfig, load_config
 from encodeonce.harness.coverage import RunCoverage, measure_coverage
+from encodeonce.harness.page import file_of
 from encodeonce.harness.plan import make_plan
-from encodeonce.harness.report import headline, sections
+from encodeonce.harness.report import headline, pictures, sections
+from encodeonce.harness.report_html import report_page
 from encodeonce.harness.report_markdown import to_markdown
 from encodeonce.harness.report_terminal import print_report
 from encodeonce.harness.run_folder import RunFolder
-from encodeonce.harness.summary import problems
+from encodeonce.harness.summary import Summary, problems
+from encodeonce.harness.svg import svg_file
+from encodeonce.harness.thumbnails import sights
 from encodeonce.jobs.bench_cli import bench_app
+from encodeonce.jobs.benchmarks_cli import benchmarks
+from encodeonce.jobs.calibrate_cli import calibrate_app
+from encodeonce.jobs.compare_cli import compare_runs
 from encodeonce.jobs.executors import executor_for
 from encodeonce.jobs.export_cli import export
 from encodeonce.jobs.pipeline import Pipeline
@@ -50,6 +57,9 @@ Output = Annotated[
 
 app.add_typer(store_app, name="store")
 app.add_typer(bench_app, name="bench")
+app.add_typer(calibrate_app, name="calibrate")
+app.command("benchmarks")(benchmarks)
+app.command("compare")(compare_runs)
 app.command("export")(export)
 app.command("vlmevalkit", context_settings=UNTOUCHED)(vlmevalkit)
 
@@ -112,10 +122,13 @@ def evaluate(path: RunFile, ray_address: RayAddress = None, output: Output = Non
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="Output folder of a run.")],
+    html: Annotated[
+        bool, typer.Option("--html", help="Also write report.html: pictures, answers, frames.")
+    ] = False,
 ) -> None:
     """Print the report of a run, and write it again as report.md and report.json."""
     with user_errors():
-        _finish(RunFolder(folder))
+        _finish(RunFolder(folder), html)
 
 
 @app.command()
@@ -136,19 +149,34 @@ def _load(path: Path, output: Path | None) -> RunConfig:
     return config if output is None else config.model_copy(update={"output": output})
 
 
-def _finish(folder: RunFolder) -> None:
+def _finish(folder: RunFolder, html: bool = True) -> None:
     """Write and print the report; exit with 1 if anything failed."""
     summary = folder.summary()
     parts = sections(summary)
     (folder.path / "report.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
     page = to_markdown(f"encodeonce: {folder.path.name}", parts)
     (folder.path / "report.md").write_text(page, "utf-8")
+    for picture in pictures(parts):
+        (folder.path / file_of(picture)).write_text(svg_file(picture.svg), "utf-8")
+    if html:
+        _write_page(folder, summary)
     print_report(console, parts)
     for line in headline(summary):
         console.print(line, style="bold", highlight=False, soft_wrap=True)
-    console.print(f"report: {folder.path / 'report.md'}", highlight=False, soft_wrap=True)
+    for name in ("report.md", "report.html") if html else ("report.md",):
+        console.print(f"report: {folder.path / name}", highlight=False, soft_wrap=True)
+    if official := folder.write_official_files():
+        console.print(f"for official evaluators: {official}", highlight=False, soft_wrap=True)
     if found := problems(summary):
         stop("; ".join(found))
+
+
+def _write_page(folder: RunFolder, summary: Summary) -> None:
+    items = (summary["gallery"] or {"items": ()})["items"]
+    wanted = [(item["benchmark"], item["sample"]) for item in items]
+    found = sights(summary["run"], wanted, known_sha256=folder.media_sha256())
+    page = report_page(folder.path.name, summary, found)
+    (folder.path / "report.html").write_text(page, "utf-8")
 
 
 def _coverage(config: RunConfig) -> RunCoverage:

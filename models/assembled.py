@@ -22,6 +22,7 @@ from encodeonce.datasets.info import MediaInfo
 from encodeonce.datasets.media import Frames
 from encodeonce.models.chat import question_first
 from encodeonce.models.family import Decoded, Unit, Visual, num_frames
+from encodeonce.models.loading import LoadingMeasure
 from encodeonce.models.micro_batch import MicroBatch
 from encodeonce.models.plain import PlainReference
 from encodeonce.models.prefix import Opening
@@ -32,6 +33,8 @@ from encodeonce.models.signing import sign
 from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
 from encodeonce.models.splicing import Piece, counted, run, spliced, up_to_last_media, visible
 from encodeonce.models.tensors import to_array, to_tensor
+from encodeonce.models.treatment import Treatment
+from encodeonce.models.weights import NONE, LoadedWeights, WeightsSpec, candidate, load_quantizer
 
 PLACEHOLDER = "<image>"
 
@@ -57,12 +60,20 @@ class AssembledFamily(ABC):
         """Load what turns features (N, P, D) into the language model's tokens."""
 
     @abstractmethod
-    def language(self, folder: Path, model: ModelSpec) -> tuple[Any, Any]:
+    def language(self, folder: Path, model: ModelSpec, treatment: Treatment) -> tuple[Any, Any]:
         """Load the language model and its tokenizer."""
 
     @abstractmethod
     def tokenizer(self, folder: Path) -> Any:
         """Load the language model's tokenizer."""
+
+    @abstractmethod
+    def language_config(self, folder: Path) -> Any:
+        """Return the language model's configuration, as transformers has it."""
+
+    def language_folder(self, folder: Path) -> Path:
+        """Return where the language model's config.json and weights are."""
+        return folder
 
     @abstractmethod
     def weights_sha256(self, folder: Path, tap: Tap) -> str:
@@ -91,6 +102,10 @@ class AssembledFamily(ABC):
         if PLACEHOLDER in question:
             raise ValueError(f"does the question contain the placeholder {PLACEHOLDER}? {question}")
 
+    def fits(self, folder: Path) -> bool:
+        """Every checkpoint of its types."""
+        return True
+
     def check_prompts(self, folder: Path) -> None:
         """Refuse a checkpoint whose prompts on one media do not begin alike; reads no weights.
 
@@ -109,16 +124,25 @@ class AssembledFamily(ABC):
         """Describe the vision side of a checkpoint."""
         return AssembledVision(family=self, folder=folder, model_spec=model, vision_spec=vision)
 
-    def decoder(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> "AssembledDecoder":
+    def decoder(
+        self, folder: Path, model: ModelSpec, vision: VisionSpec, weights: WeightsSpec = NONE
+    ) -> "AssembledDecoder":
         """Load the language side (with the projector, where features are the tower's)."""
+        measure = LoadingMeasure()
+        variant = candidate(weights, model, folder)
+        treatment = load_quantizer(weights).treatment(variant)
         projector = self.projector(folder, model) if vision.tap == "tower" else None
-        language = self.language(folder, model)
-        return AssembledDecoder(self, *language, self.preprocessing(folder), projector)
+        language, tokenizer = self.language(variant.source, model, treatment)
+        loaded = measure.take(language, projector)
+        return AssembledDecoder(
+            self, language, tokenizer, self.preprocessing(folder), projector, loaded
+        )
 
     def reference(self, folder: Path, model: ModelSpec) -> "AssembledReference":
         """Load all parts."""
         eyes = nn.Sequential(self.tower(folder, model), self.projector(folder, model))
-        language = self.language(folder, model)
+        treatment = load_quantizer(NONE).treatment(candidate(NONE, model, folder))
+        language = self.language(folder, model, treatment)
         return AssembledReference(self, *language, eyes, self.preprocessing(folder))
 
 
@@ -195,8 +219,9 @@ class AssembledDecoder(PrefixDecoder):
         tokenizer: Any,
         preprocessing: Preprocessing,
         projector: nn.Module | None,
+        loaded: LoadedWeights,
     ) -> None:
-        super().__init__(model, tokenizer)
+        super().__init__(model, tokenizer, loaded)
         self._family = family
         self._preprocessing = preprocessing
         self._projector = projector

@@ -28,7 +28,11 @@ class Chat:
     """A tokenizer and a chat template. Needs no image or video processor."""
 
     def __init__(
-        self, tokenizer: Any, template: str, placeholders: Mapping[MediaKind, str]
+        self,
+        tokenizer: Any,
+        template: str,
+        placeholders: Mapping[MediaKind, str],
+        video_template: str | None = None,
     ) -> None:
         """Make a chat.
 
@@ -36,9 +40,11 @@ class Chat:
             tokenizer: of transformers.
             template: Jinja source.
             placeholders: what the template writes for a part of each kind.
+            video_template: Jinja source for prompts with a video, if that is another.
         """
         self.tokenizer = tokenizer
         self._template = template
+        self._video_template = video_template or template
         self._placeholders = placeholders
 
     def prompt(self, slots: Sequence[Slot], question: str) -> str:
@@ -51,9 +57,10 @@ class Chat:
             ValueError: the question contains a placeholder.
         """
         parts = [*({"type": slot.kind} for slot in slots), {"type": "text", "text": question}]
+        has_video = any(slot.kind == "video" for slot in slots)
         text = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": parts}],
-            chat_template=self._template,
+            chat_template=self._video_template if has_video else self._template,
             tokenize=False,
             add_generation_prompt=True,
         )
@@ -129,8 +136,19 @@ def question_first(folder: Path) -> CheckpointError:
     )
 
 
-def load_chat(folder: Path, tokenizer: Any, placeholders: Mapping[MediaKind, str]) -> Chat:
+def load_chat(
+    folder: Path,
+    tokenizer: Any,
+    placeholders: Mapping[MediaKind, str],
+    video_template: str | None = None,
+) -> Chat:
     """Find a checkpoint's chat template, in either of the places transformers has put it.
+
+    Args:
+        folder: the checkpoint.
+        tokenizer: the checkpoint's.
+        placeholders: as `Chat` takes them.
+        video_template: as `Chat` takes it.
 
     Raises:
         CheckpointError: the checkpoint has no chat template.
@@ -142,7 +160,7 @@ def load_chat(folder: Path, tokenizer: Any, placeholders: Mapping[MediaKind, str
         template = json.loads(legacy.read_text(encoding="utf-8"))["chat_template"]
     else:
         raise _no_template(folder)
-    return Chat(tokenizer, template, placeholders)
+    return Chat(tokenizer, template, placeholders, video_template)
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -1,11 +1,12 @@
 """Checkpoints on disk: where they are, what their weights hash to, and loading parts of them."""
 
+import copy
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers
@@ -17,13 +18,14 @@ from transformers import PreTrainedModel
 
 from encodeonce.models.spec import ModelSpec
 from encodeonce.models.tensors import to_array
+from encodeonce.models.treatment import Treatment
 
 logger = logging.getLogger(__name__)
 
 DEMO_CHECKPOINT = Path(__file__).parent / "demo" / "checkpoint"
 
 # No *.bin: pickles are not read.
-_HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt")
+CHECKPOINT_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt")
 
 
 class CheckpointError(ValueError):
@@ -54,7 +56,7 @@ def local_checkpoint(spec: ModelSpec) -> Path:
 
 
 def _download(spec: ModelSpec) -> Path:
-    revision, patterns = spec.revision, list(_HUB_FILES)
+    revision, patterns = spec.revision, list(CHECKPOINT_FILES)
     if spec.trust_remote_code is not None and spec.trust_remote_code.revision is not None:
         revision = spec.trust_remote_code.revision
         patterns.append("*.py")
@@ -75,7 +77,7 @@ def checkpoint_digest(folder: Path, file_sha256: Callable[[Path], str]) -> str:
         file_sha256: returns a file's digest; a memory of digests saves reading the weights again.
     """
     digest = hashlib.sha256()
-    for path in sorted({path for pattern in _HUB_FILES for path in folder.rglob(pattern)}):
+    for path in sorted({path for pattern in CHECKPOINT_FILES for path in folder.rglob(pattern)}):
         digest.update(f"{path.relative_to(folder)} {file_sha256(path)}\n".encode())
     return digest.hexdigest()
 
@@ -86,6 +88,26 @@ def tensors(folder: Path) -> Iterator[tuple[str, Callable[[], torch.Tensor]]]:
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 - safe_open is not a mapping
                 yield name, lambda name=name, file=file: file.get_tensor(name)  # type: ignore[misc]
+
+
+class StoredTensor(NamedTuple):
+    """Where a tensor lies."""
+
+    path: Path
+    name: str
+
+    def read(self) -> torch.Tensor:
+        """Return the tensor."""
+        with safe_open(self.path, framework="pt") as file:
+            return file.get_tensor(self.name)
+
+
+def stored_tensors(folder: Path) -> Iterator[StoredTensor]:
+    """Yield where every tensor in the checkpoint's safetensors files lies; reads none."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - safe_open is not a mapping
+                yield StoredTensor(path, name)
 
 
 def weights_digest(folder: Path, parts: Sequence[str]) -> str:
@@ -118,7 +140,11 @@ def _tensor_digest(tensor: torch.Tensor) -> str:
 
 
 def load_without(
-    model_class: type[PreTrainedModel], parts: Sequence[str], folder: Path, spec: ModelSpec
+    model_class: type[PreTrainedModel],
+    parts: Sequence[str],
+    folder: Path,
+    spec: ModelSpec,
+    treatment: Treatment | None = None,
 ) -> Any:
     """Load a checkpoint except for some of its submodules, which become `nn.Identity`.
 
@@ -129,31 +155,75 @@ def load_without(
         parts: dotted names of submodules to leave out, e.g. ``"model.vision_tower"``.
         folder: the checkpoint.
         spec: precision, device and attention.
+        treatment: how weights are held; as they are stored by default.
 
     Raises:
         CheckpointError: the checkpoint lacks weights of the parts that are kept.
     """
-    partial: Any = _partial(model_class, parts)
+    config_class: Any = model_class.config_class
+    config = config_class.from_pretrained(folder, local_files_only=True)
+    return load_partial(model_class, parts, folder, config, None, spec, treatment or Treatment())
+
+
+def load_partial(
+    model_class: Any,
+    parts: Sequence[str],
+    folder: Path | None,
+    config: Any,
+    weights: Mapping[str, torch.Tensor] | None,
+    spec: ModelSpec,
+    treatment: Treatment,
+) -> Any:
+    """Load a model without some parts, from a folder or from named weights.
+
+    Raises:
+        CheckpointError: weights are missing.
+    """
+    where = device(spec)
+    partial: Any = _partial(model_class, parts, treatment)
+    config = treatment.config(config)
+
+    def skeleton() -> nn.Module:
+        with torch.device("meta"):
+            empty: nn.Module = partial(copy.deepcopy(config))
+        return empty
+
     model, info = partial.from_pretrained(
         folder,
+        config=config,
+        state_dict=None if weights is None else dict(weights),
         dtype=getattr(torch, spec.dtype),
         attn_implementation=spec.attention,
         output_loading_info=True,
         local_files_only=True,
+        **treatment.arguments(skeleton, where),
     )
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise CheckpointError(
-            f"{folder} lacks {len(missing)} weights, first {missing[0]}: they would be random"
+            f"{folder or model_class.__name__} lacks {len(missing)} weights, first {missing[0]}: "
+            "they would be random"
         )
-    return model.eval().requires_grad_(False).to(device(spec))
+    treatment.finish(model, where)
+    return model.eval().requires_grad_(False)
 
 
-def _partial(model_class: type[PreTrainedModel], parts: Sequence[str]) -> type[PreTrainedModel]:
+def _partial(
+    model_class: type[PreTrainedModel], parts: Sequence[str], treatment: Treatment
+) -> type[PreTrainedModel]:
     def init(self: PreTrainedModel, config: Any) -> None:
         model_class.__init__(self, config)  # on the meta device inside from_pretrained: free
         for part in parts:
             self.set_submodule(part, nn.Identity())
+        treatment.outline(self)
+
+    def save_pretrained(self: PreTrainedModel, *args: Any, **kwargs: Any) -> None:
+        raise CheckpointError(
+            "a model that was loaded in parts, or quantised while it was loaded, is not saved: "
+            "what is written would lack weights, or hold them as a kernel wants them (bitsandbytes "
+            "on a CPU rearranges them when it first computes). `encodeonce quantize` writes "
+            "quantised checkpoints."
+        )
 
     prefixes = tuple(f"{part}." for part in parts)
     tied = {
@@ -163,10 +233,15 @@ def _partial(model_class: type[PreTrainedModel], parts: Sequence[str]) -> type[P
     }
     attributes = {
         "__init__": init,
+        "save_pretrained": save_pretrained,
+        "whole_class": model_class,
         # transformers knows which checkpoint keys to rename by a class's name and module.
         "__module__": model_class.__module__,
         "_tied_weights_keys": tied,
-        "_keys_to_ignore_on_load_unexpected": [f"^{re.escape(prefix)}" for prefix in prefixes],
+        "_keys_to_ignore_on_load_unexpected": [
+            *(f"^{re.escape(prefix)}" for prefix in prefixes),
+            *treatment.ignored,
+        ],
     }
     return type(model_class.__name__, (model_class,), attributes)
 

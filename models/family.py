@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,10 +20,12 @@ from encodeonce.datasets.info import MediaInfo
 from encodeonce.datasets.media import Frames
 from encodeonce.models.checkpoint import CheckpointError, local_checkpoint
 from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.kv.statistics import Needs, PromptStatistics
 from encodeonce.models.kv.use import Fidelity, KVUse
 from encodeonce.models.likelihood import Likelihoods
 from encodeonce.models.prefix import Prefix
 from encodeonce.models.spec import ModelSpec, VisionSpec
+from encodeonce.models.weights import NONE, LoadedWeights, WeightsSpec
 
 
 class Unit(NamedTuple):
@@ -88,7 +90,7 @@ class Generation:
     """Tokens before the answer, visual ones included."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """By stage: ``prepare`` (prompt, and projector or preprocessing), ``prefill``, ``compress``,
-    ``generate``."""
+    ``generate``, ``compare`` (fidelity)."""
     kv: KVUse | None = None
     """Where the cache was compressed."""
     fidelity: Fidelity | None = None
@@ -133,6 +135,8 @@ class Vision(Protocol):
 
 class Decoder(Protocol):
     """The loaded language side. Never loads the tower."""
+
+    loaded: LoadedWeights
 
     def check(self, question: str) -> None:
         """Refuse a question that cannot be put.
@@ -210,6 +214,10 @@ class Decoder(Protocol):
         """Return what `likelihoods` does under each of several cache variants."""
         ...
 
+    def inspect(self, visuals: Sequence[Visual], question: str, needs: Needs) -> PromptStatistics:
+        """Return what KV methods may know of one prompt: to calibrate them."""
+        ...
+
 
 class Reference(Protocol):
     """The whole model as plain transformers runs it, without encodeonce's store or splice."""
@@ -233,6 +241,14 @@ class Family(Protocol):
     model_types: tuple[str, ...]
     """``model_type`` values in config.json that belong to it."""
 
+    def fits(self, folder: Path) -> bool:
+        """Whether a checkpoint of one of the ``model_types`` belongs to it, where others share it.
+
+        Raises:
+            CheckpointError: the checkpoint is not laid out as any of them.
+        """
+        ...
+
     def check_prompts(self, folder: Path) -> None:
         """Find out, before anything is decoded, that prompts on one media begin alike.
 
@@ -249,12 +265,22 @@ class Family(Protocol):
         """
         ...
 
-    def decoder(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> Decoder:
-        """Load the language side of a checkpoint."""
+    def decoder(
+        self, folder: Path, model: ModelSpec, vision: VisionSpec, weights: WeightsSpec = NONE
+    ) -> Decoder:
+        """Load the language side of a checkpoint, its weights held as ``weights`` says."""
         ...
 
     def reference(self, folder: Path, model: ModelSpec) -> Reference:
         """Load the whole checkpoint."""
+        ...
+
+    def language_folder(self, folder: Path) -> Path:
+        """Return where in a checkpoint the language model's config.json and weights are."""
+        ...
+
+    def language_config(self, folder: Path) -> Any:
+        """Return the language model's configuration, as transformers has it."""
         ...
 
 
@@ -291,7 +317,7 @@ def find_family(model: ModelSpec) -> tuple[Family, Path]:
     model_type = config.get("model_type")
     known = families()
     for family in known.values():
-        if model_type in family.model_types:
+        if model_type in family.model_types and family.fits(folder):
             return family, folder
     if model_type in _REFUSED:
         raise CheckpointError(

@@ -58,13 +58,13 @@ def log_probs_from(
         suffix: the rest of the prompt.
         continuations: token ids of each.
     """
-    first_1LV = _step(model, [suffix], cache, logits_to_keep=1)
+    first_1LV = read_on(model, [suffix], cache, logits_to_keep=1)
     logits_CLV = first_1LV
     longest = max(map(len, continuations))
     if longest > 1:
         # Padded on the right, where causal attention never looks.
         rows = [[*ids[:-1], *[ids[0]] * (longest - len(ids))] for ids in continuations]
-        rest = _step(model, rows, fork(cache, len(rows)), logits_to_keep=0)
+        rest = read_on(model, rows, fork(cache, len(rows)), logits_to_keep=0)
         logits_CLV = torch.cat([first_1LV.expand(len(rows), 1, -1), rest], dim=1)
     return Scored(
         first_logits=first_1LV[0, 0],
@@ -106,15 +106,16 @@ def log_probs_at_once(
     found = []
     for ids in continuations:
         with torch.inference_mode():
-            extended = _extended(model, inputs, ids)
+            extended = extended_inputs(model, inputs, ids)
             logits = model(**extended, logits_to_keep=len(ids) + 1).logits
         found.append(float(token_log_probs(logits[0, :-1], ids).sum()))
     return tuple(found)
 
 
-def _step(
-    model: Any, rows: Sequence[Sequence[int]], cache: DynamicCache, logits_to_keep: int
+def read_on(
+    model: Any, rows: Sequence[Sequence[int]], cache: DynamicCache, logits_to_keep: int = 1
 ) -> torch.Tensor:
+    """Run a model over token ids behind a cache, which grows; return logits (B, kept, V)."""
     input_ids = torch.tensor(rows, device=model.device)
     with torch.inference_mode():
         output = model(
@@ -133,8 +134,8 @@ def token_log_probs(logits_LV: torch.Tensor, ids: Sequence[int]) -> torch.Tensor
     return log_softmax.gather(-1, chosen[:, None])[:, 0]
 
 
-def _extended(model: Any, inputs: Mapping[str, Any], ids: Sequence[int]) -> dict[str, Any]:
-    """Return the arguments for the prompt with a continuation behind it."""
+def extended_inputs(model: Any, inputs: Mapping[str, Any], ids: Sequence[int]) -> dict[str, Any]:
+    """Return a forward's arguments for a prompt (1, N) with more tokens behind it."""
     more = torch.tensor([ids], device=model.device)
     extended = dict(inputs)
     for name in ("token_type_ids", "mm_token_type_ids"):
@@ -142,7 +143,7 @@ def _extended(model: Any, inputs: Mapping[str, Any], ids: Sequence[int]) -> dict
             extended[name] = torch.cat([inputs[name], torch.zeros_like(more)], dim=1)
     extended["attention_mask"] = torch.cat([inputs["attention_mask"], torch.ones_like(more)], dim=1)
     if "inputs_embeds" in inputs:
-        del extended["input_ids"]
+        extended.pop("input_ids", None)
         embedded = model.get_input_embeddings()(more)
         extended["inputs_embeds"] = torch.cat([inputs["inputs_embeds"], embedded], dim=1)
     else:

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from encodeonce.models.checkpoint import CheckpointError, device, tensors
+from encodeonce.models.checkpoint import CheckpointError, device, load_partial, tensors
 from encodeonce.models.spec import ModelSpec
+from encodeonce.models.treatment import Treatment
 
 
 def part_weights(folder: Path, prefix: str = "", part: str = "") -> dict[str, torch.Tensor]:
@@ -41,27 +42,18 @@ def filled(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> Any:
 
 
 def load_part(
-    part_class: Any, config: Any, weights: Mapping[str, torch.Tensor], model: ModelSpec
+    part_class: Any,
+    config: Any,
+    weights: Mapping[str, torch.Tensor],
+    model: ModelSpec,
+    treatment: Treatment | None = None,
 ) -> Any:
     """Load a part by transformers from named weights.
 
     Raises:
         CheckpointError: weights are missing.
     """
-    part, info = part_class.from_pretrained(
-        None,
-        config=config,
-        state_dict=dict(weights),
-        dtype=getattr(torch, model.dtype),
-        attn_implementation=model.attention,
-        output_loading_info=True,
-    )
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise CheckpointError(
-            f"{part_class.__name__}: {len(missing)} weights are missing, first {missing[0]}"
-        )
-    return settled(part, model)
+    return load_partial(part_class, (), None, config, weights, model, treatment or Treatment())
 
 
 def settled(part: nn.Module, model: ModelSpec) -> Any:

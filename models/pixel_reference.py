@@ -16,7 +16,7 @@ import torch
 
 from encodeonce.cache_store.features import MAIN
 from encodeonce.datasets.info import MediaInfo
-from encodeonce.models.chat import Chat, Slot, load_chat, load_tokenizer
+from encodeonce.models.chat import Chat, Slot
 from encodeonce.models.checkpoint import device
 from encodeonce.models.family import Decoded
 from encodeonce.models.plain import PlainReference
@@ -53,8 +53,7 @@ class WithPixelReference(TransformersFamily):
             attn_implementation=model.attention,
             local_files_only=True,
         )
-        tokenizer = load_tokenizer(folder)
-        chat = load_chat(folder, tokenizer, self.placeholders(loaded.config, tokenizer))
+        chat = self.chat(folder, loaded.config)
         whole = loaded.eval().to(device(model))
         return PixelReference(self, whole, chat, self.preprocessing(folder))
 

@@ -11,22 +11,52 @@ import torch
 from encodeonce.models.family import Generation, GenerationSpec, Visual
 from encodeonce.models.generation import generate_batch
 from encodeonce.models.kv.observe import Observation
-from encodeonce.models.kv.prompts import needs_of, prefix_observation
+from encodeonce.models.kv.prompts import (
+    Prompts,
+    needs_of,
+    prefix_observation,
+    question_observation,
+)
 from encodeonce.models.kv.scoring import sweep_likelihoods
 from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.kv.statistics import Needs, PromptStatistics
 from encodeonce.models.kv.sweep import Batch, Sweep
-from encodeonce.models.likelihood import Likelihoods, log_probs_from, tokenize_continuations
+from encodeonce.models.likelihood import (
+    Likelihoods,
+    extended_inputs,
+    log_probs_from,
+    read_on,
+    tokenize_continuations,
+)
 from encodeonce.models.prefix import Opening, Prefix, continued, prefill
 from encodeonce.models.timing import Stopwatch, synchronize
+from encodeonce.models.weights import LoadedWeights
 
 
 class PrefixDecoder(ABC):
     """Answers groups of questions. Not for several threads: prefixes keep state in the model."""
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
-        """Wrap a transformers model with ``generate``, and its tokenizer."""
+    def __init__(self, model: Any, tokenizer: Any, loaded: LoadedWeights) -> None:
+        """Wrap a transformers model with ``generate``, and its tokenizer.
+
+        Args:
+            model: the model.
+            tokenizer: its tokenizer.
+            loaded: what the model holds, and what loading it took.
+        """
         self._model = model
         self._tokenizer = tokenizer
+        self.loaded = loaded
+
+    @property
+    def model(self) -> Any:
+        """The transformers model, without its tower."""
+        return self._model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer."""
+        return self._tokenizer
 
     @abstractmethod
     def check(self, question: str) -> None:
@@ -47,6 +77,13 @@ class PrefixDecoder(ABC):
         opening = self._open(visuals)
         synchronize()
         return prefill(self._model, opening, time.perf_counter() - start, observation)
+
+    def whole_prompt(self, visuals: Sequence[Visual], question: str, answer: str) -> dict[str, Any]:
+        """Return what the model's forward takes for a prompt and its answer, in one go."""
+        opening = self._open(visuals)
+        asked = opening.prompt(question)[len(opening.token_ids) :]
+        answered = self._tokenizer(answer, add_special_tokens=False).input_ids
+        return extended_inputs(self._model, opening.inputs, [*asked, *answered])
 
     def answer(
         self, visuals: Sequence[Visual], questions: Sequence[str], generation: GenerationSpec
@@ -159,6 +196,15 @@ class PrefixDecoder(ABC):
             found.append([replace(first, seconds=_added(shared, first.seconds)), *others])
             shared = {}
         return [[row[n] for row in found] for n in range(len(settings))]
+
+    def inspect(self, visuals: Sequence[Visual], question: str, needs: Needs) -> PromptStatistics:
+        """Return what KV methods may know of one prompt."""
+        prefix = self.prefill(visuals, prefix_observation(needs))
+        suffix = prefix.suffix(question)
+        seen = question_observation(needs, prefix, len(suffix))
+        with continued(self._model, prefix), seen.watching(self._model):
+            read_on(self._model, [suffix], prefix.fork())
+        return Prompts(self._model, prefix, seen, [len(suffix)]).statistics(0)
 
     def _batch(
         self, prefix: Prefix, suffixes: Sequence[list[int]], numbers: Sequence[int]

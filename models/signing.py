@@ -1,6 +1,7 @@
 """The signature of features: what both kinds of families put into it."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from encodeonce.cache_store.signature import Signature
@@ -17,6 +18,7 @@ def sign(
     tap: Mapping[str, Any],
     model: ModelSpec,
     vision: VisionSpec,
+    numerics: Mapping[str, Any] = MappingProxyType({}),
 ) -> Signature:
     """Return what the features of a media's frames depend on.
 
@@ -28,6 +30,7 @@ def sign(
         tap: where in the tower they are taken.
         model: its precision and attention.
         vision: its tap and micro-batch.
+        numerics: what else decides how the tower rounds.
     """
     return Signature(
         tower=tower,
@@ -36,5 +39,9 @@ def sign(
         preprocess=recipe,
         decoder=info.decoder,
         dtype=model.dtype,
-        numerics={"attention": model.attention, "micro_batch": vision.micro_batch},
+        numerics={
+            "attention": model.attention,
+            "micro_batch": vision.micro_batch,
+            **numerics,
+        },
     )

@@ -5,7 +5,7 @@ What sets one architecture apart is in `encodeonce.models.architecture`.
 Shapes: U units, P patches, D width of the tap, B micro-batch, N visual tokens.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,20 +23,28 @@ from encodeonce.models.architecture import Architecture, tapped
 from encodeonce.models.chat import Chat, Slot, load_chat, load_tokenizer
 from encodeonce.models.checkpoint import CheckpointError, load_without, weights_digest
 from encodeonce.models.family import Reference, Unit, Visual, num_frames
+from encodeonce.models.loading import LoadingMeasure
 from encodeonce.models.micro_batch import MicroBatch
+from encodeonce.models.part_weights import part_quantization, part_treatment
 from encodeonce.models.prefix import Opening
 from encodeonce.models.prefix_decoder import PrefixDecoder
 from encodeonce.models.preprocessing import Preprocessing
+from encodeonce.models.quantizer import Candidate
 from encodeonce.models.reference import load_reference
 from encodeonce.models.shown import Projected, Shown
 from encodeonce.models.signing import sign
 from encodeonce.models.spec import ModelSpec, VisionSpec
 from encodeonce.models.tensors import to_array, to_tensor
+from encodeonce.models.weights import NONE, LoadedWeights, WeightsSpec, candidate, load_quantizer
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransformersFamily(Architecture):
     """An architecture of transformers, loaded in parts."""
+
+    def fits(self, folder: Path) -> bool:
+        """Every checkpoint of its types."""
+        return True
 
     def check_prompts(self, folder: Path) -> None:
         """Refuse a chat template with the question before the media; reads no weights.
@@ -45,9 +53,17 @@ class TransformersFamily(Architecture):
             CheckpointError: the checkpoint's is such a template, or there is none.
         """
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        self.chat(folder, config).check_media_first(folder)
+
+    def chat(self, folder: Path, config: Any) -> Chat:
+        """Load a checkpoint's tokenizer and chat template.
+
+        Raises:
+            CheckpointError: there is no chat template.
+        """
         tokenizer = load_tokenizer(folder)
         placeholders = self.placeholders(config, tokenizer)
-        load_chat(folder, tokenizer, placeholders).check_media_first(folder)
+        return load_chat(folder, tokenizer, placeholders, self.video_template)
 
     def vision(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> "TransformersVision":
         """Describe the vision side of a checkpoint.
@@ -63,26 +79,54 @@ class TransformersFamily(Architecture):
             )
         return TransformersVision(family=self, folder=folder, model_spec=model, vision_spec=vision)
 
-    def decoder(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> "TransformersDecoder":
+    def decoder(
+        self, folder: Path, model: ModelSpec, vision: VisionSpec, weights: WeightsSpec = NONE
+    ) -> "TransformersDecoder":
         """Load everything but the tower (and the projector, where features are projected)."""
-        projector = self.projector if vision.tap == "tower" else None
-        left_out = [self.tower]
-        if vision.tap == "projected" and self.projector is not None:
-            left_out.append(self.projector)
-        loaded = load_without(self.model_class, left_out, folder, model)
-        tokenizer = load_tokenizer(folder)
-        chat = load_chat(folder, tokenizer, self.placeholders(loaded.config, tokenizer))
-        return TransformersDecoder(
-            self,
-            loaded,
-            chat,
-            self.preprocessing(folder),
-            None if projector is None else loaded.get_submodule(projector),
+        measure = LoadingMeasure()
+        language, projector = self._language_side(
+            candidate(weights, model, folder), vision, weights
         )
+        loaded = measure.take(language, projector)
+        chat = self.chat(folder, language.config)
+        preprocessing = self.preprocessing(folder)
+        return TransformersDecoder(self, language, chat, preprocessing, projector, loaded)
+
+    def _language_side(
+        self, variant: Candidate, vision: VisionSpec, weights: WeightsSpec
+    ) -> tuple[Any, Any | None]:
+        """Return the model without its tower, and the projector if it is needed."""
+        treatment = load_quantizer(weights).treatment(variant)
+        is_elsewhere = variant.source != variant.folder
+        left_out = [self.tower]
+        if self.projector is not None and (vision.tap == "projected" or is_elsewhere):
+            left_out.append(self.projector)
+        language = load_without(
+            self.model_class, left_out, variant.source, variant.model, treatment
+        )
+        if self.projector is None or vision.tap == "projected":
+            return language, None
+        whole = self._projector_alone(variant) if is_elsewhere else language
+        return language, whole.get_submodule(self.projector)
+
+    def _projector_alone(self, variant: Candidate) -> Any:
+        """Load the model's own projector, where the language model is another checkpoint's."""
+        assert self.projector is not None
+        treatment = part_treatment(variant.folder, [last_name(self.projector)])
+        left_out = [self.tower, *self.language]
+        return load_without(self.model_class, left_out, variant.folder, variant.model, treatment)
 
     def reference(self, folder: Path, model: ModelSpec) -> Reference:
         """Load the whole model the ordinary way."""
         return load_reference(folder, model)
+
+    def language_folder(self, folder: Path) -> Path:
+        """Return the checkpoint: there is one config.json for all parts."""
+        return folder
+
+    def language_config(self, folder: Path) -> Any:
+        """Return the part of the configuration that is the text model's."""
+        return AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +148,7 @@ class TransformersVision:
             tap=self.family.tap(self._config),
             model=self.model_spec,
             vision=self.vision_spec,
+            numerics=self._quantization,
         )
 
     def units(self, info: MediaInfo, frames: Sequence[int]) -> tuple[Unit, ...]:
@@ -116,7 +161,10 @@ class TransformersVision:
         projector = self.family.projector
         if self.vision_spec.tap == "tower" and projector is not None:
             left_out.append(projector)
-        model = load_without(self.family.model_class, left_out, self.folder, self.model_spec)
+        treatment = part_treatment(self.folder, self._parts)
+        model = load_without(
+            self.family.model_class, left_out, self.folder, self.model_spec, treatment
+        )
         if projector is not None:
             model = tapped(model, projector, after=self.vision_spec.tap == "projected")
         size = self.vision_spec.micro_batch
@@ -131,11 +179,22 @@ class TransformersVision:
         return self.family.preprocessing(self.folder)
 
     @cached_property
-    def _weights_sha256(self) -> str:
+    def _parts(self) -> list[str]:
+        """Names of the modules that features depend on."""
         parts = [self.family.tower]
         if self.vision_spec.tap == "projected" and self.family.projector is not None:
             parts.append(self.family.projector)
-        return weights_digest(self.folder, [part.rpartition(".")[2] for part in parts])
+        return [last_name(part) for part in parts]
+
+    @cached_property
+    def _weights_sha256(self) -> str:
+        return weights_digest(self.folder, self._parts)
+
+    @cached_property
+    def _quantization(self) -> Mapping[str, Any]:
+        """What the signature says of quantised towers, besides their weights."""
+        stored = part_quantization(self.folder, self._parts)
+        return {} if stored is None else {"quantization": stored}
 
 
 class TransformersTower:
@@ -174,8 +233,9 @@ class TransformersDecoder(PrefixDecoder):
         chat: Chat,
         preprocessing: Preprocessing,
         projector: Any | None,
+        loaded: LoadedWeights,
     ) -> None:
-        super().__init__(model, chat.tokenizer)
+        super().__init__(model, chat.tokenizer, loaded)
         self._family = family
         self._preprocessing = preprocessing
         self._chat = chat
@@ -250,3 +310,8 @@ def up_to_last(token_ids: Sequence[int], wanted: Collection[int]) -> list[int]:
     """Return the tokens up to the last that is one of ``wanted``; none if there is none."""
     last = max((n for n, token in enumerate(token_ids) if token in wanted), default=-1)
     return list(token_ids[: last + 1])
+
+
+def last_name(part: str) -> str:
+    """Return the last part of a module's dotted name: what its weights are called everywhere."""
+    return part.rpartition(".")[2]

@@ -34,6 +34,7 @@ from encodeonce.models.preprocessing import SingleImages
 from encodeonce.models.shown import Projected
 from encodeonce.models.spec import ModelSpec, Tap
 from encodeonce.models.splicing import Piece
+from encodeonce.models.treatment import Treatment
 
 _TOWER = "model.vision_tower.vision_tower."
 _PROJECTOR = "model.mm_projector."
@@ -67,20 +68,25 @@ class LongVA(AssembledFamily):
         weights = part_weights(folder, _PROJECTOR)
         return settled(PoolingProjector(weights), model)
 
-    def language(self, folder: Path, model: ModelSpec) -> tuple[Any, Any]:
+    def language(self, folder: Path, model: ModelSpec, treatment: Treatment) -> tuple[Any, Any]:
         """Load Qwen2 and its tokenizer."""
-        settings = {**_config(folder), "model_type": "qwen2", "rope_scaling": None}
         weights = {
             name: read()
             for name, read in tensors(folder)
             if name.startswith(("model.embed_tokens.", "model.layers.", "model.norm.", "lm_head."))
         }
-        config = Qwen2Config.from_dict(settings)
-        return load_part(Qwen2ForCausalLM, config, weights, model), self.tokenizer(folder)
+        config = self.language_config(folder)
+        llm = load_part(Qwen2ForCausalLM, config, weights, model, treatment)
+        return llm, self.tokenizer(folder)
 
     def tokenizer(self, folder: Path) -> Any:
         """Load Qwen2's tokenizer."""
         return load_tokenizer(folder)
+
+    def language_config(self, folder: Path) -> Qwen2Config:
+        """Return Qwen2's configuration: the checkpoint's, under Qwen2's name."""
+        settings = {**_config(folder), "model_type": "qwen2", "rope_scaling": None}
+        return Qwen2Config.from_dict(settings)
 
     def weights_sha256(self, folder: Path, tap: Tap) -> str:
         """Return the digest of the tower (and projector)."""

@@ -12,8 +12,9 @@ of a video into up to two and not numbered. Every tile is encoded alone; the rel
 tiles of a prompt to one length, which changes nothing but the rounding. It also masks every token
 with the id 0 (an exclamation mark); that is not copied.
 
-Tried with the released code on random weights, up to the resampler's output, and on a stand-in of
-the whole model. Not tried: the released weights, tokenizer and chat template.
+Tried with the released code of tower and resampler on random weights, and against the released
+image processor (pixels and marks equal). Not tried: the released weights, tokenizer and chat
+template.
 """
 
 import json
@@ -36,6 +37,7 @@ from encodeonce.models.shown import Projected
 from encodeonce.models.slices import Slicing, without_filling
 from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
 from encodeonce.models.splicing import Piece
+from encodeonce.models.treatment import Treatment
 
 _VERSION = 2.6
 _FRAME_SLICES = 2
@@ -106,13 +108,18 @@ class MiniCPMV(AssembledFamily):
         """Return nothing more to do: the resampler is with the tower."""
         return nn.Identity()
 
-    def language(self, folder: Path, model: ModelSpec) -> tuple[Any, Any]:
+    def language(self, folder: Path, model: ModelSpec, treatment: Treatment) -> tuple[Any, Any]:
         """Load Qwen2 and its tokenizer."""
-        config = Qwen2Config.from_dict({**_config(folder), "model_type": "qwen2"})
-        llm = load_part(Qwen2ForCausalLM, config, part_weights(folder, "llm."), model)
+        config = self.language_config(folder)
+        weights = part_weights(folder, "llm.")
+        llm = load_part(Qwen2ForCausalLM, config, weights, model, treatment)
         tokenizer = self.tokenizer(folder)
         llm.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(list(_ENDS))
         return llm, tokenizer
+
+    def language_config(self, folder: Path) -> Qwen2Config:
+        """Return Qwen2's configuration: the checkpoint's, under Qwen2's name."""
+        return Qwen2Config.from_dict({**_config(folder), "model_type": "qwen2"})
 
     def tokenizer(self, folder: Path) -> Any:
         """Load Qwen2's tokenizer; the class of the checkpoint's own only adds names to it."""

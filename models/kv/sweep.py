@@ -185,8 +185,9 @@ class Sweep:
                         zip(results[mine], forks[mine], strict=True), mine.start
                     )
                 ]
-                shared = {name: value / len(some) for name, value in found.seconds.items()}
-                _book(answers[setting], {**shared, "compress": compress_s / len(some)})
+                # Each setting reads the questions over its own prefix: nothing here is shared.
+                own = {"generate": sum(found.seconds.values()), "compress": compress_s}
+                _book(answers[setting], {name: value / len(some) for name, value in own.items()})
         return answers
 
     def _forked(
@@ -205,8 +206,11 @@ class Sweep:
         found, removed, seconds = self._decode(batch.rows(rows, first), forks, full, rows)
         results = self._generations(found, batch.rows(rows))
         close: list[Fidelity | None] = [None] * len(forks)
+        own = {"compress": compress_s, "generate": seconds}
         if fidelity:
+            start = _now()
             close = self._fidelity(batch, forks, full, rows)
+            own["compare"] = _now() - start
         answers: dict[int, list[Generation]] = {}
         for n, (one, fork) in enumerate(zip(results, forks, strict=True)):
             num_fed = len(one.token_ids) - 1
@@ -216,8 +220,7 @@ class Sweep:
             answered = replace(one, kv=use, fidelity=close[n])
             answers.setdefault(settings[n // num_rows], []).append(answered)
         for setting in settings:
-            shares = {"compress": compress_s, "generate": seconds}
-            _book(answers[setting], {k: v / len(settings) for k, v in shares.items()})
+            _book(answers[setting], {k: v / len(settings) for k, v in own.items()})
         return answers
 
     def _decode(

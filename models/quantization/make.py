@@ -1,0 +1,131 @@
+"""Making a quantised checkpoint from a model's."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from encodeonce.models.checkpoint import checkpoint_digest
+from encodeonce.models.family import find_family
+from encodeonce.models.prefix_decoder import PrefixDecoder
+from encodeonce.models.quantization.calibration import Inputs
+from encodeonce.models.quantization.card import card
+from encodeonce.models.quantization.checks import refuse_quantised
+from encodeonce.models.quantization.export import (
+    config_text,
+    quantization_config,
+    stored_prefix,
+    write_checkpoint,
+)
+from encodeonce.models.quantization.made_here import ORIGIN_FILE
+from encodeonce.models.quantization.recipe import (
+    Progress,
+    Recipe,
+    description,
+    fitting_grid,
+    quantize_layers,
+)
+from encodeonce.models.quantizer import WeightsError
+from encodeonce.models.spec import ModelSpec, VisionSpec
+from encodeonce.models.weights import NONE, candidate
+
+UNFINISHED = ".layers"
+"""Folder of finished layers, in the folder that the checkpoint is written to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """Prompts that activations are measured on."""
+
+    description: Mapping[str, Any]
+    """What they are, as plain JSON values: all that they depend on."""
+    prompts: Callable[[PrefixDecoder], Iterator[Inputs]]
+    vision: VisionSpec = VisionSpec(tap="projected")
+    """Where the features in them were taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A quantised checkpoint."""
+
+    folder: Path
+    recipe: Recipe
+    """As it was followed: groups may be smaller than was asked for."""
+
+
+def make_quantized(
+    model: ModelSpec,
+    recipe: Recipe,
+    calibration: Calibration | None,
+    target: Path,
+    on_layer: Callable[[int, int], None],
+) -> Made:
+    """Quantise a model's decoder layers and write the checkpoint. Repeat it to go on.
+
+    Args:
+        model: what to quantise.
+        recipe: what to do to its weights.
+        calibration: prompts, for methods that need them.
+        target: the folder to write.
+        on_layer: called with the numbers of finished and of all layers.
+
+    Raises:
+        WeightsError: the method does not suit the model, calibration is missing, or ``target``
+            holds something else.
+    """
+    if recipe.is_calibrated and calibration is None:
+        raise WeightsError(f"{recipe.method} needs calibration: give --text or --run")
+    if target.exists() and not (target / UNFINISHED).is_dir() and any(target.iterdir()):
+        raise WeightsError(f"{target} is not empty; give another folder, or remove it")
+    family, folder = find_family(model)
+    refuse_quantised(candidate(NONE, model, folder), recipe.method)
+    vision = VisionSpec(tap="projected") if calibration is None else calibration.vision
+    decoder: Any = family.decoder(folder, model, vision)
+    language = family.language_folder(folder)
+    prefix = stored_prefix(language, decoder.model)
+    recipe = replace(recipe, grid=fitting_grid(decoder.model, recipe.grid))
+    origin = _origin(model, folder, recipe, calibration)
+    progress = Progress(target / UNFINISHED, origin)
+
+    def prompts() -> Iterator[Inputs]:
+        assert calibration is not None
+        return calibration.prompts(decoder)
+
+    quantize_layers(decoder.model, recipe, prompts, progress, on_layer)
+    with torch.device("meta"):
+        whole = type(decoder.model).whole_class(decoder.model.config)
+    place = language.relative_to(folder)
+    files = {
+        str(place / "config.json"): config_text(language, quantization_config(whole, recipe.grid)),
+        str(place / ORIGIN_FILE): json.dumps(origin, indent=2) + "\n",
+        "README.md": card(origin),
+    }
+    write_checkpoint(folder, target, place, prefix, progress.path, files)
+    shutil.rmtree(target / UNFINISHED)
+    return Made(folder=target, recipe=recipe)
+
+
+def _origin(
+    model: ModelSpec, folder: Path, recipe: Recipe, calibration: Calibration | None
+) -> dict[str, Any]:
+    """Return how a checkpoint is made, as plain JSON values."""
+    used = calibration if recipe.is_calibrated else None
+    return {
+        **description(recipe),
+        "base": model.path,
+        "base_sha256": checkpoint_digest(folder, _sha256),
+        "dtype": model.dtype,
+        "calibration": None if used is None else dict(used.description),
+        "software": {name: version(name) for name in ("encodeonce", "torch", "transformers")},
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

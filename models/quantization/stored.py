@@ -1,0 +1,71 @@
+"""Checkpoints that are quantised already, each kind loaded by what can load it."""
+
+from typing import Any
+
+from encodeonce.models.quantization.bnb import Bnb, require_bnb
+from encodeonce.models.quantization.checks import require, stored_quantization
+from encodeonce.models.quantization.packed import Kernel, PackedTreatment
+from encodeonce.models.quantizer import Candidate, WeightsError
+from encodeonce.models.treatment import STORED, ByTransformers, Treatment
+
+_READ_HERE = ("awq", "gptq")
+"""Kinds in one of our own `layouts`: no library, no GPU needed."""
+_BY_TRANSFORMERS = {
+    "bitsandbytes": ("bitsandbytes", "bitsandbytes"),
+    "compressed-tensors": ("compressed_tensors", "compressed-tensors"),
+    "torchao": ("torchao", "torchao"),
+}
+"""Kinds that transformers loads: import name and package."""
+
+
+def check_stored(candidate: Candidate) -> None:
+    """Refuse a quantised checkpoint that cannot be loaded here.
+
+    Raises:
+        WeightsError: its kind is not known, or a library or kernel is missing.
+    """
+    stored = stored_quantization(candidate)
+    if stored is None:
+        return
+    method = str(stored.get("quant_method"))
+    why = f"{candidate.source}, quantised by {method},"
+    if method in _READ_HERE:
+        PackedTreatment(candidate, stored, Kernel.DENSE)
+    elif method not in _BY_TRANSFORMERS:
+        allowed = ", ".join(sorted((*_READ_HERE, *_BY_TRANSFORMERS)))
+        raise WeightsError(f"{why} is of a kind that is not handled. Handled: {allowed}.")
+    else:
+        require(*_BY_TRANSFORMERS[method], why)
+        if method == "bitsandbytes":
+            require_bnb(candidate, why)
+
+
+def stored_treatment(candidate: Candidate) -> Treatment:
+    """Return how the weights of a checkpoint are loaded, whether it is quantised or not."""
+    stored = stored_quantization(candidate)
+    if stored is None:
+        return Treatment()
+    if stored["quant_method"] in _READ_HERE:
+        return PackedTreatment(candidate, stored, Kernel.DENSE)
+    if stored["quant_method"] == "bitsandbytes":
+        return Bnb()
+    if stored["quant_method"] == "compressed-tensors":
+        return _CompressedTensors()
+    return ByTransformers()
+
+
+class _CompressedTensors(ByTransformers):
+    """Dense from the start where only weights are quantised.
+
+    Otherwise compressed-tensors would make them dense in the first forward, and does not load
+    zeros that are not in the middle of the grid (0.20).
+    """
+
+    def config(self, config: Any) -> Any:
+        """Return the configuration with ``dequantize`` set, if activations are not quantised."""
+        for part in (config, config.get_text_config()):
+            stored = getattr(part, STORED, None)
+            if stored is not None:
+                groups = stored.get("config_groups", {}).values()
+                stored["dequantize"] = not any(group.get("input_activations") for group in groups)
+        return config
