@@ -15,8 +15,10 @@ from encodeonce.harness.plan import PlannedMedia
 from encodeonce.harness.record import CacheUse
 from encodeonce.harness.workplace import Workplace
 from encodeonce.models.family import Generation, Visual
+from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.prefix import Prefix
 from encodeonce.models.timing import Stopwatch
+from encodeonce.models.weights import WeightsSpec
 
 Shared = tuple[tuple[FeatureKey, ...], ...]
 """What questions have in common that can share a prefix: the units of each media, by content."""
@@ -47,11 +49,15 @@ class ResidentAnswerer:
     Not for several threads.
     """
 
-    def __init__(self, config: RunConfig, num_prefixes: int) -> None:
+    def __init__(
+        self, config: RunConfig, weights: WeightsSpec, kv: KVSpec, num_prefixes: int
+    ) -> None:
         """Load the language side of a run's model.
 
         Args:
             config: the run.
+            weights: one of its weight variants.
+            kv: one of its cache variants.
             num_prefixes: how many prefixes stay in memory, those used last.
 
         Raises:
@@ -67,9 +73,8 @@ class ResidentAnswerer:
             memory_bytes=config.cache.memory_mib * 2**20,
         )
         with self._stopwatch.stage("load"):
-            self._decoder = self._workplace.family.decoder(
-                self._workplace.checkpoint, config.model, config.vision
-            )
+            self._decoder = self._workplace.decoder(weights)
+        self._kv = kv
         self._generation = config.generation
         self._num_prefixes = num_prefixes
         self._prefixes: OrderedDict[Shared, Prefix] = OrderedDict()
@@ -96,7 +101,7 @@ class ResidentAnswerer:
                 self._workplace.request(one.root, one.ref, one.benchmark, sampling) for one in media
             ]
         prefix = self._prefix(requests)
-        [answer] = self._decoder.answer_from(prefix, [question], self._generation)
+        [[answer]] = self._decoder.sweep_from(prefix, [question], self._generation, [self._kv])
         self._book(answer.seconds)
         return answer
 
@@ -121,7 +126,8 @@ class ResidentAnswerer:
         while len(self._prefixes) >= self._num_prefixes:
             # Before the new one is made: the memory may not hold both.
             self._prefixes.popitem(last=False)
-        prefix = self._decoder.prefill([self._visual(request) for request in requests])
+        visuals = [self._visual(request) for request in requests]
+        prefix = self._decoder.prefill_for(visuals, [self._kv])
         self._book(prefix.seconds)
         self._num_prefills += 1
         self._prefixes[shared] = prefix

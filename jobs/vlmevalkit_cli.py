@@ -45,6 +45,8 @@ def vlmevalkit(
         script = find_script(kit)
     if config.unused:
         _say(f"not used under VLMEvalKit: {', '.join(config.unused)}")
+    if len(config.models) > 1:
+        _say(f"models: {', '.join(config.models)}")
     with as_script(script, arguments or []):
         with user_errors():
             register(config, tally)

@@ -9,7 +9,7 @@ one of its own.
 import importlib
 import runpy
 import sys
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -52,7 +52,7 @@ def as_script(script: Path, arguments: Sequence[str]) -> Iterator[None]:
 
 
 def register(config: KitConfig, tally: Tally) -> None:
-    """Put our model and benchmarks among the kit's.
+    """Put our models and benchmarks among the kit's.
 
     Args:
         config: which they are.
@@ -72,8 +72,9 @@ def register(config: KitConfig, tally: Tally) -> None:
             f"VLMEvalKit does not import: {error}. Install what it needs into this environment "
             "(its requirements.txt, or a part of that: constraints-vlmevalkit.txt)"
         ) from error
-    _require_free(config.vlmevalkit.name, models, "vlmevalkit.name")
-    models[config.vlmevalkit.name] = partial(_load, ours.EncodeOnceModel, config, tally)
+    for name in config.models:
+        _require_free(name, models, "vlmevalkit.name")
+        models[name] = partial(_load, partial(ours.EncodeOnceModel, config, name, tally))
     for spec in config.benchmarks:
         _require_free(spec.title, registry.SUPPORTED_DATASETS, "benchmarks[].label")
         _require_free(spec.title, registry.supported_video_datasets, "benchmarks[].label")
@@ -92,11 +93,11 @@ def run(script: Path) -> None:
     runpy.run_path(str(script), run_name="__main__")
 
 
-def _load(model_class: Any, config: KitConfig, tally: Tally, use_vllm: bool = False) -> Any:
+def _load(load: Callable[[], Any], use_vllm: bool = False) -> Any:
     """Load the model; the kit passes ``use_vllm`` to models that are called like a Qwen-VL."""
     if use_vllm:
         raise KitError("--use-vllm: encodeonce's models answer from stored features, without vLLM")
-    return model_class(config, tally)
+    return load()
 
 
 def _require_free(name: str, taken: Container[str], key: str) -> None:

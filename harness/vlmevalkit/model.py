@@ -24,15 +24,16 @@ class EncodeOnceModel(BaseModel):  # type: ignore[misc]  # the kit has no types
 
     INTERLEAVE = True
 
-    def __init__(self, config: KitConfig, tally: Tally) -> None:
-        """Load the language side of the run's model."""
+    def __init__(self, config: KitConfig, name: str, tally: Tally) -> None:
+        """Load the language side of one of the run's `models`."""
         super().__init__()
         self.VIDEO_LLM = READS_CLIPS if config.vlmevalkit.videos == "file" else False
         self._default = config.frames
         self._nframe: int | None = None
         self._fps: float | None = None
         self._tally = tally
-        self._answerer = ResidentAnswerer(config, config.vlmevalkit.resident_prefixes)
+        weights, kv = config.models[name]
+        self._answerer = ResidentAnswerer(config, weights, kv, config.vlmevalkit.resident_prefixes)
 
     # Before each question of a video benchmark, the kit compares the model's `nframe` and `fps`,
     # if they are positive, with the benchmark's, and assigns the benchmark's value or None

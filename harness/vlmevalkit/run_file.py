@@ -6,9 +6,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from encodeonce.harness.config import AbsolutePath, BenchmarkSpec, RunConfig
+from encodeonce.harness.exporting import file_names
+from encodeonce.harness.variants import variant_name
+from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.weights import WeightsSpec
 
-UNUSED = ("workers", "output", "limit", "check_uncached")
-"""Keys of a run file that say what VLMEvalKit says otherwise, by arguments of run.py."""
+UNUSED = ("workers", "output", "limit", "check_uncached", "fidelity")
+"""Keys of a run file that VLMEvalKit has other words for, or no place."""
 
 
 class KitSpec(BaseModel):
@@ -19,7 +23,8 @@ class KitSpec(BaseModel):
     name: str = Field(
         default="encodeonce",
         pattern=r"^[\w.+-]+$",
-        description="What run.py's --model calls it; a part of the result files' names.",
+        description="What run.py's --model calls it; a part of the result files' names. Several "
+        "variants (weights, kv) are called after it and the variant, e.g. encodeonce-none_full.",
     )
     videos: Literal["file", "frames"] = Field(
         default="file",
@@ -69,6 +74,19 @@ class KitConfig(RunConfig):
                     "their answers: only scoring: generate is possible"
                 )
         return benchmarks
+
+    @property
+    def models(self) -> dict[str, tuple[WeightsSpec, KVSpec]]:
+        """Variants by the names that run.py's --model knows them by."""
+        variants = {
+            variant_name(weights, kv): (weights, kv) for weights in self.weights for kv in self.kv
+        }
+        name, files = self.vlmevalkit.name, file_names(variants)
+        alone = len(variants) == 1
+        return {
+            name if alone else f"{name}-{files[variant]}": both
+            for variant, both in variants.items()
+        }
 
     @property
     def unused(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -13,6 +14,8 @@ from encodeonce.datasets.sampling import UniformInclusive
 from encodeonce.harness.config import RunConfig
 from encodeonce.harness.plan import PlannedMedia
 from encodeonce.harness.resident import ResidentAnswerer
+from encodeonce.models.kv.spec import FULL, KVSpec
+from encodeonce.models.weights import NONE
 from tests.clips import write_clip
 from tests.tiny_models import write_tiny_llava
 
@@ -42,7 +45,7 @@ def config(folder: Path, tmp_path: Path) -> RunConfig:
 
 @pytest.fixture
 def answerer(config: RunConfig) -> Iterator[ResidentAnswerer]:
-    with closing(ResidentAnswerer(config, num_prefixes=1)) as answerer:
+    with closing(ResidentAnswerer(config, NONE, FULL, num_prefixes=1)) as answerer:
         yield answerer
 
 
@@ -66,7 +69,7 @@ def test_questions_on_the_same_media_share_a_prefill(
 def test_the_prefix_used_last_stays(config: RunConfig, folder: Path) -> None:
     order = ["a", "b", "a", "b"]
     for num_prefixes, num_prefills in ((1, 4), (2, 2)):
-        with closing(ResidentAnswerer(config, num_prefixes)) as answerer:
+        with closing(ResidentAnswerer(config, NONE, FULL, num_prefixes)) as answerer:
             for name in order:
                 answerer.ask(video(folder / f"{name}.mp4"), "What?", FRAMES)
             assert answerer.take_use().num_prefills == num_prefills
@@ -82,6 +85,23 @@ def test_a_resident_prefix_gives_the_bits_of_a_new_one(
     anew = answerer.ask(a, "What?", FRAMES)
     assert answerer.take_use().num_prefills == 3
     assert resident.logits_sha256 == anew.logits_sha256 != other.logits_sha256
+
+
+@pytest.mark.parametrize("scope", ["question", "media"])
+def test_a_compressed_cache_leaves_the_resident_prefix_whole(
+    config: RunConfig, folder: Path, scope: Literal["question", "media"]
+) -> None:
+    kv = KVSpec(method="keydiff", keep=0.25, scope=scope)
+    a = video(folder / "a.mp4")
+    with closing(ResidentAnswerer(config, NONE, kv, num_prefixes=1)) as answerer:
+        answerer.ask(a, "Who?", FRAMES)
+        resident = answerer.ask(a, "What?", FRAMES)
+        assert answerer.take_use().num_prefills == 1
+    with closing(ResidentAnswerer(config, NONE, kv, num_prefixes=1)) as answerer:
+        anew = answerer.ask(a, "What?", FRAMES)
+    assert resident.kv is not None
+    assert resident.kv == anew.kv
+    assert resident.logits_sha256 == anew.logits_sha256
 
 
 def test_the_content_of_a_file_is_what_counts_and_the_frames(
@@ -104,7 +124,7 @@ def test_what_is_in_the_store_needs_no_tower(
     strict = config.model_copy(
         update={"cache": config.cache.model_copy(update={"on_miss": "error"})}
     )
-    with closing(ResidentAnswerer(strict, num_prefixes=1)) as again:
+    with closing(ResidentAnswerer(strict, NONE, FULL, num_prefixes=1)) as again:
         second = again.ask(video(folder / "a.mp4"), "What?", FRAMES)
         assert second.logits_sha256 == first.logits_sha256
         assert again.take_use().cache.num_hits == 4

@@ -39,7 +39,10 @@ def write_run(folder: Path, *, scoring: str = "generate") -> Path:
     }
     config = RunConfig.model_validate(content)
     run = RunFolder.create(
-        config, checkpoint_sha256="c", samples_sha256=make_plan(config).samples_sha256
+        config,
+        checkpoint_sha256="c",
+        samples_sha256=make_plan(config).samples_sha256,
+        variants={"weights": {}, "kv": {}},
     )
     with run.writer("records") as file:
         for record in reversed([_record(n, scoring) for n in range(len(QUESTIONS))]):

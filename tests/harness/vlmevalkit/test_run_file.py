@@ -31,6 +31,15 @@ def test_every_key_of_a_run_file_is_understood(tmp_path: Path) -> None:
     assert config.unused == ("output", "limit")
 
 
+def test_every_variant_is_a_model(tmp_path: Path) -> None:
+    assert list(load(tmp_path).models) == ["encodeonce"]
+    alone = load(tmp_path, kv=[{"method": "snapkv", "keep": 0.5}])
+    [(name, (weights, kv))] = alone.models.items()
+    assert (name, weights.title, kv.title) == ("encodeonce", "none", "snapkv@0.5")
+    several = load(tmp_path, kv=["full", {"method": "snapkv", "keep": 0.5}])
+    assert list(several.models) == ["encodeonce-none_full", "encodeonce-none_snapkv_0.5"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

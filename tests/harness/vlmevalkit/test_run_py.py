@@ -117,6 +117,21 @@ def test_frames_as_pictures_give_the_answers_that_the_video_gives(bench: Bench) 
     assert said.hits == (0, 16)
 
 
+def test_variants_are_models_that_answer_from_the_same_features(bench: Bench) -> None:
+    benchmarks = [_questions(bench, "heldout-00.mp4", "heldout-01.mp4")]
+    # What is left of the clip before the question is read cannot answer it.
+    few = {"method": "streaming_llm", "keep": 0.02, "scope": "media", "label": "few"}
+    full, compressed = "encodeonce-none_full", "encodeonce-none_few"
+    arguments = ("--data", "mine", "--model", full, compressed)
+    said = bench.ask(*arguments, benchmarks=benchmarks, kv=["full", few])
+    assert said.returncode == 0, said.text
+    assert f"models: {full}, {compressed}" in said.text
+    assert said.num_questions == 4
+    assert said.hits == (16, 32)
+    assert len(bench.predictions("mine", full)) == 2
+    assert bench.predictions("mine", full) != bench.predictions("mine", compressed)
+
+
 def test_pictures_and_parts_of_videos_of_our_benchmarks(bench: Bench) -> None:
     clip = _questions(bench, "heldout-00.mp4")
     Image.new("RGB", (64, 64), "white").save(bench.folder / "clips" / "white.png")
