@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+KIT_VENV ?= .venv-vlmevalkit
 
-.PHONY: demo test test-plugins check types clean
+.PHONY: demo test test-plugins test-lmms test-vlmevalkit check types clean
 
 demo: $(VENV)/installed
 	$(BIN)/encodeonce run datasets/demo/run.yaml
@@ -12,8 +13,14 @@ test: $(VENV)/installed
 	$(BIN)/python -m pytest
 
 # Other harnesses, each in an environment of its own.
-test-plugins: $(VENV)-lmms/installed
+test-plugins: test-lmms test-vlmevalkit
+
+test-lmms: $(VENV)-lmms/installed
 	$(VENV)-lmms/bin/python -m pytest tests/plugins/lmms_eval
+
+# Needs a checkout of VLMEvalKit, named by the environment variable VLMEVALKIT; skipped without.
+test-vlmevalkit: $(KIT_VENV)/installed
+	$(KIT_VENV)/bin/python -m pytest tests/harness/vlmevalkit/test_run_py.py
 
 check: $(VENV)/installed-dev types
 	$(BIN)/ruff check .
@@ -28,6 +35,12 @@ types: $(VENV)/installed-dev
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+$(KIT_VENV)/installed: pyproject.toml constraints.txt constraints-vlmevalkit.txt
+	$(PYTHON) -m venv $(KIT_VENV)
+	$(KIT_VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(KIT_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-vlmevalkit.txt
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
@@ -47,4 +60,4 @@ $(VENV)-lmms/installed: pyproject.toml constraints.txt constraints-plugins.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-lmms build dist demo-run *.egg-info
+	rm -rf $(VENV) $(VENV)-lmms $(KIT_VENV) build dist demo-run *.egg-info

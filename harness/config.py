@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -241,8 +241,16 @@ class RunConfig(AnswerConfig):
         return content
 
 
+Form = TypeVar("Form", bound=RunConfig)
+
+
 def load_config(path: Path) -> RunConfig:
-    """Read a run file.
+    """Read a run file; see `load_run_file`."""
+    return load_run_file(path, RunConfig)
+
+
+def load_run_file(path: Path, form: type[Form]) -> Form:
+    """Read a run file of another form, e.g. for a foreign harness.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or says something that is not allowed; the
@@ -256,32 +264,32 @@ def load_config(path: Path) -> RunConfig:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(
-            f"{path}: a run file is a mapping of {', '.join(RunConfig.model_fields)}; "
+            f"{path}: a run file is a mapping of {', '.join(form.model_fields)}; "
             f"got {type(content).__name__}"
         )
     try:
-        return RunConfig.model_validate(content)
+        return form.model_validate(content)
     except ValidationError as error:
-        problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
+        problems = "\n".join(f"  {_explain(problem, form)}" for problem in error.errors())
         raise ConfigError(f"{path}:\n{problems}") from error
 
 
-def _explain(problem: Any) -> str:
+def _explain(problem: Any, form: type[RunConfig]) -> str:
     """Return one line for a pydantic problem: where, what was got, what is allowed."""
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] != "extra_forbidden":
         got = "" if problem["type"] == "missing" else f"; got {problem['input']!r}"
         return f"{where}: {problem['msg']}{got}"
-    allowed = _fields_at(problem["loc"][:-1])
+    allowed = _fields_at(problem["loc"][:-1], form)
     unknown = str(problem["loc"][-1])
     close = difflib.get_close_matches(unknown, allowed, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return f"{where}: unknown key. Allowed: {', '.join(allowed)}.{hint}"
 
 
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+def _fields_at(location: tuple[int | str, ...], form: type[RunConfig]) -> list[str]:
     """Return the field names of the (possibly nested) model that ``location`` leads to."""
-    schema = RunConfig.model_json_schema()
+    schema = form.model_json_schema()
     node = schema
     for part in location:
         if "discriminator" in node:  # pydantic names the chosen alternative in the location

@@ -13,6 +13,7 @@ from encodeonce.datasets.library import MediaLibrary
 from encodeonce.datasets.media import Frames, Media, MediaRef
 from encodeonce.datasets.pictures import Picture
 from encodeonce.datasets.probe import probe
+from encodeonce.datasets.sampling import FrameSampling
 from encodeonce.harness.config import AnswerConfig
 from encodeonce.harness.features import MediaRequest
 from encodeonce.harness.variants import Meanings, describe_variants
@@ -53,8 +54,20 @@ class Workplace:
             "software": f"torch {version('torch')}, transformers {version('transformers')}",
         }
 
-    def request(self, root: Path, ref: MediaRef, benchmark: str) -> MediaRequest:
+    def request(
+        self,
+        root: Path,
+        ref: MediaRef,
+        benchmark: str,
+        sampling: FrameSampling | None = None,
+    ) -> MediaRequest:
         """Return what the run needs of a media: digest, frames, keys. Decodes nothing.
+
+        Args:
+            root: folder that the media may not leave.
+            ref: the media.
+            benchmark: who asks.
+            sampling: which frames; by default those that the run's configuration says.
 
         Raises:
             MediaError: the file is missing, outside the root, or not what it should be.
@@ -63,16 +76,22 @@ class Workplace:
             self._libraries[root] = MediaLibrary(root, self._ledger)
         media = self._libraries[root].resolve(ref)
         info = probe(media, ledger=self._ledger, backend=self.config.decoder)
-        return self._request(media, info, benchmark)
+        return self._request(media, info, benchmark, sampling=sampling)
 
     def request_picture(self, picture: Picture, benchmark: str) -> MediaRequest:
         """Return what the run needs of a picture that has no file."""
-        return self._request(picture.media, picture.info, benchmark, picture.frames)
+        return self._request(picture.media, picture.info, benchmark, pixels=picture.frames)
 
     def _request(
-        self, media: Media, info: MediaInfo, benchmark: str, pixels: Frames | None = None
+        self,
+        media: Media,
+        info: MediaInfo,
+        benchmark: str,
+        *,
+        pixels: Frames | None = None,
+        sampling: FrameSampling | None = None,
     ) -> MediaRequest:
-        frames = self.config.frames.indices(info, media.clip_s)
+        frames = (sampling or self.config.frames).indices(info, media.clip_s)
         return MediaRequest(
             media=media,
             info=info,

@@ -25,9 +25,11 @@ from encodeonce.jobs.benchmarks_cli import benchmarks
 from encodeonce.jobs.calibrate_cli import calibrate_app
 from encodeonce.jobs.compare_cli import compare_runs
 from encodeonce.jobs.executors import executor_for
+from encodeonce.jobs.export_cli import export
 from encodeonce.jobs.pipeline import Pipeline
 from encodeonce.jobs.store_cli import store_app
 from encodeonce.jobs.user_errors import stop, user_errors
+from encodeonce.jobs.vlmevalkit_cli import UNTOUCHED, vlmevalkit
 from encodeonce.models.checkpoint import hide_loading_bars
 
 app = typer.Typer(
@@ -58,6 +60,8 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(calibrate_app, name="calibrate")
 app.command("benchmarks")(benchmarks)
 app.command("compare")(compare_runs)
+app.command("export")(export)
+app.command("vlmevalkit", context_settings=UNTOUCHED)(vlmevalkit)
 
 
 @app.command()

@@ -195,6 +195,22 @@ class Decoder(Protocol):
         """
         ...
 
+    def prefill_for(self, visuals: Sequence[Visual], settings: Sequence[KVSpec]) -> Prefix:
+        """Run over what questions share as `prefill` does, for `sweep_from`."""
+        ...
+
+    def sweep_from(
+        self,
+        prefix: Prefix,
+        questions: Sequence[str],
+        generation: GenerationSpec,
+        settings: Sequence[KVSpec],
+        *,
+        fidelity: bool = False,
+    ) -> list[list[Generation]]:
+        """Answer questions as `sweep` does, from what `prefill_for` gave; it can be used again."""
+        ...
+
     def likelihoods(
         self,
         visuals: Sequence[Visual],

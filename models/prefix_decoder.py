@@ -128,7 +128,30 @@ class PrefixDecoder(ABC):
         """Answer all questions under several cache variants, from one prefill."""
         if all(setting.is_full for setting in settings):
             return [self.answer(visuals, questions, generation) for _ in settings]
-        prefix = self.prefill(visuals, prefix_observation(needs_of(settings)))
+        prefix = self.prefill_for(visuals, settings)
+        table = self.sweep_from(prefix, questions, generation, settings, fidelity=fidelity)
+        shared = _added(prefix.seconds, table[0][0].seconds)
+        table[0][0] = replace(table[0][0], seconds=shared)
+        return table
+
+    def prefill_for(self, visuals: Sequence[Visual], settings: Sequence[KVSpec]) -> Prefix:
+        """Run over what questions share, and keep what some cache variants want to know of it."""
+        if all(setting.is_full for setting in settings):
+            return self.prefill(visuals)
+        return self.prefill(visuals, prefix_observation(needs_of(settings)))
+
+    def sweep_from(
+        self,
+        prefix: Prefix,
+        questions: Sequence[str],
+        generation: GenerationSpec,
+        settings: Sequence[KVSpec],
+        *,
+        fidelity: bool = False,
+    ) -> list[list[Generation]]:
+        """Answer questions as `sweep` does, from a prefix, which can be used again."""
+        if all(setting.is_full for setting in settings):
+            return [self.answer_from(prefix, questions, generation) for _ in settings]
         start = time.perf_counter()
         suffixes = [prefix.suffix(question) for question in questions]
         prepare_s = time.perf_counter() - start
@@ -145,8 +168,8 @@ class PrefixDecoder(ABC):
         table = [
             [answers[setting, n] for n in range(len(questions))] for setting in range(len(settings))
         ]
-        shared = _added(prefix.seconds, {"prepare": prepare_s}, table[0][0].seconds)
-        table[0][0] = replace(table[0][0], seconds=shared)
+        prepared = _added({"prepare": prepare_s}, table[0][0].seconds)
+        table[0][0] = replace(table[0][0], seconds=prepared)
         return table
 
     def likelihoods(

@@ -23,6 +23,7 @@ ONLY_IN = {
     "torch": {"models", "harness", "jobs"},
     "transformers": {"models", "harness"},
     "lmms_eval": {"harness"},
+    "vlmeval": {"harness"},
 }
 
 
