@@ -24,6 +24,7 @@ from encodeonce.jobs.bench_cli import bench_app
 from encodeonce.jobs.executor import WorkerStartError
 from encodeonce.jobs.executors import executor_for
 from encodeonce.jobs.pipeline import Pipeline
+from encodeonce.jobs.quantize_cli import quantize
 from encodeonce.jobs.store_cli import store_app
 from encodeonce.models.checkpoint import hide_loading_bars
 
@@ -52,6 +53,7 @@ Output = Annotated[
 
 app.add_typer(store_app, name="store")
 app.add_typer(bench_app, name="bench")
+app.command("quantize")(quantize)
 
 
 @app.command()

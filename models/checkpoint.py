@@ -99,7 +99,7 @@ class StoredTensor(NamedTuple):
     def read(self) -> torch.Tensor:
         """Return the tensor."""
         with safe_open(self.path, framework="pt") as file:
-            return file.get_tensor(self.name)  # type: ignore[no-any-return]
+            return file.get_tensor(self.name)
 
 
 def stored_tensors(folder: Path) -> Iterator[StoredTensor]:

@@ -23,7 +23,7 @@ from encodeonce.models.kv.forks import Fork
 from encodeonce.models.kv.method import method_class, method_names
 from encodeonce.models.kv.prompts import compress
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.likelihood import _extended
+from encodeonce.models.likelihood import extended_inputs
 from encodeonce.models.prefix_decoder import _batches
 
 MERGES = ("look_m",)
@@ -109,7 +109,7 @@ def reference_logits(
     num_before = fork.num_tokens if fork.num_tokens > prefix.num_tokens else prefix.num_tokens
     # Some openings are embeddings alone.
     given = {"input_ids": torch.zeros(1, 0), **prefix.opening.inputs}
-    inputs = _extended(decoder._model, given, [*suffix, *answer[:-1]])
+    inputs = extended_inputs(decoder._model, given, [*suffix, *answer[:-1]])
     with seeing_only(decoder._model, fork, num_before), torch.inference_mode():
         output = decoder._model(**inputs)
     logits: torch.Tensor = output.logits[0, prefix.num_tokens + len(suffix) - 1 :]
