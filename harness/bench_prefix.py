@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from encodeonce.datasets.media import MediaKind, MediaRef
+from encodeonce.datasets.media import MediaKind
 from encodeonce.datasets.sampling import FrameSampling
-from encodeonce.harness.config import BenchmarkSpec, CacheSpec, RunConfig
+from encodeonce.harness.bench_workplace import bench_request, bench_workplace
 from encodeonce.harness.features import FeatureSource, MediaRequest, decode_all
 from encodeonce.harness.report import Section, Table
 from encodeonce.harness.text import human_bytes
@@ -125,9 +125,8 @@ def run_prefix_bench(bench: PrefixBench, on_run: Callable[[str], None]) -> list[
         bench: what to measure.
         on_run: called before each run, with the way's name.
     """
-    workplace = _workplace(bench)
-    ref = MediaRef(kind=bench.kind, path=bench.media.name)
-    request = workplace.request(bench.media.parent.absolute(), ref, "bench")
+    workplace = bench_workplace(bench.model, bench.vision, bench.frames, bench.folder)
+    request = bench_request(workplace, bench.media, bench.kind)
     scene = _Scene(bench=bench, workplace=workplace, request=request, stopwatch=Stopwatch())
     with closing(scene.source(workplace.vision.load)) as source:
         source.ensure(request)
@@ -250,18 +249,6 @@ def _measure(
 
 def _until_first_token(answer: Generation) -> float:
     return answer.seconds.get("prepare", 0.0) + answer.seconds["prefill"]
-
-
-def _workplace(bench: PrefixBench) -> Workplace:
-    config = RunConfig(
-        model=bench.model,
-        benchmarks=(BenchmarkSpec(name="questions"),),
-        frames=bench.frames,
-        vision=bench.vision,
-        cache=CacheSpec(path=bench.folder),
-        output=bench.folder,
-    )
-    return Workplace(config)
 
 
 def sections(found: Sequence[Measurement]) -> list[Section]:

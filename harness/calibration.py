@@ -1,5 +1,6 @@
 """Calibration prompts from a run's benchmarks, with their media's features from the store."""
 
+import random
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -31,7 +32,9 @@ def run_calibration(config: RunConfig, num_prompts: int) -> Calibration:
         for sample, prompt in zip(group.samples, group.prompts, strict=True)
     ]
     num_prompts = min(num_prompts, len(asked))
-    chosen = [asked[n * len(asked) // num_prompts] for n in range(num_prompts)]
+    # At random: every third sample may be of one kind.
+    places = sorted(random.Random(0).sample(range(len(asked)), num_prompts))
+    chosen = [asked[place] for place in places]
     return Calibration(
         description={
             "benchmarks": [spec.model_dump(mode="json") for spec in config.benchmarks],

@@ -13,6 +13,7 @@ from encodeonce.harness.bench_store_report import sections, to_json
 from encodeonce.harness.bench_store_small import run_small
 from encodeonce.harness.report_terminal import print_report
 from encodeonce.jobs.bench_prefix_cli import prefix
+from encodeonce.jobs.bench_quant_cli import quant
 
 bench_app = typer.Typer(
     help="Measure the program itself.", no_args_is_help=True, add_completion=False
@@ -21,6 +22,7 @@ console = Console()
 
 
 bench_app.command("prefix")(prefix)
+bench_app.command("quant")(quant)
 
 
 @bench_app.command()

@@ -5,10 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import torch
 import typer
-from PIL import Image
 from rich.console import Console
 
 from encodeonce.datasets.sampling import UniformInclusive
@@ -19,7 +16,7 @@ from encodeonce.harness.bench_prefix import (
     to_json,
 )
 from encodeonce.harness.report_terminal import print_report
-from encodeonce.models.random_llava import LLAVA_1_5_7B, SMALL, write_random_llava
+from encodeonce.jobs.bench_scene import LLAVAS, kind_of, noise, random_model
 from encodeonce.models.spec import ModelSpec, VisionSpec
 
 console = Console()
@@ -28,8 +25,6 @@ QUESTIONS = (
     "How many can be seen?",
     "Which of them is the largest?",
 )
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
-SHAPES = {"small": SMALL, "llava-1.5-7b": LLAVA_1_5_7B}
 
 
 def prefix(
@@ -63,17 +58,15 @@ def prefix(
     with tempfile.TemporaryDirectory(prefix="encodeonce-bench-") as folder:
         here = Path(folder)
         if random_llava:
-            if random_llava not in SHAPES:
-                raise typer.BadParameter(f"--random-llava: one of {', '.join(SHAPES)}")
-            weights = here / "model"
-            write_random_llava(weights, SHAPES[random_llava], getattr(torch, dtype))
-            model = str(weights)
-        shown = _noise(here) if media is None else media
+            if random_llava not in LLAVAS:
+                raise typer.BadParameter(f"--random-llava: one of {', '.join(LLAVAS)}")
+            model = random_model(random_llava, dtype, here / "model")
+        shown = noise(here) if media is None else media
         bench = PrefixBench(
             model=ModelSpec.model_validate({"path": model, "dtype": dtype, "device": device}),
             vision=VisionSpec.model_validate({"tap": tap}),
             media=shown,
-            kind="video" if shown.suffix.lower() in VIDEO_SUFFIXES else "image",
+            kind=kind_of(shown),
             frames=UniformInclusive(num_frames=frames),
             questions=tuple(prompt or QUESTIONS),
             num_runs=runs,
@@ -86,10 +79,3 @@ def prefix(
         if output is not None:
             output.write_text(json.dumps(to_json(bench, found), indent=2) + "\n", "utf-8")
             console.print(f"all measurements: {output}", highlight=False, soft_wrap=True)
-
-
-def _noise(folder: Path) -> Path:
-    pixels = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
-    path = folder / "noise.png"
-    Image.fromarray(pixels).save(path)
-    return path

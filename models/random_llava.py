@@ -76,7 +76,7 @@ LLAVA_1_5_7B = LlavaShape(
 
 def write_random_llava(folder: Path, shape: LlavaShape, dtype: torch.dtype) -> Path:
     """Write a checkpoint with random weights and a tokenizer of bytes. It never ends an answer."""
-    tokenizer = _tokenizer()
+    tokenizer = byte_tokenizer()
     config = LlavaConfig(  # type: ignore[call-arg]
         vision_config=CLIPVisionConfig(
             hidden_size=shape.vision_hidden_size,
@@ -120,7 +120,8 @@ def write_random_llava(folder: Path, shape: LlavaShape, dtype: torch.dtype) -> P
     return folder
 
 
-def _tokenizer() -> Any:
+def byte_tokenizer() -> Any:
+    """Return a tokenizer of the 256 bytes."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     special = ["<s>", "<pad>", _IMAGE]
     vocabulary = {token: number for number, token in enumerate([*special, *alphabet])}

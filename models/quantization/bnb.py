@@ -24,8 +24,8 @@ from encodeonce.models.quantizer import Candidate, WeightsError
 from encodeonce.models.treatment import ByTransformers
 
 _CPU_INPUTS, _CPU_OUTPUTS = 64, 32
-"""Widths of a 4-bit weight must be multiples of these for the CPU's kernel (blocks of 64 inputs,
-tiles of 32 outputs: bitsandbytes 0.50)."""
+"""Widths of a 4-bit weight must be multiples of these on CPUs with AVX512-BF16, whose kernel takes
+blocks of 64 inputs and tiles of 32 outputs (bitsandbytes 0.50)."""
 
 
 def check_bnb(candidate: Candidate, method: str) -> None:
@@ -49,12 +49,13 @@ def require_bnb(candidate: Candidate, why: str) -> None:
 
 def check_4bit(candidate: Candidate, method: str) -> None:
     """Refuse widths that the CPU's 4-bit kernel cannot take."""
-    if device(candidate.model).type != "cpu":
+    functional: Any = importlib.import_module("bitsandbytes.functional")
+    if device(candidate.model).type != "cpu" or not functional.has_avx512bf16():
         return
     for name, inputs, outputs in layer_widths(candidate):
         if inputs % _CPU_INPUTS or outputs % _CPU_OUTPUTS:
             raise WeightsError(
-                f"weights {method!r}: on a CPU bitsandbytes' 4-bit kernel needs inputs in "
+                f"weights {method!r}: on this CPU bitsandbytes' 4-bit kernel needs inputs in "
                 f"multiples of {_CPU_INPUTS} and outputs of {_CPU_OUTPUTS}; {name} has {inputs} "
                 f"and {outputs}. Use bnb-int8, torchao-int8 or rtn, or a GPU."
             )
