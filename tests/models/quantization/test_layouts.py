@@ -43,7 +43,8 @@ def codes() -> Codes:
         return torch.randint(0, 16, shape, generator=generator, dtype=torch.uint8)
 
     scales = torch.rand(NUM_OUTPUTS, NUM_INPUTS // GROUP, generator=generator).half() / 10
-    return Codes(codes=whole(NUM_OUTPUTS, NUM_INPUTS), zeros=whole(NUM_OUTPUTS, NUM_INPUTS // GROUP), scales=scales)
+    codes, zeros = whole(NUM_OUTPUTS, NUM_INPUTS), whole(NUM_OUTPUTS, NUM_INPUTS // GROUP)
+    return Codes(codes=codes, zeros=zeros, scales=scales)
 
 
 def test_awq_gemm(codes: Codes) -> None:
