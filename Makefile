@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check types clean
+.PHONY: demo test test-plugins check types clean
 
 demo: $(VENV)/installed
 	$(BIN)/encodeonce run datasets/demo/run.yaml
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+# Other harnesses, each in an environment of its own.
+test-plugins: $(VENV)-lmms/installed
+	$(VENV)-lmms/bin/python -m pytest tests/plugins/lmms_eval
 
 check: $(VENV)/installed-dev types
 	$(BIN)/ruff check .
@@ -30,5 +34,17 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+# lmms-eval without its dependencies: it asks for torchvision, whose builds bring CUDA and do not
+# fit a CPU build of torch, for av<16, and for much that only some of its tasks and models use.
+# Named here is what its command line imports.
+$(VENV)-lmms/installed: pyproject.toml constraints.txt constraints-plugins.txt
+	$(PYTHON) -m venv $(VENV)-lmms
+	$(VENV)-lmms/bin/pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -c constraints-plugins.txt -e . pytest pytest-timeout \
+		evaluate loguru pytablewriter sacrebleu tenacity
+	$(VENV)-lmms/bin/pip install --quiet --disable-pip-version-check \
+		-c constraints-plugins.txt --no-deps lmms_eval
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist demo-run *.egg-info
+	rm -rf $(VENV) $(VENV)-lmms build dist demo-run *.egg-info

@@ -24,10 +24,21 @@ def format_question(question: str, choices: Sequence[str] = ()) -> str:
     """
     if not choices:
         return f"{question}\n{FREE_INSTRUCTION}"
+    return "\n".join([question, *lettered(choices), CHOICE_INSTRUCTION])
+
+
+def lettered(choices: Sequence[str], form: str = "{letter}. {text}") -> list[str]:
+    """Return a line for each option, ``"A. red"``, in the form that a benchmark uses.
+
+    Raises:
+        ValueError: If there are more options than letters.
+    """
     letters = string.ascii_uppercase
     if len(choices) > len(letters):
         raise ValueError(
             f"A question has {len(choices)} choices; at most {len(letters)} can be lettered A-Z."
         )
-    options = [f"{letter}. {text}" for letter, text in zip(letters, choices, strict=False)]
-    return "\n".join([question, *options, CHOICE_INSTRUCTION])
+    return [
+        form.format(letter=letter, text=text)
+        for letter, text in zip(letters, choices, strict=False)
+    ]

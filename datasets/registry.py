@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from encodeonce.datasets.sample import Benchmark, BenchmarkError
+from encodeonce.datasets.sampling import FrameSampling
 
 
 def benchmark_names() -> list[str]:
@@ -16,22 +17,42 @@ def benchmark_names() -> list[str]:
     return sorted(path.stem for path in (Path(__file__).parent / "benchmarks").glob("*.py"))
 
 
-def load_benchmark(name: str, options: Mapping[str, Any]) -> Benchmark:
-    """Make the benchmark ``name`` with the options a user wrote.
+def benchmark_class(name: str) -> Any:
+    """Return the class `BENCHMARK` of the file ``name``.
 
     Raises:
-        BenchmarkError: there is no such benchmark, or it has no such options.
+        BenchmarkError: there is no such benchmark.
     """
     names = benchmark_names()
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise BenchmarkError(f"no benchmark is called {name!r}; known: {', '.join(names)}.{hint}")
-    benchmark_class = importlib.import_module(f"encodeonce.datasets.benchmarks.{name}").BENCHMARK
+    return importlib.import_module(f"encodeonce.datasets.benchmarks.{name}").BENCHMARK
+
+
+def load_benchmark(
+    name: str, options: Mapping[str, Any], frames: FrameSampling | None = None
+) -> Benchmark:
+    """Make the benchmark ``name`` with the options a user wrote.
+
+    Args:
+        name: of a file in `benchmarks/`.
+        options: as in a run file.
+        frames: which frames of a video are shown. A benchmark whose prompts depend on that has an
+            option of this name, which gets it unless the user wrote something else.
+
+    Raises:
+        BenchmarkError: there is no such benchmark, or it has no such options.
+    """
+    known = benchmark_class(name)
+    content = dict(options)
+    if frames is not None and "frames" in known.model_fields:
+        content.setdefault("frames", frames)
     try:
-        benchmark: Benchmark = benchmark_class.model_validate(dict(options))
+        benchmark: Benchmark = known.model_validate(content)
     except ValidationError as error:
-        allowed = ", ".join(benchmark_class.model_fields)
+        allowed = ", ".join(known.model_fields)
         problems = "; ".join(
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
         )

@@ -3,10 +3,10 @@
 `tests/contracts/benchmark.py` is the suite that a benchmark inherits.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from encodeonce.datasets.media import MediaRef
 
@@ -23,6 +23,8 @@ class Sample:
     """Texts of the options; empty for a free answer."""
     target: str
     """The right answer: the option's letter, or a text."""
+    references: tuple[str, ...] = ()
+    """All right answers, where people gave several; `target` is the most frequent."""
     group: str
     """Samples of one group share their media; confidence intervals are clustered by it."""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -39,12 +41,32 @@ class Score:
     """The answer read out of the text, None if there is none."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """An answer that was scored, as a run's records keep it."""
+
+    sample: str
+    """`Sample.id`."""
+    group: str
+    tags: Mapping[str, str]
+    question: str
+    target: str
+    text: str
+    """What the model wrote."""
+    value: float
+    """`Score.value`."""
+
+
 class BenchmarkError(ValueError):
     """A benchmark is unknown, or its options or files are wrong."""
 
 
 class Benchmark(Protocol):
-    """Questions, how they are put, and how answers are scored. Knows no model."""
+    """Questions, how they are put, and how answers are scored. Knows no model.
+
+    The class of one in `benchmarks/` also has ``about: ClassVar[About]``, for people who look for
+    a benchmark (``encodeonce benchmarks``).
+    """
 
     @property
     def media_root(self) -> Path:
@@ -61,4 +83,30 @@ class Benchmark(Protocol):
 
     def score(self, sample: Sample, answer: str) -> Score:
         """Score the model's text."""
+        ...
+
+
+@runtime_checkable
+class Summarising(Benchmark, Protocol):
+    """A benchmark that publishes other figures than the mean of its scores."""
+
+    measure: ClassVar[str]
+    """What a score's value is, e.g. ``"ROUGE-L"``; of other benchmarks it is the accuracy."""
+
+    def summarise(self, scored: Sequence[Scored]) -> Mapping[str, float]:
+        """Return the published figures by name; the one that people quote comes first.
+
+        A name says what the figure is of or out of, e.g. ``"perception, of 2000"``. Answers that
+        failed or could not be scored are missing from ``scored``, and so is what ``limit`` left
+        out: a figure that needs them is left out, or is that of the rest, as its name says.
+        """
+        ...
+
+
+@runtime_checkable
+class Exporting(Benchmark, Protocol):
+    """A benchmark whose official evaluator takes files of answers."""
+
+    def official_files(self, scored: Sequence[Scored]) -> Mapping[str, str]:
+        """Return the texts of these files by their names."""
         ...

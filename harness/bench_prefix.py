@@ -1,6 +1,7 @@
 """What caching saves on one video: nothing cached, features, a shared prefix, a resident one.
 
-Every way answers the same questions; each run is timed as a whole, after one that is not.
+Every way answers the same questions; each run is timed as a whole, after one that is not. What
+encoding takes, which all but the first have behind them, is measured by itself.
 """
 
 import gc
@@ -8,30 +9,18 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
-import torch
-
-from encodeonce.datasets.media import MediaKind
-from encodeonce.datasets.sampling import FrameSampling
-from encodeonce.harness.bench_workplace import bench_request, bench_workplace
-from encodeonce.harness.features import FeatureSource, MediaRequest, decode_all
-from encodeonce.harness.report import Section, Table
-from encodeonce.harness.text import human_bytes
-from encodeonce.harness.workplace import Workplace
+from encodeonce.cache_store.features import Features
+from encodeonce.harness.bench_scene import Scene, SceneSpec
+from encodeonce.harness.features import decode_all
 from encodeonce.models.family import (
     Decoded,
-    Decoder,
     Generation,
     GenerationSpec,
-    Tower,
-    Visual,
 )
 from encodeonce.models.memory import peak, reset_peak
-from encodeonce.models.spec import ModelSpec, VisionSpec
-from encodeonce.models.timing import Stopwatch, synchronize
+from encodeonce.models.timing import synchronize
 
 Answers = tuple[list[Generation], float]
 """Answers, and the seconds from the start until the first token of the first."""
@@ -41,17 +30,33 @@ Answers = tuple[list[Generation], float]
 class PrefixBench:
     """What to measure."""
 
-    model: ModelSpec
-    vision: VisionSpec
-    media: Path
-    """A picture or a video."""
-    kind: MediaKind
-    frames: FrameSampling
+    scene: SceneSpec
     questions: tuple[str, ...]
     num_runs: int
     num_new_tokens: int
-    folder: Path
-    """For the feature store."""
+    max_batch: int
+    """Most questions answered together; fewer need less memory."""
+
+    @property
+    def generation(self) -> GenerationSpec:
+        """How answers are generated."""
+        return GenerationSpec(max_new_tokens=self.num_new_tokens, max_batch=self.max_batch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """Making the features that are then stored, over all runs."""
+
+    total_s: tuple[float, ...]
+    stages_s: dict[str, float]
+    """Seconds of ``decode``, ``preprocess``, ``encode``; means over runs."""
+    num_units: int
+    feature_bytes: int
+
+    @property
+    def median_s(self) -> float:
+        """Median of the totals."""
+        return statistics.median(self.total_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,29 +90,11 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Scene:
-    """What all ways work on."""
+class PrefixResult:
+    """What was measured."""
 
-    bench: PrefixBench
-    workplace: Workplace
-    request: MediaRequest
-    stopwatch: Stopwatch
-
-    @property
-    def generation(self) -> GenerationSpec:
-        return GenerationSpec(max_new_tokens=self.bench.num_new_tokens)
-
-    def source(self, load_tower: Callable[[], Tower] | None = None) -> FeatureSource:
-        store = self.workplace.open_store()
-        return FeatureSource(store, load_tower, self.stopwatch, self.workplace.provenance())
-
-    def decoder(self) -> Decoder:
-        bench = self.bench
-        return self.workplace.family.decoder(self.workplace.checkpoint, bench.model, bench.vision)
-
-    def visuals(self, source: FeatureSource) -> list[Visual]:
-        features = source.fetch(self.request)
-        return [Visual(info=self.request.info, units=self.request.units, features=features)]
+    encoding: Encoding
+    ways: tuple[Measurement, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,19 +105,19 @@ class _Way:
     kv_bytes: int = 0
 
 
-def run_prefix_bench(bench: PrefixBench, on_run: Callable[[str], None]) -> list[Measurement]:
-    """Measure all four ways, one after another; only what a way needs is in memory.
+def run_prefix_bench(bench: PrefixBench, on_run: Callable[[str], None]) -> PrefixResult:
+    """Measure encoding and all four ways, one after another; only what one needs is in memory.
 
     Args:
         bench: what to measure.
         on_run: called before each run, with the way's name.
+
+    Raises:
+        CheckpointError: the model cannot be used.
+        MediaError: the media cannot be used.
     """
-    workplace = bench_workplace(bench.model, bench.vision, bench.frames, bench.folder)
-    request = bench_request(workplace, bench.media, bench.kind)
-    scene = _Scene(bench=bench, workplace=workplace, request=request, stopwatch=Stopwatch())
-    with closing(scene.source(workplace.vision.load)) as source:
-        source.ensure(request)
-    del source
+    scene = Scene(bench.scene)
+    encoding = _encode(scene, bench.num_runs, on_run)
     found = []
     expected: list[Generation] = []
     ways = {
@@ -141,59 +128,91 @@ def run_prefix_bench(bench: PrefixBench, on_run: Callable[[str], None]) -> list[
     }
     for name, load in ways.items():
         gc.collect()
-        way = load(scene)
-        found.append(_measure(name, way, scene, on_run, expected))
+        way = load(scene, bench)
+        found.append(_measure(name, way, scene, bench, on_run, expected))
         del way
-    return found
+    return PrefixResult(encoding=encoding, ways=tuple(found))
 
 
-def _no_cache(scene: _Scene) -> _Way:
+def _encode(scene: Scene, num_runs: int, on_run: Callable[[str], None]) -> Encoding:
+    """Encode once to warm up, then time; the features are stored."""
+    tower = scene.workplace.vision.load()
+
+    def encode() -> Features:
+        frames = decode_all(scene.request, scene.stopwatch)
+        with scene.stopwatch.stage("preprocess"):
+            pixels = tower.preprocess(frames, scene.request.signature)
+        with scene.stopwatch.stage("encode"):
+            return tower.encode(pixels)
+
+    on_run("encoding")
+    features = encode()
+    scene.stopwatch.take()
+    totals = []
+    for _ in range(num_runs):
+        on_run("encoding")
+        start = time.perf_counter()
+        encode()
+        totals.append(time.perf_counter() - start)
+    stages = {name: seconds / num_runs for name, seconds in scene.stopwatch.take().items()}
+    with closing(scene.source(lambda: tower)) as source:
+        source.ensure(scene.request)
+    scene.stopwatch.take()
+    return Encoding(
+        total_s=tuple(totals),
+        stages_s=stages,
+        num_units=features.num_units,
+        feature_bytes=features.nbytes,
+    )
+
+
+def _no_cache(scene: Scene, bench: PrefixBench) -> _Way:
     workplace, request = scene.workplace, scene.request
-    reference = workplace.family.reference(workplace.checkpoint, scene.bench.model)
+    reference = workplace.family.reference(workplace.checkpoint, scene.spec.model)
 
     def answer_one(question: str) -> Answers:
         start = time.perf_counter()
         frames = decode_all(request, scene.stopwatch)
         decode_s = time.perf_counter() - start
         media = Decoded(info=request.info, units=request.units, frames=frames)
-        answer = reference.answer([media], question, scene.generation)
+        answer = reference.answer([media], question, bench.generation)
         return [answer], decode_s + _until_first_token(answer)
 
-    return _Way(answer=lambda: _one_by_one(answer_one, scene.bench.questions))
+    return _Way(answer=lambda: _one_by_one(answer_one, bench.questions))
 
 
-def _features(scene: _Scene) -> _Way:
+def _features(scene: Scene, bench: PrefixBench) -> _Way:
     decoder, source = scene.decoder(), scene.source()
 
     def answer_one(question: str) -> Answers:
         start = time.perf_counter()
         visuals = scene.visuals(source)
         read_s = time.perf_counter() - start
-        answers = decoder.answer(visuals, [question], scene.generation)
+        answers = decoder.answer(visuals, [question], bench.generation)
         return answers, read_s + _until_first_token(answers[0])
 
-    return _Way(answer=lambda: _one_by_one(answer_one, scene.bench.questions))
+    return _Way(answer=lambda: _one_by_one(answer_one, bench.questions))
 
 
-def _shared_prefix(scene: _Scene) -> _Way:
+def _shared_prefix(scene: Scene, bench: PrefixBench) -> _Way:
     decoder, source = scene.decoder(), scene.source()
 
     def answer() -> Answers:
         start = time.perf_counter()
         visuals = scene.visuals(source)
         read_s = time.perf_counter() - start
-        answers = decoder.answer(visuals, scene.bench.questions, scene.generation)
+        answers = decoder.answer(visuals, bench.questions, bench.generation)
         return answers, read_s + _until_first_token(answers[0])
 
     return _Way(answer=answer, kv_bytes=decoder.prefill(scene.visuals(source)).nbytes)
 
 
-def _resident_prefix(scene: _Scene) -> _Way:
+def _resident_prefix(scene: Scene, bench: PrefixBench) -> _Way:
     decoder = scene.decoder()
     prefix = decoder.prefill(scene.visuals(scene.source()))
 
     def answer() -> Answers:
-        answers = decoder.answer_from(prefix, scene.bench.questions, scene.generation)
+        answers = decoder.answer_from(prefix, bench.questions, bench.generation)
         return answers, _until_first_token(answers[0])
 
     return _Way(answer=answer, kv_bytes=prefix.nbytes)
@@ -207,7 +226,8 @@ def _one_by_one(answer_one: Callable[[str], Answers], questions: Sequence[str]) 
 def _measure(
     name: str,
     way: _Way,
-    scene: _Scene,
+    scene: Scene,
+    bench: PrefixBench,
     on_run: Callable[[str], None],
     expected: list[Generation],
 ) -> Measurement:
@@ -218,7 +238,7 @@ def _measure(
         expected.extend(answers)
     reset_peak()
     scene.stopwatch.take()
-    num_runs = scene.bench.num_runs
+    num_runs = bench.num_runs
     totals, firsts = [], []
     stages: dict[str, float] = {}
     for _ in range(num_runs):
@@ -249,71 +269,3 @@ def _measure(
 
 def _until_first_token(answer: Generation) -> float:
     return answer.seconds.get("prepare", 0.0) + answer.seconds["prefill"]
-
-
-def sections(found: Sequence[Measurement]) -> list[Section]:
-    """Return the report of a measurement."""
-    baseline = found[0].median_s
-    rows = [
-        (
-            one.name,
-            _spread(one.first_token_s),
-            _spread(one.total_s),
-            f"{baseline / one.median_s:.2f}x",
-            f"{one.tokens_per_s:.1f}",
-            "-" if one.peak_bytes is None else human_bytes(one.peak_bytes),
-            human_bytes(one.kv_bytes) if one.kv_bytes else "-",
-            f"{one.num_same_as_no_cache} of {one.num_answers}",
-        )
-        for one in found
-    ]
-    columns = (
-        "way",
-        "first token, s",
-        "all answers, s",
-        "faster",
-        "tokens/s",
-        "peak memory",
-        "shared KV",
-        "same tokens",
-    )
-    stages = dict.fromkeys(stage for one in found for stage in one.stages_s)
-    split = [
-        (one.name, *(f"{one.stages_s.get(stage, 0.0):.3f}" for stage in stages)) for one in found
-    ]
-    return [
-        Section(
-            title="All questions on one media",
-            table=Table(columns=columns, rows=tuple(rows)),
-            sentences=("Medians (lowest to highest) after one run that is not counted.",),
-        ),
-        Section(
-            title="Seconds by stage",
-            table=Table(columns=("way", *stages), rows=tuple(split)),
-            sentences=(
-                "Means over runs. Without a cache preprocessing is part of 'prepare' and the tower "
-                "part of 'prefill'.",
-            ),
-        ),
-    ]
-
-
-def to_json(bench: PrefixBench, found: Sequence[Measurement]) -> dict[str, Any]:
-    """Return everything that was measured as plain JSON values."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return {
-        "model": bench.model.model_dump(mode="json"),
-        "questions": list(bench.questions),
-        "num_new_tokens": bench.num_new_tokens,
-        "device": device,
-        "num_threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "ways": [
-            {**asdict(one), "median_s": one.median_s, "tokens_per_s": one.tokens_per_s}
-            for one in found
-        ],
-    }
-
-
-def _spread(seconds: Sequence[float]) -> str:
-    return f"{statistics.median(seconds):.3f} ({min(seconds):.3f} to {max(seconds):.3f})"

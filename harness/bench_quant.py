@@ -8,27 +8,20 @@ Shapes: L tokens of the answer, V vocabulary.
 """
 
 import gc
-import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from encodeonce.datasets.media import MediaKind
-from encodeonce.datasets.sampling import FrameSampling
-from encodeonce.harness.bench_workplace import bench_request, bench_workplace, encoded
-from encodeonce.harness.report import Section, Table
-from encodeonce.harness.text import human_bytes
+from encodeonce.harness.bench_scene import Scene, SceneSpec
 from encodeonce.models.family import Generation, GenerationSpec, Visual
 from encodeonce.models.memory import peak, reset_peak
 from encodeonce.models.prefix_decoder import PrefixDecoder
 from encodeonce.models.quantization.grid import Grid
 from encodeonce.models.quantization.make import Calibration, make_quantized
 from encodeonce.models.quantization.recipe import Recipe
-from encodeonce.models.spec import ModelSpec, VisionSpec
 from encodeonce.models.timing import synchronize
 from encodeonce.models.weights import NONE, LoadedWeights, WeightsSpec, check_weights
 
@@ -37,19 +30,12 @@ from encodeonce.models.weights import NONE, LoadedWeights, WeightsSpec, check_we
 class QuantBench:
     """What to measure."""
 
-    model: ModelSpec
-    vision: VisionSpec
-    media: Path
-    """A picture or a video."""
-    kind: MediaKind
-    frames: FrameSampling
+    scene: SceneSpec
     question: str
     variants: tuple[WeightsSpec, ...]
     """Compared with the unquantised model, which always comes first."""
     num_runs: int
     num_new_tokens: int
-    folder: Path
-    """For the feature store, and for checkpoints that are quantised here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,24 +93,24 @@ def run_quant_bench(bench: QuantBench, on_step: Callable[[str], None]) -> list[M
     Raises:
         WeightsError: a variant cannot be loaded here; said before anything is.
     """
-    workplace = bench_workplace(bench.model, bench.vision, bench.frames, bench.folder)
+    scene = Scene(bench.scene)
     for variant in bench.variants:
         if not _is_made_here(variant):
-            check_weights(variant, bench.model, workplace.checkpoint)
+            check_weights(variant, bench.scene.model, scene.workplace.checkpoint)
     on_step("encoding")
-    visuals = encoded(workplace, bench_request(workplace, bench.media, bench.kind))
+    with closing(scene.source(scene.workplace.vision.load)) as source:
+        visuals = scene.visuals(source)
+    del source
     found: list[Measurement] = []
     expected: _Expected | None = None
     for variant in (NONE, *bench.variants):
         if _is_made_here(variant):
             on_step("quantising by AWQ")
             variant = _made_here(bench, variant, visuals)
-            check_weights(variant, bench.model, workplace.checkpoint)
+            check_weights(variant, bench.scene.model, scene.workplace.checkpoint)
         on_step(f"{variant.title}: loading")
         _free()
-        decoder: Any = workplace.family.decoder(
-            workplace.checkpoint, bench.model, bench.vision, weights=variant
-        )
+        decoder: Any = scene.decoder(variant)
         on_step(f"{variant.title}: answering")
         one, expected = _measured(bench, variant, decoder, visuals, expected)
         found.append(one)
@@ -143,12 +129,12 @@ def _made_here(bench: QuantBench, variant: WeightsSpec, visuals: list[Visual]) -
         yield decoder.whole_prompt(visuals, bench.question, " ")
 
     calibration = Calibration(
-        description={"prompt": "the measured one"}, prompts=prompts, vision=bench.vision
+        description={"prompt": "the measured one"}, prompts=prompts, vision=bench.scene.vision
     )
     recipe = Recipe(method="awq", grid=Grid())
     _free()
-    target = bench.folder / "awq"
-    made = make_quantized(bench.model, recipe, calibration, target, lambda done, total: None)
+    target = bench.scene.folder / "awq"
+    made = make_quantized(bench.scene.model, recipe, calibration, target, lambda done, total: None)
     label = variant.label or f"{variant.title} (made here)"
     return variant.model_copy(update={"path": str(made.folder), "label": label})
 
@@ -207,94 +193,3 @@ def _free() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def sections(found: Sequence[Measurement]) -> list[Section]:
-    """Return the report of a measurement."""
-    plain = found[0]
-    memory = [
-        (
-            one.name,
-            human_bytes(one.loaded.bytes_by_part["layers"]),
-            human_bytes(one.loaded.num_bytes),
-            "-" if one.loaded.peak_bytes is None else human_bytes(one.loaded.peak_bytes),
-            "-" if one.peak_bytes is None else human_bytes(one.peak_bytes),
-        )
-        for one in found
-    ]
-    speed = [
-        (
-            one.name,
-            f"{one.loaded.load_s:.1f}",
-            _spread(one.first_token_s, 3),
-            _spread(one.tokens_per_s, 1),
-            f"{_median(one.tokens_per_s) / _median(plain.tokens_per_s):.2f}x",
-        )
-        for one in found
-    ]
-    close = [
-        (
-            one.name,
-            f"{one.closeness.first_token_kl:.2e}",
-            f"{one.closeness.mean_kl:.2e}",
-            f"{one.closeness.num_agreeing} of {one.closeness.num_tokens}",
-            "yes" if one.same_answer else "no",
-        )
-        for one in found
-    ]
-    return [
-        Section(
-            title="Memory",
-            table=Table(
-                columns=("weights", "decoder layers", "all", "peak loading", "peak answering"),
-                rows=tuple(memory),
-            ),
-            sentences=("Peaks are of the GPU's memory, or on a CPU of the whole process.",),
-        ),
-        Section(
-            title="Speed",
-            table=Table(
-                columns=("weights", "loading, s", "first token, s", "tokens/s", "faster"),
-                rows=tuple(speed),
-            ),
-            sentences=(
-                "Medians (lowest to highest) after one answer that is not counted; features come "
-                "from the store. Tokens a second are those after the first.",
-            ),
-        ),
-        Section(
-            title="Closeness to the unquantised model",
-            table=Table(
-                columns=("weights", "KL, first token", "mean KL", "same likeliest", "same answer"),
-                rows=tuple(close),
-            ),
-            sentences=(
-                "KL(none || variant) in nats, teacher-forced on the unquantised model's answer. "
-                "One prompt: for accuracies run a benchmark.",
-            ),
-        ),
-    ]
-
-
-def to_json(bench: QuantBench, found: Sequence[Measurement]) -> dict[str, Any]:
-    """Return everything that was measured as plain JSON values."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": device,
-        "num_threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "model": bench.model.model_dump(mode="json"),
-        "question": bench.question,
-        "num_new_tokens": bench.num_new_tokens,
-        "variants": [{**asdict(one), "tokens_per_s": one.tokens_per_s} for one in found],
-    }
-
-
-def _median(values: Sequence[float]) -> float:
-    return statistics.median(values)
-
-
-def _spread(values: Sequence[float], digits: int) -> str:
-    low, middle, high = (f"{f(values):.{digits}f}" for f in (min, statistics.median, max))
-    return f"{middle} ({low} to {high})"

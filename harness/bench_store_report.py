@@ -7,7 +7,7 @@ from typing import Any
 
 from encodeonce.harness.bench_store import MEMCPY, BenchResult, Row
 from encodeonce.harness.bench_store_small import NUM_LOOKUPS, SmallResult
-from encodeonce.harness.report import Section, Table
+from encodeonce.harness.page import Section, Table
 from encodeonce.harness.text import human_bytes
 
 GB = 1e9

@@ -1,19 +1,35 @@
 """One YAML file describes a run. Unknown keys are refused, with the allowed ones named."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from encodeonce.datasets.probe import VideoBackend
 from encodeonce.datasets.sampling import FrameSampling, UniformInclusive
+from encodeonce.harness.record import BASELINE
+from encodeonce.harness.variants import check_kv_titles, check_weights_titles, variant_name
 from encodeonce.models.family import GenerationSpec
+from encodeonce.models.kv.method import check_kv
+from encodeonce.models.kv.spec import FULL, KVSpec, expand_kv
 from encodeonce.models.spec import ModelSpec, VisionSpec
+from encodeonce.models.weights import NONE, WeightsSpec, load_quantizer
 
-CHANGES_NO_ANSWER = ("cache", "workers", "output", "limit", "check_uncached")
-"""Fields that say what computes, where results lie, and how much of the work is done."""
+CHANGES_NO_ANSWER = ("cache", "workers", "output", "limit", "check_uncached", "weights", "kv")
+"""Fields that say what computes, where results lie, and how much of the work is done. What a
+variant's name means is kept for each (`variants.describe_variants`)."""
 
 
 class ConfigError(ValueError):
@@ -124,11 +140,18 @@ class WorkersSpec(_Strict):
     )
 
 
-class RunConfig(_Strict):
-    """A run: which model answers which questions, about which frames, from which store."""
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str | Mapping) else value
+
+
+class AnswerConfig(_Strict):
+    """Which model answers, about which frames, from which store.
+
+    Other harnesses bring their own questions, workers and reports: this is what their users say to
+    encodeonce.
+    """
 
     model: ModelSpec
-    benchmarks: tuple[BenchmarkSpec, ...] = Field(min_length=1)
     frames: FrameSampling = Field(
         default=UniformInclusive(num_frames=8),
         description="Which frames of a video the model sees.",
@@ -138,6 +161,27 @@ class RunConfig(_Strict):
     )
     vision: VisionSpec = Field(default_factory=VisionSpec)
     generation: GenerationSpec = Field(default_factory=GenerationSpec)
+    cache: CacheSpec = Field(default_factory=CacheSpec)
+
+
+class RunConfig(AnswerConfig):
+    """A run: which questions are answered, under which variants, by how many workers."""
+
+    benchmarks: tuple[BenchmarkSpec, ...] = Field(min_length=1)
+    weights: Annotated[tuple[WeightsSpec, ...], BeforeValidator(_listed)] = Field(
+        default=(NONE,),
+        description="Weight variants. Every one answers under every cache variant, all from the "
+        "same stored features. Variants can be added to a finished run.",
+    )
+    kv: Annotated[tuple[KVSpec, ...], BeforeValidator(expand_kv)] = Field(
+        default=(FULL,),
+        description="Cache variants: KV-compression methods at budgets. All share one prefill.",
+    )
+    fidelity: bool = Field(
+        default=False,
+        description="Teacher-force the full cache's answer through every compressed cache: token "
+        "agreement, mean KL. Needs 'full' in kv.",
+    )
     limit: int | None = Field(
         default=None, ge=1, description="Only the first so many samples of each benchmark."
     )
@@ -146,11 +190,49 @@ class RunConfig(_Strict):
         description="So many samples of each benchmark are answered a second time by plain "
         "transformers from the video file, and the answers compared. 'all', or 0 for none.",
     )
-    cache: CacheSpec = Field(default_factory=CacheSpec)
     workers: WorkersSpec = Field(default_factory=WorkersSpec)
     output: AbsolutePath = Field(
         description="Folder for records and report; the same folder resumes the run."
     )
+
+    @field_validator("weights")
+    @classmethod
+    def _weights_told_apart(cls, value: tuple[WeightsSpec, ...]) -> tuple[WeightsSpec, ...]:
+        for spec in value:
+            load_quantizer(spec)
+        check_weights_titles(value)
+        return value
+
+    @field_validator("kv")
+    @classmethod
+    def _kv_told_apart(cls, value: tuple[KVSpec, ...]) -> tuple[KVSpec, ...]:
+        for spec in value:
+            check_kv(spec)
+        check_kv_titles(value)
+        return value
+
+    @field_validator("fidelity")
+    @classmethod
+    def _fidelity_to_something(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and FULL.title not in [spec.title for spec in info.data.get("kv", (FULL,))]:
+            raise ValueError("fidelity is measured against the full cache: add 'full' to kv")
+        return value
+
+    @field_validator("check_uncached")
+    @classmethod
+    def _baseline_is_there(cls, value: int | str, info: ValidationInfo) -> int | str:
+        weights, kv = info.data.get("weights", (NONE,)), info.data.get("kv", (FULL,))
+        if value and BASELINE not in [variant_name(one, other) for one in weights for other in kv]:
+            raise ValueError(
+                f"plain transformers' answers are compared with those of {BASELINE!r}: add 'none' "
+                "to weights and 'full' to kv, or set check_uncached: 0"
+            )
+        return value
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Names of the run's variants, in the order of its lists."""
+        return tuple(variant_name(weights, kv) for weights in self.weights for kv in self.kv)
 
     def answer_fields(self) -> dict[str, Any]:
         """Return the fields that can change an answer: all but `CHANGES_NO_ANSWER`."""

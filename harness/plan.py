@@ -1,4 +1,4 @@
-"""The tree of shared work: which media are needed, and which questions share them."""
+"""The tree of shared work: which media are needed, which questions share them, under what."""
 
 import hashlib
 import json
@@ -11,6 +11,9 @@ from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark, Sample
 from encodeonce.harness.config import ConfigError, RunConfig
 from encodeonce.harness.scoring import check_scorable
+from encodeonce.harness.variants import variant_name
+from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.weights import WeightsSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +28,7 @@ class PlannedMedia:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaGroup:
-    """Samples of one benchmark that are about the same media: what a worker takes at a time."""
+    """Samples of one benchmark that are about the same media."""
 
     benchmark: str
     root: Path
@@ -36,6 +39,19 @@ class MediaGroup:
     together: tuple[str, ...]
     """Prompts of all questions on these media, also of those that are answered already or beyond
     the limit: what is computed in one batch is always the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """A media group under one weight variant: what a worker takes at a time."""
+
+    group: MediaGroup
+    """With the samples that lack an answer under at least one of the settings."""
+    weights: WeightsSpec
+    settings: tuple[KVSpec, ...]
+    """The cache variants that at least one of the samples lacks an answer under."""
+    missing: frozenset[tuple[str, str]]
+    """(sample id, setting's title) of each answer that is to be given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +93,7 @@ def make_plan(config: RunConfig) -> Plan:
             raise ConfigError(
                 f"benchmarks: two are called {spec.title!r}; give one of them a 'label'"
             )
-        benchmark = load_benchmark(spec.name, spec.options)
+        benchmark = load_benchmark(spec.name, spec.options, config.frames)
         samples = list(benchmark.samples())
         if not samples:
             raise ConfigError(f"benchmarks: {spec.title!r} has no samples")
@@ -129,6 +145,51 @@ def without_samples(
             samples, prompts = zip(*kept, strict=True)
             left.append(replace(group, samples=samples, prompts=prompts))
     return tuple(left)
+
+
+def branches_left(
+    groups: Sequence[MediaGroup],
+    weights: Sequence[WeightsSpec],
+    settings: Sequence[KVSpec],
+    answered: Collection[tuple[str, str, str]],
+) -> tuple[Branch, ...]:
+    """Return what is left of the matrix, one weight variant after another.
+
+    Args:
+        groups: the samples.
+        weights: weight variants.
+        settings: cache variants.
+        answered: (benchmark, sample id, variant) of each answer that there is.
+    """
+    left = []
+    for one in weights:
+        for group in groups:
+            missing = frozenset(
+                (sample.id, kv.title)
+                for kv in settings
+                for sample in group.samples
+                if (group.benchmark, sample.id, variant_name(one, kv)) not in answered
+            )
+            if missing:
+                left.append(_branch(group, one, settings, missing))
+    return tuple(left)
+
+
+def _branch(
+    group: MediaGroup,
+    weights: WeightsSpec,
+    settings: Sequence[KVSpec],
+    missing: frozenset[tuple[str, str]],
+) -> Branch:
+    samples, titles = ({pair[n] for pair in missing} for n in (0, 1))
+    done = {(group.benchmark, one.id) for one in group.samples if one.id not in samples}
+    (open_group,) = without_samples([group], done)
+    return Branch(
+        group=open_group,
+        weights=weights,
+        settings=tuple(kv for kv in settings if kv.title in titles),
+        missing=missing,
+    )
 
 
 def first_samples(groups: Sequence[MediaGroup], count: int) -> tuple[MediaGroup, ...]:

@@ -4,8 +4,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from encodeonce.models.kv.use import Fidelity, KVUse
+from encodeonce.models.weights import LoadedWeights
+
 BASELINE = "none/full"
 """The variant without quantiser, adapter or KV compression: weight variant / cache variant."""
+LOADING = ("load",)
+"""Stages of `Record.seconds` in which a model is loaded: the tower, where features were missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +62,8 @@ class Record:
     target: str
     tags: Mapping[str, str] = field(default_factory=dict)
     text: str | None = None
+    token_ids: tuple[int, ...] = ()
+    """Of a generated answer, with the end-of-text token if it came to that."""
     extracted: str | None = None
     score: float | None = None
     error: SampleError | None = None
@@ -67,6 +74,12 @@ class Record:
     """Natural logarithms of probabilities: of options by letter, or of the ``reference``."""
     num_scored_tokens: Mapping[str, int] = field(default_factory=dict)
     """Tokens of each of these texts."""
+    first_log_probs: Mapping[str, float] = field(default_factory=dict)
+    """The part of `log_probs` that is each text's first token."""
+    kv: KVUse | None = None
+    """What the cache held, where it was compressed."""
+    fidelity: Fidelity | None = None
+    """Where it was asked for, and the cache was compressed."""
     num_visual_units: int = 0
     """Frames, tiles or images the model was shown."""
     num_prompt_tokens: int = 0
@@ -74,7 +87,12 @@ class Record:
     seconds: Mapping[str, float] = field(default_factory=dict)
     cache: CacheUse = field(default_factory=CacheUse)
     peak_bytes: int = 0
-    """Most memory so far in the worker: GPU memory allocated, or resident memory on a CPU."""
+    """Most memory in the worker since it began to load the weights: GPU memory allocated, or
+    resident memory on a CPU."""
+    loaded: LoadedWeights | None = None
+    """On the first record for which a worker loaded the weights."""
+    finished_at: str | None = None
+    """When the driver wrote it, UTC, ISO 8601."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -89,7 +107,14 @@ class Record:
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Undo `to_dict`."""
         fields = dict(content)
-        if fields["error"] is not None:
-            fields["error"] = SampleError(**fields["error"])
+        fields["token_ids"] = tuple(fields.get("token_ids", ()))
         fields["cache"] = CacheUse(**fields["cache"])
+        if (error := fields["error"]) is not None:
+            fields["error"] = SampleError(**error)
+        if (kv := fields.get("kv")) is not None:
+            fields["kv"] = KVUse(**{**kv, "keep_by_layer": tuple(kv["keep_by_layer"])})
+        if (fidelity := fields.get("fidelity")) is not None:
+            fields["fidelity"] = Fidelity(**fidelity)
+        if (loaded := fields.get("loaded")) is not None:
+            fields["loaded"] = LoadedWeights(**loaded)
         return cls(**fields)

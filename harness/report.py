@@ -4,36 +4,24 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
+from encodeonce.harness.page import Section, Table
+from encodeonce.harness.report_pictures import Picture
+from encodeonce.harness.report_variants import variant_sections
 from encodeonce.harness.summary import Summary
 from encodeonce.harness.text import human_bytes, human_count, human_seconds, percent
 from encodeonce.models.generation import NUM_FIRST_LOGITS
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """Cells of text under column heads. The first column is words, the others are figures."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """A heading with sentences and perhaps a table below."""
-
-    title: str
-    sentences: tuple[str, ...] = ()
-    table: Table | None = None
-    bullets: tuple[str, ...] = field(default=())
+__all__ = ["Section", "Table", "headline", "pictures", "same_answers_sentence", "sections"]
 
 
 def sections(summary: Summary) -> list[Section]:
     """Return the report's sections, those that have nothing to say left out."""
     found = [_what(summary["run"])]
     if summary["evaluation"] is not None:
-        found.append(_answers(summary["evaluation"]))
+        found.append(_answers(summary["evaluation"], len(summary["variants"]["variants"])))
+        found.extend(_own_figures(summary["evaluation"]))
+        found.extend(variant_sections(summary))
     if summary["comparison"] is not None:
         found.append(_same_answers(summary["comparison"]))
     found.append(_store(summary))
@@ -42,6 +30,11 @@ def sections(summary: Summary) -> list[Section]:
     if bullets := _errors(summary):
         found.append(Section(title="Errors", bullets=bullets))
     return found
+
+
+def pictures(sections: Sequence[Section]) -> list[Picture]:
+    """Return the files that the sections refer to."""
+    return [picture for section in sections for picture in section.pictures]
 
 
 def headline(summary: Summary) -> list[str]:
@@ -58,7 +51,9 @@ def headline(summary: Summary) -> list[str]:
             f"{evaluation['num_answered']} of {evaluation['num_samples']} answered"
         )
         for name, result in evaluation["benchmarks"].items():
-            lines.append(f"accuracy     {_accuracy_words(result)} on {name}")
+            lines.append(f"{result['measure']:<12} {_accuracy_words(result)} on {name}")
+            for figure, value in list(result["figures"].items())[:1]:
+                lines.append(f"{'':<12} {figure}: {value:.2f}")
     if comparison := summary["comparison"]:
         lines.append(same_answers_sentence(comparison))
     return lines
@@ -98,11 +93,11 @@ def _what(run: Summary) -> Section:
     )
 
 
-def _answers(evaluation: Summary) -> Section:
+def _answers(evaluation: Summary, num_variants: int) -> Section:
     rows = []
     likelihoods: list[str] = []
     for name, result in evaluation["benchmarks"].items():
-        rows.append(_answer_row(name, result))
+        rows.append(_answer_row(f"{name}: {result['measure']}", result))
         if nll := result["nll"]:
             likelihoods.append(
                 f"{name}: negative log-likelihood of the reference texts "
@@ -113,12 +108,27 @@ def _answers(evaluation: Summary) -> Section:
         rows.extend(_answer_row(f"  {tag}", part) for tag, part in result["by_tag"].items())
     return Section(
         title="Answers",
-        table=Table(columns=("benchmark", "accuracy", "95 % interval", "scored"), rows=tuple(rows)),
+        table=Table(
+            columns=("benchmark", "mean score", "95 % interval", "scored"), rows=tuple(rows)
+        ),
         sentences=(
+            *((f"Of the variant {evaluation['variant']}.",) if num_variants > 1 else ()),
             "The interval is clustered: questions about one video are not independent. Samples "
             "with an error are not scored.",
         ),
         bullets=tuple(likelihoods),
+    )
+
+
+def _own_figures(evaluation: Summary) -> list[Section]:
+    rows = tuple(
+        (f"{name}: {figure}", f"{value:.2f}")
+        for name, result in evaluation["benchmarks"].items()
+        for figure, value in result["figures"].items()
+    )
+    title = "Figures as the benchmarks publish them"
+    return (
+        [Section(title=title, table=Table(columns=("figure", "value"), rows=rows))] if rows else []
     )
 
 
@@ -210,6 +220,8 @@ def _time(summary: Summary) -> Section:
     total = [sum(way["seconds"].values()) / way["num_answered"] for _, way in ways]
     rows.append(("all", *(f"{1000 * seconds:.1f}" for seconds in total)))
     sentences = ["Milliseconds of worker time per answer, model loading excluded."]
+    if (num_variants := len(summary["variants"]["variants"])) > 1:
+        sentences.append(f"Cached answers are those of all {num_variants} variants.")
     if len(ways) == 2 and total[1] > 0:
         sentences.append(
             f"From the store an answer takes {total[0] / total[1]:.1f} times less worker time than "

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from encodeonce.harness.report import Section, Table
+from encodeonce.harness.page import Section, Table, file_of
 
 
 def to_markdown(title: str, sections: Sequence[Section]) -> str:
@@ -12,14 +12,18 @@ def to_markdown(title: str, sections: Sequence[Section]) -> str:
         parts.append(f"## {section.title}")
         if section.table is not None:
             parts.append(_table(section.table))
-        parts.extend(section.sentences)
+        for picture in section.pictures:
+            title = _words(picture.title)
+            parts.append(f"![{title}]({file_of(picture)})\n\n*{title}. {_words(picture.words)}*")
+        parts.extend(_words(sentence) for sentence in section.sentences)
         if section.bullets:
-            parts.append("\n".join(f"- {bullet}" for bullet in section.bullets))
+            parts.append("\n".join(f"- {_words(bullet)}" for bullet in section.bullets))
     return "\n\n".join(parts) + "\n"
 
 
 def _table(table: Table) -> str:
-    align = ["---", *("---:" for _ in table.columns[1:])]
+    num_words = table.num_words
+    align = ["---:" if n >= num_words else "---" for n in range(len(table.columns))]
     if not any(table.columns):
         align = ["---" for _ in table.columns]
     lines = [_row(table.columns), f"|{'|'.join(align)}|", *(_row(row) for row in table.rows)]
@@ -27,8 +31,13 @@ def _table(table: Table) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    escaped = (_indented(cell).replace("|", "\\|") for cell in cells)
+    escaped = (_indented(_words(cell)).replace("|", "\\|") for cell in cells)
     return f"| {' | '.join(escaped)} |"
+
+
+def _words(text: str) -> str:
+    """Keep text on its line and free of markup: it may be anything a model wrote."""
+    return " ".join(text.splitlines()).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _indented(cell: str) -> str:

@@ -7,12 +7,14 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from encodeonce.harness.report import Section, Table
+from encodeonce.harness.page import Section, Table, file_of
 
 
 def print_report(console: Console, sections: Sequence[Section]) -> None:
     """Print the sections, one below the other."""
     for section in sections:
+        if section.is_detail:
+            continue
         console.print(Text(section.title, style="bold"))
         console.print(Padding(_body(section), (0, 0, 1, 2)))
 
@@ -21,6 +23,7 @@ def _body(section: Section) -> RenderableType:
     parts: list[RenderableType] = []
     if section.table is not None:
         parts.append(_table(section.table))
+    parts.extend(Text(f"picture: {file_of(picture)}") for picture in section.pictures)
     parts.extend(Text(sentence) for sentence in section.sentences)
     parts.extend(Text(f"- {bullet}") for bullet in section.bullets)
     return Group(*parts)
@@ -29,9 +32,15 @@ def _body(section: Section) -> RenderableType:
 def _table(table: Table) -> RichTable:
     has_heads = any(table.columns)
     drawn = RichTable(box=None, show_header=has_heads, pad_edge=False, padding=(0, 3, 0, 0))
-    for position, column in enumerate(table.columns):
-        right = has_heads and position > 0
-        drawn.add_column(column, justify="right" if right else "left", header_style="dim")
+    shown = table.narrow or range(len(table.columns))
+    for position in shown:
+        is_figure = has_heads and position >= table.num_words
+        drawn.add_column(
+            table.columns[position],
+            justify="right" if is_figure else "left",
+            overflow="ellipsis" if is_figure else "fold",
+            header_style="dim",
+        )
     for row in table.rows:
-        drawn.add_row(*(Text(cell) for cell in row))
+        drawn.add_row(*(Text(row[position]) for position in shown))
     return drawn

@@ -25,6 +25,12 @@ def check_scorable(scoring: Scoring, sample: Sample) -> None:
             f"scoring 'choice_likelihood' compares the likelihoods of options, and sample "
             f"{sample.id!r} has none; use scoring: generate"
         )
+    letters = list(string.ascii_uppercase[: len(sample.choices)])
+    if scoring == "choice_likelihood" and sample.target not in letters:
+        raise BenchmarkError(
+            f"scoring 'choice_likelihood' compares the likelihoods of letters, and the options of "
+            f"sample {sample.id!r} have none: {sample.target!r} is right; use scoring: generate"
+        )
     if scoring == "nll" and not sample.target:
         raise BenchmarkError(
             f"scoring 'nll' measures the target's likelihood, and sample {sample.id!r} has none"
@@ -49,6 +55,7 @@ def with_generation(
     return replace(
         record,
         text=got.text,
+        token_ids=got.token_ids,
         extracted=score.extracted,
         score=score.value,
         logits_sha256=got.logits_sha256,
@@ -56,6 +63,8 @@ def with_generation(
         num_visual_units=got.num_visual_units,
         num_prompt_tokens=got.num_prompt_tokens,
         num_generated_tokens=len(got.token_ids),
+        kv=got.kv,
+        fidelity=got.fidelity,
     )
 
 
@@ -69,6 +78,9 @@ def with_likelihoods(
         record,
         log_probs=log_probs,
         num_scored_tokens=dict(zip(names, got.num_tokens, strict=True)),
+        # Empty where a way of answering does not tell it apart.
+        first_log_probs=dict(zip(names, got.first_log_probs, strict=False)),
+        kv=got.kv,
         num_visual_units=got.num_visual_units,
         num_prompt_tokens=got.num_prompt_tokens,
     )

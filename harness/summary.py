@@ -5,10 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from encodeonce.harness.record import CacheUse, Record
-from encodeonce.harness.scoring import REFERENCE
+from encodeonce.datasets.sample import Benchmark, Scored, Summarising
+from encodeonce.harness.perplexity import summarize_nll
+from encodeonce.harness.record import BASELINE, LOADING, CacheUse, Record
 from encodeonce.harness.statistics import clustered_mean
 from encodeonce.models.generation import largest_difference
+from encodeonce.models.timing import sum_seconds
 
 Summary = dict[str, Any]
 
@@ -29,7 +31,7 @@ def summarize_precompute(outcomes: Sequence[Mapping[str, Any]]) -> Summary:
         "num_media": len(latest),
         **work,
         **looked_up,
-        "seconds": _sum_seconds(outcome["value"]["seconds"] for outcome in done),
+        "seconds": sum_seconds(outcome["value"]["seconds"] for outcome in done),
         "errors": [
             {
                 "media": outcome["item"],
@@ -42,13 +44,25 @@ def summarize_precompute(outcomes: Sequence[Mapping[str, Any]]) -> Summary:
     }
 
 
-def summarize_evaluation(records: Sequence[Record]) -> Summary:
-    """Add up the records of one way of answering."""
+def summarize_evaluation(
+    records: Sequence[Record],
+    benchmarks: Mapping[str, Benchmark] = {},
+    variant: str = BASELINE,
+) -> Summary:
+    """Add up the records of one way of answering.
+
+    Args:
+        records: of all variants.
+        benchmarks: by their names in records.
+        variant: the one whose scores are given; `summarize_variants` gives those of all.
+    """
     failed = [record for record in records if record.error is not None]
     num_answered = len(records) - len(failed)
-    seconds = _sum_seconds(record.seconds for record in records)
-    benchmarks = dict.fromkeys(record.benchmark for record in records)
+    seconds = answering_seconds(records)
+    shown = [record for record in records if record.variant == variant]
+    names = dict.fromkeys(record.benchmark for record in shown)
     return {
+        "variant": variant,
         "num_samples": len(records),
         "num_answered": num_answered,
         "num_visual_units": sum(record.num_visual_units for record in records),
@@ -60,8 +74,10 @@ def summarize_evaluation(records: Sequence[Record]) -> Summary:
         "peak_bytes": max((record.peak_bytes for record in records), default=0),
         "errors": _errors(failed),
         "benchmarks": {
-            name: _accuracy([record for record in records if record.benchmark == name])
-            for name in benchmarks
+            name: scores(
+                [record for record in shown if record.benchmark == name], benchmarks.get(name)
+            )
+            for name in names
         },
     }
 
@@ -119,12 +135,10 @@ def _cache(uses: Iterable[CacheUse]) -> Summary:
     return {**asdict(total), "hit_rate": rate}
 
 
-def _sum_seconds(stages: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    total: dict[str, float] = {}
-    for seconds in stages:
-        for stage, value in seconds.items():
-            total[stage] = total.get(stage, 0.0) + value
-    return total
+def answering_seconds(records: Iterable[Record]) -> dict[str, float]:
+    """Return the seconds by stage, those for loading a model left out."""
+    total = sum_seconds(record.seconds for record in records)
+    return {stage: value for stage, value in total.items() if stage not in LOADING}
 
 
 def _errors(failed: Sequence[Record]) -> list[Summary]:
@@ -133,20 +147,22 @@ def _errors(failed: Sequence[Record]) -> list[Summary]:
     for record in failed:
         assert record.error is not None
         key = (record.error.type, record.error.message)
-        groups.setdefault(key, []).append(f"{record.benchmark}/{record.sample}")
+        under = "" if record.variant == BASELINE else f" under {record.variant}"
+        groups.setdefault(key, []).append(f"{record.benchmark}/{record.sample}{under}")
     return [
         {"type": kind, "message": message, "samples": samples}
         for (kind, message), samples in groups.items()
     ]
 
 
-def _accuracy(records: Sequence[Record]) -> Summary:
-    """Return the accuracy of one benchmark, whole and by each tag."""
+def scores(records: Sequence[Record], benchmark: Benchmark | None) -> Summary:
+    """Return the mean score of one benchmark, whole and by each tag, and its own figures."""
     facets = sorted({(tag, value) for record in records for tag, value in record.tags.items()})
     distinct = Counter(tag for tag, _ in facets)
     return {
         **_estimate(records),
-        "nll": _nll(records),
+        **_own_figures(records, benchmark),
+        "nll": summarize_nll(records),
         "by_tag": {
             f"{tag}: {value}": _estimate([r for r in records if r.tags.get(tag) == value])
             for tag, value in facets
@@ -155,14 +171,32 @@ def _accuracy(records: Sequence[Record]) -> Summary:
     }
 
 
-def _nll(records: Sequence[Record]) -> Summary | None:
-    """Return the negative log-likelihood of reference texts, over all their tokens."""
-    measured = [record for record in records if REFERENCE in record.log_probs]
-    if not measured:
-        return None
-    num_tokens = sum(record.num_scored_tokens[REFERENCE] for record in measured)
-    total = -sum(record.log_probs[REFERENCE] for record in measured)
-    return {"num_samples": len(measured), "num_tokens": num_tokens, "per_token": total / num_tokens}
+def _own_figures(records: Sequence[Record], benchmark: Benchmark | None) -> Summary:
+    """Return what the scores measure, and the figures that the benchmark publishes."""
+    if not isinstance(benchmark, Summarising):
+        return {"measure": "accuracy", "figures": {}}
+    scored = scored_answers(records)
+    return {
+        "measure": benchmark.measure,
+        "figures": dict(benchmark.summarise(scored)) if scored else {},
+    }
+
+
+def scored_answers(records: Sequence[Record]) -> list[Scored]:
+    """Return what benchmarks are told of the answers that were scored."""
+    return [
+        Scored(
+            sample=record.sample,
+            group=record.group,
+            tags=record.tags,
+            question=record.question,
+            target=record.target,
+            text=record.text,
+            value=record.score,
+        )
+        for record in records
+        if record.score is not None and record.text is not None
+    ]
 
 
 def _estimate(records: Sequence[Record]) -> Summary:

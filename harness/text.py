@@ -14,6 +14,16 @@ def percent(fraction: float | None, digits: int = 0) -> str:
     return f"{shown:.{digits}f} %"
 
 
+def points(difference: float) -> str:
+    """Return a difference of fractions in percentage points, with its sign: ``"-1.9"``."""
+    return f"{100 * difference:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
+
+
+def number(value: float | None, form: str) -> str:
+    """Return a figure as ``format`` writes it; a dash where there is none."""
+    return "-" if value is None else format(value, form)
+
+
 def human_bytes(count: int) -> str:
     """Return ``"1.5 MiB"``."""
     size = float(count)

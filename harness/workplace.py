@@ -1,32 +1,40 @@
-"""What a worker, and the driver's look at the store, set up from a run's configuration."""
+"""What a worker, and the driver's look at the store, set up from a configuration."""
 
 import socket
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.datasets.digest import file_sha256
+from encodeonce.datasets.info import MediaInfo
 from encodeonce.datasets.ledger import Ledger
 from encodeonce.datasets.library import MediaLibrary
-from encodeonce.datasets.media import MediaRef
+from encodeonce.datasets.media import Frames, Media, MediaRef
+from encodeonce.datasets.pictures import Picture
 from encodeonce.datasets.probe import probe
-from encodeonce.harness.config import RunConfig
+from encodeonce.harness.config import AnswerConfig
 from encodeonce.harness.features import MediaRequest
+from encodeonce.harness.variants import Meanings, describe_variants
 from encodeonce.models.checkpoint import checkpoint_digest, device
-from encodeonce.models.family import find_family
+from encodeonce.models.family import Decoder, find_family
+from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.weights import WeightsSpec, check_weights
 
 
 class Workplace:
     """Checkpoint, vision side and media of a run. Loads no weights."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: AnswerConfig) -> None:
         """Find the checkpoint and describe its vision side.
 
         Raises:
-            CheckpointError: there is no such checkpoint, or no family for it.
+            CheckpointError: there is no such checkpoint, no family for it, or its chat template
+                puts the question before the media.
         """
         self.config = config
         self.family, self.checkpoint = find_family(config.model)
+        self.family.check_prompts(self.checkpoint)
         self.vision = self.family.vision(self.checkpoint, config.model, config.vision)
         # Beside the store, so that a file is hashed and probed once for all runs and machines.
         self._ledger = Ledger(config.cache.path / "media.jsonl")
@@ -55,6 +63,15 @@ class Workplace:
             self._libraries[root] = MediaLibrary(root, self._ledger)
         media = self._libraries[root].resolve(ref)
         info = probe(media, ledger=self._ledger, backend=self.config.decoder)
+        return self._request(media, info, benchmark)
+
+    def request_picture(self, picture: Picture, benchmark: str) -> MediaRequest:
+        """Return what the run needs of a picture that has no file."""
+        return self._request(picture.media, picture.info, benchmark, picture.frames)
+
+    def _request(
+        self, media: Media, info: MediaInfo, benchmark: str, pixels: Frames | None = None
+    ) -> MediaRequest:
         frames = self.config.frames.indices(info, media.clip_s)
         return MediaRequest(
             media=media,
@@ -62,8 +79,28 @@ class Workplace:
             signature=self.vision.signature(info, frames),
             units=self.vision.units(info, frames),
             benchmark=benchmark,
+            frames=pixels,
         )
+
+    def decoder(self, weights: WeightsSpec) -> Decoder:
+        """Load the language side with a variant's weights."""
+        return self.family.decoder(self.checkpoint, self.config.model, self.config.vision, weights)
+
+    def variants(self, weights: Sequence[WeightsSpec], kv: Sequence[KVSpec]) -> Meanings:
+        """Return what variants mean.
+
+        Raises:
+            ValueError: weights cannot be loaded that way, or a file is not there.
+        """
+        for spec in weights:
+            check_weights(spec, self.config.model, self.checkpoint)
+        return describe_variants(weights, kv, self._sha256)
 
     def checkpoint_sha256(self) -> str:
         """Return the digest of the checkpoint's files; a file is read again only if it changed."""
-        return checkpoint_digest(self.checkpoint, lambda path: file_sha256(path, self._ledger))
+        return self._sha256(self.checkpoint)
+
+    def _sha256(self, path: Path) -> str:
+        if path.is_dir():
+            return checkpoint_digest(path, lambda file: file_sha256(file, self._ledger))
+        return file_sha256(path, self._ledger)

@@ -2,22 +2,19 @@
 
 import json
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from encodeonce.datasets.sampling import UniformInclusive
-from encodeonce.harness.bench_prefix import (
-    PrefixBench,
-    run_prefix_bench,
-    sections,
-    to_json,
-)
+from encodeonce.harness.bench_prefix import PrefixBench, run_prefix_bench
+from encodeonce.harness.bench_prefix_report import file_name, sections, to_json
 from encodeonce.harness.report_terminal import print_report
-from encodeonce.jobs.bench_scene import LLAVAS, kind_of, noise, random_model
-from encodeonce.models.spec import ModelSpec, VisionSpec
+from encodeonce.jobs.bench_scene_options import SHAPES, scene_spec, writable
+from encodeonce.jobs.user_errors import user_errors
+from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
 
 console = Console()
 QUESTIONS = (
@@ -31,51 +28,67 @@ def prefix(
     model: Annotated[
         str, typer.Option(help="Folder or hub id of a checkpoint, or 'demo'.")
     ] = "demo",
-    random_llava: Annotated[
-        str,
+    random: Annotated[
+        str | None,
         typer.Option(
-            help="Instead of a checkpoint: a LLaVA with random weights, 'small' (97 M and 86 M "
-            "parameters, 1,024 visual tokens) or 'llava-1.5-7b'."
+            help=f"Instead of a checkpoint, a shape with random weights: {', '.join(SHAPES)}. "
+            "llava-small has 97 M (language model) and 86 M (tower) parameters and 1,024 visual "
+            "tokens."
         ),
-    ] = "",
+    ] = None,
     media: Annotated[
-        Path | None, typer.Option(help="Picture or video; by default a picture of noise.")
+        Path | None,
+        typer.Option(
+            help="Picture or video; by default a picture of noise, or a video if --frames is given."
+        ),
     ] = None,
     prompt: Annotated[
         list[str] | None, typer.Option(help="A question; repeat for more. Three by default.")
     ] = None,
-    frames: Annotated[int, typer.Option(help="Frames of a video.", min=1)] = 8,
+    frames: Annotated[int | None, typer.Option(help="Frames of a video; 8.", min=1)] = None,
     runs: Annotated[int, typer.Option(help="Runs to take medians over.", min=1)] = 5,
     new_tokens: Annotated[int, typer.Option(help="Tokens of an answer.", min=1)] = 16,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "bfloat16",
+    max_batch: Annotated[
+        int, typer.Option(help="Most questions answered together; 1 needs least memory.", min=1)
+    ] = 16,
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"], typer.Option(help="Compute precision.")
+    ] = "bfloat16",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    tap: Annotated[str, typer.Option(help="Where features are taken: tower or projected.")] = (
-        "projected"
-    ),
-    output: Annotated[Path | None, typer.Option(help="Write all measurements as JSON.")] = None,
+    tap: Annotated[Tap, typer.Option(help="Where features are taken.")] = "projected",
+    micro_batch: Annotated[int, typer.Option(help="Units encoded together.", min=1, max=256)] = 1,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write all measurements as JSON: to a file, or to a folder, under a name by date, "
+            "model and hardware."
+        ),
+    ] = None,
 ) -> None:
     """Compare no cache, features, a prefix shared by all questions, and a resident prefix."""
-    with tempfile.TemporaryDirectory(prefix="encodeonce-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="encodeonce-bench-") as folder, user_errors(OSError):
         here = Path(folder)
-        if random_llava:
-            if random_llava not in LLAVAS:
-                raise typer.BadParameter(f"--random-llava: one of {', '.join(LLAVAS)}")
-            model = random_model(random_llava, dtype, here / "model")
-        shown = noise(here) if media is None else media
+        now = datetime.now(UTC)
+        name = random or Path(model).name
+        path = None if output is None else writable(output, file_name(name, now))
         bench = PrefixBench(
-            model=ModelSpec.model_validate({"path": model, "dtype": dtype, "device": device}),
-            vision=VisionSpec.model_validate({"tap": tap}),
-            media=shown,
-            kind=kind_of(shown),
-            frames=UniformInclusive(num_frames=frames),
+            scene=scene_spec(
+                spec=ModelSpec(path=model, dtype=dtype, device=device),
+                random=random,
+                vision=VisionSpec(tap=tap, micro_batch=micro_batch),
+                media=media,
+                frames=frames,
+                folder=here,
+                console=console,
+            ),
             questions=tuple(prompt or QUESTIONS),
             num_runs=runs,
             num_new_tokens=new_tokens,
-            folder=here / "cache",
+            max_batch=max_batch,
         )
         with console.status("measuring") as status:
-            found = run_prefix_bench(bench, lambda way: status.update(f"measuring: {way}"))
-        print_report(console, sections(found))
-        if output is not None:
-            output.write_text(json.dumps(to_json(bench, found), indent=2) + "\n", "utf-8")
-            console.print(f"all measurements: {output}", highlight=False, soft_wrap=True)
+            result = run_prefix_bench(bench, lambda way: status.update(f"measuring: {way}"))
+        print_report(console, sections(result))
+        if path is not None:
+            path.write_text(json.dumps(to_json(bench, result, now), indent=2) + "\n", "utf-8")
+            console.print(f"all measurements: {path}", highlight=False, soft_wrap=True)

@@ -2,17 +2,19 @@
 
 import json
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 import yaml
 from rich.console import Console
 
-from encodeonce.datasets.sampling import UniformInclusive
-from encodeonce.harness.bench_quant import QuantBench, run_quant_bench, sections, to_json
+from encodeonce.harness.bench_prefix_report import file_name
+from encodeonce.harness.bench_quant import QuantBench, run_quant_bench
+from encodeonce.harness.bench_quant_report import sections, to_json
 from encodeonce.harness.report_terminal import print_report
-from encodeonce.jobs.bench_scene import LLAVAS, VILAS, kind_of, noise, random_model
+from encodeonce.jobs.bench_scene_options import SHAPES, scene_spec, writable
 from encodeonce.jobs.user_errors import user_errors
 from encodeonce.models.spec import ModelSpec, VisionSpec
 from encodeonce.models.weights import WeightsSpec
@@ -33,43 +35,57 @@ def quant(
         str, typer.Option(help="Folder or hub id of a checkpoint, or 'demo'.")
     ] = "demo",
     random: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Instead of a checkpoint: random weights of the shape "
-            f"{', '.join((*LLAVAS, *VILAS))}."
+            help=f"Instead of a checkpoint, a shape with random weights: {', '.join(SHAPES)}."
         ),
-    ] = "",
+    ] = None,
     media: Annotated[
-        Path | None, typer.Option(help="Picture or video; by default a picture of noise.")
+        Path | None,
+        typer.Option(
+            help="Picture or video; by default a picture of noise, or a video if --frames is given."
+        ),
     ] = None,
     prompt: Annotated[str, typer.Option(help="The question.")] = "What is shown?",
-    frames: Annotated[int, typer.Option(help="Frames of a video.", min=1)] = 8,
+    frames: Annotated[int | None, typer.Option(help="Frames of a video; 8.", min=1)] = None,
     runs: Annotated[int, typer.Option(help="Runs to take medians over.", min=1)] = 5,
     new_tokens: Annotated[int, typer.Option(help="Tokens of the answer.", min=2)] = 64,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "bfloat16",
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"], typer.Option(help="Compute precision.")
+    ] = "bfloat16",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    output: Annotated[Path | None, typer.Option(help="Write all measurements as JSON.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write all measurements as JSON: to a file, or to a folder, under a name by date, "
+            "model and hardware."
+        ),
+    ] = None,
 ) -> None:
     """Compare weight variants with the unquantised model: memory, first token, tokens/s, output."""
-    with user_errors(), tempfile.TemporaryDirectory(prefix="encodeonce-bench-") as folder:
-        here = Path(folder)
-        path = random_model(random, dtype, here / "model") if random else model
-        shown = noise(here) if media is None else media
+    with tempfile.TemporaryDirectory(prefix="encodeonce-bench-") as folder, user_errors(OSError):
+        now = datetime.now(UTC)
+        name = f"quant {random or Path(model).name}"
+        path = None if output is None else writable(output, file_name(name, now))
+        variants = tuple(WeightsSpec.model_validate(yaml.safe_load(text)) for text in weights)
         bench = QuantBench(
-            model=ModelSpec.model_validate({"path": path, "dtype": dtype, "device": device}),
-            vision=VisionSpec(tap="projected"),
-            media=shown,
-            kind=kind_of(shown),
-            frames=UniformInclusive(num_frames=frames),
+            scene=scene_spec(
+                spec=ModelSpec(path=model, dtype=dtype, device=device),
+                random=random,
+                vision=VisionSpec(tap="projected"),
+                media=media,
+                frames=frames,
+                folder=Path(folder),
+                console=console,
+            ),
             question=prompt,
-            variants=tuple(WeightsSpec.model_validate(yaml.safe_load(text)) for text in weights),
+            variants=variants,
             num_runs=runs,
             num_new_tokens=new_tokens,
-            folder=here / "cache",
         )
         with console.status("measuring") as status:
             found = run_quant_bench(bench, lambda step: status.update(f"measuring: {step}"))
         print_report(console, sections(found))
-        if output is not None:
-            output.write_text(json.dumps(to_json(bench, found), indent=2) + "\n", "utf-8")
-            console.print(f"all measurements: {output}", highlight=False, soft_wrap=True)
+        if path is not None:
+            path.write_text(json.dumps(to_json(bench, found, now), indent=2) + "\n", "utf-8")
+            console.print(f"all measurements: {path}", highlight=False, soft_wrap=True)

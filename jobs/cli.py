@@ -2,30 +2,33 @@
 
 import json
 import logging
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from encodeonce.cache_store.store import StoreError
 from encodeonce.harness.config import RunConfig, load_config
 from encodeonce.harness.coverage import RunCoverage, measure_coverage
+from encodeonce.harness.page import file_of
 from encodeonce.harness.plan import make_plan
-from encodeonce.harness.report import headline, sections
+from encodeonce.harness.report import headline, pictures, sections
+from encodeonce.harness.report_html import report_page
 from encodeonce.harness.report_markdown import to_markdown
 from encodeonce.harness.report_terminal import print_report
 from encodeonce.harness.run_folder import RunFolder
-from encodeonce.harness.summary import problems
+from encodeonce.harness.summary import Summary, problems
+from encodeonce.harness.svg import svg_file
+from encodeonce.harness.thumbnails import sights
 from encodeonce.jobs.bench_cli import bench_app
-from encodeonce.jobs.executor import WorkerStartError
+from encodeonce.jobs.benchmarks_cli import benchmarks
+from encodeonce.jobs.calibrate_cli import calibrate_app
+from encodeonce.jobs.compare_cli import compare_runs
 from encodeonce.jobs.executors import executor_for
 from encodeonce.jobs.pipeline import Pipeline
 from encodeonce.jobs.quantize_cli import quantize
 from encodeonce.jobs.store_cli import store_app
+from encodeonce.jobs.user_errors import stop, user_errors
 from encodeonce.models.checkpoint import hide_loading_bars
 
 app = typer.Typer(
@@ -53,13 +56,16 @@ Output = Annotated[
 
 app.add_typer(store_app, name="store")
 app.add_typer(bench_app, name="bench")
+app.add_typer(calibrate_app, name="calibrate")
+app.command("benchmarks")(benchmarks)
+app.command("compare")(compare_runs)
 app.command("quantize")(quantize)
 
 
 @app.command()
 def run(path: RunFile, ray_address: RayAddress = None, output: Output = None) -> None:
     """Encode what is missing, answer all questions, and report. Repeat it to resume."""
-    with _user_errors():
+    with user_errors():
         config = _load(path, output)
         with executor_for(config.workers, ray_address) as executor:
             pipeline = Pipeline(config, executor)
@@ -80,7 +86,7 @@ def precompute(
     ] = False,
 ) -> None:
     """Put the features of all media of a run into the store."""
-    with _user_errors():
+    with user_errors():
         config = _load(path, output)
         if dry_run:
             coverage = _coverage(config)
@@ -96,13 +102,13 @@ def precompute(
 @app.command("eval")
 def evaluate(path: RunFile, ray_address: RayAddress = None, output: Output = None) -> None:
     """Answer all questions of a run from stored features, and report."""
-    with _user_errors():
+    with user_errors():
         config = _load(path, output)
         if config.cache.on_miss == "error":
             coverage = _coverage(config)
             if not coverage.is_complete:
                 _print_coverage(coverage, path)
-                _stop("evaluation needs features that are not in the store (cache.on_miss: error)")
+                stop("evaluation needs features that are not in the store (cache.on_miss: error)")
         with executor_for(config.workers, ray_address) as executor:
             pipeline = Pipeline(config, executor)
             with pipeline.folder:
@@ -114,10 +120,13 @@ def evaluate(path: RunFile, ray_address: RayAddress = None, output: Output = Non
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="Output folder of a run.")],
+    html: Annotated[
+        bool, typer.Option("--html", help="Also write report.html: pictures, answers, frames.")
+    ] = False,
 ) -> None:
     """Print the report of a run, and write it again as report.md and report.json."""
-    with _user_errors():
-        _finish(RunFolder(folder))
+    with user_errors():
+        _finish(RunFolder(folder), html)
 
 
 @app.command()
@@ -138,19 +147,34 @@ def _load(path: Path, output: Path | None) -> RunConfig:
     return config if output is None else config.model_copy(update={"output": output})
 
 
-def _finish(folder: RunFolder) -> None:
+def _finish(folder: RunFolder, html: bool = True) -> None:
     """Write and print the report; exit with 1 if anything failed."""
     summary = folder.summary()
     parts = sections(summary)
     (folder.path / "report.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
     page = to_markdown(f"encodeonce: {folder.path.name}", parts)
     (folder.path / "report.md").write_text(page, "utf-8")
+    for picture in pictures(parts):
+        (folder.path / file_of(picture)).write_text(svg_file(picture.svg), "utf-8")
+    if html:
+        _write_page(folder, summary)
     print_report(console, parts)
     for line in headline(summary):
         console.print(line, style="bold", highlight=False, soft_wrap=True)
-    console.print(f"report: {folder.path / 'report.md'}", highlight=False, soft_wrap=True)
+    for name in ("report.md", "report.html") if html else ("report.md",):
+        console.print(f"report: {folder.path / name}", highlight=False, soft_wrap=True)
+    if official := folder.write_official_files():
+        console.print(f"for official evaluators: {official}", highlight=False, soft_wrap=True)
     if found := problems(summary):
-        _stop("; ".join(found))
+        stop("; ".join(found))
+
+
+def _write_page(folder: RunFolder, summary: Summary) -> None:
+    items = (summary["gallery"] or {"items": ()})["items"]
+    wanted = [(item["benchmark"], item["sample"]) for item in items]
+    found = sights(summary["run"], wanted, known_sha256=folder.media_sha256())
+    page = report_page(folder.path.name, summary, found)
+    (folder.path / "report.html").write_text(page, "utf-8")
 
 
 def _coverage(config: RunConfig) -> RunCoverage:
@@ -173,21 +197,6 @@ def _print_coverage(coverage: RunCoverage, path: Path) -> None:
         more = len(coverage.media_with_gaps) - 3
         console.print(f"missing for: {some}{f' and {more} more' if more > 0 else ''}")
         console.print(f"fill the gap with: encodeonce precompute {path}", highlight=False)
-
-
-@contextmanager
-def _user_errors() -> Iterator[None]:
-    """Print what the user can mend as one message, without a traceback."""
-    try:
-        yield
-    # ValueError: every refusal of ours derives from it (configuration, media, checkpoint).
-    except (ValueError, StoreError, WorkerStartError) as error:
-        _stop(f"{error}")
-
-
-def _stop(message: str) -> NoReturn:
-    Console(stderr=True).print(f"encodeonce: {message}", style="red", highlight=False, markup=False)
-    sys.exit(1)
 
 
 if __name__ == "__main__":

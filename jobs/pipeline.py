@@ -8,19 +8,18 @@ from functools import partial
 from typing import Any
 
 from encodeonce.harness.config import RunConfig
-from encodeonce.harness.plan import MediaGroup, first_samples, make_plan, without_samples
+from encodeonce.harness.plan import Branch, branches_left, first_samples, make_plan
 from encodeonce.harness.record import SampleError
 from encodeonce.harness.run_folder import Answers, RunFolder
-from encodeonce.harness.worker import (
-    EvaluateWorker,
-    PrecomputeWorker,
-    ReferenceWorker,
-    empty_record,
-)
+from encodeonce.harness.scribe import lost_records
+from encodeonce.harness.timeline import now
+from encodeonce.harness.worker import EvaluateWorker, PrecomputeWorker, ReferenceWorker
 from encodeonce.harness.workplace import Workplace
 from encodeonce.jobs.executor import Executor, WorkerFactory
 from encodeonce.jobs.progress import Progress, Tally
 from encodeonce.jobs.queue import Outcome, WorkItem
+from encodeonce.models.kv.spec import FULL
+from encodeonce.models.weights import NONE
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +34,12 @@ class Pipeline:
             ValueError: the configuration, a benchmark or the checkpoint cannot be used.
         """
         self.plan = make_plan(config)
+        workplace = Workplace(config)
         self.folder = RunFolder.create(
             config,
-            checkpoint_sha256=Workplace(config).checkpoint_sha256(),
+            checkpoint_sha256=workplace.checkpoint_sha256(),
             samples_sha256=self.plan.samples_sha256,
+            variants=workplace.variants(config.weights, config.kv),
         )
         self._config = config
         self._executor = executor
@@ -56,39 +57,51 @@ class Pipeline:
         progress = _progress("precompute", "media", items, _count_media, len(items))
         with self.folder.writer("precompute") as journal, progress:
             for outcome in self._executor.run(items, make_worker):
-                journal.write(asdict(outcome))
+                journal.write({**asdict(outcome), "finished_at": now()})
                 progress.update(outcome)
 
     def evaluate(self) -> None:
-        """Answer the samples that have no answer yet, from stored features."""
-        make_worker = partial(EvaluateWorker, self._config, self.folder.fingerprint)
-        self._answer("evaluate", self.plan.groups, make_worker, "records")
+        """Give the answers that are missing under any of the variants, from stored features."""
+        answered = self.folder.answered("records")
+        branches = branches_left(self.plan.groups, self._config.weights, self._config.kv, answered)
+        weights = {branch.weights.title: branch.weights for branch in branches}
+        make_worker = partial(
+            EvaluateWorker,
+            self._config,
+            self.folder.fingerprint,
+            only=next(iter(weights.values())) if len(weights) == 1 else None,
+        )
+        self._answer("evaluate", branches, make_worker, "records")
 
     def check_uncached(self) -> None:
         """Answer samples by plain transformers, to compare with the answers from the store."""
         count = self._config.check_uncached
         groups = self.plan.groups if count == "all" else first_samples(self.plan.groups, count)
+        branches = branches_left(groups, (NONE,), (FULL,), self.folder.answered("uncached"))
         make_worker = partial(ReferenceWorker, self._config, self.folder.fingerprint)
-        self._answer("uncached", groups, make_worker, "uncached")
+        self._answer("uncached", branches, make_worker, "uncached")
 
     def _answer(
         self,
         stage: str,
-        groups: Sequence[MediaGroup],
+        branches: Sequence[Branch],
         make_worker: WorkerFactory,
         which: Answers,
     ) -> None:
-        """Answer what has no answer in the file ``which``, and append the records there."""
-        answered = self.folder.answered(which)
-        todo = {
-            f"{group.benchmark}/{number}": group
-            for number, group in enumerate(without_samples(groups, answered))
-        }
-        if not todo:
+        """Answer what is missing, and append the records to the file ``which``."""
+        if not branches:
             return
+        todo = {
+            f"{branch.group.benchmark}/{number}": branch for number, branch in enumerate(branches)
+        }
         items = [
-            WorkItem(id=name, payload=group, weight=len(group.samples) * len(group.media))
-            for name, group in todo.items()
+            WorkItem(
+                id=name,
+                payload=branch,
+                weight=len(branch.missing) * len(branch.group.media),
+                affinity=branch.weights.title,
+            )
+            for name, branch in todo.items()
         ]
 
         def records(outcome: Outcome) -> list[dict[str, Any]]:
@@ -97,25 +110,23 @@ class Pipeline:
         def count(outcome: Outcome) -> Tally:
             return _count_records(records(outcome))
 
-        num_samples = sum(len(group.samples) for group in todo.values())
-        progress = _progress(stage, "samples", items, count, num_samples)
+        num_answers = sum(len(branch.missing) for branch in branches)
+        progress = _progress(stage, "answers", items, count, num_answers)
         with self.folder.writer(which) as file, progress:
             for outcome in self._executor.run(items, make_worker):
                 for record in records(outcome):
-                    file.write(record)
+                    file.write({**record, "finished_at": now()})
                 progress.update(outcome)
 
-    def _records(self, group: MediaGroup, outcome: Outcome) -> list[dict[str, Any]]:
-        """Return the group's records; those of a group that was lost say why."""
+    def _records(self, branch: Branch, outcome: Outcome) -> list[dict[str, Any]]:
+        """Return the branch's records; those of one that was lost say why."""
         if outcome.status == "ok":
             records: list[dict[str, Any]] = outcome.value
             return records
         assert outcome.error is not None
         error = SampleError(type=outcome.error.type, message=outcome.error.message)
-        return [
-            empty_record(self.folder.fingerprint, group, sample, error).to_dict()
-            for sample in group.samples
-        ]
+        lost = lost_records(self.folder.fingerprint, branch, error)
+        return [record.to_dict() for record in lost]
 
 
 def _count_media(outcome: Outcome) -> Tally:

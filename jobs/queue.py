@@ -7,7 +7,7 @@ what happened and when, and it answers with the outcomes that follow.
 import heapq
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,6 +28,9 @@ class WorkItem:
     """What `Worker.do` is called with. Small and picklable: names and keys, never tensors."""
     weight: float = 1.0
     """Expected cost in any unit; only ratios matter. The heaviest items start first."""
+    affinity: str = ""
+    """What a worker has to prepare for it, e.g. which weights: workers stay with one as long as
+    there is work for it."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight) and self.weight >= 0):
@@ -109,6 +112,11 @@ class Chunk:
     """An item that was tried before: it shares its worker with no other."""
 
     @property
+    def affinity(self) -> str:
+        """That of its items, which all have the same."""
+        return self.items[0].affinity
+
+    @property
     def rank(self) -> tuple[bool, float, int]:
         """Place in the queue, lowest first: new before tried, heavy before light."""
         return self.again, -sum(item.weight for item in self.items), self.number
@@ -125,6 +133,42 @@ class _Holding:
     @property
     def oldest(self) -> Chunk:
         return next(iter(self.chunks.values()))
+
+
+class _Waiting:
+    """Chunks that nobody holds, in a line for each affinity."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, list[tuple[tuple[bool, float, int], Chunk]]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lines.values()))
+
+    def push(self, chunk: Chunk) -> None:
+        heapq.heappush(self._lines.setdefault(chunk.affinity, []), (chunk.rank, chunk))
+
+    def first_for(self, affinity: str | None, num_workers: Mapping[str, int]) -> Chunk | None:
+        """Return the chunk that is next for a worker; it stays in its line.
+
+        Args:
+            affinity: what the worker is prepared for.
+            num_workers: how many are prepared for each. Whoever has to change goes where most
+                work is left for each of them.
+        """
+        lines = {name: line for name, line in self._lines.items() if line}
+        new = {name: line for name, line in lines.items() if not line[0][1].again}
+        lines = new or lines
+        if not lines:
+            return None
+        if affinity not in lines:
+            affinity = max(lines, key=lambda name: self._weight(name) / (1 + num_workers[name]))
+        return lines[affinity][0][1]
+
+    def remove_first(self, affinity: str) -> None:
+        heapq.heappop(self._lines[affinity])
+
+    def _weight(self, affinity: str) -> float:
+        return sum(item.weight for _, chunk in self._lines[affinity] for item in chunk.items)
 
 
 class WorkQueue:
@@ -149,12 +193,17 @@ class WorkQueue:
         self._limits = limits
         self._open = set(counts)
         self._attempts: Counter[str] = Counter()
-        self._waiting: list[tuple[tuple[bool, float, int], Chunk]] = []
+        self._waiting = _Waiting()
         self._holdings: dict[str, _Holding] = {}
+        self._prepared: dict[str, str] = {}
+        """The affinity of what each worker was given last."""
         self._num_chunks = 0
-        heaviest_first = sorted(items, key=lambda item: -item.weight)
-        for start in range(0, len(items), limits.chunk_size):
-            self._enqueue(heaviest_first[start : start + limits.chunk_size])
+        by_affinity: dict[str, list[WorkItem]] = {}
+        for item in sorted(items, key=lambda item: -item.weight):
+            by_affinity.setdefault(item.affinity, []).append(item)
+        for alike in by_affinity.values():
+            for start in range(0, len(alike), limits.chunk_size):
+                self._enqueue(alike[start : start + limits.chunk_size])
 
     @property
     def num_open(self) -> int:
@@ -164,9 +213,12 @@ class WorkQueue:
     def take(self, worker: str, now_s: float) -> Chunk | None:
         """Lease the next chunk to ``worker``; None if there is none for it now."""
         holding = self._holdings.get(worker)
-        if not self._waiting or (holding and not self._may_hold_more(holding)):
+        prepared = self._prepared.get(worker)
+        chunk = self._waiting.first_for(prepared, Counter(self._prepared.values()))
+        if chunk is None or (holding and not self._may_hold_more(holding, chunk)):
             return None
-        _, chunk = heapq.heappop(self._waiting)
+        self._waiting.remove_first(chunk.affinity)
+        self._prepared[worker] = chunk.affinity
         if holding is None:
             holding = self._holdings[worker] = _Holding({}, now_s)
         holding.chunks[chunk.number] = chunk
@@ -195,12 +247,13 @@ class WorkQueue:
 
     def lose(self, worker: str, reason: ItemError, now_s: float) -> list[Outcome]:
         """Take back what a dead or hung worker held; return the outcome of a quarantined item."""
+        self._prepared.pop(worker, None)
         holding = self._holdings.pop(worker, None)
         if holding is None:
             return []
         suspect, *innocent = holding.chunks.values()
         for chunk in innocent:
-            self._push(chunk)
+            self._waiting.push(chunk)
         if innocent or len(suspect.items) > 1:
             for item in suspect.items:
                 self._enqueue([item], again=True)
@@ -218,11 +271,12 @@ class WorkQueue:
         """When the next lease expires; infinity if nothing is leased."""
         return min(map(self._deadline_s, self._holdings.values()), default=math.inf)
 
-    def _may_hold_more(self, holding: _Holding) -> bool:
-        _, following = self._waiting[0]
+    def _may_hold_more(self, holding: _Holding, following: Chunk) -> bool:
         return (
             len(holding.chunks) < self._limits.max_in_flight
             and not (holding.oldest.again or following.again)
+            # Who is prepared for it may be done with the rest before this worker is.
+            and following.affinity == holding.oldest.affinity
             # What waits behind another chunk is out of reach of whoever is idle first: near the
             # end nobody gets a second one.
             and len(self._waiting) >= len(self._holdings)
@@ -264,8 +318,5 @@ class WorkQueue:
         )
 
     def _enqueue(self, items: Sequence[WorkItem], again: bool = False) -> None:
-        self._push(Chunk(number=self._num_chunks, items=tuple(items), again=again))
+        self._waiting.push(Chunk(number=self._num_chunks, items=tuple(items), again=again))
         self._num_chunks += 1
-
-    def _push(self, chunk: Chunk) -> None:
-        heapq.heappush(self._waiting, (chunk.rank, chunk))

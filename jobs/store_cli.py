@@ -17,11 +17,11 @@ from rich.text import Text
 from encodeonce.cache_store.gc import GcPolicy, GcReport, gc
 from encodeonce.cache_store.layout import StoreFolder
 from encodeonce.cache_store.stat import SignatureStat, describe, ls, stat
-from encodeonce.cache_store.store import StoreError
 from encodeonce.cache_store.transfer import TransferReport, export_store, import_store
 from encodeonce.cache_store.verify import VerifyReport, verify
 from encodeonce.harness.text import human_bytes, human_count, human_seconds
 from encodeonce.jobs.quantities import parse_bytes, parse_seconds
+from encodeonce.jobs.user_errors import user_errors
 
 store_app = typer.Typer(
     help="Look after a feature store: what is in it, is it whole, make room, carry it elsewhere.",
@@ -42,7 +42,10 @@ Signature = Annotated[
 @store_app.command("stat")
 def show(store: Store) -> None:
     """Show what is in a store, by signature, and what each signature is made of."""
-    with _user_errors(), _progress("reading the index", human_count_of("pack")) as on_progress:
+    with (
+        user_errors(OSError),
+        _progress("reading the index", human_count_of("pack")) as on_progress,
+    ):
         stats = stat(StoreFolder(store), on_progress)
     if not stats:
         console.print("the store is empty")
@@ -59,7 +62,7 @@ def list_media(
     media: Annotated[str, typer.Option(help="Only media whose SHA-256 begins with this.")] = "",
 ) -> None:
     """List the stored media: one line for each media and pack."""
-    with _user_errors():
+    with user_errors(OSError):
         for found in ls(StoreFolder(store), signature, media):
             when = datetime.fromtimestamp(found.committed_s, UTC).strftime("%Y-%m-%d %H:%M")
             units = human_count(len(found.units), "unit")
@@ -74,7 +77,7 @@ def check(store: Store) -> None:
 
     Exits with 1 if anything was damaged, even if it could be repaired.
     """
-    with _user_errors(), _progress("verifying", human_bytes) as on_progress:
+    with user_errors(OSError), _progress("verifying", human_bytes) as on_progress:
         report = verify(StoreFolder(store), on_progress)
     _print_verified(report)
     if not report.clean:
@@ -104,7 +107,7 @@ def collect(
     ] = False,
 ) -> None:
     """Make room. Safe while jobs use the store."""
-    with _user_errors():
+    with user_errors(OSError):
         policy = GcPolicy(
             unused_for_s=parse_seconds(unused_for) if unused_for else None,
             max_bytes=parse_bytes(max_size) if max_size else None,
@@ -127,7 +130,7 @@ def send(
     ] = None,
 ) -> None:
     """Write a part of a store to one file, to be imported on another cluster."""
-    with _user_errors(), _progress("exporting", human_count_of("pack")) as on_progress:
+    with user_errors(OSError), _progress("exporting", human_count_of("pack")) as on_progress:
         media = None if media_list is None else set(media_list.read_text("ascii").split())
         report = export_store(StoreFolder(store), target, signature, media, on_progress)
     _print_transferred("exported", report)
@@ -139,7 +142,7 @@ def receive(
     source: Annotated[Path, typer.Argument(metavar="FILE.tar", help="What `export` wrote.")],
 ) -> None:
     """Add what an export holds to a store; what is there already stays."""
-    with _user_errors(), _progress("importing", human_count_of("pack")) as on_progress:
+    with user_errors(OSError), _progress("importing", human_count_of("pack")) as on_progress:
         report = import_store(StoreFolder(store), source, on_progress)
     _print_transferred("imported", report)
 
@@ -261,14 +264,3 @@ def _progress(doing: str, in_words: Callable[[int], str]) -> Iterator[Callable[[
             bar.update(task, completed=done, total=total, done=in_words(done))
 
         yield on_progress
-
-
-@contextmanager
-def _user_errors() -> Iterator[None]:
-    """Print what the user can mend as one message, without a traceback."""
-    try:
-        yield
-    except (ValueError, OSError, StoreError) as error:
-        message = f"encodeonce: {error}"
-        Console(stderr=True).print(message, style="red", highlight=False, markup=False)
-        sys.exit(1)

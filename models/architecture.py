@@ -35,6 +35,8 @@ class Architecture(ABC):
     """Module between tower and language model; None where it is inside the tower."""
     language: tuple[str, ...]
     """Modules that only text goes through."""
+    video_template: str | None = None
+    """Chat template for prompts with videos, where it is not the checkpoint's own."""
 
     @abstractmethod
     def preprocessing(self, folder: Path) -> Preprocessing:

@@ -20,14 +20,18 @@ from encodeonce.cache_store.features import MAIN, Features
 from encodeonce.cache_store.signature import Signature
 from encodeonce.datasets.info import MediaInfo
 from encodeonce.datasets.media import Frames
-from encodeonce.models.family import Decoded, Unit, Visual
+from encodeonce.models.chat import question_first
+from encodeonce.models.family import Decoded, Unit, Visual, num_frames
 from encodeonce.models.loading import LoadingMeasure
 from encodeonce.models.micro_batch import MicroBatch
 from encodeonce.models.plain import PlainReference
 from encodeonce.models.prefix import Opening
 from encodeonce.models.prefix_decoder import PrefixDecoder
 from encodeonce.models.preprocessing import Preprocessing
+from encodeonce.models.shown import Projected
+from encodeonce.models.signing import sign
 from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
+from encodeonce.models.splicing import Piece, counted, run, spliced, up_to_last_media, visible
 from encodeonce.models.tensors import to_array, to_tensor
 from encodeonce.models.treatment import Treatment
 from encodeonce.models.weights import NONE, LoadedWeights, WeightsSpec, candidate, load_quantizer
@@ -60,6 +64,10 @@ class AssembledFamily(ABC):
         """Load the language model and its tokenizer."""
 
     @abstractmethod
+    def tokenizer(self, folder: Path) -> Any:
+        """Load the language model's tokenizer."""
+
+    @abstractmethod
     def language_config(self, folder: Path) -> Any:
         """Return the language model's configuration, as transformers has it."""
 
@@ -76,16 +84,41 @@ class AssembledFamily(ABC):
         """Return what decides where in the tower features are taken."""
 
     @abstractmethod
-    def prompt(
-        self, tokenizer: Any, media: Sequence[torch.Tensor], question: str
-    ) -> list[torch.Tensor | list[int]]:
+    def prompt(self, tokenizer: Any, media: Sequence[Projected], question: str) -> list[Piece]:
         """Return token ids and features (N, D) in the order the model reads them.
 
         Args:
             tokenizer: the language model's.
-            media: features of each media, (U, ..., P, D).
+            media: features (U, ..., P, D) of each media.
             question: text of the prompt, without a placeholder.
         """
+
+    def check(self, question: str) -> None:
+        """Refuse a question that contains the placeholder, which the model's own code misreads.
+
+        Raises:
+            ValueError: it does.
+        """
+        if PLACEHOLDER in question:
+            raise ValueError(f"does the question contain the placeholder {PLACEHOLDER}? {question}")
+
+    def fits(self, folder: Path) -> bool:
+        """Every checkpoint of its types."""
+        return True
+
+    def check_prompts(self, folder: Path) -> None:
+        """Refuse a checkpoint whose prompts on one media do not begin alike; reads no weights.
+
+        Raises:
+            CheckpointError: the question changes what stands before the last media.
+        """
+        tokenizer, blank = self.tokenizer(folder), _blank(self.preprocessing(folder))
+        heads = [
+            counted(up_to_last_media(self.prompt(tokenizer, [blank, blank], question)))
+            for question in ("", "Where?")
+        ]
+        if heads[0] != heads[1]:
+            raise question_first(folder)
 
     def vision(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> "AssembledVision":
         """Describe the vision side of a checkpoint."""
@@ -101,7 +134,9 @@ class AssembledFamily(ABC):
         projector = self.projector(folder, model) if vision.tap == "tower" else None
         language, tokenizer = self.language(variant.source, model, treatment)
         loaded = measure.take(language, projector)
-        return AssembledDecoder(self, language, tokenizer, projector, loaded)
+        return AssembledDecoder(
+            self, language, tokenizer, self.preprocessing(folder), projector, loaded
+        )
 
     def reference(self, folder: Path, model: ModelSpec) -> "AssembledReference":
         """Load all parts."""
@@ -122,17 +157,14 @@ class AssembledVision:
 
     def signature(self, info: MediaInfo, frames: Sequence[int]) -> Signature:
         """Return what the features of some frames depend on."""
-        return Signature(
+        return sign(
+            info,
+            self._preprocessing.recipe(info, len(frames)),
             tower=self.family.tower_name,
             weights_sha256=self._weights_sha256,
-            tap={"at": self.vision_spec.tap, **self.family.tap(self.folder)},
-            preprocess=self._preprocessing.recipe(info, len(frames)),
-            decoder=info.decoder,
-            dtype=self.model_spec.dtype,
-            numerics={
-                "attention": self.model_spec.attention,
-                "micro_batch": self.vision_spec.micro_batch,
-            },
+            tap=self.family.tap(self.folder),
+            model=self.model_spec,
+            vision=self.vision_spec,
         )
 
     def units(self, info: MediaInfo, frames: Sequence[int]) -> tuple[Unit, ...]:
@@ -185,40 +217,47 @@ class AssembledDecoder(PrefixDecoder):
         family: AssembledFamily,
         model: Any,
         tokenizer: Any,
+        preprocessing: Preprocessing,
         projector: nn.Module | None,
         loaded: LoadedWeights,
     ) -> None:
         super().__init__(model, tokenizer, loaded)
         self._family = family
+        self._preprocessing = preprocessing
         self._projector = projector
 
     def check(self, question: str) -> None:
         """Refuse a question that contains the placeholder."""
-        check_no_placeholder(question)
+        self._family.check(question)
 
     def _open(self, visuals: Sequence[Visual]) -> Opening:
         media = [self._project(visual) for visual in visuals]
 
         def prompt(question: str) -> list[int]:
-            check_no_placeholder(question)
+            self._family.check(question)
             return counted(self._family.prompt(self._tokenizer, media, question))
 
         pieces = self._family.prompt(self._tokenizer, media, "")
-        last = max(n for n, piece in enumerate(pieces) if isinstance(piece, torch.Tensor))
-        inputs = spliced(self._model, pieces[: last + 1])
+        shown = up_to_last_media(pieces)
+        inputs = spliced(self._model, shown)
         token_ids = inputs.pop("input_ids")[0].tolist()
         return Opening(
             token_ids=tuple(token_ids),
             inputs=inputs,
             prompt=prompt,
             state={},
-            is_visual=visible(pieces[: last + 1]),
+            is_visual=visible(shown),
             num_visual_units=sum(len(visual.units) for visual in visuals),
         )
 
-    def _project(self, visual: Visual) -> torch.Tensor:
+    def _project(self, visual: Visual) -> Projected:
         features = to_tensor(visual.features.arrays[MAIN], self._model.device)
-        return features if self._projector is None else run(self._projector, features, inner=2)
+        if self._projector is not None:
+            features = run(self._projector, features, inner=2)
+        recipe = self._preprocessing.recipe(visual.info, num_frames(visual.units))
+        return Projected(
+            info=visual.info, units=visual.units, recipe=recipe, arrays={MAIN: features}
+        )
 
 
 class AssembledReference(PlainReference):
@@ -239,61 +278,34 @@ class AssembledReference(PlainReference):
 
     def inputs(self, media: Sequence[Decoded], question: str) -> dict[str, Any]:
         """Return the prompt's embeddings."""
-        check_no_placeholder(question)
-        features = [run(self._eyes, self._pixels(one), inner=3) for one in media]
-        return spliced(self.model, self._family.prompt(self._tokenizer, features, question))
+        self._family.check(question)
+        seen = [self._see(one) for one in media]
+        return spliced(self.model, self._family.prompt(self._tokenizer, seen, question))
 
     def num_visual_units(self, media: Sequence[Decoded]) -> int:
         """Return the number of units."""
         return sum(len(one.units) for one in media)
 
-    def _pixels(self, one: Decoded) -> torch.Tensor:
+    def _see(self, one: Decoded) -> Projected:
         recipe = self._preprocessing.recipe(one.info, len(one.frames.pixels_THWC))
-        return self._preprocessing.pixels(one.frames, recipe)
+        pixels = self._preprocessing.pixels(one.frames, recipe)
+        tokens = run(self._eyes, pixels, inner=3)
+        return Projected(info=one.info, units=one.units, recipe=recipe, arrays={MAIN: tokens})
 
 
-def check_no_placeholder(question: str) -> None:
-    """Refuse a question that contains the placeholder, as VILA and LongVA would misread it."""
-    if PLACEHOLDER in question:
-        raise ValueError(f"does the question contain the placeholder {PLACEHOLDER}? {question}")
-
-
-def counted(pieces: Sequence[torch.Tensor | list[int]]) -> list[int]:
-    """Return token ids, with zeros in the place of features, which have none."""
-    token_ids: list[int] = []
-    for piece in pieces:
-        token_ids += [0] * len(piece) if isinstance(piece, torch.Tensor) else piece
-    return token_ids
-
-
-def visible(pieces: Sequence[torch.Tensor | list[int]]) -> list[bool]:
-    """Return which tokens are features."""
-    return [isinstance(piece, torch.Tensor) for piece in pieces for _ in range(len(piece))]
-
-
-def spliced(model: Any, pieces: Sequence[torch.Tensor | list[int]]) -> dict[str, torch.Tensor]:
-    """Return embeddings (1, N, D), with ids (1, N) that only count."""
-    embed = model.get_input_embeddings()
-    rows: list[torch.Tensor] = []
-    with torch.inference_mode():
-        for piece in pieces:
-            if isinstance(piece, torch.Tensor):
-                rows.append(piece)
-            else:
-                rows.append(embed(torch.tensor(piece, dtype=torch.long, device=model.device)))
-        embeddings = torch.cat(rows)[None]
-    input_ids = torch.tensor([counted(pieces)], device=embeddings.device)
-    return {
-        "input_ids": input_ids,
-        "inputs_embeds": embeddings,
-        "attention_mask": torch.ones_like(input_ids),
-    }
-
-
-def run(module: nn.Module, values: torch.Tensor, inner: int) -> torch.Tensor:
-    """Apply a module to (..., *inner dimensions), where it takes one axis before those."""
-    first = next(module.parameters())
-    outer = values.shape[:-inner]
-    with torch.inference_mode():
-        result = module(values.flatten(0, len(outer) - 1).to(first.device, first.dtype))
-    return torch.as_tensor(result).unflatten(0, outer)
+def _blank(preprocessing: Preprocessing) -> Projected:
+    """Return a small picture without values, to see what its prompts look like."""
+    info = MediaInfo(
+        kind="image",
+        width=32,
+        height=32,
+        codec="",
+        timestamps_s=(0.0,),
+        fps=0.0,
+        backend="pillow",
+        decoder="",
+        index=None,
+    )
+    units = preprocessing.units(info, (0,))
+    arrays = {MAIN: torch.zeros(len(units), 1, 1, 1)}
+    return Projected(info=info, units=units, recipe=preprocessing.recipe(info, 1), arrays=arrays)

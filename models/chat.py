@@ -12,6 +12,8 @@ from transformers import AutoProcessor, AutoTokenizer
 from encodeonce.datasets.media import MediaKind
 from encodeonce.models.checkpoint import CheckpointError
 
+_MEDIA = "\N{OBJECT REPLACEMENT CHARACTER}"
+
 
 class Slot(NamedTuple):
     """A place in the prompt for a picture or video, and the text that goes there."""
@@ -26,7 +28,11 @@ class Chat:
     """A tokenizer and a chat template. Needs no image or video processor."""
 
     def __init__(
-        self, tokenizer: Any, template: str, placeholders: Mapping[MediaKind, str]
+        self,
+        tokenizer: Any,
+        template: str,
+        placeholders: Mapping[MediaKind, str],
+        video_template: str | None = None,
     ) -> None:
         """Make a chat.
 
@@ -34,9 +40,11 @@ class Chat:
             tokenizer: of transformers.
             template: Jinja source.
             placeholders: what the template writes for a part of each kind.
+            video_template: Jinja source for prompts with a video, if that is another.
         """
         self.tokenizer = tokenizer
         self._template = template
+        self._video_template = video_template or template
         self._placeholders = placeholders
 
     def prompt(self, slots: Sequence[Slot], question: str) -> str:
@@ -49,9 +57,10 @@ class Chat:
             ValueError: the question contains a placeholder.
         """
         parts = [*({"type": slot.kind} for slot in slots), {"type": "text", "text": question}]
+        has_video = any(slot.kind == "video" for slot in slots)
         text = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": parts}],
-            chat_template=self._template,
+            chat_template=self._video_template if has_video else self._template,
             tokenize=False,
             add_generation_prompt=True,
         )
@@ -65,6 +74,39 @@ class Chat:
             )
         pieces[1::2] = [slot.text for slot in slots]
         return "".join(pieces)
+
+    def check_media_first(self, folder: Path) -> None:
+        """Refuse a template by which prompts on one media do not begin alike.
+
+        A kind of media that the template does not write is not looked at: it may never be asked
+        about.
+
+        Args:
+            folder: the checkpoint, for messages.
+
+        Raises:
+            CheckpointError: the question changes what stands before the last media, or the template
+                writes no media at all.
+        """
+        written = [kind for kind in self._placeholders if self._writes(kind)]
+        if not written:
+            raise CheckpointError(
+                f"{folder}: the chat template writes none of the media placeholders "
+                f"{', '.join(self._placeholders.values())}: it is for text alone. Use the template "
+                "of the model's card."
+            )
+        for kind in written:
+            slots = [Slot(kind, _MEDIA)] * 2
+            heads = {self.prompt(slots, text).rpartition(_MEDIA)[0] for text in ("", "Where?")}
+            if len(heads) > 1:
+                raise question_first(folder)
+
+    def _writes(self, kind: MediaKind) -> bool:
+        try:
+            self.prompt([Slot(kind, _MEDIA)], "")
+        except ValueError:
+            return False
+        return True
 
     def check(self, question: str) -> None:
         """Refuse a question that cannot be put.
@@ -85,8 +127,28 @@ class Chat:
         return {name: encoded[name].to(device) for name in ("input_ids", "attention_mask")}
 
 
-def load_chat(folder: Path, tokenizer: Any, placeholders: Mapping[MediaKind, str]) -> Chat:
+def question_first(folder: Path) -> CheckpointError:
+    """Return the refusal of a checkpoint whose prompts on one media do not begin alike."""
+    return CheckpointError(
+        f"{folder}: the chat template puts the question before the media, or lets it change what "
+        "stands before them: prompts on one video would not begin alike, so nothing of them could "
+        "be shared. Use a template with the media first."
+    )
+
+
+def load_chat(
+    folder: Path,
+    tokenizer: Any,
+    placeholders: Mapping[MediaKind, str],
+    video_template: str | None = None,
+) -> Chat:
     """Find a checkpoint's chat template, in either of the places transformers has put it.
+
+    Args:
+        folder: the checkpoint.
+        tokenizer: the checkpoint's.
+        placeholders: as `Chat` takes them.
+        video_template: as `Chat` takes it.
 
     Raises:
         CheckpointError: the checkpoint has no chat template.
@@ -98,7 +160,7 @@ def load_chat(folder: Path, tokenizer: Any, placeholders: Mapping[MediaKind, str
         template = json.loads(legacy.read_text(encoding="utf-8"))["chat_template"]
     else:
         raise _no_template(folder)
-    return Chat(tokenizer, template, placeholders)
+    return Chat(tokenizer, template, placeholders, video_template)
 
 
 def load_tokenizer(folder: Path) -> Any:

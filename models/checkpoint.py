@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 DEMO_CHECKPOINT = Path(__file__).parent / "demo" / "checkpoint"
 
-# No *.bin and no *.py: pickles are not read and remote code is not run.
-CHECKPOINT_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+# No *.bin: pickles are not read.
+CHECKPOINT_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt")
 
 
 class CheckpointError(ValueError):
@@ -56,12 +56,12 @@ def local_checkpoint(spec: ModelSpec) -> Path:
 
 
 def _download(spec: ModelSpec) -> Path:
+    revision, patterns = spec.revision, list(CHECKPOINT_FILES)
+    if spec.trust_remote_code is not None and spec.trust_remote_code.revision is not None:
+        revision = spec.trust_remote_code.revision
+        patterns.append("*.py")
     try:
-        return Path(
-            snapshot_download(
-                spec.path, revision=spec.revision, allow_patterns=list(CHECKPOINT_FILES)
-            )
-        )
+        return Path(snapshot_download(spec.path, revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, ValueError, OSError) as error:
         raise CheckpointError(
             f"model.path {spec.path!r} is neither a folder here nor a hub repository that can be "
@@ -255,10 +255,15 @@ def device(spec: ModelSpec) -> torch.device:
     """Return the device that ``spec.device`` means on this machine.
 
     Raises:
-        CheckpointError: a GPU is asked for and there is none.
+        CheckpointError: a GPU is asked for and there is none, or there is no such device.
     """
     if spec.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if spec.device.startswith("cuda") and not torch.cuda.is_available():
         raise CheckpointError("model.device asks for a GPU and torch sees none; use auto or cpu")
-    return torch.device(spec.device)
+    try:
+        return torch.device(spec.device)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"model.device {spec.device!r} is none of torch's; use auto, cpu, cuda or cuda:1"
+        ) from error

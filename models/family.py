@@ -20,6 +20,7 @@ from encodeonce.datasets.info import MediaInfo
 from encodeonce.datasets.media import Frames
 from encodeonce.models.checkpoint import CheckpointError, local_checkpoint
 from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.kv.statistics import Needs, PromptStatistics
 from encodeonce.models.kv.use import Fidelity, KVUse
 from encodeonce.models.likelihood import Likelihoods
 from encodeonce.models.prefix import Prefix
@@ -89,7 +90,7 @@ class Generation:
     """Tokens before the answer, visual ones included."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """By stage: ``prepare`` (prompt, and projector or preprocessing), ``prefill``, ``compress``,
-    ``generate``."""
+    ``generate``, ``compare`` (fidelity)."""
     kv: KVUse | None = None
     """Where the cache was compressed."""
     fidelity: Fidelity | None = None
@@ -213,6 +214,10 @@ class Decoder(Protocol):
         """Return what `likelihoods` does under each of several cache variants."""
         ...
 
+    def inspect(self, visuals: Sequence[Visual], question: str, needs: Needs) -> PromptStatistics:
+        """Return what KV methods may know of one prompt: to calibrate them."""
+        ...
+
 
 class Reference(Protocol):
     """The whole model as plain transformers runs it, without encodeonce's store or splice."""
@@ -235,6 +240,22 @@ class Family(Protocol):
 
     model_types: tuple[str, ...]
     """``model_type`` values in config.json that belong to it."""
+
+    def fits(self, folder: Path) -> bool:
+        """Whether a checkpoint of one of the ``model_types`` belongs to it, where others share it.
+
+        Raises:
+            CheckpointError: the checkpoint is not laid out as any of them.
+        """
+        ...
+
+    def check_prompts(self, folder: Path) -> None:
+        """Find out, before anything is decoded, that prompts on one media begin alike.
+
+        Raises:
+            CheckpointError: the question stands before the media, or nobody knows how to ask.
+        """
+        ...
 
     def vision(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> Vision:
         """Describe the vision side of a checkpoint.
@@ -296,7 +317,7 @@ def find_family(model: ModelSpec) -> tuple[Family, Path]:
     model_type = config.get("model_type")
     known = families()
     for family in known.values():
-        if model_type in family.model_types:
+        if model_type in family.model_types and family.fits(folder):
             return family, folder
     if model_type in _REFUSED:
         raise CheckpointError(

@@ -28,6 +28,8 @@ class Likelihoods:
     first_log_probs: tuple[float, ...] = ()
     """The part of ``log_probs`` that is the first token's. Under a compressed cache it comes from
     the full prefill, so that perplexities may leave it out."""
+    are_greedy: tuple[bool, ...] = ()
+    """Whether each text begins what greedy generation would write."""
     kv: KVUse | None = None
     """Where the cache was compressed."""
     num_visual_units: int
@@ -59,12 +61,11 @@ def log_probs_from(
         continuations: token ids of each.
     """
     logits_CLV = logits_from(model, cache, suffix, continuations)
+    pairs = list(zip(logits_CLV, continuations, strict=True))
     return Scored(
         first_logits=logits_CLV[0, 0],
-        log_probs=[
-            token_log_probs(logits_LV, ids)
-            for logits_LV, ids in zip(logits_CLV, continuations, strict=True)
-        ],
+        log_probs=[token_log_probs(logits_LV, ids) for logits_LV, ids in pairs],
+        are_greedy=[are_likeliest(logits_LV, ids) for logits_LV, ids in pairs],
     )
 
 
@@ -72,13 +73,13 @@ def logits_from(
     model: Any, cache: DynamicCache, suffix: Sequence[int], continuations: Sequence[Sequence[int]]
 ) -> torch.Tensor:
     """Return the logits (C, L, V) before each token of continuations; see `log_probs_from`."""
-    first_1LV = _step(model, [suffix], cache, logits_to_keep=1)
+    first_1LV = read_on(model, [suffix], cache, logits_to_keep=1)
     longest = max(map(len, continuations))
     logits_CLV = first_1LV.expand(len(continuations), 1, -1)
     if longest > 1:
         # Padded on the right, where causal attention never looks.
         rows = [[*ids[:-1], *[ids[0]] * (longest - len(ids))] for ids in continuations]
-        rest = _step(model, rows, fork(cache, len(rows)), logits_to_keep=0)
+        rest = read_on(model, rows, fork(cache, len(rows)), logits_to_keep=0)
         logits_CLV = torch.cat([logits_CLV, rest], dim=1)
     return logits_CLV
 
@@ -91,6 +92,8 @@ class Scored:
     """(V,): what comes behind the prompt."""
     log_probs: Sequence[torch.Tensor]
     """Of each continuation, (its length,) float32: every token's."""
+    are_greedy: Sequence[bool]
+    """Whether each continuation is made of the likeliest tokens."""
 
     def sums(self) -> tuple[float, ...]:
         """Return each continuation's log-probability."""
@@ -103,7 +106,7 @@ class Scored:
 
 def log_probs_at_once(
     model: Any, inputs: Mapping[str, Any], continuations: Sequence[Sequence[int]]
-) -> tuple[float, ...]:
+) -> Scored:
     """Return the same from whole prompts, one forward pass each, nothing shared.
 
     Args:
@@ -115,14 +118,19 @@ def log_probs_at_once(
     for ids in continuations:
         with torch.inference_mode():
             extended = extended_inputs(model, inputs, ids)
-            logits = model(**extended, logits_to_keep=len(ids) + 1).logits
-        found.append(float(token_log_probs(logits[0, :-1], ids).sum()))
-    return tuple(found)
+            found.append(model(**extended, logits_to_keep=len(ids) + 1).logits[0, :-1])
+    both = list(zip(found, continuations, strict=True))
+    return Scored(
+        first_logits=found[0][0],
+        log_probs=[token_log_probs(logits_LV, ids) for logits_LV, ids in both],
+        are_greedy=[are_likeliest(logits_LV, ids) for logits_LV, ids in both],
+    )
 
 
-def _step(
-    model: Any, rows: Sequence[Sequence[int]], cache: DynamicCache, logits_to_keep: int
+def read_on(
+    model: Any, rows: Sequence[Sequence[int]], cache: DynamicCache, logits_to_keep: int = 1
 ) -> torch.Tensor:
+    """Run a model over token ids behind a cache, which grows; return logits (B, kept, V)."""
     input_ids = torch.tensor(rows, device=model.device)
     with torch.inference_mode():
         output = model(
@@ -139,6 +147,11 @@ def token_log_probs(logits_LV: torch.Tensor, ids: Sequence[int]) -> torch.Tensor
     chosen = torch.tensor(ids, device=logits_LV.device)
     log_softmax = logits_LV[: len(ids)].float().log_softmax(-1)
     return log_softmax.gather(-1, chosen[:, None])[:, 0]
+
+
+def are_likeliest(logits_LV: torch.Tensor, ids: Sequence[int]) -> bool:
+    """Return whether greedy generation would take each token, from the logits before it."""
+    return logits_LV[: len(ids)].argmax(-1).tolist() == list(ids)
 
 
 def extended_inputs(model: Any, inputs: Mapping[str, Any], ids: Sequence[int]) -> dict[str, Any]:

@@ -1,14 +1,44 @@
 """Parts of a model that are loaded by themselves, for families put together from parts."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from encodeonce.models.checkpoint import device, load_partial
+from encodeonce.models.checkpoint import CheckpointError, device, load_partial, tensors
 from encodeonce.models.spec import ModelSpec
 from encodeonce.models.treatment import Treatment
+
+
+def part_weights(folder: Path, prefix: str = "", part: str = "") -> dict[str, torch.Tensor]:
+    """Read the weights whose names begin with prefix and part, named without the prefix.
+
+    Raises:
+        CheckpointError: there are none.
+    """
+    found = {
+        name.removeprefix(prefix): read()
+        for name, read in tensors(folder)
+        if name.startswith(prefix + part)
+    }
+    if not found:
+        raise CheckpointError(f"{folder} holds no weights named '{prefix}{part}*'")
+    return found
+
+
+def filled(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> Any:
+    """Give a module its weights.
+
+    Raises:
+        CheckpointError: weights are missing, or there are some too many.
+    """
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{type(module).__name__}: {error}") from error
+    return module
 
 
 def load_part(

@@ -16,7 +16,7 @@ import torch
 
 from encodeonce.cache_store.features import MAIN
 from encodeonce.datasets.info import MediaInfo
-from encodeonce.models.chat import Chat, Slot, load_chat, load_tokenizer
+from encodeonce.models.chat import Chat, Slot
 from encodeonce.models.checkpoint import device
 from encodeonce.models.family import Decoded
 from encodeonce.models.plain import PlainReference
@@ -53,8 +53,7 @@ class WithPixelReference(TransformersFamily):
             attn_implementation=model.attention,
             local_files_only=True,
         )
-        tokenizer = load_tokenizer(folder)
-        chat = load_chat(folder, tokenizer, self.placeholders(loaded.config, tokenizer))
+        chat = self.chat(folder, loaded.config)
         whole = loaded.eval().to(device(model))
         return PixelReference(self, whole, chat, self.preprocessing(folder))
 
@@ -79,7 +78,8 @@ class PixelReference(PlainReference):
         inputs = self._chat.tokenize(text, self.model.device)
         config = self.model.config
         inputs |= self._family.inputs(config, inputs["input_ids"], shown)
-        for name, value in self._family.plain_inputs(config, plain).items():
+        pixels = self._family.plain_inputs(config, plain) if plain else {}
+        for name, value in pixels.items():
             dtype = self.model.dtype if value.is_floating_point() else value.dtype
             inputs[name] = value.to(self.model.device, dtype)
         return inputs

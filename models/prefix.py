@@ -101,14 +101,17 @@ class Prefix:
 
 
 def fork(cache: DynamicCache, num_rows: int) -> DynamicCache:
-    """Return a cache that can grow on its own. A single row is not copied.
+    """Return a cache that can grow on its own. Nothing is copied before it does.
 
-    transformers' layers grow by reassigning their tensors, so those can be shared.
+    transformers' layers grow by reassigning their tensors, so those can be shared, also by rows.
     """
     forked = copy.copy(cache)
-    forked.layers = [copy.copy(layer) for layer in _layers(cache)]
+    layers = [copy.copy(layer) for layer in _layers(cache)]
     if num_rows > 1:
-        forked.batch_repeat_interleave(num_rows)
+        for layer in layers:
+            layer.keys = layer.keys.expand(num_rows, -1, -1, -1)
+            layer.values = layer.values.expand(num_rows, -1, -1, -1)
+    forked.layers = layers
     return forked
 
 

@@ -11,15 +11,22 @@ import torch
 from encodeonce.models.family import Generation, GenerationSpec, Visual
 from encodeonce.models.generation import generate_batch
 from encodeonce.models.kv.observe import Observation
-from encodeonce.models.kv.prompts import needs_of, prefix_observation
+from encodeonce.models.kv.prompts import (
+    Prompts,
+    needs_of,
+    prefix_observation,
+    question_observation,
+)
 from encodeonce.models.kv.scoring import sweep_likelihoods
 from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.kv.statistics import Needs, PromptStatistics
 from encodeonce.models.kv.sweep import Batch, Sweep
 from encodeonce.models.likelihood import (
     Likelihoods,
     extended_inputs,
     log_probs_from,
     logits_from,
+    read_on,
     tokenize_continuations,
 )
 from encodeonce.models.prefix import Opening, Prefix, continued, prefill
@@ -171,6 +178,7 @@ class PrefixDecoder(ABC):
             one = Likelihoods(
                 log_probs=scored.sums(),
                 first_log_probs=scored.firsts(),
+                are_greedy=tuple(scored.are_greedy),
                 num_tokens=tuple(map(len, token_ids)),
                 num_visual_units=prefix.opening.num_visual_units,
                 num_prompt_tokens=prefix.num_tokens + len(suffix),
@@ -199,6 +207,15 @@ class PrefixDecoder(ABC):
             found.append([replace(first, seconds=_added(shared, first.seconds)), *others])
             shared = {}
         return [[row[n] for row in found] for n in range(len(settings))]
+
+    def inspect(self, visuals: Sequence[Visual], question: str, needs: Needs) -> PromptStatistics:
+        """Return what KV methods may know of one prompt."""
+        prefix = self.prefill(visuals, prefix_observation(needs))
+        suffix = prefix.suffix(question)
+        seen = question_observation(needs, prefix, len(suffix))
+        with continued(self._model, prefix), seen.watching(self._model):
+            read_on(self._model, [suffix], prefix.fork())
+        return Prompts(self._model, prefix, seen, [len(suffix)]).statistics(0)
 
     def _batch(
         self, prefix: Prefix, suffixes: Sequence[list[int]], numbers: Sequence[int]

@@ -2,19 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     CLIPVisionConfig,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
-    PreTrainedTokenizerFast,
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from encodeonce.models.random_parts import byte_tokenizer, random_model
 
 _IMAGE = "<image>"
 # The system text's bytes are tokens: twenty of them stand before the image.
@@ -42,6 +41,21 @@ class LlavaShape:
     image_size: int
     patch_size: int
 
+
+TINY = LlavaShape(
+    hidden_size=64,
+    intermediate_size=96,
+    num_layers=2,
+    num_heads=4,
+    num_key_value_heads=2,
+    vocab_size=300,
+    vision_hidden_size=64,
+    vision_layers=3,
+    vision_heads=4,
+    image_size=32,
+    patch_size=8,
+)
+"""To try a measurement in seconds: 16 visual tokens."""
 
 SMALL = LlavaShape(
     hidden_size=768,
@@ -74,36 +88,21 @@ LLAVA_1_5_7B = LlavaShape(
 """The shape of LLaVA-1.5-7B: 576 visual tokens an image."""
 
 
-def write_random_llava(folder: Path, shape: LlavaShape, dtype: torch.dtype) -> Path:
-    """Write a checkpoint with random weights and a tokenizer of bytes. It never ends an answer."""
-    tokenizer = byte_tokenizer()
-    config = LlavaConfig(  # type: ignore[call-arg]
-        vision_config=CLIPVisionConfig(
-            hidden_size=shape.vision_hidden_size,
-            intermediate_size=4 * shape.vision_hidden_size,
-            num_hidden_layers=shape.vision_layers,
-            num_attention_heads=shape.vision_heads,
-            image_size=shape.image_size,
-            patch_size=shape.patch_size,
-        ),
-        text_config=LlamaConfig(
-            hidden_size=shape.hidden_size,
-            intermediate_size=shape.intermediate_size,
-            num_hidden_layers=shape.num_layers,
-            num_attention_heads=shape.num_heads,
-            num_key_value_heads=shape.num_key_value_heads,
-            vocab_size=shape.vocab_size,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=None,
-            pad_token_id=tokenizer.pad_token_id,
-        ),
-        image_token_id=tokenizer.convert_tokens_to_ids(_IMAGE),
-        vision_feature_layer=-2,
-        vision_feature_select_strategy="default",
-    )
-    torch.manual_seed(0)
-    model: Any = LlavaForConditionalGeneration(config)
-    model = model.to(dtype).eval()
+def write_random_llava(
+    shape: LlavaShape, folder: Path, dtype: torch.dtype, device: torch.device
+) -> Path:
+    """Write a checkpoint with random weights and a tokenizer of bytes. It never ends an answer.
+
+    Args:
+        shape: sizes of the model.
+        folder: where to; made if it is not there.
+        dtype: of the weights.
+        device: where the weights are drawn.
+    """
+    tokenizer = byte_tokenizer((), image_token=_IMAGE)
+    config = config_of(shape, tokenizer.bos_token_id, tokenizer.pad_token_id)
+    config.image_token_id = tokenizer.convert_tokens_to_ids(_IMAGE)
+    model = random_model(LlavaForConditionalGeneration, config, dtype, device)
     model.generation_config.eos_token_id = None
     model.save_pretrained(folder)
     size = shape.image_size
@@ -120,17 +119,28 @@ def write_random_llava(folder: Path, shape: LlavaShape, dtype: torch.dtype) -> P
     return folder
 
 
-def byte_tokenizer() -> Any:
-    """Return a tokenizer of the 256 bytes."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    special = ["<s>", "<pad>", _IMAGE]
-    vocabulary = {token: number for number, token in enumerate([*special, *alphabet])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="<s>",
-        pad_token="<pad>",
-        extra_special_tokens={"image_token": _IMAGE},
+def config_of(shape: LlavaShape, bos: int, pad: int) -> LlavaConfig:
+    """Return transformers' configuration of a shape, with token ids of the tokenizer's."""
+    return LlavaConfig(
+        vision_config=CLIPVisionConfig(
+            hidden_size=shape.vision_hidden_size,
+            intermediate_size=4 * shape.vision_hidden_size,
+            num_hidden_layers=shape.vision_layers,
+            num_attention_heads=shape.vision_heads,
+            image_size=shape.image_size,
+            patch_size=shape.patch_size,
+        ),
+        text_config=LlamaConfig(
+            hidden_size=shape.hidden_size,
+            intermediate_size=shape.intermediate_size,
+            num_hidden_layers=shape.num_layers,
+            num_attention_heads=shape.num_heads,
+            num_key_value_heads=shape.num_key_value_heads,
+            vocab_size=shape.vocab_size,
+            bos_token_id=bos,
+            eos_token_id=None,
+            pad_token_id=pad,
+        ),
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default",
     )

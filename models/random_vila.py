@@ -1,8 +1,4 @@
-"""A VILA1.5 of its released shape with random weights, to measure on: no download.
-
-Shapes: those of Efficient-Large-Model/VILA1.5-3b: Sheared-LLaMA 2.7B, SigLIP so400m at 384 pixels,
-196 visual tokens an image.
-"""
+"""A VILA1.5 of a given size with random weights, in the layout of the original checkpoint."""
 
 import json
 from collections.abc import Mapping
@@ -11,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from huggingface_hub import save_torch_state_dict
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, SiglipVisionConfig, SiglipVisionModel
 
-from encodeonce.models.random_llava import byte_tokenizer
+from encodeonce.models.random_parts import byte_tokenizer, random_model
 
 _MERGED = 4
 """Patches that the projector makes one token of."""
@@ -25,37 +21,79 @@ _MERGED = 4
 class VilaShape:
     """Sizes of a VILA1.5."""
 
-    hidden_size: int = 2560
-    intermediate_size: int = 6912
-    num_layers: int = 32
-    num_heads: int = 20
-    vocab_size: int = 32000
-    vision_hidden_size: int = 1152
-    vision_intermediate_size: int = 4304
-    vision_layers: int = 27
-    vision_heads: int = 16
-    image_size: int = 384
-    patch_size: int = 14
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    vocab_size: int
+    vision_hidden_size: int
+    vision_intermediate_size: int
+    vision_layers: int
+    vision_heads: int
+    image_size: int
+    patch_size: int
 
 
-VILA_1_5_3B = VilaShape()
+TINY = VilaShape(
+    hidden_size=64,
+    intermediate_size=128,
+    num_layers=2,
+    num_heads=4,
+    vocab_size=300,
+    vision_hidden_size=32,
+    vision_intermediate_size=64,
+    vision_layers=2,
+    vision_heads=2,
+    image_size=40,
+    patch_size=8,
+)
+"""To try a measurement in seconds: 9 visual tokens."""
+
+VILA_1_5_3B = VilaShape(
+    hidden_size=2560,
+    intermediate_size=6912,
+    num_layers=32,
+    num_heads=20,
+    vocab_size=32_000,
+    vision_hidden_size=1152,
+    vision_intermediate_size=4304,
+    vision_layers=27,
+    vision_heads=16,
+    image_size=384,
+    patch_size=14,
+)
+"""The shape of VILA1.5-3b: Sheared-LLaMA 2.7B, SigLIP so400m, 196 visual tokens an image."""
 
 
-def write_random_vila(folder: Path, shape: VilaShape, dtype: torch.dtype) -> Path:
-    """Write a checkpoint in the original layout, with a tokenizer of bytes.
+def write_random_vila(
+    shape: VilaShape, folder: Path, dtype: torch.dtype, device: torch.device
+) -> Path:
+    """Write a checkpoint with random weights and a tokenizer of bytes. It never ends an answer.
 
-    It never ends an answer.
+    Args:
+        shape: sizes of the model.
+        folder: where to; made if it is not there.
+        dtype: of the weights.
+        device: where the weights are drawn.
     """
-    torch.manual_seed(0)
-    vision = SiglipVisionConfig(
-        hidden_size=shape.vision_hidden_size,
-        intermediate_size=shape.vision_intermediate_size,
-        num_hidden_layers=shape.vision_layers,
-        num_attention_heads=shape.vision_heads,
-        image_size=shape.image_size,
-        patch_size=shape.patch_size,
+    tokenizer = byte_tokenizer(())
+    text, tower = configs_of(shape, tokenizer.bos_token_id, tokenizer.pad_token_id)
+    _write(folder / "llm", random_model(LlamaForCausalLM, text, dtype, device).state_dict(), text)
+    _write(
+        folder / "vision_tower",
+        _named_as_in_the_original(random_model(SiglipVisionModel, tower, dtype, device)),
+        tower,
     )
-    tokenizer = byte_tokenizer()
+    projector = {"mm_projector_type": "mlp_downsample"}
+    _write(folder / "mm_projector", _projector(shape, dtype, device), projector)
+    tokenizer.save_pretrained(folder / "llm")
+    config = {"model_type": "llava_llama", "image_aspect_ratio": "resize", "s2": False}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
+def configs_of(shape: VilaShape, bos: int, pad: int) -> tuple[LlamaConfig, SiglipVisionConfig]:
+    """Return transformers' configurations of both parts, with token ids of the tokenizer's."""
     text = LlamaConfig(
         hidden_size=shape.hidden_size,
         intermediate_size=shape.intermediate_size,
@@ -65,55 +103,47 @@ def write_random_vila(folder: Path, shape: VilaShape, dtype: torch.dtype) -> Pat
         vocab_size=shape.vocab_size,
         max_position_embeddings=4096,
         rms_norm_eps=1e-5,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=None,
-        pad_token_id=tokenizer.pad_token_id,
         tie_word_embeddings=False,
+        bos_token_id=bos,
+        eos_token_id=None,
+        pad_token_id=pad,
     )
-    with torch.device("meta"):
-        tower, language = SiglipVisionModel(vision), LlamaForCausalLM(text)
-    parts: dict[str, tuple[dict[str, torch.Size], dict[str, Any]]] = {
-        "vision_tower": (_named(tower, "vision_model."), vision.to_dict()),
-        "mm_projector": (_projector(shape), {"mm_projector_type": "mlp_downsample"}),
-        "llm": (_named(language, ""), text.to_dict()),
-    }
-    for name, (shapes, config) in parts.items():
-        _write(folder / name, shapes, config, dtype)
-    tokenizer.save_pretrained(folder / "llm")
-    top = {"model_type": "llava_llama", "image_aspect_ratio": "resize", "s2": False}
-    (folder / "config.json").write_text(json.dumps(top), encoding="utf-8")
-    return folder
+    tower = SiglipVisionConfig(
+        hidden_size=shape.vision_hidden_size,
+        intermediate_size=shape.vision_intermediate_size,
+        num_hidden_layers=shape.vision_layers,
+        num_attention_heads=shape.vision_heads,
+        image_size=shape.image_size,
+        patch_size=shape.patch_size,
+    )
+    return text, tower
 
 
-def _named(model: nn.Module, prefix: str) -> dict[str, torch.Size]:
+def _named_as_in_the_original(tower: nn.Module) -> dict[str, torch.Tensor]:
+    """Return a tower's weights under ``vision_model``, as transformers had them until 5."""
     return {
-        name if name.startswith(prefix) else prefix + name: value.shape
-        for name, value in model.state_dict().items()
+        name if name.startswith("vision_model.") else f"vision_model.{name}": value
+        for name, value in tower.state_dict().items()
     }
 
 
-def _projector(shape: VilaShape) -> dict[str, torch.Size]:
+def _projector(
+    shape: VilaShape, dtype: torch.dtype, device: torch.device
+) -> dict[str, torch.Tensor]:
     merged, width = _MERGED * shape.vision_hidden_size, shape.hidden_size
-    return {
-        "layers.1.weight": torch.Size([merged]),
-        "layers.1.bias": torch.Size([merged]),
-        "layers.2.weight": torch.Size([width, merged]),
-        "layers.2.bias": torch.Size([width]),
-        "layers.4.weight": torch.Size([width, width]),
-        "layers.4.bias": torch.Size([width]),
-    }
+    with device:
+        layers = nn.Sequential(
+            nn.Identity(),
+            nn.LayerNorm(merged),
+            nn.Linear(merged, width),
+            nn.GELU(),
+            nn.Linear(width, width),
+        )
+    return {f"layers.{name}": value.to(dtype) for name, value in layers.state_dict().items()}
 
 
-def _write(
-    folder: Path, shapes: Mapping[str, torch.Size], config: Mapping[str, Any], dtype: torch.dtype
-) -> None:
-    folder.mkdir(parents=True)
-    weights = {
-        # A vector is a norm's weight or a bias: ones do for both.
-        name: torch.ones(size, dtype=dtype)
-        if len(size) == 1
-        else torch.empty(size, dtype=dtype).normal_(std=0.02)
-        for name, size in shapes.items()
-    }
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(dict(config)), encoding="utf-8")
+def _write(folder: Path, weights: Mapping[str, torch.Tensor], config: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_torch_state_dict(dict(weights), folder)
+    said = config if isinstance(config, dict) else config.to_dict()
+    (folder / "config.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Tiles whose rows and columns are told in the prompt: Idefics3 and SmolVLM.
+"""Tiles whose rows and columns are told in the prompt: Idefics3, and SmolVLM's pictures.
 
 Shapes: U units, P tokens a tile.
 """
@@ -61,7 +61,7 @@ class RowColumnTiles(WithPixelReference):
             Shown(
                 slot="image",
                 modality="image",
-                text=_text(token * tiles.shape[1], one.recipe["rows"], one.recipe["columns"]),
+                text=tiles_text(token * tiles.shape[1], one.recipe["rows"], one.recipe["columns"]),
                 tokens=tiles.flatten(0, 1),
             )
             for one in media
@@ -82,7 +82,14 @@ class RowColumnTiles(WithPixelReference):
         return {}
 
 
-def _text(tokens: str, rows: int, columns: int) -> str:
+def tiles_text(tokens: str, rows: int, columns: int) -> str:
+    """Return what stands for a picture: its tiles with their places, and the overview.
+
+    Args:
+        tokens: the image token, once for each feature of a tile.
+        rows: of tiles; 0 where there is but the overview.
+        columns: of tiles.
+    """
     overview = f"{_AROUND}{_OVERVIEW}{tokens}{_AROUND}"
     if rows == 0:
         return overview

@@ -1,10 +1,38 @@
 """Which model, in what precision, where: the part of a run file that names a checkpoint."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Tap = Literal["tower", "projected"]
+
+
+class RemoteCode(BaseModel):
+    """Which Python code, coming with a checkpoint, may be run. Branches and tags move: no pin."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    revision: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{40}$",
+        description="Of a hub repository: the commit whose code is run and whose weights are "
+        "read, 40 hexadecimal digits.",
+    )
+    sha256: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{64}$",
+        description="Of a folder: the digest of its Python files, which the refusal without it "
+        "prints.",
+    )
+
+    @model_validator(mode="after")
+    def _is_pinned(self) -> Self:
+        if (self.revision is None) == (self.sha256 is None):
+            raise ValueError(
+                "remote code is run only if it is pinned: write either 'revision' (a hub "
+                "repository's commit, 40 hexadecimal digits) or 'sha256' (of a folder's code)"
+            )
+        return self
 
 
 class ModelSpec(BaseModel):
@@ -26,6 +54,22 @@ class ModelSpec(BaseModel):
     attention: Literal["sdpa", "eager", "flash_attention_2"] = Field(
         default="sdpa", description="transformers attention implementation."
     )
+    trust_remote_code: RemoteCode | None = Field(
+        default=None,
+        description="Only for architectures whose code comes with the checkpoint (MiniCPM-V-2.6, "
+        "Qwen-VL): which code is run. Nothing of it is, unless it is named here.",
+    )
+
+    @model_validator(mode="after")
+    def _has_one_revision(self) -> Self:
+        trusted = self.trust_remote_code
+        pinned = None if trusted is None else trusted.revision
+        if self.revision is not None and pinned is not None and self.revision != pinned:
+            raise ValueError(
+                f"revision {self.revision!r} is not trust_remote_code.revision {pinned!r}: code "
+                "and weights are of one commit; leave 'revision' out"
+            )
+        return self
 
 
 class VisionSpec(BaseModel):

@@ -32,6 +32,7 @@ from encodeonce.models.preprocessing import Preprocessing
 from encodeonce.models.quantizer import Candidate
 from encodeonce.models.reference import load_reference
 from encodeonce.models.shown import Projected, Shown
+from encodeonce.models.signing import sign
 from encodeonce.models.spec import ModelSpec, VisionSpec
 from encodeonce.models.tensors import to_array, to_tensor
 from encodeonce.models.weights import NONE, LoadedWeights, WeightsSpec, candidate, load_quantizer
@@ -40,6 +41,29 @@ from encodeonce.models.weights import NONE, LoadedWeights, WeightsSpec, candidat
 @dataclass(frozen=True, kw_only=True)
 class TransformersFamily(Architecture):
     """An architecture of transformers, loaded in parts."""
+
+    def fits(self, folder: Path) -> bool:
+        """Every checkpoint of its types."""
+        return True
+
+    def check_prompts(self, folder: Path) -> None:
+        """Refuse a chat template with the question before the media; reads no weights.
+
+        Raises:
+            CheckpointError: the checkpoint's is such a template, or there is none.
+        """
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        self.chat(folder, config).check_media_first(folder)
+
+    def chat(self, folder: Path, config: Any) -> Chat:
+        """Load a checkpoint's tokenizer and chat template.
+
+        Raises:
+            CheckpointError: there is no chat template.
+        """
+        tokenizer = load_tokenizer(folder)
+        placeholders = self.placeholders(config, tokenizer)
+        return load_chat(folder, tokenizer, placeholders, self.video_template)
 
     def vision(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> "TransformersVision":
         """Describe the vision side of a checkpoint.
@@ -64,8 +88,7 @@ class TransformersFamily(Architecture):
             candidate(weights, model, folder), vision, weights
         )
         loaded = measure.take(language, projector)
-        tokenizer = load_tokenizer(folder)
-        chat = load_chat(folder, tokenizer, self.placeholders(language.config, tokenizer))
+        chat = self.chat(folder, language.config)
         preprocessing = self.preprocessing(folder)
         return TransformersDecoder(self, language, chat, preprocessing, projector, loaded)
 
@@ -117,18 +140,15 @@ class TransformersVision:
 
     def signature(self, info: MediaInfo, frames: Sequence[int]) -> Signature:
         """Return what the features of some frames depend on."""
-        return Signature(
+        return sign(
+            info,
+            self._preprocessing.recipe(info, len(frames)),
             tower=str(self._config.vision_config.model_type),
             weights_sha256=self._weights_sha256,
-            tap={"at": self.vision_spec.tap, **self.family.tap(self._config)},
-            preprocess=self._preprocessing.recipe(info, len(frames)),
-            decoder=info.decoder,
-            dtype=self.model_spec.dtype,
-            numerics={
-                "attention": self.model_spec.attention,
-                "micro_batch": self.vision_spec.micro_batch,
-                **self._quantization,
-            },
+            tap=self.family.tap(self._config),
+            model=self.model_spec,
+            vision=self.vision_spec,
+            numerics=self._quantization,
         )
 
     def units(self, info: MediaInfo, frames: Sequence[int]) -> tuple[Unit, ...]:
@@ -238,14 +258,16 @@ class TransformersDecoder(PrefixDecoder):
             return token_ids
 
         visual = self._family.visual_token_ids(config)
-        token_ids = up_to_last(prompt(""), visual)
+        whole = prompt("")
+        token_ids = up_to_last(whole, visual) or whole[:1]
         input_ids = torch.tensor([token_ids], device=device)
-        inputs = {
+        inputs: dict[str, Any] = {
             "input_ids": input_ids,
             "attention_mask": torch.ones_like(input_ids),
-            "mm_encoder_outputs": encoder_outputs(self._family, shown),
             **self._family.inputs(config, input_ids, shown),
         }
+        if shown:
+            inputs["mm_encoder_outputs"] = encoder_outputs(self._family, shown)
         state = self._family.state_after(self._model, inputs)
         return Opening(
             token_ids=tuple(token_ids),

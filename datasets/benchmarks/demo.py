@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from encodeonce.datasets.about import About
 from encodeonce.datasets.metrics.exact_match import score_exact_match
 from encodeonce.datasets.metrics.multiple_choice import score_choice
 from encodeonce.datasets.prompts import format_question
@@ -19,6 +20,13 @@ class BENCHMARK(BaseModel):
     """What was shown, in what order, how often."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    about: ClassVar[About] = About(
+        title="The demo: what digits short clips show, in what order, how often",
+        media="videos",
+        source="ships with encodeonce: datasets/demo/",
+        download="Nothing to download. What the clips are made of: datasets/demo/LICENSES.md.",
+    )
 
     split: Literal["heldout", "train", "all"] = Field(
         default="heldout", description="'train' is what the demo model was trained on."

@@ -1,12 +1,13 @@
 """Anybody's own questions: a file or a Hugging Face dataset beside a folder of media."""
 
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from encodeonce.datasets.about import About
+from encodeonce.datasets.hugging_face import hugging_face_datasets
 from encodeonce.datasets.metrics.exact_match import score_exact_match
 from encodeonce.datasets.metrics.multiple_choice import score_choice
 from encodeonce.datasets.prompts import format_question
@@ -20,7 +21,22 @@ _BUILDER_OPTIONS = {".tsv": {"sep": "\t"}}
 class BENCHMARK(BaseModel):
     """Questions with options are scored by the letter, free answers by VQA's exact match."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"examples": [{"file": "questions.jsonl", "media_root": "videos"}]},
+    )
+
+    about: ClassVar[About] = About(
+        title="Your own questions: options or free answers, from a file or the Hub",
+        media="both",
+        source="you",
+        download=(
+            "A JSONL, parquet, Arrow, CSV or TSV file with a row for each question (or a data set "
+            "of the Hugging Face Hub), as option `file` (or `hub`), and the media files its rows "
+            "name, under `media_root`. `columns` says which column is what."
+        ),
+    )
 
     file: Path | None = Field(
         default=None,
@@ -35,7 +51,9 @@ class BENCHMARK(BaseModel):
         default=None, description="Which split of a Hub dataset, or of a saved DatasetDict."
     )
     media_root: Path = Field(description="Folder that media paths are relative to.")
-    columns: Columns = Columns()
+    columns: Columns = Field(
+        default=Columns(), description="What the columns are called, where it is something else."
+    )
 
     @model_validator(mode="after")
     def _has_one_source(self) -> "BENCHMARK":
@@ -77,12 +95,7 @@ class BENCHMARK(BaseModel):
 
     def _dataset(self) -> Any:
         """Return the source as a Hugging Face dataset."""
-        hf_datasets = importlib.import_module("datasets")
-        if not hasattr(hf_datasets, "load_dataset"):
-            # From this repository's root, the folder `datasets/` is importable in its place.
-            raise BenchmarkError(
-                "Hugging Face's 'datasets' is not installed; type: pip install datasets"
-            )
+        hf_datasets = hugging_face_datasets()
         try:
             if self.file is None:
                 return hf_datasets.load_dataset(self.hub, name=self.config, split=self.split)

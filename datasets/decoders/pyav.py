@@ -69,6 +69,31 @@ class _Scan(NamedTuple):
     """Of the video stream, in decoding order."""
 
 
+class Header(NamedTuple):
+    """What a container says of its video before any packet is read."""
+
+    num_frames: int
+    """As it says, or as follows from its duration."""
+    rate: float
+    """Frames a second, on average."""
+
+
+def read_header(path: str) -> Header:
+    """Return what the container says; unlike an index it costs no pass over the file.
+
+    Raises:
+        UndecodableMedia: no video.
+        EmptyMedia: the container says neither how many frames it has nor how long it lasts.
+    """
+    with _open(path) as (container, stream):
+        rate = float(stream.average_rate or Fraction(25))
+        listed_s = (container.duration or 0) / av.time_base
+        num_frames = stream.frames or round(listed_s * rate)
+    if num_frames < 1:
+        raise EmptyMedia(f"{path}: the header says neither how many frames it has nor how long")
+    return Header(num_frames=num_frames, rate=rate)
+
+
 def build_index(path: str) -> VideoIndex:
     """Index a video: one pass over its packets, and its first frame decoded.
 

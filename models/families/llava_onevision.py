@@ -3,19 +3,21 @@
 Li et al., LLaVA-OneVision: Easy Visual Task Transfer, 2024 (arXiv:2408.03326). Stored are the
 features of every tile or frame before packing and pooling, which the language side does.
 
-With several pictures in a prompt, each is tiled as if it were the only one; transformers'
-processor then shows one padded overview of each instead. A picture's features must not depend on
-its company.
+A picture that is alone in its prompt is shown in tiles. Of several, each is shown as one tile,
+padded to a square. A picture's features must not depend on its company, so that tile is stored
+behind the others.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from encodeonce.datasets.media import MediaKind
+from encodeonce.datasets.info import MediaInfo
+from encodeonce.datasets.media import Frames, MediaKind
 from encodeonce.models.architecture import image_token
 from encodeonce.models.pixel_reference import PlainMedia, WithPixelReference
 from encodeonce.models.preprocessing import (
@@ -26,17 +28,37 @@ from encodeonce.models.preprocessing import (
 from encodeonce.models.shown import Projected, Shown
 
 
+@dataclass(frozen=True, kw_only=True)
+class TilesAndSquare(TiledImagesWholeFrames):
+    """A picture's tiles, and behind them the whole picture padded to a square."""
+
+    def recipe(self, info: MediaInfo, num_frames: int) -> Mapping[str, Any]:
+        """Return the image processor's settings, and that there is a square."""
+        recipe = super().recipe(info, num_frames)
+        return {**recipe, "square": "last"} if info.kind == "image" else recipe
+
+    def pixels(self, frames: Frames, recipe: Mapping[str, Any]) -> torch.Tensor:
+        """Return (1, tiles + 1, 3, H, W) pixels of a picture, (U, 1, 3, H, W) of frames."""
+        pixels = super().pixels(frames, recipe)
+        if recipe["kind"] != "image":
+            return pixels
+        (frame,) = frames.pixels_THWC
+        # Of two pictures in one prompt, the image processor makes squares.
+        both = self.image_processor(images=[[frame, frame]], return_tensors="pt")["pixel_values"]
+        return torch.cat((pixels, torch.as_tensor(both)[:1]), dim=1)
+
+
 class LlavaOnevision(WithPixelReference):
     """Pictures in tiles, frames whole."""
 
-    def preprocessing(self, folder: Path) -> TiledImagesWholeFrames:
+    def preprocessing(self, folder: Path) -> TilesAndSquare:
         """Return the checkpoint's image processor, and the size of its video processor."""
         image_processor = load_image_processor(folder)
         size = video_settings(folder).get("size", {})
         if not {"height", "width"} <= size.keys():
             size = dict(image_processor.size)
         frame_size = {"height": int(size["height"]), "width": int(size["width"])}
-        return TiledImagesWholeFrames(image_processor=image_processor, frame_size=frame_size)
+        return TilesAndSquare(image_processor=image_processor, frame_size=frame_size)
 
     def image_inputs(self, config: Any, pixels: torch.Tensor) -> dict[str, Any]:
         """Return tiles without the pictures' sizes: packing comes later."""
@@ -44,15 +66,16 @@ class LlavaOnevision(WithPixelReference):
 
     def show(self, model: Any, tokenizer: Any, media: Sequence[Projected]) -> list[Shown]:
         """Return pictures packed, and videos pooled with a line end behind them."""
-        return [self._show(model, tokenizer, one) for one in media]
+        alone = sum(one.info.kind == "image" for one in media) == 1
+        return [self._show(model, tokenizer, one, alone) for one in media]
 
-    def _show(self, model: Any, tokenizer: Any, one: Projected) -> Shown:
+    def _show(self, model: Any, tokenizer: Any, one: Projected, alone: bool) -> Shown:
         kind = one.info.kind
         token = self.placeholders(model.config, tokenizer)[kind]
         newline = model.model.image_newline.to(one.main.device)
         if kind == "image":
             packed, _ = model.model.pack_image_features(
-                list(one.main),
+                [_shown_tiles(tiles, alone) for tiles in one.main],
                 torch.tensor([[one.info.height, one.info.width]]),
                 image_newline=newline,
                 vision_aspect_ratio=model.config.vision_aspect_ratio,
@@ -85,15 +108,23 @@ class LlavaOnevision(WithPixelReference):
         videos = [one.pixels.squeeze(1) for one in media if one.info.kind == "video"]
         inputs = {}
         if pictures:
+            alone = len(pictures) == 1
             # Tiles one after another, as the forward takes pictures of different numbers of them.
-            inputs["pixel_values"] = torch.cat([one.pixels.flatten(0, 1) for one in pictures])
+            tiles = [_shown_tiles(one.pixels[0], alone) for one in pictures]
+            inputs["pixel_values"] = torch.cat(tiles)
             sizes = [[one.info.height, one.info.width] for one in pictures]
             inputs["image_sizes"] = torch.tensor(sizes)
+            inputs["batch_num_images"] = torch.tensor([len(pictures)])
         if len({len(video) for video in videos}) > 1:
             raise ValueError("the plain model takes several videos only with equally many frames")
         if videos:
             inputs["pixel_values_videos"] = torch.stack(videos)
         return inputs
+
+
+def _shown_tiles(tiles: torch.Tensor, alone: bool) -> torch.Tensor:
+    """Return all of a picture's (tiles + 1, ...) but the square, or the square only."""
+    return tiles[:-1] if alone else tiles[-1:]
 
 
 FAMILY = LlavaOnevision(

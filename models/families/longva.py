@@ -29,9 +29,11 @@ from encodeonce.datasets.media import Frames
 from encodeonce.models.assembled import AssembledFamily
 from encodeonce.models.chat import load_tokenizer
 from encodeonce.models.checkpoint import CheckpointError, tensors, weights_digest
-from encodeonce.models.parts import PenultimateLayer, load_part, settled
+from encodeonce.models.parts import PenultimateLayer, load_part, part_weights, settled
 from encodeonce.models.preprocessing import SingleImages
+from encodeonce.models.shown import Projected
 from encodeonce.models.spec import ModelSpec, Tap
+from encodeonce.models.splicing import Piece
 from encodeonce.models.treatment import Treatment
 
 _TOWER = "model.vision_tower.vision_tower."
@@ -48,7 +50,7 @@ class LongVA(AssembledFamily):
 
     def preprocessing(self, folder: Path) -> "UnifiedTiles":
         """Return CLIP's preprocessing at the tower's own size."""
-        side = _image_side(_weights(folder, _TOWER, "vision_model.embeddings."))
+        side = _image_side(part_weights(folder, _TOWER, "vision_model.embeddings."))
         image_processor = CLIPImageProcessorPil(
             size={"shortest_edge": side}, crop_size={"height": side, "width": side}
         )
@@ -57,13 +59,13 @@ class LongVA(AssembledFamily):
 
     def tower(self, folder: Path, model: ModelSpec) -> nn.Module:
         """Load the tower of the checkpoint: it was tuned and is no longer OpenAI's."""
-        weights = _weights(folder, _TOWER)
+        weights = part_weights(folder, _TOWER)
         clip = load_part(CLIPVisionModel, _clip_config(weights), weights, model)
         return PenultimateLayer(clip, num_skipped=1)
 
     def projector(self, folder: Path, model: ModelSpec) -> nn.Module:
         """Load the two-layer projector, with the pooling behind it."""
-        weights = _weights(folder, _PROJECTOR)
+        weights = part_weights(folder, _PROJECTOR)
         return settled(PoolingProjector(weights), model)
 
     def language(self, folder: Path, model: ModelSpec, treatment: Treatment) -> tuple[Any, Any]:
@@ -75,7 +77,11 @@ class LongVA(AssembledFamily):
         }
         config = self.language_config(folder)
         llm = load_part(Qwen2ForCausalLM, config, weights, model, treatment)
-        return llm, load_tokenizer(folder)
+        return llm, self.tokenizer(folder)
+
+    def tokenizer(self, folder: Path) -> Any:
+        """Load Qwen2's tokenizer."""
+        return load_tokenizer(folder)
 
     def language_config(self, folder: Path) -> Qwen2Config:
         """Return Qwen2's configuration: the checkpoint's, under Qwen2's name."""
@@ -91,14 +97,15 @@ class LongVA(AssembledFamily):
         """Return the layer, and that the class token is dropped."""
         return {"layer": -2, "select": "patch"}
 
-    def prompt(
-        self, tokenizer: Any, media: Sequence[torch.Tensor], question: str
-    ) -> list[torch.Tensor | list[int]]:
+    def prompt(self, tokenizer: Any, media: Sequence[Projected], question: str) -> list[Piece]:
         """Return the qwen_1_5 conversation; media stand side by side on a line of their own."""
+        if not media:
+            return [tokenizer(f"{_BEFORE}{question}{_AFTER}", add_special_tokens=False).input_ids]
         texts = [_BEFORE, *[" "] * (len(media) - 1), f"\n{question}{_AFTER}"]
-        pieces: list[torch.Tensor | list[int]] = []
+        pieces: list[Piece] = []
         for text, one in zip(texts, media, strict=False):
-            pieces += [tokenizer(text, add_special_tokens=False).input_ids, one.flatten(0, -2)]
+            ids = tokenizer(text, add_special_tokens=False).input_ids
+            pieces += [ids, one.main.flatten(0, -2)]
         return [*pieces, tokenizer(texts[-1], add_special_tokens=False).input_ids]
 
 
@@ -195,18 +202,6 @@ def _pinpoints(value: Any, side: int) -> tuple[tuple[int, int], ...]:
 def _config(folder: Path) -> dict[str, Any]:
     content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return dict(content)
-
-
-def _weights(folder: Path, prefix: str, part: str = "") -> dict[str, torch.Tensor]:
-    """Read the weights whose names begin with prefix and part, named without the prefix."""
-    found = {
-        name.removeprefix(prefix): read()
-        for name, read in tensors(folder)
-        if name.startswith(prefix + part)
-    }
-    if not found:
-        raise CheckpointError(f"{folder} holds no weights named '{prefix}{part}*'")
-    return found
 
 
 def _clip_config(weights: Mapping[str, torch.Tensor]) -> CLIPVisionConfig:

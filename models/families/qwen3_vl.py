@@ -1,12 +1,12 @@
 """Qwen3-VL: as Qwen2-VL, with deepstack features and times in the prompt.
 
 Bai et al., Qwen3-VL Technical Report, 2025 (arXiv:2511.21631). Each temporal patch of a video
-stands in the prompt behind its time, in vision tokens of its own. These replace the template's
-whole video placeholder with its start and end tokens, as the model's release does.
+stands in the prompt behind its time, between a start and an end token of its own. The template's
+start and end tokens stay around all of them: transformers has done so since 5.10 (and vLLM with
+it), while at the model's release, in 4.57, they were replaced with the rest of the placeholder.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -15,7 +15,6 @@ from typing import Any
 from transformers import Qwen3VLForConditionalGeneration
 
 from encodeonce.datasets.info import MediaInfo
-from encodeonce.datasets.media import MediaKind
 from encodeonce.models.grids import GridFamily, GridPreprocessing, pixel_range
 from encodeonce.models.preprocessing import load_image_processor, video_settings
 from encodeonce.models.shown import Projected
@@ -64,11 +63,6 @@ class Qwen3VL(GridFamily):
         start, token, end = _vision_tokens(config, tokenizer)
         tokens = start + token * one.main.shape[1] + end
         return "".join(f"<{fmean(one.times_s(unit)):.1f} seconds>{tokens}" for unit in one.units)
-
-    def placeholders(self, config: Any, tokenizer: Any) -> Mapping[MediaKind, str]:
-        """Return the image token, and the video token with its start and end."""
-        video = "".join(_vision_tokens(config, tokenizer))
-        return {"image": super().placeholders(config, tokenizer)["image"], "video": video}
 
 
 def _vision_tokens(config: Any, tokenizer: Any) -> tuple[str, str, str]:

@@ -11,24 +11,31 @@ followed by a line end without a begin-of-text token, where later code tokenises
 Written from the layout and formulas and tried on random weights. Not tried: the released weights.
 """
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM, SiglipVisionConfig, SiglipVisionModel
+from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from encodeonce.models.assembled import AssembledFamily, AssembledVision
-from encodeonce.models.chat import load_tokenizer
-from encodeonce.models.checkpoint import CheckpointError, tensors, weights_digest
-from encodeonce.models.parts import PenultimateLayer, load_part, settled
+from encodeonce.models.assembled import AssembledVision
+from encodeonce.models.checkpoint import CheckpointError
+from encodeonce.models.parts import filled, load_part, part_weights
 from encodeonce.models.preprocessing import SingleImages
-from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
+from encodeonce.models.shown import Projected
+from encodeonce.models.spec import ModelSpec, VisionSpec
+from encodeonce.models.splicing import Piece
 from encodeonce.models.treatment import Treatment
+from encodeonce.models.vila_layout import (
+    HALF,
+    VilaLayout,
+    blocks,
+    projector_type,
+    settings,
+    tower_config,
+)
 
 _VICUNA_VOCABULARY = 32_064
 """Llama 2's 32,000 tokens and room for some added ones."""
@@ -38,8 +45,12 @@ _SYSTEM = (
 )
 
 
-class Vila(AssembledFamily):
+class Vila(VilaLayout):
     """An image a frame, each with a line end behind it."""
+
+    def fits(self, folder: Path) -> bool:
+        """Whether no other file handles the checkpoint's projector."""
+        return projector_type(folder) != "mlp_downsample_3x3_fix"
 
     def vision(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> AssembledVision:
         """Describe the vision side of a checkpoint.
@@ -52,58 +63,35 @@ class Vila(AssembledFamily):
 
     def preprocessing(self, folder: Path) -> SingleImages:
         """Return SigLIP's preprocessing, with the aspect ignored and a bicubic filter."""
-        size = _tower_config(folder).image_size
+        size = tower_config(folder).image_size
+        square = {"height": size, "width": size}
         return SingleImages(
             image_processor=SiglipImageProcessorPil(
-                size={"height": size, "width": size},
-                resample=3,
-                image_mean=[0.5, 0.5, 0.5],
-                image_std=[0.5, 0.5, 0.5],
+                size=square, resample=3, image_mean=HALF, image_std=HALF
             )
         )
 
-    def tower(self, folder: Path, model: ModelSpec) -> nn.Module:
-        """Load the tower up to its last layer."""
-        weights = _weights(folder / "vision_tower")
-        siglip = load_part(SiglipVisionModel, _tower_config(folder), weights, model)
-        return PenultimateLayer(siglip, num_skipped=0)
-
-    def projector(self, folder: Path, model: ModelSpec) -> nn.Module:
-        """Load the projector."""
-        return settled(DownsamplingProjector(_weights(folder / "mm_projector")), model)
+    def layers(self, weights: Mapping[str, torch.Tensor]) -> nn.Module:
+        """Return ``mlp_downsample``."""
+        return DownsamplingProjector(weights)
 
     def language(self, folder: Path, model: ModelSpec, treatment: Treatment) -> tuple[Any, Any]:
         """Load Llama and its tokenizer."""
         config = self.language_config(folder)
-        weights = _weights(folder / "llm")
+        weights = part_weights(folder / "llm")
         llm = load_part(LlamaForCausalLM, config, weights, model, treatment)
-        return llm, load_tokenizer(folder / "llm")
+        return llm, self.tokenizer(folder)
 
     def language_config(self, folder: Path) -> LlamaConfig:
         """Return Llama's configuration."""
         return LlamaConfig.from_pretrained(folder / "llm", local_files_only=True)
 
-    def language_folder(self, folder: Path) -> Path:
-        """Return ``llm/``."""
-        return folder / "llm"
-
-    def weights_sha256(self, folder: Path, tap: Tap) -> str:
-        """Return the digest of the tower (and projector)."""
-        tower = weights_digest(folder / "vision_tower", ["vision_model"])
-        if tap == "tower":
-            return tower
-        return f"{tower}+{weights_digest(folder / 'mm_projector', ['layers'])}"
-
-    def tap(self, folder: Path) -> Mapping[str, Any]:
-        """Return the layer, and that all patches are kept."""
-        return {"layer": -2, "select": "full"}
-
-    def prompt(
-        self, tokenizer: Any, media: Sequence[torch.Tensor], question: str
-    ) -> list[torch.Tensor | list[int]]:
+    def prompt(self, tokenizer: Any, media: Sequence[Projected], question: str) -> list[Piece]:
         """Return the vicuna_v1 conversation, images before the question."""
-        images = [tokens for one in media for tokens in one]
-        pieces: list[torch.Tensor | list[int]] = [tokenizer(_SYSTEM).input_ids]
+        images = [tokens for one in media for tokens in one.main.flatten(1, -2)]
+        if not images:
+            return [tokenizer(f"{_SYSTEM}{question} ASSISTANT:").input_ids]
+        pieces: list[Piece] = [tokenizer(_SYSTEM).input_ids]
         # Text between images is tokenised by itself, as VILA does: a token never spans two pieces.
         texts = [*["\n"] * (len(images) - 1), f"\n{question} ASSISTANT:"]
         for tokens, text in zip(images, texts, strict=True):
@@ -125,42 +113,29 @@ class DownsamplingProjector(nn.Module):
             nn.GELU(),
             nn.Linear(inner, len(weights["layers.4.weight"])),
         )
-        self.load_state_dict(weights)
+        filled(self, weights)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return (N, ceil(side / 2)², D) of (N, side², width) features."""
-        side = math.isqrt(features.shape[1])
-        grid = features.unflatten(1, (side, side))
-        grid = nn.functional.pad(grid, (0, 0, 0, side % 2, 0, side % 2))
-        half = grid.shape[1] // 2
-        blocks = grid.unflatten(2, (half, 2)).unflatten(1, (half, 2))  # N, row, 2, column, 2, width
-        merged = blocks.permute(0, 3, 1, 2, 4, 5).flatten(3).flatten(1, 2)
-        return torch.as_tensor(self.layers(merged))
+        by_column = blocks(features, side=2).transpose(1, 2)
+        return torch.as_tensor(self.layers(by_column.flatten(1, 2)))
 
 
 def _refuse_other_layouts(folder: Path) -> None:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    projector = json.loads((folder / "mm_projector" / "config.json").read_text(encoding="utf-8"))
-    llm = json.loads((folder / "llm" / "config.json").read_text(encoding="utf-8"))
+    config, llm = settings(folder), settings(folder, "llm")
     if llm["vocab_size"] > _VICUNA_VOCABULARY:
         raise CheckpointError(
             f"{folder}: a vocabulary of {llm['vocab_size']} is not Llama 2's. VILA1.5 on Llama 3 "
             "or Yi holds other conversations than vicuna_v1, which is the only one handled."
         )
-    aspect, kind = config.get("image_aspect_ratio"), projector.get("mm_projector_type")
+    aspect, kind = config.get("image_aspect_ratio"), projector_type(folder)
     if config.get("s2") or aspect != "resize" or kind != "mlp_downsample":
         raise CheckpointError(
             f"{folder}: image_aspect_ratio {aspect!r}, s2 {config.get('s2')!r} and projector "
-            f"{kind!r} are not VILA1.5's ('resize', False, 'mlp_downsample'). NVILA is not handled."
+            f"{kind!r} are neither VILA1.5's ('resize', False, 'mlp_downsample') nor NVILA-Lite's "
+            "('dynamic', False, 'mlp_downsample_3x3_fix'). NVILA with scales (dynamic_s2) is not "
+            "handled."
         )
-
-
-def _tower_config(folder: Path) -> Any:
-    return SiglipVisionConfig.from_pretrained(folder / "vision_tower", local_files_only=True)
-
-
-def _weights(folder: Path) -> dict[str, torch.Tensor]:
-    return {name: read() for name, read in tensors(folder)}
 
 
 FAMILY = Vila(model_types=("llava_llama",), tower_name="siglip_vision_model")

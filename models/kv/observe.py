@@ -4,7 +4,7 @@ Shapes: B rows, H heads of queries, K heads of keys, P tokens of the prefix, Q o
 (filled up on the left), S keys, D width of a head.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,11 +19,12 @@ from encodeonce.models.kv.attention import (
     text_module,
     usual_attention,
 )
-from encodeonce.models.kv.statistics import Moments, Needs, Rotary
+from encodeonce.models.kv.statistics import ModuleInputs, Moments, Needs, Rotary
 
 NAME = "encodeonce_observed"
-_BLOCK_ELEMENTS = 2**23
-"""Elements of the scores that are held at a time: 32 MiB of float32."""
+_LEAST_BLOCK = 2**18
+"""Elements of the scores that are held at a time; a quarter of the layer's keys, if that is more:
+what is watched should not be felt in the peak of memory."""
 
 
 @dataclass(slots=True)
@@ -39,6 +40,7 @@ class Seen:
     """The kept queries before rotation, float32."""
     moments: Mapping[int, Moments] = field(default_factory=dict)
     """Of the only row, by the number of first tokens left out."""
+    inputs: ModuleInputs | None = None
 
 
 class Observation:
@@ -64,11 +66,18 @@ class Observation:
         self._num_queries, self._num_keys = num_kept_queries, num_kept_keys
         self._whole_layers = whole_layers
         self._seen: dict[int, Seen] = {}
-        self._rotation: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._inputs: dict[int, ModuleInputs] = {}
 
     @contextmanager
-    def watching(self, model: nn.Module) -> Iterator[None]:
-        """Watch a model for a while. What it computes does not change by a bit."""
+    def watching(
+        self, model: nn.Module, behind: Callable[[int], None] | None = None
+    ) -> Iterator[None]:
+        """Watch a model for a while. What it computes does not change by a bit.
+
+        Args:
+            model: of transformers.
+            behind: called with a layer's number when its attention has been seen and computed.
+        """
         usual = usual_attention(model)
 
         def attend(
@@ -79,14 +88,18 @@ class Observation:
             attention_mask: torch.Tensor | None,
             **kwargs: Any,
         ) -> tuple[torch.Tensor, torch.Tensor | None]:
-            if module.layer_idx not in self._seen:
+            is_new = module.layer_idx not in self._seen
+            if is_new:
                 self._see(module, query, key, value, attention_mask, kwargs.get("scaling"))
-            return usual(module, query, key, value, attention_mask, **kwargs)
+            taken = usual(module, query, key, value, attention_mask, **kwargs)
+            if is_new and behind is not None:
+                behind(module.layer_idx)
+            return taken
 
         hooks = [
-            module.register_forward_pre_hook(self._note_rotation, with_kwargs=True)
+            module.register_forward_pre_hook(self._note_inputs, with_kwargs=True)
             for module in attention_modules(model)
-            if self._needs.query_moments
+            if self._needs.query_moments or self._needs.inputs
         ]
         try:
             with attending(model, NAME, attend, with_masks=True):
@@ -95,13 +108,21 @@ class Observation:
             for hook in hooks:
                 hook.remove()
 
-    @property
-    def layers(self) -> Sequence[Seen]:
-        """What was seen, by layer."""
-        return [self._seen[layer] for layer in sorted(self._seen)]
+    def layer(self, number: int) -> Seen:
+        """Return what was seen of a layer."""
+        return self._seen[number]
 
-    def _note_rotation(self, module: Any, args: Any, kwargs: Any) -> None:
-        self._rotation[module.layer_idx] = kwargs["position_embeddings"]
+    def forget(self, number: int) -> None:
+        """Drop the states of a layer whose cache has been compressed."""
+        nothing = self._seen[number].queries[:0]
+        self._seen[number] = Seen(queries=nothing, keys=nothing, values=nothing, scaling=1.0)
+
+    def _note_inputs(self, module: Any, args: Any, kwargs: Any) -> None:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        cos, sin = kwargs["position_embeddings"]
+        self._inputs[module.layer_idx] = ModuleInputs(
+            module=module, hidden=hidden, cos=cos, sin=sin
+        )
 
     def _see(
         self,
@@ -123,8 +144,12 @@ class Observation:
         )
         if self._needs.column_sums:
             seen.column_sums = _column_sums(queries, keys, mask, scaling)
+        inputs = self._inputs.pop(layer, None)
+        if self._needs.inputs:
+            seen.inputs = inputs
         if self._needs.query_moments:
-            before = unrotate(queries, *self._rotation.pop(layer))
+            assert inputs is not None
+            before = unrotate(queries, inputs.cos, inputs.sin)
             seen.unrotated = _last(before, self._num_queries)
             if len(before) == 1:
                 seen.moments = {
@@ -150,18 +175,19 @@ def _column_sums(
     num_rows, num_heads, num_queries, _ = queries.shape
     num_kv_heads, num_keys = keys.shape[1:3]
     visible = causal(num_queries, num_keys, keys.device) if mask is None else mask
-    block = max(1, _BLOCK_ELEMENTS // (num_rows * num_heads * num_keys))
+    held = max(_LEAST_BLOCK, keys.numel() // 4)
+    block = max(1, held // (num_rows * num_heads * num_keys))
     sums = torch.zeros(num_rows, num_kv_heads, num_keys, device=keys.device)
     for start in range(0, num_queries, block):
         some = queries[:, :, start : start + block].unflatten(1, (num_kv_heads, -1))
-        scores = torch.matmul(some, keys[:, :, None].transpose(-1, -2)).float() * scaling
+        scores = torch.matmul(some, keys[:, :, None].transpose(-1, -2)).float().mul_(scaling)
         allowed = visible[..., start : start + block, :]
         if mask is not None:
             allowed = allowed[:, :, None]
         if allowed.dtype == torch.bool:
-            scores = scores.masked_fill(~allowed, float("-inf"))
+            scores.masked_fill_(~allowed, float("-inf"))
         else:
-            scores = scores + allowed
+            scores += allowed
         sums += scores.softmax(-1).sum(-2).mean(2)
     return sums
 

@@ -14,7 +14,12 @@ from encodeonce.models.kv.method import KVMethod, find_method
 from encodeonce.models.kv.observe import Observation, Seen, moments, text_rotary
 from encodeonce.models.kv.plan import Entries
 from encodeonce.models.kv.spec import KVSpec
-from encodeonce.models.kv.statistics import LayerStatistics, Needs, PromptStatistics
+from encodeonce.models.kv.statistics import (
+    LayerStatistics,
+    ModuleInputs,
+    Needs,
+    PromptStatistics,
+)
 from encodeonce.models.prefix import Prefix
 
 
@@ -60,8 +65,7 @@ class Prompts:
         """
         assert prefix.observation is not None
         self._prefix, self._lengths = prefix, lengths
-        self._before = prefix.observation.layers
-        self._after = questions.layers if questions is not None else None
+        self._before, self._after = prefix.observation, questions
         self._rotary = text_rotary(model, prefix.opening.position_offset)
         self._device = model.device
 
@@ -70,12 +74,16 @@ class Prompts:
         flags = [*self._prefix.opening.is_visual, *[False] * self._num_question(row)]
         return torch.tensor(flags, device=self._device)
 
-    def statistics(self, row: int) -> PromptStatistics:
-        """Return what KV methods may know of a prompt."""
+    def is_window(self, number: int) -> bool:
+        """Return whether a layer looks back over a window, and so is not compressed."""
+        return bool(self._prefix.layers[number].is_sliding)
+
+    def statistics(self, row: int, numbers: Sequence[int] | None = None) -> PromptStatistics:
+        """Return what KV methods may know of a prompt: of some layers, or of all."""
         layers = [
             self._layer(number, row)
-            for number, layer in enumerate(self._prefix.layers)
-            if not layer.is_sliding
+            for number in (range(self.num_layers) if numbers is None else numbers)
+            if not self.is_window(number)
         ]
         is_visual = self.is_visual(row)
         return PromptStatistics(layers=layers, is_visual=is_visual, rotary=self._rotary)
@@ -87,7 +95,10 @@ class Prompts:
         num_tokens = self._prefix.num_tokens + self._num_question(row)
         keys, values = layer.keys[0], layer.values[0]
         if self._after is not None:
-            keys, values = self._after[number].keys[row], self._after[number].values[row]
+            keys, values = (
+                self._after.layer(number).keys[row],
+                self._after.layer(number).values[row],
+            )
         keys, values = keys[:, -window:], values[:, -window:]
         held = torch.arange(num_tokens - keys.shape[1], num_tokens, device=keys.device)
         entries = Entries(keys=keys, values=values, indices=held.expand(len(keys), -1))
@@ -103,12 +114,13 @@ class Prompts:
 
     def _layer(self, number: int, row: int) -> LayerStatistics:
         layer: Any = self._prefix.layers[number]
-        before = self._before[number]
+        before = self._before.layer(number)
         parts = [(layer.keys[0], layer.values[0])]
         queries = before.queries[0]
         found = dict(before.moments)
+        after, count = None, 0
         if self._after is not None:
-            after, count = self._after[number], self._lengths[row]
+            after, count = self._after.layer(number), self._lengths[row]
             parts.append((after.keys[row][:, -count:], after.values[row][:, -count:]))
             queries = torch.cat([queries, after.queries[row][:, -count:]], dim=1)
             if after.unrotated is not None:
@@ -122,6 +134,7 @@ class Prompts:
             scaling=before.scaling,
             prefix_column_sums=_first_row(before),
             moments=found,
+            inputs=_joined(before, after, row, count),
         )
 
 
@@ -129,27 +142,66 @@ def _first_row(seen: Seen) -> torch.Tensor | None:
     return None if seen.column_sums is None else seen.column_sums[0]
 
 
+def _joined(before: Seen, after: Seen | None, row: int, count: int) -> ModuleInputs | None:
+    """Return the inputs of a prefix and the question behind it."""
+    if before.inputs is None or after is None or after.inputs is None:
+        return before.inputs
+
+    def both(name: str) -> torch.Tensor:
+        first, second = getattr(before.inputs, name), getattr(after.inputs, name)
+        second = second.expand(row + 1, -1, -1) if len(second) == 1 else second
+        return torch.cat([first, second[row : row + 1, -count:]], dim=1)
+
+    return ModuleInputs(
+        module=before.inputs.module, hidden=both("hidden"), cos=both("cos"), sin=both("sin")
+    )
+
+
 def compress(prompts: Prompts, row: int, setting: KVSpec) -> Fork:
-    """Return a prompt's cache under a setting."""
-    method = find_method(setting)
+    """Return a prompt's cache under a setting, planned over all layers."""
     statistics = prompts.statistics(row)
-    entries = _all_entries(statistics) if method is None else _chosen(method, statistics, setting)
+    entries = _entries(statistics, setting)
     layers = [
         KVLayer(entries=entries[number], window=None)
         if number in entries
         else prompts.window_layer(number, row)
         for number in range(prompts.num_layers)
     ]
+    return fork_of(prompts, row, setting, layers)
+
+
+def compress_layer(prompts: Prompts, row: int, setting: KVSpec, number: int) -> KVLayer:
+    """Return one layer of a prompt's cache, planned by itself."""
+    if prompts.is_window(number):
+        return prompts.window_layer(number, row)
+    entries = _entries(prompts.statistics(row, [number]), setting)
+    return KVLayer(entries=entries[number], window=None)
+
+
+def can_stream(setting: KVSpec) -> bool:
+    """Return whether each layer can be compressed as soon as its attention is computed."""
+    method = find_method(setting)
+    return setting.scope == "question" and (method is None or method.layers_apart)
+
+
+def fork_of(prompts: Prompts, row: int, setting: KVSpec, layers: Sequence[KVLayer]) -> Fork:
+    """Return a fork of compressed layers."""
+    method = find_method(setting)
+    is_visual = prompts.is_visual(row)
     kept = [len(layer.entries.keys[0]) for layer in layers]
     return Fork(
         layers=layers,
-        is_visual=statistics.is_visual,
+        is_visual=is_visual,
         precision=setting.precision,
         positions="original" if method is None else method.positions,
-        eviction=None
-        if method is None
-        else method.eviction(statistics.num_tokens, kept, setting.keep),
+        eviction=None if method is None else method.eviction(len(is_visual), kept, setting.keep),
     )
+
+
+def _entries(prompt: PromptStatistics, setting: KVSpec) -> dict[int, Entries]:
+    """Return what stays, by layer."""
+    method = find_method(setting)
+    return _all_entries(prompt) if method is None else _chosen(method, prompt, setting)
 
 
 def _chosen(method: KVMethod, prompt: PromptStatistics, setting: KVSpec) -> dict[int, Entries]:

@@ -10,6 +10,7 @@ prefix, Q tokens of the question, W last queries (W >= Q), D width of a head.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -30,12 +31,15 @@ class Needs:
     for each number."""
     num_last_queries: int = 0
     """So many of the prompt's last queries, where the question is shorter."""
+    inputs: bool = False
+    """What goes into the attention modules: for methods of other libraries."""
 
     def __or__(self, other: "Needs") -> "Needs":
         return Needs(
             column_sums=self.column_sums or other.column_sums,
             query_moments=self.query_moments | other.query_moments,
             num_last_queries=max(self.num_last_queries, other.num_last_queries),
+            inputs=self.inputs or other.inputs,
         )
 
 
@@ -62,6 +66,20 @@ class Moments:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleInputs:
+    """What went into a layer's attention module."""
+
+    module: Any
+    """Of transformers."""
+    hidden: torch.Tensor
+    """(B, n, model width)."""
+    cos: torch.Tensor
+    """(B, n, D)."""
+    sin: torch.Tensor
+    """(B, n, D)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LayerStatistics:
     """One layer's part of one prompt."""
@@ -80,6 +98,8 @@ class LayerStatistics:
     share a key head. None unless asked for."""
     moments: Mapping[int, Moments] = field(default_factory=dict)
     """By the number of first tokens left out; those that were asked for."""
+    inputs: ModuleInputs | None = None
+    """Of the whole prompt, B = 1. None unless asked for."""
 
     @property
     def keys(self) -> torch.Tensor:

@@ -16,12 +16,20 @@ import torch
 
 from encodeonce.models.family import Generation, GenerationSpec
 from encodeonce.models.generation import Greedy, generations, greedy, until_end
-from encodeonce.models.kv.forks import Fork, decoding, ragged_cache, teacher_forced
-from encodeonce.models.kv.prompts import Prompts, compress, needs_of, question_observation
+from encodeonce.models.kv.forks import Fork, KVLayer, decoding, ragged_cache, teacher_forced
+from encodeonce.models.kv.prompts import (
+    Prompts,
+    can_stream,
+    compress,
+    compress_layer,
+    fork_of,
+    needs_of,
+    question_observation,
+)
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.kv.use import Fidelity
 from encodeonce.models.prefix import Prefix, continued
-from encodeonce.models.timing import synchronize
+from encodeonce.models.timing import Stopwatch, synchronize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +90,8 @@ class Sweep:
         is_full_wanted = len(compressed) < len(wanted)
         if not wanted:
             return {}
+        if not is_full_wanted and all(can_stream(settings[n]) for n in compressed):
+            return self._streamed(batch, compressed)
         lengths = batch.num_question_tokens
         seen = question_observation(self._needs, self._prefix, max(lengths))
         with continued(self._model, self._prefix), seen.watching(self._model):
@@ -95,10 +105,51 @@ class Sweep:
         for n in wanted:
             if settings[n].is_full:
                 answers[n] = self._generations(full, batch)
-        for some in _chunks(compressed, max(1, self._generation.max_forks // len(lengths))):
-            answers.update(self._forked(batch, prompts, full, some, fidelity))
+        for some in self._chunks(compressed, len(lengths)):
+            start = _now()
+            forks = [
+                compress(prompts, row, settings[n]) for n in some for row in range(len(lengths))
+            ]
+            compress_s = _now() - start
+            answers.update(self._forked(batch, forks, full, some, compress_s, fidelity))
         if not is_full_wanted:
             _book(answers[wanted[0]], full.seconds)
+        return answers
+
+    def _streamed(self, batch: Batch, numbers: Sequence[int]) -> dict[int, list[Generation]]:
+        """Compress each layer as soon as its attention is computed: no full cache is ever held."""
+        lengths = batch.num_question_tokens
+        cells = [(n, row) for n in numbers for row in range(len(lengths))]
+        layers: dict[tuple[int, int], list[KVLayer]] = {cell: [] for cell in cells}
+        seen = question_observation(self._needs, self._prefix, max(lengths))
+        prompts = Prompts(self._model, self._prefix, seen, lengths)
+        cache = self._prefix.fork(len(lengths))
+        watch = Stopwatch()
+
+        def behind(number: int) -> None:
+            with watch.stage("compress"):
+                for (n, row), mine in layers.items():
+                    mine.append(compress_layer(prompts, row, self._settings[n], number))
+                seen.forget(number)
+                layer: Any = cache.layers[number]
+                # Copies: a view would hold on to the whole.
+                layer.keys = layer.keys[:, :, :0].clone()
+                layer.values = layer.values[:, :, :0].clone()
+
+        with continued(self._model, self._prefix), seen.watching(self._model, behind):
+            first = greedy(self._model, batch.inputs(cache), 1)
+        compress_s = watch.take().get("compress", 0.0)
+        answers = {}
+        for some in self._chunks(numbers, len(lengths)):
+            forks = [
+                fork_of(prompts, row, self._settings[n], layers.pop((n, row)))
+                for n in some
+                for row in range(len(lengths))
+            ]
+            share_s = compress_s * len(some) / len(numbers)
+            answers.update(self._forked(batch, forks, first, some, share_s, fidelity=False))
+        prefill_s = sum(first.seconds.values()) - compress_s
+        _book(answers[numbers[0]], {"prefill": prefill_s})
         return answers
 
     def by_media(self, batch: Batch) -> dict[int, list[Generation]]:
@@ -107,7 +158,7 @@ class Sweep:
         prompts = Prompts(self._model, self._prefix, None, batch.num_question_tokens)
         num_rows = len(batch.num_question_tokens)
         answers = {}
-        for some in _chunks(wanted, max(1, self._generation.max_forks // num_rows)):
+        for some in self._chunks(wanted, num_rows):
             start = _now()
             forks = [
                 fork for n in some for fork in [compress(prompts, 0, self._settings[n])] * num_rows
@@ -134,32 +185,32 @@ class Sweep:
                         zip(results[mine], forks[mine], strict=True), mine.start
                     )
                 ]
-                shared = {name: value / len(some) for name, value in found.seconds.items()}
-                _book(answers[setting], {**shared, "compress": compress_s / len(some)})
+                # Each setting reads the questions over its own prefix: nothing here is shared.
+                own = {"generate": sum(found.seconds.values()), "compress": compress_s}
+                _book(answers[setting], {name: value / len(some) for name, value in own.items()})
         return answers
 
     def _forked(
         self,
         batch: Batch,
-        prompts: Prompts,
+        forks: Sequence[Fork],
         full: Greedy,
         settings: Sequence[int],
+        compress_s: float,
         fidelity: bool,
     ) -> dict[int, list[Generation]]:
-        """Compress, and decode all forks as one batch."""
+        """Decode the forks of some settings as one batch."""
         num_rows = len(batch.num_question_tokens)
-        start = _now()
-        forks = [
-            compress(prompts, row, self._settings[n]) for n in settings for row in range(num_rows)
-        ]
-        compress_s = _now() - start
         rows = [*range(num_rows)] * len(settings)
         first = [full.token_ids[row][0] for row in rows]
         found, removed, seconds = self._decode(batch.rows(rows, first), forks, full, rows)
         results = self._generations(found, batch.rows(rows))
         close: list[Fidelity | None] = [None] * len(forks)
+        own = {"compress": compress_s, "generate": seconds}
         if fidelity:
+            start = _now()
             close = self._fidelity(batch, forks, full, rows)
+            own["compare"] = _now() - start
         answers: dict[int, list[Generation]] = {}
         for n, (one, fork) in enumerate(zip(results, forks, strict=True)):
             num_fed = len(one.token_ids) - 1
@@ -169,8 +220,7 @@ class Sweep:
             answered = replace(one, kv=use, fidelity=close[n])
             answers.setdefault(settings[n // num_rows], []).append(answered)
         for setting in settings:
-            shares = {"compress": compress_s, "generate": seconds}
-            _book(answers[setting], {k: v / len(settings) for k, v in shares.items()})
+            _book(answers[setting], {k: v / len(settings) for k, v in own.items()})
         return answers
 
     def _decode(
@@ -234,6 +284,12 @@ class Sweep:
             for fork, row in enumerate(rows)
         ]
 
+    def _chunks(self, numbers: Sequence[int], num_rows: int) -> Iterator[Sequence[int]]:
+        """Yield settings whose forks are decoded together."""
+        size = max(1, self._generation.max_forks // num_rows)
+        for start in range(0, len(numbers), size):
+            yield numbers[start : start + size]
+
     def _generations(self, found: Greedy, batch: Batch) -> list[Generation]:
         num_prefix = self._prefix.num_tokens
         lengths = [num_prefix + count for count in batch.num_question_tokens]
@@ -251,11 +307,6 @@ def _book(answers: list[Generation], seconds: Mapping[str, float]) -> None:
     for stage, value in seconds.items():
         total[stage] = total.get(stage, 0.0) + value
     answers[0] = replace(answers[0], seconds=total)
-
-
-def _chunks(settings: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(settings), size):
-        yield settings[start : start + size]
 
 
 def _now() -> float:

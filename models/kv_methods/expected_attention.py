@@ -60,8 +60,7 @@ class ExpectedAttention(KVMethod):
 def mean_rotation(cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Return the mean (D, D) of the rotations by cos and sin (n, D)."""
     identity = torch.eye(cos.shape[-1], device=cos.device)
-    rows = rotate(identity[:, None], cos, sin).mean(1)
-    return rows.T
+    return rotate(identity, cos.mean(0), sin.mean(0)).T
 
 
 METHOD = ExpectedAttention

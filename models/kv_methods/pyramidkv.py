@@ -6,6 +6,8 @@ kvpress, the slope follows from ``beta``, and where the pyramid does not fit (a 
 highest layer could not hold, a ratio near one) all layers get the same.
 """
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from encodeonce.models.kv.plan import Selection, top
@@ -15,6 +17,8 @@ from encodeonce.models.kv_methods.snapkv import SnapKV
 
 class PyramidKV(SnapKV):
     """The budget is met over all layers, not in each."""
+
+    layers_apart: ClassVar[bool] = False
 
     beta: int = Field(default=20, ge=1, description="Steepness of the pyramid.")
 

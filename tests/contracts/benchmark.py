@@ -1,12 +1,13 @@
 """What every benchmark must do. Inherit `BenchmarkContract` and give a `benchmark` fixture."""
 
+import math
 from pathlib import PurePath
 
 import pytest
 
 from encodeonce.datasets.ledger import Ledger
 from encodeonce.datasets.library import MediaLibrary
-from encodeonce.datasets.sample import Benchmark, Sample
+from encodeonce.datasets.sample import Benchmark, Exporting, Sample, Scored, Summarising
 
 
 class BenchmarkContract:
@@ -20,6 +21,13 @@ class BenchmarkContract:
     @pytest.fixture
     def samples(self, benchmark: Benchmark) -> list[Sample]:
         return list(benchmark.samples())
+
+    def test_it_says_what_it_is_and_where_its_data_come_from(self, benchmark: Benchmark) -> None:
+        about = benchmark.about
+        assert about.media in ("images", "videos", "both")
+        for text in (about.title, about.source, about.download):
+            assert text.strip() == text != ""
+        assert len(about.title) <= 100  # two lines of the table in a terminal of 80 columns
 
     def test_there_are_samples_and_their_ids_are_unique(self, samples: list[Sample]) -> None:
         assert samples
@@ -55,7 +63,8 @@ class BenchmarkContract:
         self, benchmark: Benchmark, samples: list[Sample]
     ) -> None:
         for sample in samples:
-            assert benchmark.score(sample, sample.target).value == 1.0, sample
+            right = benchmark.score(sample, sample.target).value
+            assert right == pytest.approx(1.0), sample  # one ROUGE-L adds 1e-8 to a denominator
             empty = benchmark.score(sample, "")
             assert (empty.value, empty.extracted) == (0.0, None), sample
 
@@ -93,3 +102,40 @@ class BenchmarkContract:
                 tags=sample.tags,
             )
             assert benchmark.prompt(other) == benchmark.prompt(sample)
+
+    def test_figures_of_its_own_do_not_depend_on_the_order_of_answers(
+        self, benchmark: Benchmark, samples: list[Sample]
+    ) -> None:
+        if not isinstance(benchmark, Summarising):
+            pytest.skip("the mean score is all that it publishes")
+        assert benchmark.measure
+        for text in ("", "A", samples[0].target):
+            answers = [answered(benchmark, sample, text) for sample in samples]
+            figures = benchmark.summarise(answers)
+            assert benchmark.summarise(answers[::-1]) == pytest.approx(figures)
+            assert all(map(math.isfinite, figures.values()))
+
+    def test_files_for_the_official_evaluator_hold_every_answer(
+        self, benchmark: Benchmark, samples: list[Sample]
+    ) -> None:
+        if not isinstance(benchmark, Exporting):
+            pytest.skip("there is no evaluator that takes files")
+        files = benchmark.official_files([answered(benchmark, s, "an ans\twer") for s in samples])
+        assert sum(text.count("an ans") for text in files.values()) == len(samples)
+        for name in files:
+            assert PurePath(name).name == name
+
+
+def answered(benchmark: Benchmark, sample: Sample, answer: str) -> Scored:
+    """Return an answer as a run's records keep it."""
+    value = benchmark.score(sample, answer).value
+    assert value is not None
+    return Scored(
+        sample=sample.id,
+        group=sample.group,
+        tags=sample.tags,
+        question=sample.question,
+        target=sample.target,
+        text=answer,
+        value=value,
+    )

@@ -31,7 +31,8 @@ from encodeonce.models.family import (
     find_family,
 )
 from encodeonce.models.generation import generate, largest_difference
-from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
+from encodeonce.models.remote_code import code_sha256
+from encodeonce.models.spec import ModelSpec, RemoteCode, Tap, VisionSpec
 from tests.contracts.kv import KVContract
 
 QUESTION = "What is shown?"
@@ -40,7 +41,10 @@ SHORT = GenerationSpec(max_new_tokens=6)
 
 
 def spec(folder: Path) -> ModelSpec:
-    return ModelSpec(path=str(folder), dtype="float32", device="cpu")
+    """Return a checkpoint in float32, with whatever code comes with it trusted."""
+    has_code = any(folder.glob("*.py"))
+    trusted = RemoteCode(sha256=code_sha256(folder)) if has_code else None
+    return ModelSpec(path=str(folder), dtype="float32", device="cpu", trust_remote_code=trusted)
 
 
 def media_info(
@@ -197,6 +201,7 @@ SCENES: dict[str, tuple[Scene, ...]] = {
     "one frame": (ONE_FRAME,),
     "short clip of odd length": (SHORT_CLIP,),
     "image and video": (WIDE, SHORT_CLIP),
+    "no media": (),
 }
 
 
@@ -338,6 +343,7 @@ class FamilyContract(KVContract, ABC):
             for one, other in zip(ours, plain, strict=True):
                 assert one.log_probs == pytest.approx(other.log_probs, abs=1e-4)
                 assert one.num_tokens == other.num_tokens
+                assert one.are_greedy == other.are_greedy
                 assert one.num_prompt_tokens == other.num_prompt_tokens
                 assert len(set(one.log_probs)) == len(texts)
 
@@ -454,6 +460,10 @@ class FamilyContract(KVContract, ABC):
 
     placeholder: ClassVar[str] = "<image>"
     """What the chat template writes for a picture."""
+
+    def test_its_prompts_are_found_to_begin_alike(self, checkpoint: Path) -> None:
+        family, path = find_family(spec(checkpoint))
+        family.check_prompts(path)
 
     def test_bfloat16_features_survive_the_way_through_numpy(self, checkpoint: Path) -> None:
         half = spec(checkpoint).model_copy(update={"dtype": "bfloat16"})

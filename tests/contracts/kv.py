@@ -28,7 +28,9 @@ from encodeonce.models.prefix_decoder import _batches
 
 MERGES = ("look_m",)
 """Methods whose entries are no longer those of single tokens."""
-SELECTING = [name for name in method_names() if name not in ("full", *MERGES)]
+FOREIGN = ("kvpress",)
+"""Methods that need another library."""
+SELECTING = [name for name in method_names() if name not in ("full", *MERGES, *FOREIGN)]
 SETTINGS = [KVSpec(method=name, keep=keep) for name in SELECTING for keep in (0.3, 0.6)]
 BY_MEDIA = [
     KVSpec(method=name, keep=0.4, scope="media")
@@ -167,6 +169,18 @@ class KVContract:
                 visuals, self.questions, LONG, [*SETTINGS[:2], FULL, *BY_MEDIA[:1]]
             )
             assert [a.logits_sha256 for a in table[2]] == [a.logits_sha256 for a in plain]
+
+    def test_layers_compressed_during_the_prefill_are_those_compressed_after_it(
+        self, models: dict[str, Any]
+    ) -> None:
+        model = models[list(models)[-1]]
+        visuals = self.visuals(model)
+        apart = [one for one in SETTINGS if method_class(one.method).layers_apart]
+        streamed = model.decoder.sweep(visuals, self.questions, LONG, apart)
+        afterwards = model.decoder.sweep(visuals, self.questions, LONG, [*apart, FULL])
+        for one, other in zip(streamed, afterwards[:-1], strict=True):
+            assert [a.logits_sha256 for a in one] == [a.logits_sha256 for a in other]
+            assert [a.kv for a in one] == [a.kv for a in other]
 
     def test_a_batch_of_questions_is_answered_as_each_alone(self, models: dict[str, Any]) -> None:
         model = models[list(models)[-1]]

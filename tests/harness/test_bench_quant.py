@@ -1,6 +1,7 @@
 """``bench quant``: what is measured, and that it is measured of the right thing."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,52 +9,38 @@ import pytest
 import torch
 
 from encodeonce.datasets.sampling import UniformInclusive
-from encodeonce.harness.bench_quant import (
-    QuantBench,
-    closeness,
-    run_quant_bench,
-    sections,
-    to_json,
-)
+from encodeonce.harness.bench_quant import QuantBench, closeness, run_quant_bench
+from encodeonce.harness.bench_quant_report import sections, to_json
+from encodeonce.harness.bench_scene import SceneSpec
 from encodeonce.harness.report_markdown import to_markdown
-from encodeonce.models.random_vila import VilaShape, write_random_vila
+from encodeonce.models.random_vila import TINY, write_random_vila
 from encodeonce.models.spec import ModelSpec, VisionSpec
 from encodeonce.models.weights import WeightsError, WeightsSpec
 from tests.clips import write_clip
 from tests.tiny_models import write_tiny_llava
 
-TINY_VILA = VilaShape(
-    hidden_size=64,
-    intermediate_size=128,
-    num_layers=2,
-    num_heads=4,
-    vocab_size=300,
-    vision_hidden_size=32,
-    vision_intermediate_size=64,
-    vision_layers=2,
-    vision_heads=2,
-    image_size=40,
-    patch_size=8,
-)
-
 
 def bench(folder: Path, model: Path, *variants: Any) -> QuantBench:
-    return QuantBench(
+    scene = SceneSpec(
         model=ModelSpec(path=str(model), dtype="bfloat16", device="cpu"),
+        model_name="tiny",
         vision=VisionSpec(tap="projected"),
         media=write_clip(folder / "clip.mp4"),
         kind="video",
         frames=UniformInclusive(num_frames=2),
+        folder=folder / "cache",
+    )
+    return QuantBench(
+        scene=scene,
         question="What is shown?",
         variants=tuple(WeightsSpec.model_validate(one) for one in variants),
         num_runs=2,
         num_new_tokens=4,
-        folder=folder / "cache",
     )
 
 
 def test_a_vila_of_random_weights_is_quantised_and_measured(tmp_path: Path) -> None:
-    model = write_random_vila(tmp_path / "model", TINY_VILA, torch.bfloat16)
+    model = write_random_vila(TINY, tmp_path / "model", torch.bfloat16, torch.device("cpu"))
     four_bits = {"method": "rtn", "options": {"group_size": 32, "kernel": "int4"}}
     asked = bench(tmp_path, model, "bnb-nf4", "awq", four_bits)
     steps: list[str] = []
@@ -76,9 +63,10 @@ def test_a_vila_of_random_weights_is_quantised_and_measured(tmp_path: Path) -> N
     assert max(layers[1], layers[3]) < 0.45 * layers[0]
     page = to_markdown("bench", sections(found))
     assert all(name in page for name in names)
-    written = json.loads(json.dumps(to_json(asked, found)))
-    assert written["device"]
-    assert written["date"].startswith("20")
+    written = json.loads(json.dumps(to_json(asked, found, datetime(2026, 11, 21, tzinfo=UTC))))
+    assert written["date"] == "2026-11-21T00:00:00+00:00"
+    assert written["hardware"]["device"]
+    assert written["model"]["path"] == "tiny"
     assert len(written["variants"]) == 4
 
 

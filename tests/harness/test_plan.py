@@ -4,7 +4,19 @@ from pathlib import Path
 
 from encodeonce.datasets.media import MediaRef
 from encodeonce.datasets.sample import Sample
-from encodeonce.harness.plan import MediaGroup, Plan, first_samples, without_samples
+from encodeonce.datasets.sampling import UniformInclusive
+from encodeonce.harness.config import RunConfig
+from encodeonce.harness.plan import (
+    MediaGroup,
+    Plan,
+    branches_left,
+    first_samples,
+    make_plan,
+    without_samples,
+)
+from encodeonce.models.kv.spec import FULL, KVSpec
+from encodeonce.models.weights import NONE, WeightsSpec
+from tests.datasets.benchmarks.video_examples import video_mme_example
 
 
 def group(benchmark: str, video: str, *ids: str) -> MediaGroup:
@@ -46,3 +58,48 @@ def test_first_samples_counts_within_each_benchmark() -> None:
         ("y", ["d"]),
     ]
     assert first_samples(groups, 0) == ()
+
+
+def test_prompts_that_depend_on_the_frames_are_written_for_those_of_the_run(tmp_path: Path) -> None:
+    options = {**video_mme_example(tmp_path), "subtitles": "frames"}
+    config = RunConfig.model_validate(
+        {
+            "model": {"path": "demo"},
+            "benchmarks": [{"name": "video_mme", "options": options}],
+            "frames": {"policy": "uniform_inclusive", "num_frames": 1},
+            "output": tmp_path / "out",
+        }
+    )
+    one_frame = make_plan(config)
+    assert "listed below:\nat the start\nSelect" in one_frame.groups[0].prompts[0]
+    more = config.model_copy(update={"frames": UniformInclusive(num_frames=4)})
+    assert "at the start\nin the middle & on" in make_plan(more).groups[0].prompts[0]
+    assert make_plan(more).samples_sha256 != one_frame.samples_sha256
+
+
+HALF = KVSpec(method="snapkv", keep=0.5, label="half")
+NF4 = WeightsSpec(method="bnb-nf4", label="nf4")
+
+
+def test_a_branch_holds_the_samples_and_the_settings_that_lack_an_answer() -> None:
+    groups = (group("x", "1.mp4", "a", "b", "c"), group("x", "2.mp4", "d"))
+    answered = {
+        *(("x", name, f"none/{kv}") for name in "bd" for kv in ("full", "half")),
+        ("x", "a", "none/full"),
+        ("x", "c", "none/full"),
+        ("x", "c", "nf4/half"),
+    }
+    whole, *quantised = branches_left(groups, (NONE, NF4), (FULL, HALF), answered)
+    assert whole.weights == NONE
+    assert [sample.id for sample in whole.group.samples] == ["a", "c"]
+    # Only one setting is missing, and only it is asked again; all questions still are.
+    assert whole.settings == (HALF,)
+    assert whole.missing == {("a", "half"), ("c", "half")}
+    assert len(whole.group.together) == 3
+    assert [len(branch.missing) for branch in quantised] == [5, 2]
+    assert {branch.weights.title for branch in quantised} == {"nf4"}
+
+
+def test_nothing_is_left_of_a_matrix_that_is_full() -> None:
+    groups = (group("x", "1.mp4", "a"),)
+    assert branches_left(groups, (NONE,), (FULL,), {("x", "a", "none/full")}) == ()

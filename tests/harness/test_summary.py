@@ -1,9 +1,13 @@
 """What records add up to: the figures a report prints."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from encodeonce.datasets.sample import Benchmark, Sample, Score, Scored
 from encodeonce.harness.record import CacheUse, Record, SampleError
 from encodeonce.harness.report import headline, sections
 from encodeonce.harness.report_markdown import to_markdown
@@ -14,6 +18,7 @@ from encodeonce.harness.summary import (
     summarize_evaluation,
     summarize_precompute,
 )
+from encodeonce.harness.summary_variants import summarize_variants
 
 BROKEN = SampleError(type="UndecodableMedia", message="clip.mp4 is truncated")
 
@@ -54,11 +59,59 @@ def test_errors_are_counted_and_kept_out_of_the_accuracy() -> None:
     ]
 
 
+def test_errors_under_a_variant_say_so() -> None:
+    failed = record("b1", None, text=None, error=BROKEN, variant="none/snapkv@0.5")
+    (error,) = summarize_evaluation([failed])["errors"]
+    assert error["samples"] == ["b/b1 under none/snapkv@0.5"]
+
+
 def test_an_answer_that_could_not_be_scored_is_not_wrong() -> None:
     summary = summarize_evaluation([record("a1", 1.0), record("a2", None)])
     assert summary["num_answered"] == 2
     assert summary["benchmarks"]["b"]["num_scored"] == 1
     assert summary["benchmarks"]["b"]["accuracy"]["mean"] == 1.0
+
+
+class Pairs:
+    """A benchmark that publishes how many groups are right throughout."""
+
+    measure: ClassVar[str] = "words found"
+    media_root = Path()
+
+    def samples(self) -> Iterator[Sample]:
+        return iter(())
+
+    def prompt(self, sample: Sample) -> str:
+        return sample.question
+
+    def score(self, sample: Sample, answer: str) -> Score:
+        return Score(value=1.0, extracted=answer)
+
+    def summarise(self, scored: Sequence[Scored]) -> Mapping[str, float]:
+        groups = {answer.group for answer in scored}
+        wrong = {answer.group for answer in scored if answer.value < 1}
+        return {"pairs right, %": 100 * (1 - len(wrong) / len(groups)), "answers": len(scored)}
+
+
+def test_a_benchmark_adds_the_figures_that_it_publishes() -> None:
+    records = [
+        record("a1", 1.0), record("a2", 1.0), record("b1", 1.0), record("b2", 0.0),
+        record("c1", None, text=None, error=BROKEN), record("d1", None),
+    ]  # fmt: skip
+    summary = whole_summary(records, [], {"b": Pairs()})
+    result = summary["evaluation"]["benchmarks"]["b"]
+    assert result["measure"] == "words found"
+    assert result["figures"] == {"pairs right, %": 50.0, "answers": 4}
+    page = to_markdown("run", sections(summary))
+    assert "| b: words found | 75.0 % |" in page
+    assert "| b: pairs right, % | 50.00 |\n| b: answers | 4.00 |" in page
+    assert "pairs right, %: 50.00" in "\n".join(headline(summary))
+
+
+def test_a_benchmark_without_figures_of_its_own_has_an_accuracy() -> None:
+    summary = whole_summary([record("a1", 1.0)], [])
+    assert summary["evaluation"]["benchmarks"]["b"]["figures"] == {}
+    assert "| b: accuracy | 100.0 % |" in to_markdown("run", sections(summary))
 
 
 def test_answers_are_compared_text_by_text_and_bit_by_bit() -> None:
@@ -115,7 +168,9 @@ def test_a_media_that_still_fails_is_reported() -> None:
     assert summary["errors"] == [{"media": "b", "type": "MissingMedia", "message": "no file"}]
 
 
-def whole_summary(records: list[Record], uncached: list[Record]) -> Summary:
+def whole_summary(
+    records: list[Record], uncached: list[Record], benchmarks: Mapping[str, Benchmark] = {}
+) -> Summary:
     config = {
         "model": {"path": "demo", "dtype": "float32", "attention": "sdpa"},
         "frames": {"policy": "uniform_inclusive", "num_frames": 8},
@@ -125,7 +180,8 @@ def whole_summary(records: list[Record], uncached: list[Record]) -> Summary:
     return {
         "run": {**run, "versions": {"torch": "2.13.0"}},
         "precompute": summarize_precompute([precompute_line("a", encoded=8)]),
-        "evaluation": summarize_evaluation(records),
+        "evaluation": summarize_evaluation(records, benchmarks),
+        "variants": summarize_variants(records, ["none/full"], benchmarks),
         "uncached": summarize_evaluation(uncached),
         "comparison": compare_answers(records, uncached),
     }

@@ -32,4 +32,4 @@ def test_what_cannot_be_is_said_in_one_message() -> None:
     assert "Did you mean 'bnb-int8'?" in unknown.stderr
     shape = bench("rtn", "--random", "gpt")
     assert shape.exit_code == 1
-    assert "known: small, llava-1.5-7b, vila1.5-3b" in shape.stderr
+    assert "no such shape; allowed: llava-tiny" in shape.stderr

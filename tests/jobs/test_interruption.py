@@ -144,3 +144,37 @@ def test_answers_are_the_same_bits_with_one_worker_two_or_none(scene: Scene) -> 
         results.append({line["sample"]: line["logits_sha256"] for line in lines})
     assert results[0] == results[1]
     assert len(results[0]) == 2 * NUM_CLIPS
+
+
+def test_a_killed_matrix_is_resumed_with_other_workers_and_ends_complete(tmp_path: Path) -> None:
+    scene = Scene(folder=tmp_path)
+    matrix = {
+        "model": {"path": "demo", "dtype": "float32", "device": "cpu"},
+        "benchmarks": [{"name": "demo"}],
+        "limit": 12,
+        "weights": ["none", "rtn"],
+        "kv": ["full", {"method": "snapkv", "keep": [0.5, 0.1]}, {"method": "knorm", "keep": 0.2}],
+    }
+    num_cells = 2 * 4 * 12
+    driver = start(scene, "run", workers=RAY, **matrix)
+    records = scene.output / "records.jsonl"
+    wait_for(lambda: lines_in(records) >= num_cells // 4, driver)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.communicate()
+    before = lines_in(records)
+    assert before < num_cells
+    done = scene.execute("run", workers=RAY_AGAIN, **matrix)
+    assert done.exit_code == 0, done.stderr
+    cells = Counter((line["variant"], line["sample"]) for line in scene.lines("records"))
+    assert len(cells) == num_cells
+    assert set(cells.values()) == {1}
+    report = scene.report()
+    assert report["evaluation"]["num_answered"] == num_cells
+    assert report["evaluation"]["hit_rate"] == 1.0
+    assert report["precompute"]["num_encoded"] == report["precompute"]["num_units"]
+    complete = {
+        name: one["benchmarks"]["demo"]["num_answered"]
+        for name, one in report["variants"]["variants"].items()
+    }
+    assert complete == dict.fromkeys(complete, 12)
+    assert len(complete) == 8

@@ -123,7 +123,9 @@ def simulate(
 ) -> tuple[dict[str, Outcome], Fleet]:
     random = Random(seed)
     items = [
-        WorkItem(id=f"{kind}-{n}", payload=kind, weight=random.random())
+        WorkItem(
+            id=f"{kind}-{n}", payload=kind, weight=random.random(), affinity=random.choice("abc")
+        )
         for n, kind in enumerate(kinds)
     ]
     queue = WorkQueue(items, limits)
@@ -186,6 +188,58 @@ def test_the_heaviest_items_go_first() -> None:
     items = [WorkItem(id=str(w), payload=None, weight=w) for w in (2, 9, 4)]
     queue = WorkQueue(items, Limits())
     assert [taken(queue, worker) for worker in "abc"] == [["9"], ["4"], ["2"]]
+
+
+def test_a_worker_stays_with_what_it_is_prepared_for_and_workers_share_it_out() -> None:
+    items = [
+        WorkItem(id=f"{affinity}{n}", payload=None, weight=weight, affinity=affinity)
+        for affinity, weight in (("a", 3.0), ("b", 2.0))
+        for n in range(6)
+    ]
+    queue = WorkQueue(items, Limits())
+    given: dict[str, str] = {"w1": "", "w2": ""}
+    while queue.num_open:
+        for worker in given:
+            chunk = queue.take(worker, 0.0)
+            if chunk is not None:
+                given[worker] += chunk.affinity
+                done = Attempt(item=chunk.items[0].id, verdict="ok", seconds=1.0)
+                queue.finish(worker, chunk, [done], 0.0)
+    assert given == {"w1": "aaaaaa", "w2": "bbbbbb"}
+
+
+def test_a_chunk_holds_items_of_one_affinity_only() -> None:
+    items = [WorkItem(id=f"{n}", payload=None, affinity="ab"[n % 2]) for n in range(4)]
+    queue = WorkQueue(items, Limits(chunk_size=4))
+    assert [taken(queue, worker) for worker in ("w1", "w2")] == [["0", "2"], ["1", "3"]]
+
+
+def test_a_worker_without_work_of_its_own_helps_where_most_is_left_for_each() -> None:
+    weights = {"a": [1.0], "b": [5.0, 5.0, 5.0], "c": [4.0, 4.0, 4.0]}
+    items = [
+        WorkItem(id=f"{affinity}{n}", payload=None, weight=weight, affinity=affinity)
+        for affinity, some in weights.items()
+        for n, weight in enumerate(some)
+    ]
+    queue = WorkQueue(items, Limits())
+    # 15 for b; then 10 are left, but one worker has them already: 5 each.
+    assert [taken(queue, worker) for worker in ("w1", "w2", "w3")] == [["b0"], ["c0"], ["b1"]]
+    # b: 5 for three, c: 8 for two, a: 1 for one.
+    assert taken(queue, "w4") == ["c1"]
+
+
+def test_a_second_chunk_is_never_one_that_the_worker_is_not_prepared_for() -> None:
+    items = [
+        WorkItem(id=name, payload=None, weight=weight, affinity=name[0])
+        for name, weight in (("a0", 9.0), ("b0", 3.0), ("b1", 2.0), ("b2", 1.0))
+    ]
+    queue = WorkQueue(items, Limits(max_in_flight=2))
+    chunk = queue.take("w1", 0.0)
+    assert chunk is not None
+    assert [item.id for item in chunk.items] == ["a0"]
+    assert taken(queue, "w1") == []
+    queue.finish("w1", chunk, [Attempt(item="a0", verdict="ok", seconds=1.0)], 1.0)
+    assert [taken(queue, "w1"), taken(queue, "w1")] == [["b0"], ["b1"]]
 
 
 def test_a_lost_chunk_is_split_and_tried_after_everything_else() -> None:

@@ -35,6 +35,11 @@ def test_a_run_encodes_once_answers_from_the_store_and_agrees_with_plain_transfo
     assert report["evaluation"]["num_encoded"] == 0
     assert report["evaluation"]["bytes_read"] > 0
     assert "## Answers" in (scene.output / "report.md").read_text(encoding="utf-8")
+    assert "Answers</h2>" in (scene.output / "report.html").read_text(encoding="utf-8")
+    assert {name: stage["clock"] for name, stage in report["timeline"].items()} == {
+        "precompute": "seconds",
+        "evaluate": "seconds",
+    }
 
 
 def test_more_frames_decode_and_encode_only_those_that_are_missing(scene: Scene) -> None:

@@ -6,15 +6,28 @@ from pathlib import Path
 
 import pytest
 
+from tests.contracts.family import spec
 from tests.jobs.scene import make_scene
 from tests.tiny.internvl import write_tiny_internvl
 from tests.tiny.longva import write_tiny_longva
+from tests.tiny.minicpm_v import write_tiny_minicpm_v
+from tests.tiny.nvila_lite import write_tiny_nvila_lite
 from tests.tiny.qwen_vl import write_tiny_qwen3_vl
+from tests.tiny.qwen_vl_chat import write_tiny_qwen_vl_chat
 from tests.tiny.vila import write_tiny_vila
 
 
 @pytest.mark.parametrize(
-    "write", [write_tiny_qwen3_vl, write_tiny_internvl, write_tiny_longva, write_tiny_vila]
+    "write",
+    [
+        write_tiny_qwen3_vl,
+        write_tiny_internvl,
+        write_tiny_longva,
+        write_tiny_vila,
+        write_tiny_nvila_lite,
+        write_tiny_minicpm_v,
+        write_tiny_qwen_vl_chat,
+    ],
 )
 def test_answers_from_the_store_are_those_of_the_whole_model(
     tmp_path: Path, write: Callable[[Path], Path]
@@ -23,7 +36,8 @@ def test_answers_from_the_store_are_those_of_the_whole_model(
     shutil.rmtree(scene.folder / "model")
     (scene.folder / "model").mkdir()
     write(scene.folder / "model")
-    done = scene.execute("run", check_uncached="all", vision={"tap": "projected"})
+    model = spec(scene.folder / "model").model_dump(mode="json")
+    done = scene.execute("run", model=model, check_uncached="all", vision={"tap": "projected"})
     assert done.exit_code == 0, done.stderr
     assert "cached and uncached answers identical: 6 of 6 (logits bit for bit: " in done.stdout
     assert scene.report()["comparison"]["largest_logit_difference"] < 1e-4

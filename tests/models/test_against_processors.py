@@ -4,6 +4,7 @@ Without torchvision that is: image processors with the Pillow backend, and the p
 that write prompts, called without the video processors that they would be built with.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,23 +13,27 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import AutoConfig, AutoTokenizer, Idefics3Processor
 from transformers.models.internvl.processing_internvl import InternVLProcessor
 from transformers.models.llava_onevision.processing_llava_onevision import LlavaOnevisionProcessor
 from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
 from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize
+from transformers.models.smolvlm import processing_smolvlm
 from transformers.models.smolvlm.processing_smolvlm import SmolVLMProcessor
 
-from encodeonce.models.families import idefics3, internvl, llava_onevision
+from encodeonce.models.chat import Slot, load_chat
+from encodeonce.models.families import idefics3, internvl, llava_onevision, smolvlm
 from encodeonce.models.families.qwen2_5_vl import FAMILY as QWEN25
 from encodeonce.models.families.qwen3_vl import FAMILY as QWEN3
 from encodeonce.models.families.qwen3_vl import SharedPixels
 from encodeonce.models.grids import patches
 from encodeonce.models.preprocessing import load_image_processor, resize_frames
 from encodeonce.models.shown import Projected
+from encodeonce.models.words import in_words
 from tests.contracts.family import QUESTION, Scene, media_info
-from tests.tiny.idefics3 import write_tiny_idefics3
+from tests.tiny.idefics3 import write_tiny_idefics3, write_tiny_smolvlm
 from tests.tiny.internvl import write_tiny_internvl
 from tests.tiny.llava_onevision import write_tiny_llava_onevision
 from tests.tiny.qwen_vl import END, IMAGE, START, VIDEO, write_tiny_qwen2_5_vl, write_tiny_qwen3_vl
@@ -219,12 +224,123 @@ def test_onevision_packs_as_many_tokens_as_its_processor_says(
     assert len(llava_onevision.FAMILY.show(model, tokenizer, [one])[0].tokens) == theirs
 
 
-def test_the_question_comes_after_the_media(tmp_path: Path) -> None:
-    from encodeonce.models.chat import Slot, load_chat
+def test_onevision_shows_several_pictures_as_its_processor_does(tmp_path: Path) -> None:
+    folder = write_tiny_llava_onevision(tmp_path)
+    image_processor = load_image_processor(folder)
+    scenes = [Scene("image", size=size, seed=n) for n, size in enumerate(SIZES)]
+    frames = [scene.frames((0,)) for scene in scenes]
+    pictures = [one.pixels_THWC[0] for one in frames]
+    theirs = image_processor(images=[pictures], return_tensors="pt")
+    ours = llava_onevision.FAMILY.preprocessing(folder)
+    pixels = [
+        ours.pixels(one, ours.recipe(s.info, 1)) for s, one in zip(scenes, frames, strict=True)
+    ]
+    for mine, other in zip(pixels, theirs["pixel_values"], strict=True):
+        assert torch.equal(mine[0, -1:], torch.as_tensor(other))
+    processor = LlavaOnevisionProcessor.__new__(LlavaOnevisionProcessor)
+    processor.image_token, processor.num_image_tokens = "<image>", 16
+    processor.vision_feature_select_strategy = "full"
+    media = [
+        Projected(
+            info=scene.info,
+            units=ours.units(scene.info, (0,)),
+            recipe={},
+            arrays={"main": torch.zeros(*one.shape[:2], 16, 64)},
+        )
+        for scene, one in zip(scenes, pixels, strict=True)
+    ]
+    model = llava_onevision.FAMILY.model_class.from_pretrained(folder)
+    shown = llava_onevision.FAMILY.show(model, AutoTokenizer.from_pretrained(folder), media)
+    for number, one in enumerate(shown):
+        assert one.text == processor.replace_image_token(theirs, number)
 
+
+def test_smolvlm_asks_about_videos_as_its_processor_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_tiny_smolvlm(tmp_path)
+    scene = Scene("video", (0, 3, 140, 260, 263))  # two frames a second, 264 of them
+    monkeypatch.setattr(processing_smolvlm, "num2words", in_words)
+    processor = SimpleNamespace(
+        fake_image_token="<fake_token_around_image>",
+        global_image_token="<global-img>",
+        image_token="<image>",
+        image_seq_len=4,
+    )
+    times = [index / 2 for index in scene.indices]
+    metadata = SimpleNamespace(fps=2.0, timestamps=times, duration=264 / 2.0)
+    inputs = {"pixel_values": torch.empty(1, 5, 3, 32, 32), "video_metadata": [metadata]}
+    theirs = SmolVLMProcessor.replace_video_token(processor, inputs, 0)
+    assert shown(smolvlm.FAMILY, folder, scene, torch.empty(5, 1, 4, 64)) == theirs
+    assert "five frames from a 0:02:12 [H:MM:SS]" in theirs
+
+
+def test_smolvlm_asks_about_videos_by_the_template_of_its_processor(tmp_path: Path) -> None:
+    chat = smolvlm.FAMILY.chat(tmp_path, AutoConfig.from_pretrained(write_tiny_smolvlm(tmp_path)))
+    with_video = chat.prompt([Slot("video", "frames"), Slot("image", "picture")], QUESTION)
+    template = processing_smolvlm.DEFAULT_CHAT_TEMPLATE
+    parts = [{"type": "video"}, {"type": "image"}, {"type": "text", "text": QUESTION}]
+    theirs = chat.tokenizer.apply_chat_template(
+        [{"role": "user", "content": parts}],
+        chat_template=template,
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    assert with_video == theirs.replace("<video>", "frames").replace("<image>", "picture")
+    assert "User: frames" in with_video
+    assert "<end_of_utterance>" not in chat.prompt([Slot("image", "picture")], QUESTION)
+
+
+def test_frames_of_smolvlm_are_whole_and_square(tmp_path: Path) -> None:
+    folder = write_tiny_smolvlm(tmp_path)
+    (folder / "video_preprocessor_config.json").write_text(
+        json.dumps({"video_sampling": {"video_size": {"longest_edge": 48}, "fps": 1}})
+    )
+    scene = Scene("video", (0, 1), size=(88, 40))
+    ours = smolvlm.FAMILY.preprocessing(folder)
+    recipe = ours.recipe(scene.info, 2)
+    assert (recipe["size"], recipe["rows"], recipe["columns"]) == ({"longest_edge": 48}, 0, 0)
+    pixels = ours.pixels(scene.frames((0, 1)), recipe)
+    assert pixels.shape == (2, 1, 3, 32, 32)
+    first = Image.fromarray(scene.frames((0,)).pixels_THWC[0])
+    small = first.resize((48, 22), Image.Resampling.LANCZOS)
+    squeezed = np.asarray(small.resize((32, 32), Image.Resampling.LANCZOS))
+    expected = torch.tensor((squeezed / 255 - 0.5) / 0.5, dtype=torch.float32).permute(2, 0, 1)
+    assert torch.allclose(pixels[0, 0], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (0, "zero"),
+        (8, "eight"),
+        (13, "thirteen"),
+        (20, "twenty"),
+        (64, "sixty-four"),
+        (100, "one hundred"),
+        (128, "one hundred and twenty-eight"),
+        (110, "one hundred and ten"),
+        (1000, "one thousand"),
+        (1024, "one thousand and twenty-four"),
+        (1100, "one thousand, one hundred"),
+        (12_345, "twelve thousand, three hundred and forty-five"),
+    ],
+)
+def test_numbers_are_spelt_as_num2words_spells_them(number: int, words: str) -> None:
+    assert in_words(number) == words
+
+
+def test_the_times_of_qwen3_stand_in_the_place_of_the_video_token_alone(tmp_path: Path) -> None:
     folder = write_tiny_qwen3_vl(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     config = AutoConfig.from_pretrained(folder)
     chat = load_chat(folder, tokenizer, QWEN3.placeholders(config, tokenizer))
-    prompt = chat.prompt([Slot("video", "<0.2 seconds>"), Slot("image", IMAGE * 3)], QUESTION)
-    assert f"<0.2 seconds>{START}{IMAGE * 3}{END}{QUESTION}" in prompt
+    slots = [Slot("video", f"<0.2 seconds>{START}{VIDEO}{END}"), Slot("image", IMAGE * 3)]
+    processor = Qwen3VLProcessor.__new__(Qwen3VLProcessor)
+    processor.image_token, processor.video_token = IMAGE, VIDEO
+    template = chat.prompt([Slot("video", VIDEO), Slot("image", IMAGE)], QUESTION)
+    video, image = slots
+    (theirs,), _ = processor.get_text_with_replacements([template], [image.text], [video.text])
+    assert chat.prompt(slots, QUESTION) == theirs
+    assert f"{START}<0.2 seconds>{START}{VIDEO}{END}{END}{START}{IMAGE * 3}{END}" in theirs
+    assert theirs.index(QUESTION) > theirs.rindex(END)

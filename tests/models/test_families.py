@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from encodeonce.models.checkpoint import CheckpointError
 from encodeonce.models.family import families, find_family
 from tests.contracts.family import FamilyContract, spec
+from tests.tiny.nvila_lite import write_tiny_nvila_lite
+from tests.tiny.vila import write_tiny_vila
 from tests.tiny_models import write_tiny_llava
 
 HERE = Path(__file__).parent
@@ -32,9 +35,17 @@ def test_every_family_inherits_the_contract() -> None:
     assert not without, f"models/families/{sorted(without)[0]}.py has no contract test"
 
 
-def test_no_model_type_belongs_to_two_families() -> None:
-    types = [name for family in families().values() for name in family.model_types]
-    assert len(types) == len(set(types))
+def test_a_model_type_of_two_families_is_told_apart_by_the_checkpoint(tmp_path: Path) -> None:
+    writers = {"vila": write_tiny_vila, "nvila_lite": write_tiny_nvila_lite}
+    types = Counter(name for family in families().values() for name in family.model_types)
+    shared = {name for name, count in types.items() if count > 1}
+    assert shared == {"llava_llama"}
+    sharing = {name for name, one in families().items() if shared & set(one.model_types)}
+    assert sharing == writers.keys()
+    for name, write in writers.items():
+        (tmp_path / name).mkdir()
+        family, _ = find_family(spec(write(tmp_path / name)))
+        assert family is families()[name]
 
 
 def with_model_type(folder: Path, model_type: str) -> Path:

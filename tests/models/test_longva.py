@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from torch.nn import functional as F  # noqa: N812 - as everybody
 from transformers import CLIPVisionModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from encodeonce.models.assembled import spliced
 from encodeonce.models.families.longva import FAMILY, _pinpoints, best_fit
 from encodeonce.models.spec import Tap, VisionSpec
+from encodeonce.models.splicing import spliced
 from tests.contracts.family import QUESTION, SHORT, VIDEO, FamilyContract, Model, Scene
 from tests.tiny.longva import CLIP, write_tiny_longva
 from tests.tiny.parts import text_shape

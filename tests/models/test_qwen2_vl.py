@@ -1,22 +1,13 @@
 """Qwen2-VL inherits the contract."""
 
 from pathlib import Path
-from typing import ClassVar
 
-from encodeonce.models.spec import Tap
-from tests.contracts.family import FamilyContract
-from tests.tiny.qwen_vl import IMAGE, write_tiny_qwen2_vl
+from tests.contracts.qwen_vl import QwenVLContract
+from tests.tiny.qwen_vl import write_tiny_qwen2_vl
 
 
-class TestQwen2VL(FamilyContract):
+class TestQwen2VL(QwenVLContract):
     family = "qwen2_vl"
-    taps: ClassVar[tuple[Tap, ...]] = ("projected",)
-    placeholder = IMAGE
-    state = ("model.rope_deltas",)
-    matters: ClassVar[dict[str, dict[Tap, bool]]] = {
-        "visual": {"projected": True},
-        "embed_tokens": {"projected": False},
-    }
 
     @staticmethod
     def write(folder: Path) -> Path:

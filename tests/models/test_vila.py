@@ -1,6 +1,7 @@
 """VILA1.5 inherits the contract, and agrees with its formulas written out once more."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,11 +13,11 @@ from safetensors.torch import load_file
 from torch.nn import functional as F  # noqa: N812 - as everybody
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, SiglipVisionModel
 
-from encodeonce.models.assembled import spliced
 from encodeonce.models.checkpoint import CheckpointError
 from encodeonce.models.families.vila import FAMILY
 from encodeonce.models.family import find_family
 from encodeonce.models.spec import Tap, VisionSpec
+from encodeonce.models.splicing import spliced
 from tests.contracts.family import QUESTION, SHORT, VIDEO, FamilyContract, Model, Scene, spec
 from tests.tiny.parts import text_shape
 from tests.tiny.vila import SIGLIP, write_tiny_vila
@@ -122,10 +123,18 @@ def test_vila_on_llama_3_is_refused(tmp_path: Path) -> None:
         family.vision(found, spec(folder), VisionSpec())
 
 
-def test_nvila_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("aspect", ["dynamic", "dynamic_s2"])
+def test_nvila_with_scales_is_refused(tmp_path: Path, aspect: str) -> None:
     folder = write_tiny_vila(tmp_path)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "image_aspect_ratio": "dynamic_s2"}))
+    (folder / "config.json").write_text(json.dumps({**config, "image_aspect_ratio": aspect}))
     family, path = find_family(spec(folder))
-    with pytest.raises(CheckpointError, match="NVILA is not handled"):
+    with pytest.raises(CheckpointError, match="NVILA with scales .dynamic_s2. is not handled"):
         family.vision(path, spec(folder), VisionSpec())
+
+
+def test_the_original_layout_of_llava_is_refused(tmp_path: Path) -> None:
+    folder = write_tiny_vila(tmp_path)
+    shutil.rmtree(folder / "mm_projector")
+    with pytest.raises(CheckpointError, match="not laid out as VILA's checkpoints are.*llava-hf"):
+        find_family(spec(folder))

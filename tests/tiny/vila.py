@@ -2,10 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM, SiglipVisionConfig, SiglipVisionModel
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
 
 from tests.tiny.longva import random_weights
 from tests.tiny.parts import text_shape, tiny_tokenizer
@@ -25,10 +32,6 @@ def write_tiny_vila(folder: Path) -> Path:
     torch.manual_seed(0)
     tokenizer = tiny_tokenizer({})
     text = LlamaConfig(**text_shape(tokenizer), tie_word_embeddings=False)
-    siglip = {
-        name if name.startswith("vision_model.") else f"vision_model.{name}": value
-        for name, value in random_weights(SiglipVisionModel(SIGLIP)).items()
-    }
     projector = {
         "layers.1.weight": torch.randn(128) * 0.1 + 1,
         "layers.1.bias": torch.randn(128) * 0.1,
@@ -37,21 +40,33 @@ def write_tiny_vila(folder: Path) -> Path:
         "layers.4.weight": torch.randn(64, 64) * 0.08,
         "layers.4.bias": torch.randn(64) * 0.08,
     }
+    config = {"image_aspect_ratio": "resize", "mm_vision_select_layer": -2, "s2": False}
+    kind = "mlp_downsample"
+    return write_parts(folder, config, kind, projector, LlamaForCausalLM(text), tokenizer)
+
+
+def write_parts(
+    folder: Path,
+    config: dict[str, Any],
+    projector_type: str,
+    projector: dict[str, torch.Tensor],
+    llm: PreTrainedModel,
+    tokenizer: Any,
+) -> Path:
+    """Write the three folders, with a SigLIP of random weights."""
+    siglip = {
+        name if name.startswith("vision_model.") else f"vision_model.{name}": value
+        for name, value in random_weights(SiglipVisionModel(SIGLIP)).items()
+    }
     parts = {
         "vision_tower": (siglip, SIGLIP.to_dict()),
-        "mm_projector": (projector, {"mm_projector_type": "mlp_downsample"}),
-        "llm": (random_weights(LlamaForCausalLM(text)), text.to_dict()),
+        "mm_projector": (projector, {"mm_projector_type": projector_type}),
+        "llm": (random_weights(llm), llm.config.to_dict()),
     }
-    for name, (weights, config) in parts.items():
+    for name, (weights, settings) in parts.items():
         (folder / name).mkdir()
         save_file(weights, folder / name / "model.safetensors", metadata={"format": "pt"})
-        (folder / name / "config.json").write_text(json.dumps(config))
+        (folder / name / "config.json").write_text(json.dumps(settings))
     tokenizer.save_pretrained(folder / "llm")
-    config = {
-        "model_type": "llava_llama",
-        "image_aspect_ratio": "resize",
-        "mm_vision_select_layer": -2,
-        "s2": False,
-    }
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps({"model_type": "llava_llama", **config}))
     return folder

@@ -9,16 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from encodeonce.datasets.registry import benchmark_names, load_benchmark
 from encodeonce.datasets.sample import Benchmark
+from tests.clips import write_clip
 from tests.contracts.benchmark import BenchmarkContract
+from tests.datasets.benchmarks import image_layouts
+from tests.datasets.benchmarks.video_examples import (
+    lmms_eval_task_example,
+    longvideobench_example,
+    mlvu_example,
+    video_mme_example,
+    video_mmmu_example,
+)
 
 
 def questions_example(folder: Path) -> Mapping[str, Any]:
     """Write two questions on one file and one on two; return the options."""
-    for name in ("a.mp4", "b.png"):
-        (folder / name).write_bytes(name.encode())
+    write_clip(folder / "a.mp4")
+    Image.new("RGB", (48, 40), "navy").save(folder / "b.png")
     lines = [
         {"id": 1, "question": "Which?", "video": "a.mp4", "choices": ["x", "y"], "answer": "y"},
         {"id": 2, "question": "How many?", "video": "a.mp4", "answer": 7},
@@ -34,7 +44,22 @@ def questions_example(folder: Path) -> Mapping[str, Any]:
     return {"file": file, "media_root": folder}
 
 
-EXAMPLES: Mapping[str, Callable[[Path], Mapping[str, Any]]] = {"questions": questions_example}
+EXAMPLES: Mapping[str, Callable[[Path], Mapping[str, Any]]] = {
+    "gqa": image_layouts.gqa,
+    "llava_description": image_layouts.llava_description,
+    "llava_instruct": image_layouts.llava_instruct,
+    "lmms_eval_task": lmms_eval_task_example,
+    "longvideobench": longvideobench_example,
+    "milebench": image_layouts.milebench,
+    "mlvu": mlvu_example,
+    "mm_vet": image_layouts.mm_vet,
+    "mmbench": image_layouts.mmbench,
+    "mme": image_layouts.mme,
+    "questions": questions_example,
+    "video_mme": video_mme_example,
+    "video_mmmu": video_mmmu_example,
+    "vlmevalkit_tsv": image_layouts.vlmevalkit_tsv,
+}
 
 
 class TestEveryBenchmark(BenchmarkContract):

@@ -22,14 +22,6 @@ CHOICE = {
 FREE = {"id": "q2", "image": ["a.png", "b.png"], "question": "How many?", "answer": 7}
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep Hugging Face's copies out of the user's cache, and its progress bars off stderr."""
-    monkeypatch.setattr(hf_datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf-cache")
-    monkeypatch.setattr(hf_datasets.config, "HF_DATASETS_OFFLINE", True)
-    hf_datasets.disable_progress_bars()
-
-
 def write_lines(folder: Path, rows: Sequence[Any]) -> Path:
     path = folder / "q.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -1,0 +1,118 @@
+"""A benchmark's options in words: told by the fields of its pydantic model."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+Schema = Mapping[str, Any]
+
+EMPTY = ("null", "[]", "{}", "''")
+"""Defaults that say no more than that nothing need be written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One option."""
+
+    name: str
+    """With the names it is nested in: ``columns.id``."""
+    allowed: str
+    """What may be written: ``"none | frames | full"``."""
+    default: str | None
+    """As in YAML; None if the option must be written."""
+    meaning: str
+    example: str | None = None
+    """As in YAML."""
+
+
+def options_of(model: type[BaseModel]) -> list[Option]:
+    """Return a model's options, those of nested models behind their own."""
+    schema = model.model_json_schema()
+    return list(_options(schema, schema, ""))
+
+
+def run_file_entry(name: str, model: type[BaseModel]) -> str:
+    """Return the lines that ask for a benchmark in a run file.
+
+    What must be written is there, with the example of its field or of the whole model (pydantic's
+    ``examples``); of the rest, what has a default to be seen, as a comment.
+    """
+    whole: dict[str, Any] = model.model_json_schema().get("examples", [{}])[0]
+    written, comments = [], []
+    for option in options_of(model):
+        if option.name in whole:
+            written.append(f"{option.name}: {_yaml(whole[option.name])}")
+        elif option.default is None:
+            written.append(f"{option.name}: {option.example or f'...  # {option.allowed}'}")
+        elif option.default not in EMPTY and "." not in option.name:
+            is_choice = " | " in option.allowed and not option.default.startswith("[")
+            choices = f"  # {option.allowed}" if is_choice else ""
+            comments.append(f"# {option.name}: {option.default}{choices}")
+    head = "    options:" if written else "    # options:"
+    body = [f"      {line}" for line in (*written, *comments)]
+    return "\n".join(["benchmarks:", f"  - name: {name}", *([head] if body else []), *body])
+
+
+def _options(schema: Schema, whole: Schema, prefix: str) -> Iterator[Option]:
+    required = schema.get("required", [])
+    for name, described in schema.get("properties", {}).items():
+        kind = _resolve(described, whole)
+        examples = described.get("examples", [])
+        # The default of a nested model is told by its fields.
+        default = None if "properties" in kind else described.get("default")
+        yield Option(
+            name=f"{prefix}{name}",
+            allowed=_allowed(described, whole),
+            default=None if name in required else _yaml(default),
+            meaning=described.get("description") or kind.get("description", ""),
+            example=_yaml(examples[0]) if examples else None,
+        )
+        yield from _options(kind, whole, f"{prefix}{name}.")
+
+
+def _allowed(schema: Schema, whole: Schema) -> str:
+    """Say in a few words what a schema lets through."""
+    schema = _resolve(schema, whole)
+    if "discriminator" in schema:
+        key = schema["discriminator"]["propertyName"]
+        return f"{{{key}: {' | '.join(schema['discriminator']['mapping'])}, …}}"
+    if alternatives := schema.get("anyOf"):
+        words = [_allowed(one, whole) for one in alternatives if one.get("type") != "null"]
+        return " or ".join(dict.fromkeys(words))
+    if "enum" in schema:
+        return " | ".join(_yaml(value) for value in schema["enum"])
+    if "const" in schema:
+        return _yaml(schema["const"])
+    if schema.get("type") == "array":
+        return f"list of {_allowed(schema.get('items', {}), whole)}"
+    if schema.get("format") in ("path", "file-path", "directory-path"):
+        return "path"
+    if "properties" in schema:
+        return f"{{{', '.join(schema['properties'])}}}"
+    return _TYPES.get(schema.get("type", ""), "any value")
+
+
+_TYPES: Mapping[str, str] = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "true | false",
+    "object": "mapping",
+}
+
+
+def _resolve(schema: Schema, whole: Schema) -> Schema:
+    """Follow a reference; what stands beside it is kept."""
+    name = schema.get("$ref", "").rpartition("/")[2]
+    return {**whole["$defs"][name], **schema, "$ref": ""} if name else schema
+
+
+def _yaml(value: Any) -> str:
+    """Return a value as YAML on one line."""
+    text = yaml.safe_dump(
+        value, default_flow_style=True, width=float("inf"), allow_unicode=True, sort_keys=False
+    )
+    return text.removesuffix("\n").removesuffix("\n...")

@@ -1,0 +1,181 @@
+"""Task files of lmms-eval, restricted to what is data. No code of theirs is ever run.
+
+Source: ``TaskConfig`` of github.com/EvolvingLMMs-Lab/lmms-eval (lmms_eval/api/task.py) and its
+docs/guides/task_guide.md.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from encodeonce.datasets.sample import BenchmarkError
+
+_INSTEAD = {
+    "doc_to_visual": "the name of the column that holds paths of images or videos, or a list of "
+    "such names",
+    "doc_to_text": "a column's name, or a text with {{column}} in it",
+    "doc_to_target": "a column's name, or a text with {{column}} in it",
+    "doc_to_choice": "a column's name, or a list of options",
+    "doc_to_messages": "leave it out: media stand before the text",
+    "process_docs": "leave it out, and filter or rename the table's rows beforehand",
+    "process_results": "leave it out, and name a metric in metric_list: exact_match or acc",
+    "metric_list": "a list of {metric: exact_match} or {metric: acc}, aggregation: mean",
+}
+
+
+class Code(NamedTuple):
+    """Where a task file says ``!function``: the name of Python code, which is not run."""
+
+    name: str
+
+
+class _Loader(yaml.SafeLoader):
+    """Knows plain data, and lmms-eval's one tag."""
+
+    yaml_constructors = {
+        **yaml.SafeLoader.yaml_constructors,
+        "!function": lambda loader, node: Code(str(loader.construct_scalar(node))),
+    }
+
+
+class Metric(BaseModel):
+    """An entry of ``metric_list``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    metric: Literal["exact_match", "acc"]
+    aggregation: Literal["mean"] = "mean"
+    higher_is_better: Literal[True] = True
+    ignore_case: bool = False
+    ignore_punctuation: bool = False
+    ignore_numbers: bool = False
+    regexes_to_ignore: list[str] = []
+
+    @field_validator("regexes_to_ignore")
+    @classmethod
+    def _compile(cls, regexes: list[str]) -> list[str]:
+        for regex in regexes:
+            try:
+                re.compile(regex)
+            except re.error as error:
+                raise ValueError(f"{regex!r} is no regular expression: {error}") from error
+        return regexes
+
+
+class TaskFile(BaseModel):
+    """What is read of a task file. Fields that change neither questions nor scores may be there."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    task: str
+    dataset_path: str
+    dataset_name: str | None = None
+    dataset_kwargs: dict[str, Any] = {}
+    test_split: str | None = None
+    validation_split: str | None = None
+    output_type: Literal["generate_until"] = "generate_until"
+    doc_to_visual: str | list[str]
+    doc_to_text: str
+    doc_to_choice: str | list[str] | dict[str, str] | None = None
+    doc_to_target: str | int
+    description: str = ""
+    metric_list: list[Metric] = Field(min_length=1)
+    lmms_eval_specific_kwargs: dict[str, Any] = {}
+    generation_kwargs: dict[str, Any] = {}
+    cluster_key: str | None = None
+    num_fewshot: Literal[0] | None = None
+    repeats: Literal[1] = 1
+    filter_list: None = None
+
+    task_alias: Any = None
+    tag: Any = None
+    group: Any = None
+    group_alias: Any = None
+    metadata: Any = None
+    training_split: Any = None
+    fewshot_split: Any = None
+    fewshot_config: Any = None
+    fewshot_delimiter: Any = None
+    target_delimiter: Any = None
+    score_key: Any = None
+    full_docs: Any = None
+    model_specific_generation_kwargs: Any = None
+    should_decontaminate: Any = None
+    doc_to_decontamination_query: Any = None
+
+
+def read_task_file(path: Path) -> TaskFile:
+    """Read a task file with those it includes.
+
+    Raises:
+        BenchmarkError: a file cannot be read, a field calls code, is unknown or holds something
+            that is not supported; the message names every such field.
+    """
+    content = _merged(path, ())
+    if codes := list(_codes(content, "")):
+        called = "".join(
+            f"\n  {place}: !function {code.name}. Allowed: {_instead(place)}"
+            for place, code in codes
+        )
+        raise BenchmarkError(
+            f"{path} has fields that call Python code, which is never run here:{called}"
+        )
+    try:
+        return TaskFile.model_validate(content)
+    except ValidationError as error:
+        problems = "".join(f"\n  {_problem(problem)}" for problem in error.errors())
+        raise BenchmarkError(
+            f"{path}:{problems}\nRead are: {', '.join(TaskFile.model_fields)}"
+        ) from error
+
+
+def _merged(path: Path, outer: tuple[Path, ...]) -> dict[str, Any]:
+    """Return a file's fields over those of the files it includes, the first of which wins."""
+    if path in outer:
+        raise BenchmarkError(f"{path} includes itself, through {', '.join(map(str, outer[1:]))}")
+    try:
+        # A subclass of SafeLoader, which makes plain data only.
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchmarkError(f"task file {path} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise BenchmarkError(
+            f"{path} is no plain YAML (of all tags, only !function is known): {error}"
+        ) from error
+    if not isinstance(content, dict):
+        raise BenchmarkError(
+            f"{path}: a task file is a mapping of fields; got {type(content).__name__}"
+        )
+    included = content.pop("include", [])
+    merged: dict[str, Any] = {}
+    for name in reversed([included] if isinstance(included, str) else included):
+        merged.update(_merged(path.parent / name, (*outer, path)))
+    return {**merged, **content}
+
+
+def _codes(value: Any, place: str) -> Iterator[tuple[str, Code]]:
+    if isinstance(value, Code):
+        yield place, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _codes(inner, f"{place}.{name}" if place else str(name))
+    elif isinstance(value, list):
+        for position, inner in enumerate(value):
+            yield from _codes(inner, f"{place}[{position}]")
+
+
+def _instead(place: str) -> str:
+    field = place.partition(".")[0].partition("[")[0]
+    return _INSTEAD.get(field, "leave it out")
+
+
+def _problem(problem: Mapping[str, Any]) -> str:
+    place = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        return f"{place}: not known"
+    got = "" if problem["type"] == "missing" else f", got {problem['input']!r:.80}"
+    return f"{place}: {problem['msg']}{got}"

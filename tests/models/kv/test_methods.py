@@ -1,0 +1,47 @@
+"""Every file in models/kv_methods/ keeps the contract."""
+
+import pytest
+
+from encodeonce.models.kv.method import check_kv, find_method, method_names
+from encodeonce.models.kv.spec import KVSpec
+from tests.contracts.kv_method import KVMethodContract
+
+NEEDS_A_LIBRARY = ("kvpress",)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [name for name in method_names() if name not in ("full", *NEEDS_A_LIBRARY)],
+    scope="class",
+)
+class TestEveryMethod(KVMethodContract):
+    @pytest.fixture(autouse=True)
+    def _choose(self, method: str) -> None:
+        self.method = method
+
+
+def test_an_unknown_method_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"no method 'snap'\. Allowed: full, adakv, .*snapkv"):
+        check_kv(KVSpec(method="snap", keep=0.5))
+
+
+def test_a_wrong_option_is_refused_with_the_options() -> None:
+    wrong = KVSpec(method="snapkv", keep=0.5, options={"windw": 3})
+    with pytest.raises(ValueError, match=r"'snapkv': windw: .*Options: window, kernel"):
+        check_kv(wrong)
+
+
+def test_full_has_no_options() -> None:
+    with pytest.raises(ValueError, match="'full' has no options"):
+        find_method(KVSpec(method="full", options={"window": 3}))
+
+
+def test_what_reads_the_question_cannot_be_shared() -> None:
+    with pytest.raises(ValueError, match="'vl_cache' reads the question"):
+        check_kv(KVSpec(method="vl_cache", keep=0.5, scope="media"))
+
+
+def test_evicting_while_decoding_and_quantised_storage_exclude_each_other() -> None:
+    paper = KVSpec(method="prefixkv", keep=0.5, options={"mode": "paper"}, precision="int8")
+    with pytest.raises(ValueError, match="removes entries while decoding"):
+        check_kv(paper)
