@@ -62,6 +62,7 @@ class Int4Linear(nn.Module):
     ) -> None:
         """Arrange rounded weights as the device's kernel reads them."""
         super().__init__()
+        assert codes.groups is None, "groups are runs of inputs"
         self.out_features, self.in_features = codes.codes.shape
         self.group_size = codes.group_size
         scales = codes.scales.float()
