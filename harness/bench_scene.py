@@ -12,6 +12,7 @@ from encodeonce.harness.workplace import Workplace
 from encodeonce.models.family import Decoder, Tower, Visual
 from encodeonce.models.spec import ModelSpec, VisionSpec
 from encodeonce.models.timing import Stopwatch
+from encodeonce.models.weights import NONE, WeightsSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +61,10 @@ class Scene:
         store = self.workplace.open_store()
         return FeatureSource(store, load_tower, self.stopwatch, self.workplace.provenance())
 
-    def decoder(self) -> Decoder:
-        """Load the language side."""
-        spec = self.spec
-        return self.workplace.family.decoder(self.workplace.checkpoint, spec.model, spec.vision)
+    def decoder(self, weights: WeightsSpec = NONE) -> Decoder:
+        """Load the language side, its weights held as ``weights`` says."""
+        spec, checkpoint = self.spec, self.workplace.checkpoint
+        return self.workplace.family.decoder(checkpoint, spec.model, spec.vision, weights)
 
     def visuals(self, source: FeatureSource) -> list[Visual]:
         """Return the media as the language side is given it."""

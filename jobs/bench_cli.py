@@ -14,6 +14,7 @@ from encodeonce.harness.bench_store_small import run_small
 from encodeonce.harness.report_terminal import print_report
 from encodeonce.jobs.bench_kv_cli import kv
 from encodeonce.jobs.bench_prefix_cli import prefix
+from encodeonce.jobs.bench_quant_cli import quant
 
 bench_app = typer.Typer(
     help="Measure the program itself.", no_args_is_help=True, add_completion=False
@@ -23,6 +24,7 @@ console = Console()
 
 bench_app.command("prefix")(prefix)
 bench_app.command("kv")(kv)
+bench_app.command("quant")(quant)
 
 
 @bench_app.command()

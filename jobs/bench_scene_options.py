@@ -10,10 +10,11 @@ from rich.console import Console
 from encodeonce.datasets.made_up import write_picture, write_video
 from encodeonce.datasets.sampling import UniformInclusive
 from encodeonce.harness.bench_scene import SceneSpec
-from encodeonce.models import random_llava, random_longva
+from encodeonce.models import random_llava, random_longva, random_vila
 from encodeonce.models.checkpoint import device as device_of
 from encodeonce.models.random_llava import write_random_llava
 from encodeonce.models.random_longva import write_random_longva
+from encodeonce.models.random_vila import write_random_vila
 from encodeonce.models.spec import ModelSpec, VisionSpec
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
@@ -27,6 +28,8 @@ SHAPES: Mapping[str, Write] = {
     "llava-1.5-7b": partial(write_random_llava, random_llava.LLAVA_1_5_7B),
     "longva-tiny": partial(write_random_longva, random_longva.TINY),
     "longva-7b": partial(write_random_longva, random_longva.LONGVA_7B),
+    "vila-tiny": partial(write_random_vila, random_vila.TINY),
+    "vila1.5-3b": partial(write_random_vila, random_vila.VILA_1_5_3B),
 }
 
 

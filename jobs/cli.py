@@ -27,6 +27,7 @@ from encodeonce.jobs.compare_cli import compare_runs
 from encodeonce.jobs.executors import executor_for
 from encodeonce.jobs.export_cli import export
 from encodeonce.jobs.pipeline import Pipeline
+from encodeonce.jobs.quantize_cli import quantize
 from encodeonce.jobs.store_cli import store_app
 from encodeonce.jobs.user_errors import stop, user_errors
 from encodeonce.jobs.vlmevalkit_cli import UNTOUCHED, vlmevalkit
@@ -62,6 +63,7 @@ app.command("benchmarks")(benchmarks)
 app.command("compare")(compare_runs)
 app.command("export")(export)
 app.command("vlmevalkit", context_settings=UNTOUCHED)(vlmevalkit)
+app.command("quantize")(quantize)
 
 
 @app.command()

@@ -32,8 +32,12 @@ class CheckpointError(ValueError):
     """The checkpoint cannot be used."""
 
 
-def local_checkpoint(spec: ModelSpec) -> Path:
+def local_checkpoint(spec: ModelSpec, key: str = "model.path") -> Path:
     """Return the folder of the checkpoint that ``spec`` names, downloading it if need be.
+
+    Args:
+        spec: names the checkpoint.
+        key: where in the run file it is named, for messages.
 
     Raises:
         CheckpointError: there is no such folder and no such hub repository, or it holds no
@@ -44,18 +48,18 @@ def local_checkpoint(spec: ModelSpec) -> Path:
     elif Path(spec.path).expanduser().is_dir():
         folder = Path(spec.path).expanduser().resolve()
     else:
-        folder = _download(spec)
+        folder = _download(spec, key)
     if not (folder / "config.json").is_file():
-        raise CheckpointError(f"model.path {spec.path!r}: {folder} has no config.json")
+        raise CheckpointError(f"{key} {spec.path!r}: {folder} has no config.json")
     if not [*folder.glob("*.safetensors"), *folder.glob("*/*.safetensors")]:
         raise CheckpointError(
-            f"model.path {spec.path!r}: {folder} has no *.safetensors. Pickled weights (*.bin, "
+            f"{key} {spec.path!r}: {folder} has no *.safetensors. Pickled weights (*.bin, "
             "*.pt) are not read; convert them with save_pretrained."
         )
     return folder
 
 
-def _download(spec: ModelSpec) -> Path:
+def _download(spec: ModelSpec, key: str) -> Path:
     revision, patterns = spec.revision, list(CHECKPOINT_FILES)
     if spec.trust_remote_code is not None and spec.trust_remote_code.revision is not None:
         revision = spec.trust_remote_code.revision
@@ -64,7 +68,7 @@ def _download(spec: ModelSpec) -> Path:
         return Path(snapshot_download(spec.path, revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, ValueError, OSError) as error:
         raise CheckpointError(
-            f"model.path {spec.path!r} is neither a folder here nor a hub repository that can be "
+            f"{key} {spec.path!r} is neither a folder here nor a hub repository that can be "
             f"reached ({type(error).__name__}). Give a folder, org/name, or 'demo'."
         ) from error
 

@@ -60,25 +60,28 @@ def log_probs_from(
         suffix: the rest of the prompt.
         continuations: token ids of each.
     """
+    logits_CLV = logits_from(model, cache, suffix, continuations)
+    pairs = list(zip(logits_CLV, continuations, strict=True))
+    return Scored(
+        first_logits=logits_CLV[0, 0],
+        log_probs=[token_log_probs(logits_LV, ids) for logits_LV, ids in pairs],
+        are_greedy=[are_likeliest(logits_LV, ids) for logits_LV, ids in pairs],
+    )
+
+
+def logits_from(
+    model: Any, cache: DynamicCache, suffix: Sequence[int], continuations: Sequence[Sequence[int]]
+) -> torch.Tensor:
+    """Return the logits (C, L, V) before each token of continuations; see `log_probs_from`."""
     first_1LV = read_on(model, [suffix], cache, logits_to_keep=1)
-    logits_CLV = first_1LV
     longest = max(map(len, continuations))
+    logits_CLV = first_1LV.expand(len(continuations), 1, -1)
     if longest > 1:
         # Padded on the right, where causal attention never looks.
         rows = [[*ids[:-1], *[ids[0]] * (longest - len(ids))] for ids in continuations]
         rest = read_on(model, rows, fork(cache, len(rows)), logits_to_keep=0)
-        logits_CLV = torch.cat([first_1LV.expand(len(rows), 1, -1), rest], dim=1)
-    return Scored(
-        first_logits=first_1LV[0, 0],
-        log_probs=[
-            token_log_probs(logits_CLV[row % len(logits_CLV)], ids)
-            for row, ids in enumerate(continuations)
-        ],
-        are_greedy=[
-            are_likeliest(logits_CLV[row % len(logits_CLV)], ids)
-            for row, ids in enumerate(continuations)
-        ],
-    )
+        logits_CLV = torch.cat([logits_CLV, rest], dim=1)
+    return logits_CLV
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

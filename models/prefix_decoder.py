@@ -25,6 +25,7 @@ from encodeonce.models.likelihood import (
     Likelihoods,
     extended_inputs,
     log_probs_from,
+    logits_from,
     read_on,
     tokenize_continuations,
 )
@@ -84,6 +85,15 @@ class PrefixDecoder(ABC):
         asked = opening.prompt(question)[len(opening.token_ids) :]
         answered = self._tokenizer(answer, add_special_tokens=False).input_ids
         return extended_inputs(self._model, opening.inputs, [*asked, *answered])
+
+    def answer_logits(
+        self, visuals: Sequence[Visual], question: str, token_ids: Sequence[int]
+    ) -> torch.Tensor:
+        """Return the logits (L, V) before each of some tokens as the answer, teacher-forced."""
+        prefix = self.prefill(visuals)
+        with continued(self._model, prefix):
+            suffix = prefix.suffix(question)
+            return logits_from(self._model, prefix.fork(), suffix, [token_ids])[0]
 
     def answer(
         self, visuals: Sequence[Visual], questions: Sequence[str], generation: GenerationSpec

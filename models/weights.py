@@ -42,6 +42,11 @@ class WeightsSpec(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _from_a_name(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and "kv" in value:
+            raise ValueError(
+                "the KV cache is compressed after the weights are loaded, so 'kv' is a key of its "
+                "own beside 'weights'; every variant meets every setting"
+            )
         return {"method": value} if isinstance(value, str) else value
 
     @property
@@ -53,7 +58,8 @@ class WeightsSpec(BaseModel):
         if self.path is not None:
             name += f":{Path(self.path).name}"
         if self.options:
-            name += "(" + ",".join(f"{k}={v}" for k, v in sorted(self.options.items())) + ")"
+            options = (k if v is True else f"{k}={v}" for k, v in sorted(self.options.items()))
+            name += f"({','.join(options)})"
         return name
 
     @property
@@ -138,6 +144,5 @@ def candidate(spec: WeightsSpec, model: ModelSpec, folder: Path) -> Candidate:
     """
     source = folder
     if spec.path is not None:
-        named = model.model_copy(update={"path": spec.path, "revision": None})
-        source = local_checkpoint(named)
+        source = local_checkpoint(ModelSpec(path=spec.path), key="weights path")
     return Candidate(model=model, folder=folder, source=source, path=spec.path)

@@ -10,6 +10,7 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
+    PreTrainedConfig,
     PreTrainedTokenizerFast,
     SiglipVisionConfig,
 )
@@ -40,8 +41,23 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def write_tiny_llava(folder: Path, *, tower: str = "clip", seed: int = 0) -> Path:
-    """Write a LLaVA with random weights: 16 patches a frame, 64 wide, two text layers."""
+def write_tiny_llava(
+    folder: Path,
+    *,
+    tower: str = "clip",
+    seed: int = 0,
+    text_class: type[PreTrainedConfig] = LlamaConfig,
+    **text_shape: int,
+) -> Path:
+    """Write a LLaVA with random weights: 16 patches a frame, 64 wide, two text layers.
+
+    Args:
+        folder: where.
+        tower: 'clip' or 'siglip'.
+        seed: of the weights.
+        text_class: configuration of the text model.
+        text_shape: fields of it, instead of ours.
+    """
     tokenizer = tiny_tokenizer()
     vision: CLIPVisionConfig | SiglipVisionConfig
     shape = {
@@ -53,17 +69,18 @@ def write_tiny_llava(folder: Path, *, tower: str = "clip", seed: int = 0) -> Pat
         "patch_size": 8,
     }
     vision = CLIPVisionConfig(**shape) if tower == "clip" else SiglipVisionConfig(**shape)
-    text = LlamaConfig(
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        vocab_size=len(tokenizer),
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    usual = {
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": len(tokenizer),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    text = text_class(**{**usual, **text_shape})
     config = LlavaConfig(
         vision_config=vision,
         text_config=text,

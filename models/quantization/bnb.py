@@ -5,7 +5,9 @@ Dettmers et al., LLM.int8(), 2022 (arXiv:2208.07339); QLoRA, 2023 (arXiv:2305.14
 
 import importlib
 import logging
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -24,8 +26,36 @@ from encodeonce.models.quantizer import Candidate, WeightsError
 from encodeonce.models.treatment import ByTransformers
 
 _CPU_INPUTS, _CPU_OUTPUTS = 64, 32
-"""Widths of a 4-bit weight must be multiples of these for the CPU's kernel (blocks of 64 inputs,
-tiles of 32 outputs: bitsandbytes 0.50)."""
+"""Widths of a 4-bit weight must be multiples of these on CPUs with AVX512-BF16, whose kernel takes
+blocks of 64 inputs and tiles of 32 outputs (bitsandbytes 0.50)."""
+
+_KERNELS = "kernels"
+"""Where it is installed, importing bitsandbytes on some CPUs downloads a kernel and loads it."""
+
+
+def _bitsandbytes() -> Any:
+    """Import bitsandbytes, without a kernel that it would fetch from the hub and run."""
+    # One says for every multiplication that float32 is cast to float16, the other that there is
+    # no package to fetch kernels with.
+    for name in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if "bitsandbytes" not in sys.modules:
+        with _without(_KERNELS):
+            importlib.import_module("bitsandbytes")
+    return sys.modules["bitsandbytes"]
+
+
+@contextmanager
+def _without(module: str) -> Iterator[None]:
+    """Let importing a module fail, for a while."""
+    before = sys.modules.get(module)
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+        if before is not None:
+            sys.modules[module] = before
 
 
 def check_bnb(candidate: Candidate, method: str) -> None:
@@ -39,7 +69,7 @@ def require_bnb(candidate: Candidate, why: str) -> None:
     """Refuse a machine without bitsandbytes, or a device that it has no kernels for."""
     require("bitsandbytes", "bitsandbytes", why)
     kind = device(candidate.model).type
-    supported: set[str] = importlib.import_module("bitsandbytes").supported_torch_devices
+    supported: set[str] = _bitsandbytes().supported_torch_devices
     if kind not in supported:
         raise WeightsError(
             f"{why}: bitsandbytes has no kernels for {kind!r}; it has for "
@@ -51,10 +81,12 @@ def check_4bit(candidate: Candidate, method: str) -> None:
     """Refuse widths that the CPU's 4-bit kernel cannot take."""
     if device(candidate.model).type != "cpu":
         return
+    if not _bitsandbytes().functional.has_avx512bf16():
+        return
     for name, inputs, outputs in layer_widths(candidate):
         if inputs % _CPU_INPUTS or outputs % _CPU_OUTPUTS:
             raise WeightsError(
-                f"weights {method!r}: on a CPU bitsandbytes' 4-bit kernel needs inputs in "
+                f"weights {method!r}: on this CPU bitsandbytes' 4-bit kernel needs inputs in "
                 f"multiples of {_CPU_INPUTS} and outputs of {_CPU_OUTPUTS}; {name} has {inputs} "
                 f"and {outputs}. Use bnb-int8, torchao-int8 or rtn, or a GPU."
             )
@@ -89,8 +121,7 @@ class Bnb(ByTransformers):
         self, skeleton: Callable[[], nn.Module], device: torch.device
     ) -> Mapping[str, Any]:
         """Name the device, and what stays as it is."""
-        # It says for every multiplication that float32 or bfloat16 is cast to float16.
-        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+        _bitsandbytes()
         return super().arguments(skeleton, device)
 
     def finish(self, model: Any, device: torch.device) -> None:

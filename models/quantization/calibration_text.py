@@ -1,42 +1,56 @@
 """Calibration prompts cut from a text file."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from encodeonce.models.prefix_decoder import PrefixDecoder
 from encodeonce.models.quantization.calibration import Inputs
+from encodeonce.models.quantization.make import Calibration
 from encodeonce.models.quantizer import WeightsError
 
 
-def text_prompts(
-    path: Path, tokenizer: Any, device: torch.device, num_prompts: int, num_tokens: int
-) -> Iterator[Inputs]:
-    """Yield prompts (1, N) of consecutive tokens, at most ``num_prompts``.
+def text_calibration(path: Path, num_prompts: int, num_tokens: int) -> Calibration:
+    """Return prompts cut from a text file.
 
     Args:
         path: a text file, or JSON lines with the text under ``text``.
-        tokenizer: the model's.
-        device: where the model is.
         num_prompts: at most so many.
         num_tokens: of each prompt.
 
     Raises:
-        WeightsError: the file cannot be read, or is too short for one prompt.
+        WeightsError: the file cannot be read.
     """
-    token_ids: list[int] = tokenizer(_text(path), add_special_tokens=False).input_ids
+    text = _text(path)
+    return Calibration(
+        description={
+            "text": path.name,
+            "text_sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "num_prompts": num_prompts,
+            "num_tokens": num_tokens,
+        },
+        prompts=lambda decoder: _prompts(text, decoder, num_prompts, num_tokens),
+    )
+
+
+def _prompts(
+    text: str, decoder: PrefixDecoder, num_prompts: int, num_tokens: int
+) -> Iterator[Inputs]:
+    token_ids: list[int] = decoder.tokenizer(text, add_special_tokens=False).input_ids
     num_prompts = min(num_prompts, len(token_ids) // num_tokens)
     if num_prompts == 0:
         raise WeightsError(
-            f"{path} has {len(token_ids)} tokens, less than one prompt of {num_tokens}; give more "
-            "text or fewer --tokens"
+            f"the calibration text has {len(token_ids)} tokens, less than one prompt of "
+            f"{num_tokens}; give more text, or prompts of fewer tokens"
         )
     # Spread over the text: its beginning may be of one kind.
     step = len(token_ids) // num_prompts
     for start in range(0, num_prompts * step, step):
-        input_ids = torch.tensor([token_ids[start : start + num_tokens]], device=device)
+        row = token_ids[start : start + num_tokens]
+        input_ids = torch.tensor([row], device=decoder.model.device)
         yield {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
 
 

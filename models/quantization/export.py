@@ -126,6 +126,7 @@ def write_checkpoint(
         if place.parent == language and path.suffix == ".safetensors":
             written = _with_layers(path, prefix, layer_path)
             save_file(written, target / place, metadata={"format": "pt"})
+            shutil.copymode(path, target / place)  # save_file lets nobody else read it
             places |= dict.fromkeys(written, place.name)
             total += sum(tensor.nbytes for tensor in written.values())
         else:

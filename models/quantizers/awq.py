@@ -22,7 +22,7 @@ class Awq(Options):
     kernel: Kernel = Field(
         default=Kernel.DENSE,
         description="'dense': rounded weights in the model's precision; 'int4': PyTorch's "
-        "multiplication with 4-bit weights, a quarter of the memory (on a GPU in bfloat16).",
+        "multiplication with 4-bit weights in bfloat16, about a quarter of the memory.",
     )
 
     def check(self, candidate: Candidate) -> None:

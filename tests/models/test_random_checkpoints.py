@@ -6,11 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import CLIPVisionModel, LlavaForConditionalGeneration, Qwen2ForCausalLM
+from transformers import (
+    CLIPVisionModel,
+    LlamaForCausalLM,
+    LlavaForConditionalGeneration,
+    Qwen2ForCausalLM,
+    SiglipVisionModel,
+)
 
-from encodeonce.models import random_llava, random_longva
+from encodeonce.models import random_llava, random_longva, random_vila
 from encodeonce.models.random_llava import write_random_llava
 from encodeonce.models.random_longva import write_random_longva
+from encodeonce.models.random_vila import write_random_vila
 from encodeonce.models.spec import VisionSpec
 from tests.contracts.family import SHORT, VIDEO, Model
 
@@ -22,8 +29,9 @@ CPU = torch.device("cpu")
     [
         (partial(write_random_llava, random_llava.TINY), 4 * 16),
         (partial(write_random_longva, random_longva.TINY), 4 * 4),
+        (partial(write_random_vila, random_vila.TINY), 4 * 9),
     ],
-    ids=["llava", "longva"],
+    ids=["llava", "longva", "vila"],
 )
 def test_a_random_checkpoint_is_answered_as_by_the_plain_model_to_the_last_token(
     tmp_path: Path, write: Callable[[Path, torch.dtype, torch.device], Path], num_tokens: int
@@ -48,9 +56,13 @@ def test_the_shapes_are_those_of_the_models_they_stand_for() -> None:
         )
         text, tower = random_longva.configs_of(random_longva.LONGVA_7B, 0, 1)
         longva, clip = Qwen2ForCausalLM(text), CLIPVisionModel(tower)
+        text, tower = random_vila.configs_of(random_vila.VILA_1_5_3B, 0, 1)
+        vila, siglip = LlamaForCausalLM(text), SiglipVisionModel(tower)
     language = num_parameters(small.model.language_model) + num_parameters(small.lm_head)
     assert 97e6 < language < 98e6
     assert 85e6 < num_parameters(small.model.vision_tower) < 88e6
     assert num_parameters(llava) == 7_063_427_072  # llava-hf/llava-1.5-7b-hf
     assert num_parameters(longva) == 7_615_616_512  # Qwen/Qwen2-7B
     assert num_parameters(clip) == 303_507_456  # openai/clip-vit-large-patch14-336
+    assert num_parameters(vila) == 2_701_560_320  # princeton-nlp/Sheared-LLaMA-2.7B
+    assert num_parameters(siglip) == 428_225_600  # google/siglip-so400m-patch14-384

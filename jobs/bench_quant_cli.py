@@ -1,0 +1,91 @@
+"""``encodeonce bench quant``: what quantised weights cost and save on one prompt."""
+
+import json
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+import yaml
+from rich.console import Console
+
+from encodeonce.harness.bench_prefix_report import file_name
+from encodeonce.harness.bench_quant import QuantBench, run_quant_bench
+from encodeonce.harness.bench_quant_report import sections, to_json
+from encodeonce.harness.report_terminal import print_report
+from encodeonce.jobs.bench_scene_options import SHAPES, scene_spec, writable
+from encodeonce.jobs.user_errors import user_errors
+from encodeonce.models.spec import ModelSpec, VisionSpec
+from encodeonce.models.weights import WeightsSpec
+
+console = Console()
+
+
+def quant(
+    weights: Annotated[
+        list[str],
+        typer.Argument(
+            help="Weight variants as in a run file: 'bnb-nf4', '{method: awq, path: FOLDER}', "
+            "'{method: rtn, options: {kernel: int4}}'. 'awq' without a path is quantised here, "
+            "on the measured prompt."
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option(help="Folder or hub id of a checkpoint, or 'demo'.")
+    ] = "demo",
+    random: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Instead of a checkpoint, a shape with random weights: {', '.join(SHAPES)}."
+        ),
+    ] = None,
+    media: Annotated[
+        Path | None,
+        typer.Option(
+            help="Picture or video; by default a picture of noise, or a video if --frames is given."
+        ),
+    ] = None,
+    prompt: Annotated[str, typer.Option(help="The question.")] = "What is shown?",
+    frames: Annotated[int | None, typer.Option(help="Frames of a video; 8.", min=1)] = None,
+    runs: Annotated[int, typer.Option(help="Runs to take medians over.", min=1)] = 5,
+    new_tokens: Annotated[int, typer.Option(help="Tokens of the answer.", min=2)] = 64,
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"], typer.Option(help="Compute precision.")
+    ] = "bfloat16",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write all measurements as JSON: to a file, or to a folder, under a name by date, "
+            "model and hardware."
+        ),
+    ] = None,
+) -> None:
+    """Compare weight variants with the unquantised model: memory, first token, tokens/s, output."""
+    with tempfile.TemporaryDirectory(prefix="encodeonce-bench-") as folder, user_errors(OSError):
+        now = datetime.now(UTC)
+        name = f"quant {random or Path(model).name}"
+        path = None if output is None else writable(output, file_name(name, now))
+        variants = tuple(WeightsSpec.model_validate(yaml.safe_load(text)) for text in weights)
+        bench = QuantBench(
+            scene=scene_spec(
+                spec=ModelSpec(path=model, dtype=dtype, device=device),
+                random=random,
+                vision=VisionSpec(tap="projected"),
+                media=media,
+                frames=frames,
+                folder=Path(folder),
+                console=console,
+            ),
+            question=prompt,
+            variants=variants,
+            num_runs=runs,
+            num_new_tokens=new_tokens,
+        )
+        with console.status("measuring") as status:
+            found = run_quant_bench(bench, lambda step: status.update(f"measuring: {step}"))
+        print_report(console, sections(found))
+        if path is not None:
+            path.write_text(json.dumps(to_json(bench, found, now), indent=2) + "\n", "utf-8")
+            console.print(f"all measurements: {path}", highlight=False, soft_wrap=True)
