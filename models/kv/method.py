@@ -71,10 +71,14 @@ class KVMethod(BaseModel, ABC):
         """
 
     def apply(
-        self, layer: LayerStatistics, selection: Selection, is_visual: torch.Tensor
+        self,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        selection: Selection,
+        is_visual: torch.Tensor,
     ) -> Entries:
-        """Return what stays of a layer; methods that merge override this."""
-        return gather(layer.keys, layer.values, selection)
+        """Return what stays of a layer's (K, N, D); methods that merge override this."""
+        return gather(keys, values, selection)
 
     def eviction(self, num_tokens: int, kept: Sequence[int], keep: float) -> Eviction | None:
         """Return what the method removes while decoding, if it does.

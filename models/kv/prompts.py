@@ -1,4 +1,4 @@
-"""What is known of prompts after their prefill, and what a setting makes of it.
+"""What is known of prompts after their prefill.
 
 Shapes: K heads of keys, N tokens of a prompt.
 """
@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from encodeonce.models.kv.forks import Fork, KVLayer
-from encodeonce.models.kv.method import KVMethod, find_method
+from encodeonce.models.kv.forks import KVLayer
+from encodeonce.models.kv.method import find_method
 from encodeonce.models.kv.observe import Observation, Seen, text_rotary
 from encodeonce.models.kv.plan import Entries
 from encodeonce.models.kv.spec import KVSpec
@@ -174,70 +174,3 @@ def _joined(first: ModuleInputs, second: ModuleInputs, row: int, count: int) -> 
     return ModuleInputs(
         module=first.module, hidden=both("hidden"), cos=both("cos"), sin=both("sin")
     )
-
-
-def compress(prompts: Prompts, row: int, setting: KVSpec) -> Fork:
-    """Return a prompt's cache under a setting, planned over all layers."""
-    statistics = prompts.statistics(row)
-    entries = _entries(statistics, setting)
-    layers = [
-        KVLayer(entries=entries[number], window=None)
-        if number in entries
-        else prompts.window_layer(number, row)
-        for number in range(prompts.num_layers)
-    ]
-    return fork_of(prompts, row, setting, layers)
-
-
-def compress_layer(prompts: Prompts, row: int, setting: KVSpec, number: int) -> KVLayer:
-    """Return one layer of a prompt's cache, planned by itself."""
-    if prompts.is_window(number):
-        return prompts.window_layer(number, row)
-    entries = _entries(prompts.statistics(row, [number]), setting)
-    return KVLayer(entries=entries[number], window=None)
-
-
-def can_stream(setting: KVSpec) -> bool:
-    """Return whether each layer can be compressed as soon as its attention is computed."""
-    method = find_method(setting)
-    return setting.scope == "question" and (method is None or method.layers_apart)
-
-
-def fork_of(prompts: Prompts, row: int, setting: KVSpec, layers: Sequence[KVLayer]) -> Fork:
-    """Return a fork of compressed layers."""
-    method = find_method(setting)
-    is_visual = prompts.is_visual(row)
-    kept = [len(layer.entries.keys[0]) for layer in layers]
-    return Fork(
-        layers=layers,
-        is_visual=is_visual,
-        precision=setting.precision,
-        positions="original" if method is None else method.positions,
-        eviction=None if method is None else method.eviction(len(is_visual), kept, setting.keep),
-    )
-
-
-def _entries(prompt: PromptStatistics, setting: KVSpec) -> dict[int, Entries]:
-    """Return what stays, by layer."""
-    method = find_method(setting)
-    return _all_entries(prompt) if method is None else _chosen(method, prompt, setting)
-
-
-def _chosen(method: KVMethod, prompt: PromptStatistics, setting: KVSpec) -> dict[int, Entries]:
-    plan = method.plan(prompt, setting.keep)
-    return {
-        layer.layer: method.apply(layer, selection, prompt.is_visual)
-        for layer, selection in zip(prompt.layers, plan, strict=True)
-    }
-
-
-def _all_entries(prompt: PromptStatistics) -> dict[int, Entries]:
-    everything = torch.arange(prompt.num_tokens, device=prompt.is_visual.device)
-    return {
-        layer.layer: Entries(
-            keys=layer.keys,
-            values=layer.values,
-            indices=everything.expand(layer.num_kv_heads, -1),
-        )
-        for layer in prompt.layers
-    }

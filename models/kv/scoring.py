@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from encodeonce.models.kv.compress import compress
 from encodeonce.models.kv.forks import Fork, ragged_cache, teacher_forced
-from encodeonce.models.kv.prompts import Prompts, compress, needs_of, question_observation
+from encodeonce.models.kv.prompts import Prompts, needs_of, question_observation
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.likelihood import (
     Likelihoods,
@@ -58,7 +59,7 @@ def sweep_likelihoods(
         prompts = Prompts(model, prefix, seen, [len(suffix)])
         some = [n for n in by_question if not settings[n].is_full]
         with watch.stage("compress"):
-            forks = [compress(prompts, 0, settings[n]) for n in some]
+            forks = compress(prompts, 0, [settings[n] for n in some])
         with watch.stage("score"):
             scored = _behind_prompt(model, prefix, forks, len(suffix), full, continuations)
         for n, fork, one in zip(some, forks, scored, strict=True):
@@ -66,7 +67,7 @@ def sweep_likelihoods(
     if by_media:
         prompts = Prompts(model, prefix, None, [len(suffix)])
         with watch.stage("compress"):
-            forks = [compress(prompts, 0, settings[n]) for n in by_media]
+            forks = compress(prompts, 0, [settings[n] for n in by_media])
         with watch.stage("score"):
             scored = _behind_prefix(model, prefix, forks, suffix, continuations)
         for n, fork, one in zip(by_media, forks, scored, strict=True):

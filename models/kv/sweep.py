@@ -16,16 +16,9 @@ import torch
 
 from encodeonce.models.family import Generation, GenerationSpec
 from encodeonce.models.generation import Greedy, generations, greedy, until_end
+from encodeonce.models.kv.compress import can_stream, compress, compress_layers, fork_of
 from encodeonce.models.kv.forks import Fork, KVLayer, decoding, ragged_cache, teacher_forced
-from encodeonce.models.kv.prompts import (
-    Prompts,
-    can_stream,
-    compress,
-    compress_layer,
-    fork_of,
-    needs_of,
-    question_observation,
-)
+from encodeonce.models.kv.prompts import Prompts, needs_of, question_observation
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.kv.use import Fidelity
 from encodeonce.models.prefix import Prefix, continued
@@ -107,9 +100,10 @@ class Sweep:
                 answers[n] = self._generations(full, batch)
         for some in self._chunks(compressed, len(lengths)):
             start = _now()
-            forks = [
-                compress(prompts, row, settings[n]) for n in some for row in range(len(lengths))
+            by_row = [
+                compress(prompts, row, [settings[n] for n in some]) for row in range(len(lengths))
             ]
+            forks = [fork for of_setting in zip(*by_row, strict=True) for fork in of_setting]
             compress_s = _now() - start
             answers.update(self._forked(batch, forks, full, some, compress_s, fidelity))
         if not is_full_wanted:
@@ -119,6 +113,7 @@ class Sweep:
     def _streamed(self, batch: Batch, numbers: Sequence[int]) -> dict[int, list[Generation]]:
         """Compress each layer as soon as its attention is computed: no full cache is ever held."""
         lengths = batch.num_question_tokens
+        settings = [self._settings[n] for n in numbers]
         cells = [(n, row) for n in numbers for row in range(len(lengths))]
         layers: dict[tuple[int, int], list[KVLayer]] = {cell: [] for cell in cells}
         seen = question_observation(self._needs, self._prefix, max(lengths))
@@ -128,8 +123,10 @@ class Sweep:
 
         def behind(number: int) -> None:
             with watch.stage("compress"):
-                for (n, row), mine in layers.items():
-                    mine.append(compress_layer(prompts, row, self._settings[n], number))
+                for row in range(len(lengths)):
+                    found = compress_layers(prompts, row, settings, [number])
+                    for n, one in zip(numbers, found, strict=True):
+                        layers[n, row] += one
                 prompts.forget(number)
                 layer: Any = cache.layers[number]
                 # Copies: a view would hold on to the whole.
@@ -160,9 +157,8 @@ class Sweep:
         answers = {}
         for some in self._chunks(wanted, num_rows):
             start = _now()
-            forks = [
-                fork for n in some for fork in [compress(prompts, 0, self._settings[n])] * num_rows
-            ]
+            compressed = compress(prompts, 0, [self._settings[n] for n in some])
+            forks = [fork for fork in compressed for _ in range(num_rows)]
             room = batch.num_question_tokens[0] + self._generation.max_new_tokens
             cache = ragged_cache(forks, self._prefix.num_tokens, room)
             compress_s = _now() - start

@@ -19,9 +19,9 @@ from encodeonce.models.family import Generation, GenerationSpec
 from encodeonce.models.generation import Greedy, generations
 from encodeonce.models.kv import scoring, sweep
 from encodeonce.models.kv.attention import attention_modules, text_module
+from encodeonce.models.kv.compress import compress
 from encodeonce.models.kv.forks import Fork
 from encodeonce.models.kv.method import method_class, method_names
-from encodeonce.models.kv.prompts import compress
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.likelihood import extended_inputs
 from encodeonce.models.prefix_decoder import _batches
@@ -51,9 +51,10 @@ class Watched:
             monkeypatch.setattr(module, "compress", self._compress)
         monkeypatch.setattr(sweep, "generations", self._generations)
 
-    def _compress(self, *args: Any) -> Fork:
-        self.forks.append(compress(*args))
-        return self.forks[-1]
+    def _compress(self, *args: Any) -> list[Fork]:
+        found = compress(*args)
+        self.forks += found
+        return found
 
     def _generations(self, tokenizer: Any, found: Greedy, *args: Any) -> list[Generation]:
         self.greedy.append(found)
@@ -141,10 +142,12 @@ class KVContract:
         for batch, found in zip(
             _batches(suffixes, LONG.max_batch, prefix.is_sliding), decoded, strict=True
         ):
-            cells = [(setting, n) for setting in range(len(SETTINGS)) for n in batch]
+            numbers = range(len(SETTINGS))
+            by_cell = {(setting, n): next(forks) for n in batch for setting in numbers}
+            cells = [(setting, n) for setting in numbers for n in batch]
             for row, (setting, n) in enumerate(cells):
-                answer = table[setting + 1][n]
-                self._check(decoder, prefix, next(forks), self.questions[n], answer, found, row)
+                answer, fork = table[setting + 1][n], by_cell[setting, n]
+                self._check(decoder, prefix, fork, self.questions[n], answer, found, row)
 
     def test_questions_over_a_compressed_prefix_see_what_was_kept(
         self, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch
