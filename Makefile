@@ -2,9 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-KIT_VENV ?= .venv-vlmevalkit
 
-.PHONY: demo test test-vlmevalkit check types clean
+.PHONY: demo test test-plugins test-vlmevalkit check types clean
 
 demo: $(VENV)/installed
 	$(BIN)/encodeonce run datasets/demo/run.yaml
@@ -12,9 +11,13 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
 
+# Other harnesses, each in an environment of its own.
+test-plugins: $(VENV)-lmms/installed
+	$(VENV)-lmms/bin/python -m pytest tests/plugins/lmms_eval tests/harness/export/test_lmms_eval.py
+
 # Needs a checkout of VLMEvalKit, named by the environment variable VLMEVALKIT.
-test-vlmevalkit: $(KIT_VENV)/installed
-	$(KIT_VENV)/bin/python -m pytest tests/harness/vlmevalkit/test_run_py.py
+test-vlmevalkit: $(VENV)-vlmevalkit/installed
+	$(VENV)-vlmevalkit/bin/python -m pytest tests/plugins/vlmevalkit
 
 check: $(VENV)/installed-dev types
 	$(BIN)/ruff check .
@@ -31,15 +34,27 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@
 
-$(KIT_VENV)/installed: pyproject.toml constraints.txt constraints-vlmevalkit.txt
-	$(PYTHON) -m venv $(KIT_VENV)
-	$(KIT_VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(KIT_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-vlmevalkit.txt
+$(VENV)-vlmevalkit/installed: pyproject.toml constraints.txt constraints-vlmevalkit.txt
+	$(PYTHON) -m venv $(VENV)-vlmevalkit
+	$(VENV)-vlmevalkit/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(VENV)-vlmevalkit/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-vlmevalkit.txt
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+# lmms-eval without its dependencies: it asks for torchvision, whose builds bring CUDA and do not
+# fit a CPU build of torch, for av<16, and for much that only some of its tasks and models use.
+# Named here is what its command line imports.
+$(VENV)-lmms/installed: pyproject.toml constraints.txt constraints-plugins.txt
+	$(PYTHON) -m venv $(VENV)-lmms
+	$(VENV)-lmms/bin/pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -c constraints-plugins.txt -e . pytest pytest-timeout \
+		evaluate loguru pytablewriter sacrebleu tenacity
+	$(VENV)-lmms/bin/pip install --quiet --disable-pip-version-check \
+		-c constraints-plugins.txt --no-deps lmms_eval
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(KIT_VENV) build dist demo-run *.egg-info
+	rm -rf $(VENV) $(VENV)-lmms $(VENV)-vlmevalkit build dist demo-run *.egg-info

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from encodeonce.datasets.media import MediaKind
 
-Backend = Literal["pillow", "decord", "pyav"]
+Backend = Literal["pillow", "decord", "pyav", "memory"]
+"""``memory``: the frames came with the media, and are not decoded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

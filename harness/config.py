@@ -144,11 +144,14 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str | Mapping) else value
 
 
-class RunConfig(_Strict):
-    """A run: which model answers which questions, about which frames, from which store."""
+class AnswerConfig(_Strict):
+    """Which model answers, about which frames, from which store.
+
+    Other harnesses bring their own questions, workers and reports: this is what their users say to
+    encodeonce.
+    """
 
     model: ModelSpec
-    benchmarks: tuple[BenchmarkSpec, ...] = Field(min_length=1)
     frames: FrameSampling = Field(
         default=UniformInclusive(num_frames=8),
         description="Which frames of a video the model sees.",
@@ -158,6 +161,13 @@ class RunConfig(_Strict):
     )
     vision: VisionSpec = Field(default_factory=VisionSpec)
     generation: GenerationSpec = Field(default_factory=GenerationSpec)
+    cache: CacheSpec = Field(default_factory=CacheSpec)
+
+
+class RunConfig(AnswerConfig):
+    """A run: which questions are answered, under which variants, by how many workers."""
+
+    benchmarks: tuple[BenchmarkSpec, ...] = Field(min_length=1)
     weights: Annotated[tuple[WeightsSpec, ...], BeforeValidator(_listed)] = Field(
         default=(NONE,),
         description="Weight variants. Every one answers under every cache variant, all from the "
@@ -180,7 +190,6 @@ class RunConfig(_Strict):
         description="So many samples of each benchmark are answered a second time by plain "
         "transformers from the video file, and the answers compared. 'all', or 0 for none.",
     )
-    cache: CacheSpec = Field(default_factory=CacheSpec)
     workers: WorkersSpec = Field(default_factory=WorkersSpec)
     output: AbsolutePath = Field(
         description="Folder for records and report; the same folder resumes the run."

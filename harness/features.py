@@ -36,6 +36,8 @@ class MediaRequest:
     units: tuple[Unit, ...]
     benchmark: str
     """Who asked: kept beside the features for people, no part of the key."""
+    frames: Frames | None = None
+    """All frames of a media that has no file."""
 
     @property
     def keys(self) -> tuple[FeatureKey, ...]:
@@ -46,6 +48,16 @@ class MediaRequest:
     def frames_of(self, units: Iterable[Unit]) -> tuple[int, ...]:
         """Return the frames that make up ``units``, each once, in order of time."""
         return tuple(sorted({frame for unit in units for frame in unit.frames}))
+
+    def decode(self, units: Iterable[Unit]) -> Frames:
+        """Return the frames that make up ``units``, in order of time.
+
+        Raises:
+            UndecodableMedia: a frame cannot be had.
+        """
+        if self.frames is not None:
+            return self.frames
+        return decode(self.media, self.info, self.frames_of(units))
 
 
 class FeatureSource:
@@ -169,14 +181,13 @@ class FeatureSource:
 
     def _encode(self, request: MediaRequest, units: tuple[Unit, ...]) -> Features:
         tower = self._loaded_tower()
-        indices = request.frames_of(units)
         with self._stopwatch.stage("decode"):
-            frames = decode(request.media, request.info, indices)
+            frames = request.decode(units)
         with self._stopwatch.stage("preprocess"):
             pixels = tower.preprocess(frames, request.signature)
         with self._stopwatch.stage("encode"):
             features = tower.encode(pixels)
-        self._use += CacheUse(num_frames_decoded=len(indices))
+        self._use += CacheUse(num_frames_decoded=len(frames.timestamps_s))
         return features
 
     def _loaded_tower(self) -> Tower:
@@ -190,4 +201,4 @@ class FeatureSource:
 def decode_all(request: MediaRequest, stopwatch: Stopwatch) -> Frames:
     """Decode every frame of a request, as evaluation without a store has to."""
     with stopwatch.stage("decode"):
-        return decode(request.media, request.info, request.frames_of(request.units))
+        return request.decode(request.units)

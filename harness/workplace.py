@@ -1,28 +1,32 @@
-"""What a worker, and the driver's look at the store, set up from a run's configuration."""
+"""What a worker, and the driver's look at the store, set up from a configuration."""
 
 import socket
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.datasets.digest import file_sha256
+from encodeonce.datasets.info import MediaInfo
 from encodeonce.datasets.ledger import Ledger
 from encodeonce.datasets.library import MediaLibrary
-from encodeonce.datasets.media import MediaRef
+from encodeonce.datasets.media import Frames, Media, MediaRef
+from encodeonce.datasets.pictures import Picture
 from encodeonce.datasets.probe import probe
 from encodeonce.datasets.sampling import FrameSampling
-from encodeonce.harness.config import RunConfig
+from encodeonce.harness.config import AnswerConfig
 from encodeonce.harness.features import MediaRequest
 from encodeonce.harness.variants import Meanings, describe_variants
 from encodeonce.models.checkpoint import checkpoint_digest, device
 from encodeonce.models.family import Decoder, find_family
+from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.weights import WeightsSpec, check_weights
 
 
 class Workplace:
     """Checkpoint, vision side and media of a run. Loads no weights."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: AnswerConfig) -> None:
         """Find the checkpoint and describe its vision side.
 
         Raises:
@@ -73,27 +77,43 @@ class Workplace:
         media = self._libraries[root].resolve(ref)
         info = probe(media, ledger=self._ledger, backend=self.config.decoder)
         frames = (sampling or self.config.frames).indices(info, media.clip_s)
+        return self._request(media, info, frames, benchmark)
+
+    def request_picture(self, picture: Picture, benchmark: str) -> MediaRequest:
+        """Return what the run needs of a picture that has no file."""
+        frames = self.config.frames.indices(picture.info, picture.media.clip_s)
+        return self._request(picture.media, picture.info, frames, benchmark, picture.frames)
+
+    def _request(
+        self,
+        media: Media,
+        info: MediaInfo,
+        frames: Sequence[int],
+        benchmark: str,
+        pixels: Frames | None = None,
+    ) -> MediaRequest:
         return MediaRequest(
             media=media,
             info=info,
             signature=self.vision.signature(info, frames),
             units=self.vision.units(info, frames),
             benchmark=benchmark,
+            frames=pixels,
         )
 
     def decoder(self, weights: WeightsSpec) -> Decoder:
         """Load the language side with a variant's weights."""
         return self.family.decoder(self.checkpoint, self.config.model, self.config.vision, weights)
 
-    def variants(self) -> Meanings:
-        """Return what the run's variants mean.
+    def variants(self, weights: Sequence[WeightsSpec], kv: Sequence[KVSpec]) -> Meanings:
+        """Return what variants mean.
 
         Raises:
             ValueError: weights cannot be loaded that way, or a file is not there.
         """
-        for weights in self.config.weights:
-            check_weights(weights, self.config.model, self.checkpoint)
-        return describe_variants(self.config.weights, self.config.kv, self._sha256)
+        for spec in weights:
+            check_weights(spec, self.config.model, self.checkpoint)
+        return describe_variants(weights, kv, self._sha256)
 
     def checkpoint_sha256(self) -> str:
         """Return the digest of the checkpoint's files; a file is read again only if it changed."""

@@ -12,6 +12,7 @@ from encodeonce.harness.bench_store import DTYPES, BenchOptions, run_bench
 from encodeonce.harness.bench_store_report import sections, to_json
 from encodeonce.harness.bench_store_small import run_small
 from encodeonce.harness.report_terminal import print_report
+from encodeonce.jobs.bench_kv_cli import kv
 from encodeonce.jobs.bench_prefix_cli import prefix
 
 bench_app = typer.Typer(
@@ -21,6 +22,7 @@ console = Console()
 
 
 bench_app.command("prefix")(prefix)
+bench_app.command("kv")(kv)
 
 
 @bench_app.command()

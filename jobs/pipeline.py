@@ -39,7 +39,7 @@ class Pipeline:
             config,
             checkpoint_sha256=workplace.checkpoint_sha256(),
             samples_sha256=self.plan.samples_sha256,
-            variants=workplace.variants(),
+            variants=workplace.variants(config.weights, config.kv),
         )
         self._config = config
         self._executor = executor

@@ -28,6 +28,8 @@ class Likelihoods:
     first_log_probs: tuple[float, ...] = ()
     """The part of ``log_probs`` that is the first token's. Under a compressed cache it comes from
     the full prefill, so that perplexities may leave it out."""
+    are_greedy: tuple[bool, ...] = ()
+    """Whether each text begins what greedy generation would write."""
     kv: KVUse | None = None
     """Where the cache was compressed."""
     num_visual_units: int
@@ -72,6 +74,10 @@ def log_probs_from(
             token_log_probs(logits_CLV[row % len(logits_CLV)], ids)
             for row, ids in enumerate(continuations)
         ],
+        are_greedy=[
+            are_likeliest(logits_CLV[row % len(logits_CLV)], ids)
+            for row, ids in enumerate(continuations)
+        ],
     )
 
 
@@ -83,6 +89,8 @@ class Scored:
     """(V,): what comes behind the prompt."""
     log_probs: Sequence[torch.Tensor]
     """Of each continuation, (its length,) float32: every token's."""
+    are_greedy: Sequence[bool]
+    """Whether each continuation is made of the likeliest tokens."""
 
     def sums(self) -> tuple[float, ...]:
         """Return each continuation's log-probability."""
@@ -95,7 +103,7 @@ class Scored:
 
 def log_probs_at_once(
     model: Any, inputs: Mapping[str, Any], continuations: Sequence[Sequence[int]]
-) -> tuple[float, ...]:
+) -> Scored:
     """Return the same from whole prompts, one forward pass each, nothing shared.
 
     Args:
@@ -107,9 +115,13 @@ def log_probs_at_once(
     for ids in continuations:
         with torch.inference_mode():
             extended = extended_inputs(model, inputs, ids)
-            logits = model(**extended, logits_to_keep=len(ids) + 1).logits
-        found.append(float(token_log_probs(logits[0, :-1], ids).sum()))
-    return tuple(found)
+            found.append(model(**extended, logits_to_keep=len(ids) + 1).logits[0, :-1])
+    both = list(zip(found, continuations, strict=True))
+    return Scored(
+        first_logits=found[0][0],
+        log_probs=[token_log_probs(logits_LV, ids) for logits_LV, ids in both],
+        are_greedy=[are_likeliest(logits_LV, ids) for logits_LV, ids in both],
+    )
 
 
 def read_on(
@@ -132,6 +144,11 @@ def token_log_probs(logits_LV: torch.Tensor, ids: Sequence[int]) -> torch.Tensor
     chosen = torch.tensor(ids, device=logits_LV.device)
     log_softmax = logits_LV[: len(ids)].float().log_softmax(-1)
     return log_softmax.gather(-1, chosen[:, None])[:, 0]
+
+
+def are_likeliest(logits_LV: torch.Tensor, ids: Sequence[int]) -> bool:
+    """Return whether greedy generation would take each token, from the logits before it."""
+    return logits_LV[: len(ids)].argmax(-1).tolist() == list(ids)
 
 
 def extended_inputs(model: Any, inputs: Mapping[str, Any], ids: Sequence[int]) -> dict[str, Any]:

@@ -78,7 +78,8 @@ class PixelReference(PlainReference):
         inputs = self._chat.tokenize(text, self.model.device)
         config = self.model.config
         inputs |= self._family.inputs(config, inputs["input_ids"], shown)
-        for name, value in self._family.plain_inputs(config, plain).items():
+        pixels = self._family.plain_inputs(config, plain) if plain else {}
+        for name, value in pixels.items():
             dtype = self.model.dtype if value.is_floating_point() else value.dtype
             inputs[name] = value.to(self.model.device, dtype)
         return inputs

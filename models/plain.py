@@ -51,9 +51,10 @@ class PlainReference(ABC):
             inputs = self.inputs(media, question)
             token_ids = tokenize_continuations(self._tokenizer, continuations)
         with watch.stage("score"):
-            log_probs = log_probs_at_once(self.model, inputs, token_ids)
+            scored = log_probs_at_once(self.model, inputs, token_ids)
         return Likelihoods(
-            log_probs=log_probs,
+            log_probs=scored.sums(),
+            are_greedy=tuple(scored.are_greedy),
             num_tokens=tuple(map(len, token_ids)),
             num_visual_units=self.num_visual_units(media),
             num_prompt_tokens=inputs["input_ids"].shape[1],

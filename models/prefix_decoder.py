@@ -191,6 +191,7 @@ class PrefixDecoder(ABC):
             one = Likelihoods(
                 log_probs=scored.sums(),
                 first_log_probs=scored.firsts(),
+                are_greedy=tuple(scored.are_greedy),
                 num_tokens=tuple(map(len, token_ids)),
                 num_visual_units=prefix.opening.num_visual_units,
                 num_prompt_tokens=prefix.num_tokens + len(suffix),

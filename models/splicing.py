@@ -14,9 +14,9 @@ Piece = torch.Tensor | list[int]
 
 
 def up_to_last_media(pieces: Sequence[Piece]) -> Sequence[Piece]:
-    """Return the pieces of a prompt up to the last that is features."""
-    last = max(n for n, piece in enumerate(pieces) if isinstance(piece, torch.Tensor))
-    return pieces[: last + 1]
+    """Return the pieces of a prompt up to the last that is features; of text its first token."""
+    last = max((n for n, one in enumerate(pieces) if isinstance(one, torch.Tensor)), default=-1)
+    return pieces[: last + 1] if last >= 0 else [pieces[0][:1]]
 
 
 def counted(pieces: Sequence[Piece]) -> list[int]:

@@ -258,14 +258,16 @@ class TransformersDecoder(PrefixDecoder):
             return token_ids
 
         visual = self._family.visual_token_ids(config)
-        token_ids = up_to_last(prompt(""), visual)
+        whole = prompt("")
+        token_ids = up_to_last(whole, visual) or whole[:1]
         input_ids = torch.tensor([token_ids], device=device)
-        inputs = {
+        inputs: dict[str, Any] = {
             "input_ids": input_ids,
             "attention_mask": torch.ones_like(input_ids),
-            "mm_encoder_outputs": encoder_outputs(self._family, shown),
             **self._family.inputs(config, input_ids, shown),
         }
+        if shown:
+            inputs["mm_encoder_outputs"] = encoder_outputs(self._family, shown)
         state = self._family.state_after(self._model, inputs)
         return Opening(
             token_ids=tuple(token_ids),

@@ -22,6 +22,7 @@ ONLY_IN = {
     "ray": {"jobs"},
     "torch": {"models", "harness", "jobs"},
     "transformers": {"models", "harness"},
+    "lmms_eval": {"harness"},
     "vlmeval": {"harness"},
 }
 

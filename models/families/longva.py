@@ -99,6 +99,8 @@ class LongVA(AssembledFamily):
 
     def prompt(self, tokenizer: Any, media: Sequence[Projected], question: str) -> list[Piece]:
         """Return the qwen_1_5 conversation; media stand side by side on a line of their own."""
+        if not media:
+            return [tokenizer(f"{_BEFORE}{question}{_AFTER}", add_special_tokens=False).input_ids]
         texts = [_BEFORE, *[" "] * (len(media) - 1), f"\n{question}{_AFTER}"]
         pieces: list[Piece] = []
         for text, one in zip(texts, media, strict=False):

@@ -157,6 +157,8 @@ class QwenVL(AssembledFamily):
             ValueError: it is longer than the model was trained on.
         """
         images = [tokens for one in media for tokens in one.main]
+        if not images:
+            return [tokenizer(f"{_BEFORE}{question}{_AFTER}", add_special_tokens=False).input_ids]
         texts = [f"</img>\nPicture {number}: <img>" for number in range(2, len(images) + 1)]
         texts = [f"{_BEFORE}Picture 1: <img>", *texts, f"</img>\n{question}{_AFTER}"]
         first, *others = (tokenizer(text, add_special_tokens=False).input_ids for text in texts)

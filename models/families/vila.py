@@ -89,6 +89,8 @@ class Vila(VilaLayout):
     def prompt(self, tokenizer: Any, media: Sequence[Projected], question: str) -> list[Piece]:
         """Return the vicuna_v1 conversation, images before the question."""
         images = [tokens for one in media for tokens in one.main.flatten(1, -2)]
+        if not images:
+            return [tokenizer(f"{_SYSTEM}{question} ASSISTANT:").input_ids]
         pieces: list[Piece] = [tokenizer(_SYSTEM).input_ids]
         # Text between images is tokenised by itself, as VILA does: a token never spans two pieces.
         texts = [*["\n"] * (len(images) - 1), f"\n{question} ASSISTANT:"]

@@ -85,12 +85,30 @@ def probabilities(
     queries: torch.Tensor, keys: torch.Tensor, scaling: float, window: int | None = None
 ) -> torch.Tensor:
     """Return attention of the last Q tokens (H, Q, D) over S keys (K, S, D): float32 (H, Q, S)."""
-    num_heads, num_queries, _ = queries.shape
-    num_kv_heads, num_keys, _ = keys.shape
-    grouped = queries.unflatten(0, (num_kv_heads, num_heads // num_kv_heads))
-    scores = torch.matmul(grouped, keys[:, None].transpose(-1, -2)).float() * scaling
-    visible = causal(num_queries, num_keys, queries.device, window)
-    return scores.masked_fill(~visible, float("-inf")).softmax(-1).flatten(0, 1)
+    scores = products(queries[None], keys[None], scaling)[0]
+    hide_future(scores, window)
+    return scores.softmax(-1).flatten(0, 1)
+
+
+def products(queries: torch.Tensor, keys: torch.Tensor, scaling: float) -> torch.Tensor:
+    """Return scaled products of (B, H, Q, D) queries and (B, K, S, D) keys.
+
+    Returns:
+        float32 (B, K, H / K, Q, S).
+    """
+    grouped = queries.unflatten(1, (keys.shape[1], -1))
+    # One product a head of keys: broadcasting the keys to its heads of queries takes far longer.
+    found = torch.matmul(grouped.flatten(2, 3), keys.transpose(-1, -2)).float().mul_(scaling)
+    return found.unflatten(2, grouped.shape[2:4])
+
+
+def hide_future(scores: torch.Tensor, window: int | None = None) -> None:
+    """Set what the last Q of S tokens may not see of (..., Q, S) to minus infinity, in place."""
+    num_queries = scores.shape[-2]
+    if window is None:  # all may see what lies before the first of them
+        scores = scores[..., -num_queries:]
+    hidden = ~causal(num_queries, scores.shape[-1], scores.device, window)
+    scores.masked_fill_(hidden, float("-inf"))
 
 
 def causal(

@@ -8,6 +8,7 @@ Shapes: R rows, H heads of queries, K heads of keys, Q new tokens, D width of a 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -15,7 +16,7 @@ from transformers.cache_utils import Cache
 
 from encodeonce.models.kv.attention import Attention
 from encodeonce.models.kv.plan import Entries
-from encodeonce.models.kv.storage import Precision, store
+from encodeonce.models.kv.storage import Precision
 from encodeonce.models.kv.units import SLACK, Units
 
 NAME = "encodeonce_ragged"
@@ -57,37 +58,43 @@ class RaggedLayer:
             room: tokens that may follow.
             window: how many tokens back a query sees; None for all.
         """
-        self._num_rows, self._window = len(rows), window
-        self._num_heads = len(rows[0].keys)
+        self.num_heads, self._window = len(rows[0].keys), window
         self._parts: list[Units] = []
+        self._place: dict[int, tuple[Units, int]] = {}
         for precision in dict.fromkeys(precisions):
             mine = [n for n, other in enumerate(precisions) if other == precision]
             for group in _alike([piece for n in mine for piece in _pieces(n, rows[n])]):
-                self._parts.append(_units(group, precision, room))
-        # One tensor for all units in order is read without looking any up.
-        self._in_order = len(self._parts) == 1 and bool((self._parts[0].numbers.diff() == 1).all())
+                part = Units([p.keys for p in group], [p.values for p in group], precision, room)
+                units = [unit for piece in group for unit in piece.units]
+                self._place.update({unit: (part, place) for place, unit in enumerate(units)})
+                self._parts.append(part)
+        self._sizes = [len(part) for part in self._parts]
+        self._order = self._back = None
+        order = list(self._place)
+        if order != sorted(order):  # otherwise units are read and written as they come
+            self._order = torch.tensor(order, device=rows[0].keys[0].device)
+            self._back = self._order.argsort()
 
     def append(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Write (R, K, Q, D) new entries."""
-        keys, values = keys.flatten(0, 1), values.flatten(0, 1)
-        for part in self._parts:
-            if self._in_order:
-                part.append(keys, values)
-            else:
-                part.append(keys[part.numbers], values[part.numbers])
+        keys_by_part = self._by_part(keys.flatten(0, 1))
+        values_by_part = self._by_part(values.flatten(0, 1))
+        for part, some, others in zip(self._parts, keys_by_part, values_by_part, strict=True):
+            part.append(some, others)
 
     def attend(self, queries: torch.Tensor, scaling: float) -> torch.Tensor:
         """Return (R, Q, H, D): what (R, H, Q, D) queries of the last Q tokens take."""
         num_rows, num_heads, num_queries, _ = queries.shape
         grouped = queries.reshape(
-            num_rows * self._num_heads, num_heads // self._num_heads, num_queries, -1
+            num_rows * self.num_heads, num_heads // self.num_heads, num_queries, -1
         )
-        if self._in_order:
-            taken = self._parts[0].attend(grouped, scaling, self._window)
-        else:
-            taken = torch.empty_like(grouped)
-            for part in self._parts:
-                taken[part.numbers] = part.attend(grouped[part.numbers], scaling, self._window)
+        by_part = [
+            part.attend(some, scaling, self._window)
+            for part, some in zip(self._parts, self._by_part(grouped), strict=True)
+        ]
+        taken = by_part[0] if len(by_part) == 1 else torch.cat(by_part)
+        if self._back is not None:
+            taken = taken.index_select(0, self._back)
         return taken.view(num_rows, num_heads, num_queries, -1).transpose(1, 2)
 
     def rewind(self) -> None:
@@ -97,21 +104,19 @@ class RaggedLayer:
 
     def remove(self, row: int, entry: int) -> None:
         """Remove an entry, counted from the first, of every head of a row."""
-        for part in self._parts:
-            for unit, number in enumerate(part.numbers.tolist()):
-                if number // self._num_heads == row:
-                    part.remove(unit, entry)
+        for head in range(self.num_heads):
+            part, place = self._place[row * self.num_heads + head]
+            part.remove(place, entry)
 
-    def lengths(self) -> list[list[int]]:
-        """Return the entries of each row's heads, new ones included."""
-        found = [0] * (self._num_rows * self._num_heads)
-        for part in self._parts:
-            for number, length in zip(part.numbers.tolist(), part.lengths, strict=True):
-                found[number] = length
-        return [
-            found[row * self._num_heads : (row + 1) * self._num_heads]
-            for row in range(self._num_rows)
-        ]
+    def length(self, row: int) -> int:
+        """Return the entries of a row's first head, new ones included."""
+        part, place = self._place[row * self.num_heads]
+        return part.length(place)
+
+    def _by_part(self, states: torch.Tensor) -> Sequence[torch.Tensor]:
+        """Return what belongs to each part, of (R x K, ...) in the layer's order."""
+        ordered = states if self._order is None else states.index_select(0, self._order)
+        return ordered.split(self._sizes)
 
     @property
     def allocated_bytes(self) -> int:
@@ -163,11 +168,10 @@ class RaggedCache(Cache):
             before = self.removed[row][-1] if self.removed[row] else 0
             removed = 0
             for number, layer in enumerate(self.ragged):
-                lengths = layer.lengths()[row]
-                entry = eviction.entry(number, lengths[0], self.num_new)
+                entry = eviction.entry(number, layer.length(row), self.num_new)
                 if entry is not None:
                     layer.remove(row, entry)
-                    removed += len(lengths)
+                    removed += layer.num_heads
             self.removed[row].append(before + removed)
 
     def rewind(self) -> None:
@@ -203,47 +207,40 @@ def ragged_attention(cache: RaggedCache) -> Attention:
     return attend
 
 
-_Piece = tuple[list[int], torch.Tensor, torch.Tensor]
-"""Numbers of m units with their entries, (m, n, D) each."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Piece:
+    """Some units of a row that keep the same number of entries."""
+
+    units: Sequence[int]
+    """Their numbers in the layer, m."""
+    keys: torch.Tensor
+    """(m, n, D)."""
+    values: torch.Tensor
+    """(m, n, D)."""
+
+    @property
+    def num_entries(self) -> int:
+        """Of each: n."""
+        return self.keys.shape[1]
 
 
 def _pieces(row: int, entries: Entries) -> list[_Piece]:
-    num_heads = len(entries.keys)
-    first = row * num_heads
+    first = row * len(entries.keys)
     if isinstance(entries.keys, torch.Tensor) and isinstance(entries.values, torch.Tensor):
-        return [(list(range(first, first + num_heads)), entries.keys, entries.values)]
+        units = range(first, first + len(entries.keys))
+        return [_Piece(units=units, keys=entries.keys, values=entries.values)]
     heads = zip(entries.keys, entries.values, strict=True)
-    return [([first + n], keys[None], values[None]) for n, (keys, values) in enumerate(heads)]
+    return [
+        _Piece(units=[first + head], keys=keys[None], values=values[None])
+        for head, (keys, values) in enumerate(heads)
+    ]
 
 
 def _alike(pieces: list[_Piece]) -> list[list[_Piece]]:
-    """Return pieces in groups of about the same length."""
+    """Return pieces in groups of about the same length, each in the layer's order."""
     groups: list[list[_Piece]] = []
-    for piece in sorted(pieces, key=lambda piece: (piece[1].shape[1], piece[0])):
-        if not groups or piece[1].shape[1] > SLACK * groups[-1][0][1].shape[1]:
+    for piece in sorted(pieces, key=lambda piece: (piece.num_entries, piece.units[0])):
+        if not groups or piece.num_entries > SLACK * groups[-1][0].num_entries:
             groups.append([])
         groups[-1].append(piece)
-    return groups
-
-
-def _units(group: list[_Piece], precision: Precision, room: int) -> Units:
-    # In the layer's order, so that a single tensor can be read as it lies.
-    group = sorted(group, key=lambda piece: piece[0])
-    numbers = [number for piece in group for number in piece[0]]
-    lengths = [piece[1].shape[1] for piece in group for _ in piece[0]]
-    keys = _filled([piece[1] for piece in group], max(lengths))
-    values = _filled([piece[2] for piece in group], max(lengths))
-    return Units(
-        torch.tensor(numbers, device=keys.device),
-        store(keys, room, precision, "channel"),
-        store(values, room, precision, "token"),
-        lengths,
-    )
-
-
-def _filled(tensors: Sequence[torch.Tensor], length: int) -> torch.Tensor:
-    """Return (U, length, D) of several (m, n, D), filled up on the left with the first entry."""
-    filled = [
-        torch.cat([one[:, :1].expand(-1, length - one.shape[1], -1), one], dim=1) for one in tensors
-    ]
-    return torch.cat(filled)
+    return [sorted(group, key=lambda piece: piece.units[0]) for group in groups]

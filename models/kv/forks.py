@@ -6,6 +6,7 @@ Shapes: R forks, K heads of keys, N tokens of a prompt, Q new tokens, V vocabula
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -55,19 +56,22 @@ class Fork:
         """
         kept, visual, full, full_visual = [], 0.0, [], 0
         pair_bytes, num_heads = 0, 0
-        for layer in self.layers:
+        windows = {layer.window for layer in self.layers}
+        held = {window: self._held(window) for window in windows}
+        for layer, num_visual in zip(self.layers, self._num_visual(), strict=True):
             keys = layer.entries.keys
             width, size = keys[0].shape[-1], keys[0].element_size()
             pair_bytes, num_heads = 2 * width * size, len(keys)
-            mine = [entry_bytes(len(head), width, size, self.precision) for head in keys]
+            lengths = layer.entries.lengths
+            mine = [entry_bytes(length, width, size, self.precision) for length in lengths]
             kept.append(sum(mine) + num_more * num_heads * pair_bytes)
             visual += sum(
-                head_bytes * float(self.is_visual[indices].float().mean())
-                for head_bytes, indices in zip(mine, layer.entries.indices, strict=True)
+                head_bytes * count / length
+                for head_bytes, count, length in zip(mine, num_visual, lengths, strict=True)
             )
-            held = self.is_visual[-(layer.window or self.num_tokens) :]
-            full.append((len(held) + num_more) * num_heads * pair_bytes)
-            full_visual += int(held.sum()) * num_heads * pair_bytes
+            num_held, num_held_visual = held[layer.window]
+            full.append((num_held + num_more) * num_heads * pair_bytes)
+            full_visual += num_held_visual * num_heads * pair_bytes
         fed_bytes = num_fed * num_heads * pair_bytes * len(self.layers)
         return KVUse(
             full_bytes=sum(full),
@@ -78,6 +82,22 @@ class Fork:
             end_bytes=sum(kept) + fed_bytes - num_removed * pair_bytes,
             keep_by_layer=tuple(mine / whole for mine, whole in zip(kept, full, strict=True)),
         )
+
+    def _held(self, window: int | None) -> tuple[int, int]:
+        """Return the tokens that a full layer holds, and how many of them are visual."""
+        held = self.is_visual[-(window or self.num_tokens) :]
+        return len(held), int(held.sum())
+
+    def _num_visual(self) -> list[list[int]]:
+        """Return the visual entries of each layer's heads; waits for the device once."""
+        counts = [
+            self.is_visual[indices].sum(-1)
+            if isinstance(indices, torch.Tensor)
+            else torch.stack([self.is_visual[head].sum() for head in indices])
+            for indices in (layer.entries.indices for layer in self.layers)
+        ]
+        found = iter(torch.cat(counts).tolist())
+        return [list(islice(found, len(count))) for count in counts]
 
 
 def ragged_cache(forks: Sequence[Fork], num_seen: int, room: int) -> RaggedCache:
@@ -123,9 +143,8 @@ def _shifted(
 
     def shift(module: Any, args: Any, kwargs: Any) -> Any:
         positions = kwargs["position_ids"].clone()
-        lengths = cache.ragged[0].lengths()
         for row in rows:
-            behind = lengths[row][0]
+            behind = cache.ragged[0].length(row)
             positions[..., row, :] += behind - forks[row].num_tokens - cache.num_new
         return args, {**kwargs, "position_ids": positions}
 

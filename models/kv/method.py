@@ -6,8 +6,8 @@ The folder `kv_methods/` is the registry: each file there defines one ``METHOD``
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Hashable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -44,6 +44,11 @@ class KVMethod(BaseModel, ABC):
     def positions(self) -> PositionPolicy:
         """Where the next token stands."""
         return "original"
+
+    @property
+    def key(self) -> Hashable:
+        """Method and options: equal for settings that differ in their budgets alone."""
+        return type(self), self.model_dump_json()
 
     def check_model(self, checkpoint_sha256: str) -> None:
         """Refuse a model that the options were not made for.
@@ -89,10 +94,18 @@ class ScoringMethod(KVMethod):
     def scores(self, layer: LayerStatistics, is_visual: torch.Tensor) -> torch.Tensor:
         """Return (K, N) float32: the higher, the rather a token stays."""
 
+    def all_scores(self, prompt: PromptStatistics) -> list[torch.Tensor]:
+        """Return the scores of every layer; not to be written to, other budgets share them."""
+        key = self.key
+        return [
+            layer.once(key, partial(self.scores, layer, prompt.is_visual))
+            for layer in prompt.layers
+        ]
+
     def plan(self, prompt: PromptStatistics, keep: float) -> Sequence[Selection]:
         """Keep the best of each head."""
         count = uniform_count(prompt.num_tokens, keep)
-        return [top(self.scores(layer, prompt.is_visual), count) for layer in prompt.layers]
+        return [top(scores, count) for scores in self.all_scores(prompt)]
 
 
 def method_names() -> list[str]:

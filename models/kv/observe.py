@@ -15,7 +15,8 @@ from torch import nn
 from encodeonce.models.kv.attention import (
     attending,
     attention_modules,
-    causal,
+    hide_future,
+    products,
     text_module,
     usual_attention,
 )
@@ -153,7 +154,7 @@ class Observation:
             seen.unrotated = _last(before, self._num_queries)
             if len(before) == 1:
                 seen.moments = {
-                    skipped: moments(before[0, :, skipped:])
+                    skipped: Moments.of(before[0, :, skipped:])
                     for skipped in self._needs.query_moments
                     if skipped < before.shape[2]
                 }
@@ -174,21 +175,21 @@ def _column_sums(
     """
     num_rows, num_heads, num_queries, _ = queries.shape
     num_kv_heads, num_keys = keys.shape[1:3]
-    visible = causal(num_queries, num_keys, keys.device) if mask is None else mask
     held = max(_LEAST_BLOCK, keys.numel() // 4)
     block = max(1, held // (num_rows * num_heads * num_keys))
     sums = torch.zeros(num_rows, num_kv_heads, num_keys, device=keys.device)
     for start in range(0, num_queries, block):
-        some = queries[:, :, start : start + block].unflatten(1, (num_kv_heads, -1))
-        scores = torch.matmul(some, keys[:, :, None].transpose(-1, -2)).float().mul_(scaling)
-        allowed = visible[..., start : start + block, :]
-        if mask is not None:
-            allowed = allowed[:, :, None]
-        if allowed.dtype == torch.bool:
-            scores.masked_fill_(~allowed, float("-inf"))
+        end = min(start + block, num_queries)
+        # Without a mask nothing behind the block's last query is seen.
+        num_seen = num_keys if mask is not None else num_keys - num_queries + end
+        scores = products(queries[:, :, start:end], keys[:, :, :num_seen], scaling)
+        if mask is None:
+            hide_future(scores)
+        elif mask.dtype == torch.bool:
+            scores.masked_fill_(~mask[:, :, None, start:end], float("-inf"))
         else:
-            scores += allowed
-        sums += scores.softmax(-1).sum(-2).mean(2)
+            scores += mask[:, :, None, start:end]
+        sums[..., :num_seen] += scores.softmax(-1).sum((2, 3)) / (num_heads // num_kv_heads)
     return sums
 
 
@@ -211,14 +212,6 @@ def unrotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torc
 def rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Return (..., n, D) after rotary embedding by cos and sin (n, D)."""
     return states * cos + rotate_half(states) * sin
-
-
-def moments(unrotated: torch.Tensor) -> Moments:
-    """Return the moments of (H, n, D) queries."""
-    mean = unrotated.mean(1)
-    centred = unrotated - mean[:, None]
-    covariance = torch.matmul(centred.transpose(-1, -2), centred) / unrotated.shape[1]
-    return Moments(num_tokens=unrotated.shape[1], mean=mean, covariance=covariance)
 
 
 def text_rotary(model: nn.Module, offset: int) -> Rotary:

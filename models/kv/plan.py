@@ -25,7 +25,14 @@ class Entries:
     @property
     def num_entries(self) -> int:
         """Sum over heads."""
-        return sum(len(keys) for keys in self.keys)
+        return sum(self.lengths)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Of each head."""
+        if isinstance(self.keys, torch.Tensor):
+            return [self.keys.shape[1]] * self.keys.shape[0]
+        return [len(keys) for keys in self.keys]
 
 
 Selection = torch.Tensor | list[torch.Tensor]
@@ -47,7 +54,11 @@ def gather(keys: torch.Tensor, values: torch.Tensor, selection: Selection) -> En
 
 def taken(entries: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
     """Return (K, n, D) of (K, N, D) entries, at (K, n) indices."""
-    return entries.gather(1, indices[..., None].expand(-1, -1, entries.shape[-1]))
+    num_heads, num_tokens, width = entries.shape
+    first = torch.arange(0, num_heads * num_tokens, num_tokens, device=indices.device)
+    # Rows of one matrix: several times faster than gather, which looks up every element.
+    rows = entries.reshape(-1, width).index_select(0, (indices + first[:, None]).flatten())
+    return rows.view(num_heads, -1, width)
 
 
 def top(scores: torch.Tensor, count: int) -> torch.Tensor:

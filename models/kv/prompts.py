@@ -3,15 +3,16 @@
 Shapes: K heads of keys, N tokens of a prompt.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from encodeonce.models.kv.forks import Fork, KVLayer
 from encodeonce.models.kv.method import KVMethod, find_method
-from encodeonce.models.kv.observe import Observation, Seen, moments, text_rotary
+from encodeonce.models.kv.observe import Observation, Seen, text_rotary
 from encodeonce.models.kv.plan import Entries
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.kv.statistics import (
@@ -67,26 +68,39 @@ class Prompts:
         self._prefix, self._lengths = prefix, lengths
         self._before, self._after = prefix.observation, questions
         self._rotary = text_rotary(model, prefix.opening.position_offset)
-        self._device = model.device
+        longest = 0 if questions is None else max(lengths)
+        flags = [*prefix.opening.is_visual, *[False] * longest]
+        self._is_visual = torch.tensor(flags, device=model.device)
+        self._layers: dict[tuple[int, int], LayerStatistics] = {}
 
     def is_visual(self, row: int) -> torch.Tensor:
         """Return which tokens of a prompt stand for features, (N,) bool."""
-        flags = [*self._prefix.opening.is_visual, *[False] * self._num_question(row)]
-        return torch.tensor(flags, device=self._device)
+        return self._is_visual[: self._prefix.num_tokens + self._num_question(row)]
 
     def is_window(self, number: int) -> bool:
         """Return whether a layer looks back over a window, and so is not compressed."""
         return bool(self._prefix.layers[number].is_sliding)
 
     def statistics(self, row: int, numbers: Sequence[int] | None = None) -> PromptStatistics:
-        """Return what KV methods may know of a prompt: of some layers, or of all."""
-        layers = [
-            self._layer(number, row)
-            for number in (range(self.num_layers) if numbers is None else numbers)
-            if not self.is_window(number)
-        ]
-        is_visual = self.is_visual(row)
-        return PromptStatistics(layers=layers, is_visual=is_visual, rotary=self._rotary)
+        """Return what KV methods may know of a prompt: of some layers, or of all.
+
+        What one setting has computed of a layer, the next finds there.
+        """
+        layers = []
+        for number in range(self.num_layers) if numbers is None else numbers:
+            if self.is_window(number):
+                continue
+            if (row, number) not in self._layers:
+                self._layers[row, number] = self._layer(number, row)
+            layers.append(self._layers[row, number])
+        return PromptStatistics(layers=layers, is_visual=self.is_visual(row), rotary=self._rotary)
+
+    def forget(self, number: int) -> None:
+        """Drop what is known of a layer that all settings have compressed."""
+        for row in range(len(self._lengths)):
+            self._layers.pop((row, number), None)
+        if self._after is not None:
+            self._after.forget(number)
 
     def window_layer(self, number: int, row: int) -> KVLayer:
         """Return a layer that looks back over a window: it keeps what it has."""
@@ -116,44 +130,49 @@ class Prompts:
         layer: Any = self._prefix.layers[number]
         before = self._before.layer(number)
         parts = [(layer.keys[0], layer.values[0])]
-        queries = before.queries[0]
-        found = dict(before.moments)
-        after, count = None, 0
+        query_parts = [before.queries[0]]
+        after, count, unrotated = None, 0, None
         if self._after is not None:
             after, count = self._after.layer(number), self._lengths[row]
             parts.append((after.keys[row][:, -count:], after.values[row][:, -count:]))
-            queries = torch.cat([queries, after.queries[row][:, -count:]], dim=1)
+            query_parts.append(after.queries[row][:, -count:])
             if after.unrotated is not None:
-                own = moments(after.unrotated[row][:, -count:])
-                found = {skipped: one.joined(own) for skipped, one in found.items()}
+                unrotated = after.unrotated[row][:, -count:]
         return LayerStatistics(
             layer=number,
             parts=parts,
-            queries=queries,
+            query_parts=query_parts,
             num_prefix=self._prefix.num_tokens,
             scaling=before.scaling,
-            prefix_column_sums=_first_row(before),
-            moments=found,
-            inputs=_joined(before, after, row, count),
+            prefix_column_sums=None if before.column_sums is None else before.column_sums[0],
+            prefix_moments=before.moments,
+            question_unrotated=unrotated,
+            inputs=_inputs(before, after, row, count),
         )
 
 
-def _first_row(seen: Seen) -> torch.Tensor | None:
-    return None if seen.column_sums is None else seen.column_sums[0]
+def _inputs(
+    before: Seen, after: Seen | None, row: int, count: int
+) -> Callable[[], ModuleInputs] | None:
+    """Return what gives the inputs of a prefix and the question behind it."""
+    first = before.inputs
+    if first is None:
+        return None
+    if after is None or after.inputs is None:
+        return lambda: first
+    return partial(_joined, first, after.inputs, row, count)
 
 
-def _joined(before: Seen, after: Seen | None, row: int, count: int) -> ModuleInputs | None:
-    """Return the inputs of a prefix and the question behind it."""
-    if before.inputs is None or after is None or after.inputs is None:
-        return before.inputs
+def _joined(first: ModuleInputs, second: ModuleInputs, row: int, count: int) -> ModuleInputs:
+    """Return the inputs of a prefix and the last so many of a row behind it."""
 
     def both(name: str) -> torch.Tensor:
-        first, second = getattr(before.inputs, name), getattr(after.inputs, name)
-        second = second.expand(row + 1, -1, -1) if len(second) == 1 else second
-        return torch.cat([first, second[row : row + 1, -count:]], dim=1)
+        prefix, rows = getattr(first, name), getattr(second, name)
+        own = rows[:1] if len(rows) == 1 else rows[row : row + 1]
+        return torch.cat([prefix, own[:, -count:]], dim=1)
 
     return ModuleInputs(
-        module=before.inputs.module, hidden=both("hidden"), cos=both("cos"), sin=both("sin")
+        module=first.module, hidden=both("hidden"), cos=both("cos"), sin=both("sin")
     )
 
 

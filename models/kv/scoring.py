@@ -12,7 +12,13 @@ import torch
 from encodeonce.models.kv.forks import Fork, ragged_cache, teacher_forced
 from encodeonce.models.kv.prompts import Prompts, compress, needs_of, question_observation
 from encodeonce.models.kv.spec import KVSpec
-from encodeonce.models.likelihood import Likelihoods, Scored, log_probs_from, token_log_probs
+from encodeonce.models.likelihood import (
+    Likelihoods,
+    Scored,
+    are_likeliest,
+    log_probs_from,
+    token_log_probs,
+)
 from encodeonce.models.prefix import Prefix, continued
 from encodeonce.models.timing import Stopwatch
 
@@ -131,6 +137,10 @@ def _scored(
                 token_log_probs(logits_RLV[row], ids)
                 for logits_RLV, ids in zip(stacked, continuations, strict=True)
             ],
+            are_greedy=[
+                are_likeliest(logits_RLV[row], ids)
+                for logits_RLV, ids in zip(stacked, continuations, strict=True)
+            ],
         )
         for row in range(len(first_RV))
     ]
@@ -143,6 +153,7 @@ def _likelihoods(
         log_probs=scored.sums(),
         num_tokens=tuple(len(one) for one in scored.log_probs),
         first_log_probs=scored.firsts(),
+        are_greedy=tuple(scored.are_greedy),
         kv=None if fork is None else fork.use(num_fed=0, num_removed=0, num_more=num_more),
         num_visual_units=prefix.opening.num_visual_units,
         num_prompt_tokens=prefix.num_tokens + len(suffix),

@@ -7,7 +7,7 @@ Shapes: L layers, H heads of queries, K heads of keys, N prompt tokens, P tokens
 prefix, Q tokens of the question, W last queries (W >= Q), D width of a head.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -53,6 +53,15 @@ class Moments:
     covariance: torch.Tensor
     """(H, D, D) float32, divided by n."""
 
+    @classmethod
+    def of(cls, unrotated: torch.Tensor) -> "Moments":
+        """Return the moments of (H, n, D) queries."""
+        count = unrotated.shape[1]
+        mean = unrotated.mean(1)
+        centred = unrotated - mean[:, None]
+        covariance = torch.matmul(centred.transpose(-1, -2), centred) / count
+        return cls(num_tokens=count, mean=mean, covariance=covariance)
+
     def joined(self, other: "Moments") -> "Moments":
         """Return the moments of both sets of tokens together (Chan et al., 1979)."""
         total = self.num_tokens + other.num_tokens
@@ -82,34 +91,55 @@ class ModuleInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerStatistics:
-    """One layer's part of one prompt."""
+    """One layer's part of one prompt: views of what others hold, and small results.
+
+    It lives while any setting has still to compress, so nothing of the size of keys stays here.
+    """
 
     layer: int
     parts: Sequence[tuple[torch.Tensor, torch.Tensor]]
-    """Keys after rotation and values, (K, n, D) each, of prefix and question; they may belong to
-    others and are not copied here."""
-    queries: torch.Tensor
-    """(H, W, D): the last, after rotation; all of the question's are among them."""
+    """Keys after rotation and values, (K, n, D) each, of prefix and question."""
+    query_parts: Sequence[torch.Tensor]
+    """(H, n, D) each, after rotation: the prompt's last; all of the question's are among them."""
     num_prefix: int
     """P: tokens before the question."""
     scaling: float
     prefix_column_sums: torch.Tensor | None = None
     """(K, P) float32: attention received from the prefix's own queries, a mean over the heads that
     share a key head. None unless asked for."""
-    moments: Mapping[int, Moments] = field(default_factory=dict)
+    prefix_moments: Mapping[int, Moments] = field(default_factory=dict)
     """By the number of first tokens left out; those that were asked for."""
-    inputs: ModuleInputs | None = None
-    """Of the whole prompt, B = 1. None unless asked for."""
+    question_unrotated: torch.Tensor | None = None
+    """(H, Q, D): the question's queries before rotation. None unless moments were asked for."""
+    inputs: Callable[[], ModuleInputs] | None = None
+    """Returns those of the whole prompt, B = 1; a copy at every call. None unless asked for."""
+    _once: dict[Hashable, torch.Tensor] = field(default_factory=dict)
+
+    def once(self, key: Hashable, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """Return what ``compute`` gives, computed for the first of several budgets alone.
+
+        Args:
+            key: method, options and what it is.
+            compute: returns something of the size of scores, (K, N), which nobody writes to.
+        """
+        if key not in self._once:
+            self._once[key] = compute()
+        return self._once[key]
 
     @property
     def keys(self) -> torch.Tensor:
-        """(K, N, D), after rotation. A copy at every call, so that no layer's is held for long."""
+        """(K, N, D), after rotation. A copy at every call."""
         return torch.cat([keys for keys, _ in self.parts], dim=1)
 
     @property
     def values(self) -> torch.Tensor:
         """(K, N, D). A copy at every call."""
         return torch.cat([values for _, values in self.parts], dim=1)
+
+    @property
+    def queries(self) -> torch.Tensor:
+        """(H, W, D). A copy at every call."""
+        return torch.cat(list(self.query_parts), dim=1)
 
     @property
     def num_tokens(self) -> int:
@@ -124,14 +154,22 @@ class LayerStatistics:
     @property
     def num_groups(self) -> int:
         """Heads of queries to a head of keys."""
-        return self.queries.shape[0] // self.num_kv_heads
+        return self.query_parts[0].shape[0] // self.num_kv_heads
+
+    def moments(self, num_skipped: int) -> Moments:
+        """Return the moments of the queries but the first so many, as they were asked for."""
+        found = self.prefix_moments[num_skipped]
+        if self.question_unrotated is None:
+            return found
+        return found.joined(Moments.of(self.question_unrotated))
 
     def attention(self, num_queries: int) -> torch.Tensor:
         """Return the attention of the last so many tokens, float32 (H, W, N).
 
         Where fewer queries were collected, theirs.
         """
-        last = self.queries[:, -min(num_queries, self.queries.shape[1]) :]
+        queries = self.queries
+        last = queries[:, -min(num_queries, queries.shape[1]) :]
         return probabilities(last, self.keys, self.scaling)
 
     @cached_property

@@ -4,6 +4,7 @@ Shapes: U units (heads of rows), S entries of the prompt, T room for new tokens,
 of a quantisation group.
 """
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import torch
@@ -36,18 +37,18 @@ class Storage(Protocol):
         ...
 
 
-def store(entries: torch.Tensor, room: int, precision: Precision, axis: str) -> Storage:
-    """Store (U, S, D) entries of prompts.
+def store(pieces: Sequence[torch.Tensor], room: int, precision: Precision, axis: str) -> Storage:
+    """Store copies of the entries of some prompts.
 
     Args:
-        entries: filled up on the left.
+        pieces: (m, n, D) each, n > 0, for U units in all; shorter ones are filled up on the left.
         room: T.
         precision: how to store.
         axis: what is quantised together: "channel" (keys) or "token" (values).
     """
     if precision == "model":
-        return DenseStorage(entries, room)
-    bits = _BITS[precision]
+        return DenseStorage(_filled(pieces, room), room)
+    entries, bits = _filled(pieces, room=0), _BITS[precision]
     if axis == "channel":
         return QuantisedStorage(_by_channel(entries), bits, entries, room)
     return QuantisedStorage(entries, bits, entries, room)
@@ -66,10 +67,8 @@ class DenseStorage:
     """One tensor in the model's precision, with room for what follows."""
 
     def __init__(self, entries: torch.Tensor, room: int) -> None:
-        """Copy (U, S, D) entries."""
-        units, self._num_old, width = entries.shape
-        self._entries = entries.new_empty(units, self._num_old + room, width)
-        self._entries[:, : self._num_old] = entries
+        """Take (U, S + T, D), of which the last T are still to be written."""
+        self._entries, self._num_old = entries, entries.shape[1] - room
 
     def write(self, start: int, entries: torch.Tensor) -> None:
         """Write in place."""
@@ -134,6 +133,21 @@ class QuantisedStorage:
         """Of all tensors."""
         tensors = (self._whole, self._scale, self._least, self._new)
         return sum(tensor.nbytes for tensor in tensors)
+
+
+def _filled(pieces: Sequence[torch.Tensor], room: int) -> torch.Tensor:
+    """Return (U, S + T, D), shorter pieces filled up on the left with their first entry."""
+    longest, width = max(piece.shape[1] for piece in pieces), pieces[0].shape[2]
+    filled = pieces[0].new_empty(sum(map(len, pieces)), longest + room, width)
+    start = 0
+    for piece in pieces:
+        mine = filled[start : start + len(piece)]
+        lacking = longest - piece.shape[1]
+        mine[:, lacking:longest] = piece
+        if lacking:
+            mine[:, :lacking] = piece[:, :1]
+        start += len(piece)
+    return filled
 
 
 def _by_channel(entries: torch.Tensor) -> torch.Tensor:

@@ -130,7 +130,7 @@ class Sweep:
             with watch.stage("compress"):
                 for (n, row), mine in layers.items():
                     mine.append(compress_layer(prompts, row, self._settings[n], number))
-                seen.forget(number)
+                prompts.forget(number)
                 layer: Any = cache.layers[number]
                 # Copies: a view would hold on to the whole.
                 layer.keys = layer.keys[:, :, :0].clone()

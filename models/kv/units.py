@@ -7,45 +7,64 @@ on the left, where a mask hides it; new tokens follow on the right.
 Shapes: U units, S entries of the longest, G query heads of a unit, Q new tokens, D width.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch.nn import functional
 
 from encodeonce.models.kv.attention import causal
-from encodeonce.models.kv.storage import Storage
+from encodeonce.models.kv.storage import Precision, store
 
 SLACK = 1.125
 """Units lie together if the longest has at most so many times the entries of the shortest."""
+_ALIGNED = 16
+"""Attention kernels of GPUs copy a mask at every call if its rows do not begin at multiples."""
 
 
 class Units:
     """Some units of one layer: entries of their prompts, and of what came after."""
 
     def __init__(
-        self, numbers: torch.Tensor, keys: Storage, values: Storage, lengths: list[int]
+        self,
+        keys: Sequence[torch.Tensor],
+        values: Sequence[torch.Tensor],
+        precision: Precision,
+        room: int,
     ) -> None:
-        """Take storage.
+        """Copy entries.
 
         Args:
-            numbers: (U,) which of the layer's units these are.
-            keys: of the prompts, the longest's S entries wide.
+            keys: (m, n, D) each, of m units that keep n entries of their prompts.
             values: likewise.
-            lengths: entries of each unit.
+            precision: how to store them.
+            room: tokens that may follow.
         """
-        self.numbers = numbers
-        self.num_new = 0
-        self._keys, self._values = keys, values
-        self._lengths, self._longest = lengths, max(lengths)
-        self._filling = self._mask()
+        self._lengths = [piece.shape[1] for piece in keys for _ in piece]
+        self._longest, self._num_new = max(self._lengths), 0
+        self._keys = store(keys, room, precision, "channel")
+        self._values = store(values, room, precision, "token")
+        self._bias: torch.Tensor | None = None
+        self._no_bias = keys[0].new_zeros(1, 1, 1, 1)
+        self._room = room
+        if min(self._lengths) < self._longest:
+            bias = self._new_bias()
+            places = torch.arange(bias.shape[-1], device=bias.device)
+            starts = self._longest - torch.tensor(self._lengths, device=bias.device)
+            bias.masked_fill_(places < starts[:, None, None, None], float("-inf"))
+
+    def __len__(self) -> int:
+        """Return U."""
+        return len(self._lengths)
 
     def append(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Write (U, Q, D) new entries behind all others."""
-        self._keys.write(self.num_new, keys)
-        self._values.write(self.num_new, values)
-        self.num_new += keys.shape[1]
+        self._keys.write(self._num_new, keys)
+        self._values.write(self._num_new, values)
+        self._num_new += keys.shape[1]
 
     def rewind(self) -> None:
         """Forget what came after the prompts."""
-        self.num_new = 0
+        self._num_new = 0
 
     def remove(self, unit: int, entry: int) -> None:
         """Remove an entry, counted from the unit's first; those before it move up."""
@@ -53,12 +72,12 @@ class Units:
         self._keys.shift(unit, start, start + entry)
         self._values.shift(unit, start, start + entry)
         self._lengths[unit] -= 1
-        self._filling = self._mask()
+        bias = self._new_bias() if self._bias is None else self._bias
+        bias[unit, ..., start] = float("-inf")
 
-    @property
-    def lengths(self) -> list[int]:
-        """Entries of each unit, new ones included."""
-        return [length + self.num_new for length in self._lengths]
+    def length(self, unit: int) -> int:
+        """Return the entries of a unit, new ones included."""
+        return self._lengths[unit] + self._num_new
 
     @property
     def allocated_bytes(self) -> int:
@@ -75,28 +94,23 @@ class Units:
             scaling: of the products.
             window: how many tokens back a query sees, its own included; None for all.
         """
-        num_units, _, num_queries, _ = queries.shape
-        keys, values = self._keys.read(self.num_new), self._values.read(self.num_new)
-        # Entries are ordered by position and end with the queries' own, so what is visible
-        # follows from where they lie.
-        mask = None
+        num_units, num_groups, num_queries, _ = queries.shape
+        keys, values = self._keys.read(self._num_new), self._values.read(self._num_new)
+        mask = None if self._bias is None else self._bias[..., : keys.shape[1]]
         if num_queries > 1 or window is not None:
-            mask = causal(num_queries, keys.shape[1], keys.device, window)
-            mask = mask.repeat(queries.shape[1], 1)[None, None]
-        if self._filling is not None:
-            seen = functional.pad(self._filling, (0, self.num_new), value=True)[:, None, None]
-            mask = seen if mask is None else mask & seen
+            # Entries are ordered by position and end with the queries' own, so what is visible
+            # follows from where they lie.
+            hidden = ~causal(num_queries, keys.shape[1], keys.device, window)
+            mask = self._no_bias if mask is None else mask
+            mask = mask.masked_fill(hidden.repeat(num_groups, 1), float("-inf"))
         # All queries of a unit read the same keys: one head of G x Q queries.
         taken = functional.scaled_dot_product_attention(
             queries.flatten(1, 2)[:, None], keys[:, None], values[:, None], mask, scale=scaling
         )
-        return taken.view(num_units, -1, num_queries, values.shape[-1])
+        return taken.view(num_units, num_groups, num_queries, values.shape[-1])
 
-    def _mask(self) -> torch.Tensor | None:
-        """Return which of the prompts' places hold an entry, (U, S); None if all do."""
-        if min(self._lengths) == self._longest:
-            return None
-        device = self.numbers.device
-        places = torch.arange(self._longest, device=device)
-        start = self._longest - torch.tensor(self._lengths, device=device)
-        return places[None] >= start[:, None]
+    def _new_bias(self) -> torch.Tensor:
+        """Return (U, 1, 1, S + T) to add to scores: so far nothing is hidden."""
+        width = -(-(self._longest + self._room) // _ALIGNED) * _ALIGNED
+        self._bias = self._no_bias.new_zeros(len(self), 1, 1, width)
+        return self._bias

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from encodeonce.models.kv.method import KVMethod, ScoringMethod, method_class
 from encodeonce.models.kv.plan import Selection, uniform_count
-from encodeonce.models.kv.statistics import LayerStatistics, Needs, PromptStatistics
+from encodeonce.models.kv.statistics import Needs, PromptStatistics
 
 
 class AdaKV(KVMethod):
@@ -34,17 +34,13 @@ class AdaKV(KVMethod):
     def plan(self, prompt: PromptStatistics, keep: float) -> list[Selection]:
         """Keep each layer's best entries, whichever head they are in."""
         count = uniform_count(prompt.num_tokens, keep)
-        scoring = self._scoring()
-        return [
-            self._selection(layer, scoring.scores(layer, prompt.is_visual), count)
-            for layer in prompt.layers
-        ]
+        return [self._selection(scores, count) for scores in self._scoring().all_scores(prompt)]
 
-    def _selection(self, layer: LayerStatistics, scores: torch.Tensor, count: int) -> Selection:
+    def _selection(self, scores: torch.Tensor, count: int) -> Selection:
         num_safe = max(1, int(count * self.safe))
         scores = scores.clone()
         scores.scatter_(-1, scores.topk(num_safe, dim=-1).indices, float("inf"))
-        chosen = scores.flatten().topk(count * layer.num_kv_heads).indices
+        chosen = scores.flatten().topk(count * len(scores)).indices
         stays = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
         stays[chosen] = True
         return [head.nonzero()[:, 0] for head in stays.view_as(scores)]

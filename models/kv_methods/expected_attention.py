@@ -6,6 +6,8 @@ mean and covariance of the prompt's; rotated by the mean rotation R of the comin
 expects exp(k.mu / sqrt(D) + k' Sigma k / 2D), normalised over the tokens, times its value's norm.
 """
 
+from functools import partial
+
 import torch
 from pydantic import Field
 from torch.nn import functional
@@ -37,11 +39,15 @@ class ExpectedAttention(KVMethod):
         device = prompt.is_visual.device
         cos, sin = prompt.rotary(torch.arange(first, first + self.num_future, device=device))
         rotation = mean_rotation(cos.float(), sin.float())
-        return [top(self.scores(layer, rotation), count) for layer in prompt.layers]
+        key = self.key
+        return [
+            top(layer.once(key, partial(self.scores, layer, rotation)), count)
+            for layer in prompt.layers
+        ]
 
     def scores(self, layer: LayerStatistics, rotation: torch.Tensor) -> torch.Tensor:
         """Return expected attention times value norms (K, N); sinks come before all."""
-        moments = layer.moments[self.num_sinks]
+        moments = layer.moments(self.num_sinks)
         mean = moments.mean @ rotation.T
         covariance = rotation @ moments.covariance @ rotation.T
         keys = layer.keys[:, self.num_sinks :].float()

@@ -35,8 +35,8 @@ class KVPress(ScoringMethod):
 
     def scores(self, layer: LayerStatistics, is_visual: torch.Tensor) -> torch.Tensor:
         """Return the press's scores (K, N)."""
-        inputs = layer.inputs
-        assert inputs is not None
+        assert layer.inputs is not None
+        inputs = layer.inputs()
         found: torch.Tensor = self.make().score(
             inputs.module,
             inputs.hidden,

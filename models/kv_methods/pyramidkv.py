@@ -26,8 +26,8 @@ class PyramidKV(SnapKV):
         """Keep the best of each head, in numbers that fall from layer to layer."""
         counts = self.budgets(prompt.num_tokens, len(prompt.layers), keep)
         return [
-            top(self.scores(layer, prompt.is_visual), count)
-            for layer, count in zip(prompt.layers, counts, strict=True)
+            top(scores, count)
+            for scores, count in zip(self.all_scores(prompt), counts, strict=True)
         ]
 
     def budgets(self, num_tokens: int, num_layers: int, keep: float) -> list[int]:

@@ -16,7 +16,7 @@ class Random(ScoringMethod):
         """Return random scores (K, N)."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + layer.layer)
         scores = torch.rand(layer.num_kv_heads, layer.num_tokens, generator=generator)
-        return scores.to(layer.queries.device)
+        return scores.to(layer.query_parts[0].device)
 
 
 METHOD = Random

@@ -8,6 +8,7 @@ receives, the same for all heads of a layer. Budgets here come out exact.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -35,27 +36,33 @@ class VLCache(KVMethod):
     def plan(self, prompt: PromptStatistics, keep: float) -> Sequence[Selection]:
         """Keep more where attention is dense."""
         total = uniform_count(prompt.num_tokens, keep) * len(prompt.layers)
-        density = [self.density(layer) for layer in prompt.layers]
-        counts = spread(density, total, least=1, most=prompt.num_tokens)
+        density = [
+            layer.once((self.key, "density"), partial(self.density, layer))
+            for layer in prompt.layers
+        ]
+        counts = spread(torch.stack(density).tolist(), total, least=1, most=prompt.num_tokens)
         return [
             self._selection(layer, count)
             for layer, count in zip(prompt.layers, counts, strict=True)
         ]
 
-    def density(self, layer: LayerStatistics) -> float:
-        """Return the fraction of post-vision attention that does not count as zero."""
+    def density(self, layer: LayerStatistics) -> torch.Tensor:
+        """Return the fraction of post-vision attention that does not count as zero, ()."""
         attention = self._attention(layer)
         num_queries, num_keys = attention.shape[-2:]
         visible = causal(num_queries, num_keys, attention.device)
         largest = attention.amax(-1, keepdim=True)
         counted = (attention >= self.threshold * largest) & visible
-        return float(counted.sum() / (visible.sum() * len(attention)))
+        return counted.sum() / (visible.sum() * len(attention))
 
     def _selection(self, layer: LayerStatistics, count: int) -> Selection:
-        scores = self._attention(layer).sum(1).mean(0)
+        scores = layer.once((type(self), "received"), partial(self._received, layer)).clone()
         num_recent = int(count * self.recent)
         scores[layer.num_tokens - num_recent :] = float("inf")
         return top(scores, count).expand(layer.num_kv_heads, -1)
+
+    def _received(self, layer: LayerStatistics) -> torch.Tensor:
+        return self._attention(layer).sum(1).mean(0)
 
     def _attention(self, layer: LayerStatistics) -> torch.Tensor:
         return layer.attention(layer.num_tokens - layer.num_prefix)

@@ -201,6 +201,7 @@ SCENES: dict[str, tuple[Scene, ...]] = {
     "one frame": (ONE_FRAME,),
     "short clip of odd length": (SHORT_CLIP,),
     "image and video": (WIDE, SHORT_CLIP),
+    "no media": (),
 }
 
 
@@ -342,6 +343,7 @@ class FamilyContract(KVContract, ABC):
             for one, other in zip(ours, plain, strict=True):
                 assert one.log_probs == pytest.approx(other.log_probs, abs=1e-4)
                 assert one.num_tokens == other.num_tokens
+                assert one.are_greedy == other.are_greedy
                 assert one.num_prompt_tokens == other.num_prompt_tokens
                 assert len(set(one.log_probs)) == len(texts)
 

@@ -10,10 +10,9 @@ import torch
 
 from encodeonce.models.kv.attention import probabilities
 from encodeonce.models.kv.method import KVMethod, find_method
-from encodeonce.models.kv.observe import moments
 from encodeonce.models.kv.plan import Selection
 from encodeonce.models.kv.spec import KVSpec
-from encodeonce.models.kv.statistics import LayerStatistics, PromptStatistics
+from encodeonce.models.kv.statistics import LayerStatistics, Moments, PromptStatistics
 
 NUM_LAYERS, NUM_HEADS, NUM_KV_HEADS, WIDTH = 3, 4, 2, 8
 
@@ -40,11 +39,11 @@ def made_up_prompt(num_tokens: int = 90, num_question: int = 12, seed: int = 0) 
             LayerStatistics(
                 layer=layer,
                 parts=[(keys[:, :split], values[:, :split]), (keys[:, split:], values[:, split:])],
-                queries=queries[:, -70:],
+                query_parts=[queries[:, -70:]],
                 num_prefix=split,
                 scaling=WIDTH**-0.5,
                 prefix_column_sums=received.unflatten(0, (NUM_KV_HEADS, -1)).mean(1),
-                moments={4: moments(queries[:, 4:])},
+                prefix_moments={4: Moments.of(queries[:, 4:])},
             )
         )
     is_visual = torch.zeros(num_tokens, dtype=torch.bool)

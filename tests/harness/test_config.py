@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import encodeonce.datasets.prompts as prompts
 from encodeonce.harness.config import ConfigError, RunConfig, load_config
 
 MINIMAL = {"model": {"path": "demo"}, "benchmarks": [{"name": "demo"}], "output": "out"}
@@ -20,6 +21,13 @@ def test_a_minimal_run_file_is_enough(tmp_path: Path) -> None:
     config = load(tmp_path, MINIMAL)
     assert config.workers.num_workers == 2
     assert config.cache.on_miss == "error"
+
+
+def test_the_demos_run_files_are_understood() -> None:
+    folder = Path(prompts.__file__).parent / "demo"
+    variants = load_config(folder / "variants.yaml")
+    assert load_config(folder / "run.yaml").cache == variants.cache
+    assert (len(variants.weights), len(variants.kv)) == (2, 13)
 
 
 def test_an_unknown_key_is_refused_with_the_allowed_ones_and_a_guess(tmp_path: Path) -> None:

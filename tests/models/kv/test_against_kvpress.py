@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from encodeonce.models.kv.method import find_method
-from encodeonce.models.kv.observe import moments, unrotate
+from encodeonce.models.kv.observe import unrotate
 from encodeonce.models.kv.spec import KVSpec
-from encodeonce.models.kv.statistics import LayerStatistics, PromptStatistics
+from encodeonce.models.kv.statistics import LayerStatistics, Moments, PromptStatistics
 
 NUM_LAYERS = 4
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -49,15 +49,15 @@ def prompt(recorded: dict[str, np.ndarray], num_question: int) -> PromptStatisti
         cos, sin = rotary(torch.arange(keys.shape[1]))
         before = unrotate(queries[None], cos[None], sin[None])[0]
         split = keys.shape[1] - num_question
-        found = moments(before[:, 4:split]).joined(moments(before[:, split:]))
         layers.append(
             LayerStatistics(
                 layer=layer,
                 parts=[(keys[:, :split], values[:, :split]), (keys[:, split:], values[:, split:])],
-                queries=queries[:, -64:],
+                query_parts=[queries[:, -64:]],
                 num_prefix=split,
                 scaling=16**-0.5,
-                moments={4: found},
+                prefix_moments={4: Moments.of(before[:, 4:split])},
+                question_unrotated=before[:, split:],
             )
         )
     return PromptStatistics(

@@ -113,7 +113,7 @@ def test_removing_an_entry_leaves_the_others() -> None:
     found = layer.attend(queries, WIDTH**-0.5).transpose(1, 2)
     for number, row in enumerate([kept, *ROWS[1:]]):
         assert torch.allclose(found[number], expected(row, [], queries[number], number), atol=1e-5)
-    assert layer.lengths()[0] == [39, 39]
+    assert layer.length(0) == 39
 
 
 def test_attention_that_it_does_not_know_is_refused() -> None:

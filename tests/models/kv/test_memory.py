@@ -64,9 +64,8 @@ class PeakBytes(TorchDispatchMode):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     folder: Path = tmp_path_factory.mktemp("llava")
-    return Model(
-        write_random_llava(SHAPE, folder, torch.float32, torch.device("cpu")), VisionSpec()
-    )
+    written = write_random_llava(SHAPE, folder, torch.float32, torch.device("cpu"))
+    return Model(written, VisionSpec())
 
 
 def peak_bytes(model: Model, visuals: list[Visual], settings: Sequence[KVSpec]) -> int:

@@ -16,7 +16,7 @@ def entries(num_units: int = 3, num_entries: int = 50, width: int = 16) -> torch
 
 def test_the_models_precision_is_exact_and_new_entries_follow() -> None:
     given, new = entries(), torch.randn(3, 2, 16)
-    held = store(given, room=5, precision="model", axis="channel")
+    held = store([given], room=5, precision="model", axis="channel")
     assert torch.equal(held.read(0), given)
     held.write(0, new)
     assert torch.equal(held.read(2), torch.cat([given, new], dim=1))
@@ -28,7 +28,7 @@ def test_no_entry_is_off_by_more_than_half_a_step(
     precision: Precision, bits: int, axis: str
 ) -> None:
     given = entries()
-    read = store(given, room=1, precision=precision, axis=axis).read(0)
+    read = store([given], room=1, precision=precision, axis=axis).read(0)
     if axis == "token":
         spread = given.amax(-1, keepdim=True) - given.amin(-1, keepdim=True)
     else:
@@ -47,21 +47,21 @@ def test_filling_up_on_the_left_changes_no_entry(
 ) -> None:
     given = entries()
     filled = torch.cat([given[:, :1].expand(-1, 13, -1), given], dim=1)
-    alone = store(given, room=1, precision=precision, axis=axis).read(0)
-    together = store(filled, room=1, precision=precision, axis=axis).read(0)
+    alone = store([given], room=1, precision=precision, axis=axis).read(0)
+    together = store([filled], room=1, precision=precision, axis=axis).read(0)
     assert torch.equal(together[:, 13:], alone)
 
 
 @pytest.mark.parametrize("precision", ["model", "int8", "int4"])
 def test_bytes_are_counted_as_they_are_allocated(precision: Precision) -> None:
     given = entries(num_units=1, num_entries=2 * GROUP).to(torch.bfloat16)
-    held = [store(given, room=0, precision=precision, axis=axis) for axis in ("channel", "token")]
+    held = [store([given], room=0, precision=precision, axis=axis) for axis in ("channel", "token")]
     allocated = sum(one.allocated_bytes for one in held)
     assert allocated == entry_bytes(2 * GROUP, 16, element_bytes=2, precision=precision)
 
 
 def test_quantised_new_entries_are_exact() -> None:
     new = torch.randn(3, 4, 16)
-    held = store(entries(), room=4, precision="int4", axis="channel")
+    held = store([entries()], room=4, precision="int4", axis="channel")
     held.write(0, new)
     assert torch.equal(held.read(4)[:, -4:], new)
