@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-KIT_VENV ?= .venv-vlmevalkit
 
 .PHONY: demo test test-plugins test-lmms test-vlmevalkit check types clean
 
@@ -16,11 +15,11 @@ test: $(VENV)/installed
 test-plugins: test-lmms test-vlmevalkit
 
 test-lmms: $(VENV)-lmms/installed
-	$(VENV)-lmms/bin/python -m pytest tests/plugins/lmms_eval
+	$(VENV)-lmms/bin/python -m pytest tests/plugins/lmms_eval tests/harness/export/test_lmms_eval.py
 
 # Needs a checkout of VLMEvalKit, named by the environment variable VLMEVALKIT; skipped without.
-test-vlmevalkit: $(KIT_VENV)/installed
-	$(KIT_VENV)/bin/python -m pytest tests/harness/vlmevalkit/test_run_py.py
+test-vlmevalkit: $(VENV)-vlmevalkit/installed
+	$(VENV)-vlmevalkit/bin/python -m pytest tests/plugins/vlmevalkit
 
 check: $(VENV)/installed-dev types
 	$(BIN)/ruff check .
@@ -37,10 +36,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@
 
-$(KIT_VENV)/installed: pyproject.toml constraints.txt constraints-vlmevalkit.txt
-	$(PYTHON) -m venv $(KIT_VENV)
-	$(KIT_VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(KIT_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-vlmevalkit.txt
+$(VENV)-vlmevalkit/installed: pyproject.toml constraints.txt constraints-vlmevalkit.txt
+	$(PYTHON) -m venv $(VENV)-vlmevalkit
+	$(VENV)-vlmevalkit/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(VENV)-vlmevalkit/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-vlmevalkit.txt
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
@@ -60,4 +59,4 @@ $(VENV)-lmms/installed: pyproject.toml constraints.txt constraints-plugins.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-lmms $(KIT_VENV) build dist demo-run *.egg-info
+	rm -rf $(VENV) $(VENV)-lmms $(VENV)-vlmevalkit build dist demo-run *.egg-info

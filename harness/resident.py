@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from encodeonce.cache_store.signature import FeatureKey
 from encodeonce.datasets.sampling import FrameSampling
-from encodeonce.harness.config import RunConfig
+from encodeonce.harness.config import AnswerConfig
 from encodeonce.harness.features import FeatureSource, MediaRequest
 from encodeonce.harness.plan import PlannedMedia
 from encodeonce.harness.record import CacheUse
@@ -50,14 +50,14 @@ class ResidentAnswerer:
     """
 
     def __init__(
-        self, config: RunConfig, weights: WeightsSpec, kv: KVSpec, num_prefixes: int
+        self, config: AnswerConfig, weights: WeightsSpec, kv: KVSpec, num_prefixes: int
     ) -> None:
-        """Load the language side of a run's model.
+        """Load the language side of a model.
 
         Args:
-            config: the run.
-            weights: one of its weight variants.
-            kv: one of its cache variants.
+            config: which model, frames and store.
+            weights: a weight variant.
+            kv: a cache variant.
             num_prefixes: how many prefixes stay in memory, those used last.
 
         Raises:

@@ -76,22 +76,22 @@ class Workplace:
             self._libraries[root] = MediaLibrary(root, self._ledger)
         media = self._libraries[root].resolve(ref)
         info = probe(media, ledger=self._ledger, backend=self.config.decoder)
-        return self._request(media, info, benchmark, sampling=sampling)
+        frames = (sampling or self.config.frames).indices(info, media.clip_s)
+        return self._request(media, info, frames, benchmark)
 
     def request_picture(self, picture: Picture, benchmark: str) -> MediaRequest:
         """Return what the run needs of a picture that has no file."""
-        return self._request(picture.media, picture.info, benchmark, pixels=picture.frames)
+        frames = self.config.frames.indices(picture.info, picture.media.clip_s)
+        return self._request(picture.media, picture.info, frames, benchmark, picture.frames)
 
     def _request(
         self,
         media: Media,
         info: MediaInfo,
+        frames: Sequence[int],
         benchmark: str,
-        *,
         pixels: Frames | None = None,
-        sampling: FrameSampling | None = None,
     ) -> MediaRequest:
-        frames = (sampling or self.config.frames).indices(info, media.clip_s)
         return MediaRequest(
             media=media,
             info=info,

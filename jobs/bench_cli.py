@@ -15,6 +15,7 @@ from encodeonce.harness.report_terminal import print_report
 from encodeonce.jobs.bench_kv_cli import kv
 from encodeonce.jobs.bench_prefix_cli import prefix
 from encodeonce.jobs.bench_quant_cli import quant
+from encodeonce.jobs.bench_sweep_cli import sweep
 
 bench_app = typer.Typer(
     help="Measure the program itself.", no_args_is_help=True, add_completion=False
@@ -24,6 +25,7 @@ console = Console()
 
 bench_app.command("prefix")(prefix)
 bench_app.command("kv")(kv)
+bench_app.command("sweep")(sweep)
 bench_app.command("quant")(quant)
 
 

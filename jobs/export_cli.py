@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from encodeonce.harness.exporting import find_export, formats, read_run
+from encodeonce.harness.exporting import find_export, read_run
 from encodeonce.jobs.user_errors import user_errors
 
 
 def export(
     folder: Annotated[Path, typer.Argument(help="Output folder of a run.")],
-    to: Annotated[str, typer.Option(help=f"Format: {' or '.join(formats())}.")],
+    to: Annotated[str, typer.Option(help="Whose format, e.g. lmms-eval or vlmevalkit.")],
     output: Annotated[Path, typer.Option(help="Folder to write to.")],
 ) -> None:
     """Write a run's records as lmms-eval or VLMEvalKit would have, a set of files a variant."""

@@ -32,16 +32,8 @@ def read_message(message: Sequence[Mapping[str, Any]], dataset: str) -> Asked:
     Args:
         message: ``{"type": "image" | "video" | "text", "value": path or text}`` each.
         dataset: the benchmark, by the kit's name.
-
-    Raises:
-        ValueError: the message has no media.
     """
     media = tuple(_planned(part, dataset) for part in message if part["type"] != "text")
-    if not media:
-        raise ValueError(
-            "a question without a picture or video cannot be put: encodeonce answers from the "
-            "features of media"
-        )
     texts = [part["value"] for part in message if part["type"] == "text"]
     return Asked(media=media, question="\n".join(text for text in texts if text.strip()))
 

@@ -266,7 +266,8 @@ class Sweep:
             log_probs = logits.float().log_softmax(-1)
             expected = full.logits[number].log_softmax(-1)[list(rows)]
             same = (log_probs.argmax(-1) == expected.argmax(-1)).tolist()
-            kl = (expected.exp() * (expected - log_probs)).sum(-1).tolist()
+            divergence = (expected.exp() * (expected - log_probs)).sum(-1)
+            kl = divergence.clamp(min=0.0).tolist()  # rounding makes a zero negative
             for fork, row in enumerate(rows):
                 if number < len(full.token_ids[row]):
                     agreeing[fork] += same[fork]

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ from encodeonce.models.quantization.made_here import ORIGIN_FILE
 from encodeonce.models.quantization.recipe import (
     Progress,
     Recipe,
-    description,
     fitting_grid,
     quantize_layers,
 )
@@ -117,7 +116,7 @@ def _origin(
     """Return how a checkpoint is made, as plain JSON values."""
     used = calibration if recipe.is_calibrated else None
     return {
-        **description(recipe),
+        **asdict(recipe),
         "base": model.path,
         "base_sha256": checkpoint_digest(folder, _sha256),
         "dtype": model.dtype,

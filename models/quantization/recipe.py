@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -147,13 +147,14 @@ def _quantized(
     """Return a layer's packed weights, and all else in it that changed."""
     if recipe.is_calibrated:
         _prepare(layer, number, recipe, prompts)
+    parts = linears(layer)
     tensors = {
         name: value.cpu()
         for name, value in layer.named_parameters()
-        if recipe.is_calibrated and name.removesuffix(".weight") not in linears(layer)
+        if recipe.is_calibrated and name.removesuffix(".weight") not in parts
     }
     with torch.inference_mode():
-        for name, linear in linears(layer).items():
+        for name, linear in parts.items():
             packed = pack(quantize(linear.weight, recipe.grid), recipe.grid)
             tensors |= {f"{name}.{part}": tensor for part, tensor in packed.items()}
     return tensors
@@ -181,8 +182,3 @@ def _check_unchanged(layer: nn.Module, number: int, before: torch.Tensor, after:
             f"folding scales changed the output of layer {number} by {float(change):.1%}: "
             f"{type(layer).__name__} is not connected as Llama's layers are. Use --method rtn."
         )
-
-
-def description(recipe: Recipe) -> dict[str, Any]:
-    """Return a recipe as plain JSON values."""
-    return asdict(recipe)

@@ -132,6 +132,13 @@ def test_what_is_in_the_store_needs_no_tower(
             again.ask(video(folder / "b.mp4"), "What?", FRAMES)
 
 
+def test_questions_without_media_are_answered_too(answerer: ResidentAnswerer) -> None:
+    first = answerer.ask([], "What?", FRAMES)
+    assert first.num_visual_units == 0
+    assert answerer.ask([], "What?", FRAMES).logits_sha256 == first.logits_sha256
+    assert answerer.take_use().num_prefills == 1
+
+
 def test_a_failure_leaves_the_next_question_alone(answerer: ResidentAnswerer, folder: Path) -> None:
     with pytest.raises(MissingMedia):
         answerer.ask(video(folder / "gone.mp4"), "What?", FRAMES)

@@ -84,7 +84,7 @@ def test_standard_errors_by_hand() -> None:
 
 def test_lmms_evals_own_readers_understand_it(tmp_path: Path) -> None:
     loader = pytest.importorskip(
-        "lmms_eval.baselines.loader", reason="needs lmms-eval (make test-lmms-eval)"
+        "lmms_eval.baselines.loader", reason="needs lmms-eval: make test-plugins"
     )
     metrics = pytest.importorskip("lmms_eval.api.metrics")
     utils = pytest.importorskip("lmms_eval.utils")

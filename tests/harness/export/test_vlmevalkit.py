@@ -9,7 +9,7 @@ import pytest
 from encodeonce.harness.export import vlmevalkit
 from encodeonce.harness.exporting import ExportError, VariantExport, read_run
 from tests.harness.export.runs import write_run
-from tests.harness.vlmevalkit.kit import read_xlsx
+from tests.harness.export.sheets import read_xlsx
 
 
 def test_a_sheet_holds_the_table_and_the_predictions_as_they_were(tmp_path: Path) -> None:

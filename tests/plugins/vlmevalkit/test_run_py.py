@@ -15,7 +15,7 @@ from PIL import Image
 
 from encodeonce.datasets.benchmarks.demo import BENCHMARK as DEMO
 from encodeonce.harness.vlmevalkit.table import FAILED
-from tests.harness.vlmevalkit.kit import KIT, Bench, needs_kit, write_picture_task
+from tests.plugins.vlmevalkit.kit import KIT, Bench, needs_kit, write_picture_task
 
 pytestmark = [needs_kit, pytest.mark.slow, pytest.mark.timeout(1200)]
 

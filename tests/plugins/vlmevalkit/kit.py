@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import openpyxl
 import pytest
 import yaml
 from PIL import Image
@@ -24,6 +23,7 @@ from encodeonce.datasets.ledger import Ledger
 from encodeonce.datasets.library import MediaLibrary
 from encodeonce.datasets.probe import probe
 from encodeonce.datasets.sampling import UniformInclusive
+from tests.harness.export.sheets import read_xlsx
 
 SHIM = Path(__file__).parent / "torchvision_on_cpu"
 KIT = os.environ.get("VLMEVALKIT", "")
@@ -153,13 +153,6 @@ def write_picture_task(bench: Bench, name: str, num_questions: int) -> None:
         writer = csv.DictWriter(file, rows[0], delimiter="\t")
         writer.writeheader()
         writer.writerows(rows)
-
-
-def read_xlsx(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a sheet by the names in its first row."""
-    workbook = openpyxl.load_workbook(path)
-    heads, *rows = workbook.active.iter_rows(values_only=True)
-    return [dict(zip(heads, row, strict=True)) for row in rows]
 
 
 def _base64(pixels: Any) -> str:
