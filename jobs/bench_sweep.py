@@ -143,4 +143,6 @@ def _add(total: dict[str, float], seconds: Mapping[str, float]) -> None:
 
 
 def _ratio(separate_s: Sequence[float], sweep_s: Sequence[float]) -> float:
-    return statistics.median(separate_s) / statistics.median(sweep_s)
+    """Return the median of the ratios: both sides of one share what the machine did meanwhile."""
+    pairs = zip(separate_s, sweep_s, strict=True)
+    return statistics.median(alone / together for alone, together in pairs)
