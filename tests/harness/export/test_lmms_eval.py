@@ -92,7 +92,8 @@ def test_lmms_evals_own_readers_understand_it(tmp_path: Path) -> None:
     scores, found = loader.load_baseline(str(path), "my_task")
     assert scores == {0: 1.0, 1: 0.0, 2: 1.0, 3: 1.0}
     assert found == results
-    assert "|my_task|none  |     0|score |" in utils.make_table(results)
+    table = utils.make_table(results).replace(" ", "")  # columns are as wide as its writer likes
+    assert "|my_task|none|0|score|" in table
     clusters = ["a", "a", "b", "b"]
     values = [1.0, 0.0, 1.0, 1.0]
     ours = clustered_standard_error(list(zip(values, clusters, strict=True)))
