@@ -19,6 +19,7 @@ from encodeonce.harness.features import MediaRequest
 from encodeonce.harness.variants import Meanings, describe_variants
 from encodeonce.models.checkpoint import checkpoint_digest, device
 from encodeonce.models.family import Decoder, find_family
+from encodeonce.models.kv.method import find_method
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.weights import WeightsSpec, check_weights
 
@@ -109,10 +110,14 @@ class Workplace:
         """Return what variants mean.
 
         Raises:
-            ValueError: weights cannot be loaded that way, or a file is not there.
+            ValueError: weights cannot be loaded that way, a file is not there, or a KV method's
+                options were made for another model.
         """
         for spec in weights:
             check_weights(spec, self.config.model, self.checkpoint)
+        for setting in kv:
+            if method := find_method(setting):
+                method.check_model(self.checkpoint_sha256())
         return describe_variants(weights, kv, self._sha256)
 
     def checkpoint_sha256(self) -> str:
