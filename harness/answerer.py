@@ -23,7 +23,7 @@ from encodeonce.harness.asked import (
     VariantConfig,
     Work,
 )
-from encodeonce.harness.features import FeatureSource, MediaRequest
+from encodeonce.harness.features import MediaRequest
 from encodeonce.harness.grouping import in_order, windows
 from encodeonce.harness.workplace import Workplace
 from encodeonce.models.family import Generation, GenerationSpec, Visual
@@ -82,14 +82,7 @@ class Answerer:
         self._window = window
         self._kv = config.kv
         self._stopwatch = Stopwatch()
-        load_tower = self._workplace.vision.load if config.cache.on_miss == "encode" else None
-        self._source = FeatureSource(
-            self._workplace.open_store(),
-            load_tower,
-            self._stopwatch,
-            self._workplace.provenance(),
-            memory_bytes=config.cache.memory_mib * 2**20,
-        )
+        self._source = self._workplace.feature_source(self._stopwatch)
         self._decoder = self._workplace.decoder(config.weights)
         self._done: Counter[str] = Counter()
 
@@ -185,10 +178,7 @@ class Answerer:
     def _fetch(self, resolved: _Resolved[A]) -> list[Visual]:
         if resolved.error is not None:
             raise resolved.error
-        return [
-            Visual(info=media.info, units=media.units, features=self._source.fetch(media))
-            for media in resolved.media
-        ]
+        return [self._source.visual(media) for media in resolved.media]
 
     def _answer_group(
         self, questions: Sequence[Question], visuals: Sequence[Visual]

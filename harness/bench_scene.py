@@ -63,10 +63,8 @@ class Scene:
 
     def decoder(self, weights: WeightsSpec = NONE) -> Decoder:
         """Load the language side, its weights held as ``weights`` says."""
-        spec, checkpoint = self.spec, self.workplace.checkpoint
-        return self.workplace.family.decoder(checkpoint, spec.model, spec.vision, weights)
+        return self.workplace.decoder(weights)
 
     def visuals(self, source: FeatureSource) -> list[Visual]:
         """Return the media as the language side is given it."""
-        features = source.fetch(self.request)
-        return [Visual(info=self.request.info, units=self.request.units, features=features)]
+        return [source.visual(self.request)]

@@ -6,15 +6,14 @@ from contextlib import closing
 from itertools import zip_longest
 
 from encodeonce.harness.config import RunConfig
-from encodeonce.harness.features import FeatureSource
 from encodeonce.harness.plan import MediaGroup, Plan, make_plan
 from encodeonce.harness.workplace import Workplace
-from encodeonce.models.family import Visual
 from encodeonce.models.kv.plan import uniform_count
 from encodeonce.models.kv.prefixkv_profile import Profile
 from encodeonce.models.kv.statistics import Needs
 from encodeonce.models.kv_methods.prefixkv import search
 from encodeonce.models.timing import Stopwatch
+from encodeonce.models.weights import NONE
 
 
 def calibrate_prefixkv(
@@ -43,12 +42,10 @@ def calibrate_prefixkv(
             f"--num-samples {num_samples}: the run has {plan.num_samples}; ask for fewer"
         )
     workplace = Workplace(config)
-    decoder = workplace.family.decoder(workplace.checkpoint, config.model, config.vision)
-    load_tower = workplace.vision.load if config.cache.on_miss == "encode" else None
-    source = FeatureSource(workplace.open_store(), load_tower, Stopwatch(), workplace.provenance())
+    decoder = workplace.decoder(NONE)
     kept: dict[float, list[list[float]]] = {budget: [] for budget in budgets}
     digest = hashlib.sha256()
-    with closing(source):
+    with closing(workplace.feature_source(Stopwatch())) as source:
         for group, number in _spread(plan, num_samples):
             name = f"{group.benchmark}/{group.samples[number].id}"
             on_sample(name)
@@ -57,8 +54,7 @@ def calibrate_prefixkv(
             for ref in group.media:
                 request = workplace.request(group.root, ref, group.benchmark)
                 digest.update(f"{request.media.sha256}\n".encode())
-                features = source.fetch(request)
-                visuals.append(Visual(info=request.info, units=request.units, features=features))
+                visuals.append(source.visual(request))
             needs = Needs(column_sums=True)
             prompt = decoder.inspect(visuals, group.prompts[number], needs)
             importance = [layer.column_sums.mean(0) for layer in prompt.layers]

@@ -18,7 +18,7 @@ from encodeonce.datasets.decode import decode
 from encodeonce.datasets.info import MediaInfo
 from encodeonce.datasets.media import Frames, Media
 from encodeonce.harness.record import CacheUse
-from encodeonce.models.family import Tower, Unit
+from encodeonce.models.family import Tower, Unit, Visual
 from encodeonce.models.timing import Stopwatch
 
 CLAIM_EXPIRES_S = 15.0
@@ -108,6 +108,10 @@ class FeatureSource:
             MediaError: the media does not decode.
         """
         self._fill(request, coverage(self._store, request.keys).to_encode)
+
+    def visual(self, request: MediaRequest) -> Visual:
+        """Return a media as the language side is given it; raises what `fetch` does."""
+        return Visual(info=request.info, units=request.units, features=self.fetch(request))
 
     def fetch(self, request: MediaRequest) -> Features:
         """Return the features of all units of a request, in order; see `ensure`."""

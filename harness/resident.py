@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from encodeonce.cache_store.signature import FeatureKey
 from encodeonce.datasets.sampling import FrameSampling
 from encodeonce.harness.config import AnswerConfig
-from encodeonce.harness.features import FeatureSource, MediaRequest
+from encodeonce.harness.features import MediaRequest
 from encodeonce.harness.plan import PlannedMedia
 from encodeonce.harness.record import CacheUse
 from encodeonce.harness.workplace import Workplace
-from encodeonce.models.family import Generation, Visual
+from encodeonce.models.family import Generation
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.prefix import Prefix
 from encodeonce.models.timing import Stopwatch
@@ -65,13 +65,7 @@ class ResidentAnswerer:
         """
         self._workplace = Workplace(config)
         self._stopwatch = Stopwatch()
-        self._source = FeatureSource(
-            self._workplace.open_store(),
-            self._workplace.vision.load if config.cache.on_miss == "encode" else None,
-            self._stopwatch,
-            self._workplace.provenance(),
-            memory_bytes=config.cache.memory_mib * 2**20,
-        )
+        self._source = self._workplace.feature_source(self._stopwatch)
         with self._stopwatch.stage("load"):
             self._decoder = self._workplace.decoder(weights)
         self._kv = kv
@@ -126,16 +120,12 @@ class ResidentAnswerer:
         while len(self._prefixes) >= self._num_prefixes:
             # Before the new one is made: the memory may not hold both.
             self._prefixes.popitem(last=False)
-        visuals = [self._visual(request) for request in requests]
+        visuals = [self._source.visual(request) for request in requests]
         prefix = self._decoder.prefill_for(visuals, [self._kv])
         self._book(prefix.seconds)
         self._num_prefills += 1
         self._prefixes[shared] = prefix
         return prefix
-
-    def _visual(self, request: MediaRequest) -> Visual:
-        features = self._source.fetch(request)
-        return Visual(info=request.info, units=request.units, features=features)
 
     def _book(self, seconds: Mapping[str, float]) -> None:
         for stage, value in seconds.items():

@@ -85,14 +85,7 @@ class EvaluateWorker:
         """
         self._workplace = Workplace(config)
         self._stopwatch = Stopwatch()
-        load_tower = self._workplace.vision.load if config.cache.on_miss == "encode" else None
-        self._source = FeatureSource(
-            self._workplace.open_store(),
-            load_tower,
-            self._stopwatch,
-            self._workplace.provenance(),
-            memory_bytes=config.cache.memory_mib * 2**20,
-        )
+        self._source = self._workplace.feature_source(self._stopwatch)
         self._decoders = DecoderShelf(self._workplace.decoder)
         self._sweeper = Sweeper(config)
         self._scribe = Scribe(config, fingerprint, self._stopwatch)
@@ -143,8 +136,7 @@ class EvaluateWorker:
     def _fetch(self, group: MediaGroup, ref: MediaRef) -> Visual:
         with self._stopwatch.stage("look up"):
             request = self._workplace.request(group.root, ref, group.benchmark)
-        features = self._source.fetch(request)
-        return Visual(info=request.info, units=request.units, features=features)
+        return self._source.visual(request)
 
 
 class ReferenceWorker:

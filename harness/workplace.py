@@ -15,12 +15,13 @@ from encodeonce.datasets.pictures import Picture
 from encodeonce.datasets.probe import probe
 from encodeonce.datasets.sampling import FrameSampling
 from encodeonce.harness.config import AnswerConfig
-from encodeonce.harness.features import MediaRequest
+from encodeonce.harness.features import FeatureSource, MediaRequest
 from encodeonce.harness.variants import Meanings, describe_variants
 from encodeonce.models.checkpoint import checkpoint_digest, device
 from encodeonce.models.family import Decoder, find_family
 from encodeonce.models.kv.method import find_method
 from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.timing import Stopwatch
 from encodeonce.models.weights import WeightsSpec, check_weights
 
 
@@ -45,6 +46,20 @@ class Workplace:
     def open_store(self) -> Hdf5Store:
         """Open the run's feature store, creating it if it is not there."""
         return Hdf5Store(self.config.cache.path / "features", codec=self.config.cache.codec)
+
+    def feature_source(self, stopwatch: Stopwatch) -> FeatureSource:
+        """Return where answers take features from: with the tower only if a miss is to be encoded.
+
+        Args:
+            stopwatch: takes the seconds.
+        """
+        return FeatureSource(
+            self.open_store(),
+            self.vision.load if self.config.cache.on_miss == "encode" else None,
+            stopwatch,
+            self.provenance(),
+            memory_bytes=self.config.cache.memory_mib * 2**20,
+        )
 
     def provenance(self) -> dict[str, str]:
         """Return who encodes here: what the signature leaves out, but somebody may want to know."""
@@ -115,9 +130,10 @@ class Workplace:
         """
         for spec in weights:
             check_weights(spec, self.config.model, self.checkpoint)
-        for setting in kv:
-            if method := find_method(setting):
-                method.check_model(self.checkpoint_sha256())
+        if methods := [method for method in map(find_method, kv) if method]:
+            checkpoint_sha256 = self.checkpoint_sha256()
+            for method in methods:
+                method.check_model(checkpoint_sha256)
         return describe_variants(weights, kv, self._sha256)
 
     def checkpoint_sha256(self) -> str:

@@ -1,6 +1,5 @@
 """``encodeonce bench kv``: what compressed KV caches cost and save on one picture or video."""
 
-import json
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,19 @@ from encodeonce.harness.bench_kv import KVBench, run_kv_bench
 from encodeonce.harness.bench_kv_report import sections, to_json
 from encodeonce.harness.bench_prefix_report import file_name
 from encodeonce.harness.report_terminal import print_report
-from encodeonce.jobs.bench_scene_options import SHAPES, scene_spec, writable
+from encodeonce.jobs.bench_scene_options import (
+    Device,
+    Dtype,
+    Model,
+    NumFrames,
+    NumRuns,
+    Output,
+    Random,
+    Shown,
+    scene_spec,
+    writable,
+    write_measurements,
+)
 from encodeonce.jobs.user_errors import user_errors
 from encodeonce.models.kv.method import check_kv
 from encodeonce.models.kv.spec import KVSpec
@@ -24,15 +35,8 @@ BUDGETS = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 def kv(
-    model: Annotated[
-        str, typer.Option(help="Folder or hub id of a checkpoint, or 'demo'.")
-    ] = "demo",
-    random: Annotated[
-        str | None,
-        typer.Option(
-            help=f"Instead of a checkpoint, a shape with random weights: {', '.join(SHAPES)}."
-        ),
-    ] = None,
+    model: Model = "demo",
+    random: Random = None,
     method: Annotated[
         list[str] | None, typer.Option(help="KV method; repeat for several. [default: prefixkv]")
     ] = None,
@@ -47,30 +51,17 @@ def kv(
         list[int] | None,
         typer.Option(help="Questions answered together; repeat for several. [default: 1 8]", min=1),
     ] = None,
-    media: Annotated[
-        Path | None,
-        typer.Option(
-            help="Picture or video; by default a picture of noise, or a video if --frames is given."
-        ),
-    ] = None,
-    frames: Annotated[int | None, typer.Option(help="Frames of a video; 8.", min=1)] = None,
+    media: Shown = None,
+    frames: NumFrames = None,
     prompt_tokens: Annotated[
         int | None,
         typer.Option(help="Tokens of a prompt: questions are filled up to it.", min=1),
     ] = None,
     new_tokens: Annotated[int, typer.Option(help="Tokens of an answer.", min=2)] = 64,
-    runs: Annotated[int, typer.Option(help="Runs to take medians over.", min=1)] = 5,
-    dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"], typer.Option(help="Compute precision.")
-    ] = "bfloat16",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write all measurements as JSON: to a file, or to a folder, under a name by date, "
-            "model and hardware."
-        ),
-    ] = None,
+    runs: NumRuns = 5,
+    dtype: Dtype = "bfloat16",
+    device: Device = "auto",
+    output: Output = None,
 ) -> None:
     """Compare compressed caches with transformers' own: seconds by stage, tokens/s, memory."""
     with tempfile.TemporaryDirectory(prefix="encodeonce-bench-") as folder, user_errors(OSError):
@@ -103,6 +94,4 @@ def kv(
         with console.status("measuring") as status:
             ways = run_kv_bench(bench, lambda what: status.update(f"measuring: {what}"))
         print_report(console, sections(ways))
-        if path is not None:
-            path.write_text(json.dumps(to_json(bench, ways, now), indent=2) + "\n", "utf-8")
-            console.print(f"all measurements: {path}", highlight=False, soft_wrap=True)
+        write_measurements(path, to_json(bench, ways, now), console)

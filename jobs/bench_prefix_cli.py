@@ -1,10 +1,9 @@
 """``encodeonce bench prefix``: what features and shared prefixes save on one picture or video."""
 
-import json
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -12,7 +11,19 @@ from rich.console import Console
 from encodeonce.harness.bench_prefix import PrefixBench, run_prefix_bench
 from encodeonce.harness.bench_prefix_report import file_name, sections, to_json
 from encodeonce.harness.report_terminal import print_report
-from encodeonce.jobs.bench_scene_options import SHAPES, scene_spec, writable
+from encodeonce.jobs.bench_scene_options import (
+    SHAPES,
+    Device,
+    Dtype,
+    Model,
+    NumFrames,
+    NumRuns,
+    Output,
+    Shown,
+    scene_spec,
+    writable,
+    write_measurements,
+)
 from encodeonce.jobs.user_errors import user_errors
 from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
 
@@ -25,9 +36,7 @@ QUESTIONS = (
 
 
 def prefix(
-    model: Annotated[
-        str, typer.Option(help="Folder or hub id of a checkpoint, or 'demo'.")
-    ] = "demo",
+    model: Model = "demo",
     random: Annotated[
         str | None,
         typer.Option(
@@ -36,34 +45,21 @@ def prefix(
             "tokens."
         ),
     ] = None,
-    media: Annotated[
-        Path | None,
-        typer.Option(
-            help="Picture or video; by default a picture of noise, or a video if --frames is given."
-        ),
-    ] = None,
+    media: Shown = None,
     prompt: Annotated[
         list[str] | None, typer.Option(help="A question; repeat for more. Three by default.")
     ] = None,
-    frames: Annotated[int | None, typer.Option(help="Frames of a video; 8.", min=1)] = None,
-    runs: Annotated[int, typer.Option(help="Runs to take medians over.", min=1)] = 5,
+    frames: NumFrames = None,
+    runs: NumRuns = 5,
     new_tokens: Annotated[int, typer.Option(help="Tokens of an answer.", min=1)] = 16,
     max_batch: Annotated[
         int, typer.Option(help="Most questions answered together; 1 needs least memory.", min=1)
     ] = 16,
-    dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"], typer.Option(help="Compute precision.")
-    ] = "bfloat16",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    dtype: Dtype = "bfloat16",
+    device: Device = "auto",
     tap: Annotated[Tap, typer.Option(help="Where features are taken.")] = "projected",
     micro_batch: Annotated[int, typer.Option(help="Units encoded together.", min=1, max=256)] = 1,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write all measurements as JSON: to a file, or to a folder, under a name by date, "
-            "model and hardware."
-        ),
-    ] = None,
+    output: Output = None,
 ) -> None:
     """Compare no cache, features, a prefix shared by all questions, and a resident prefix."""
     with tempfile.TemporaryDirectory(prefix="encodeonce-bench-") as folder, user_errors(OSError):
@@ -89,6 +85,4 @@ def prefix(
         with console.status("measuring") as status:
             result = run_prefix_bench(bench, lambda way: status.update(f"measuring: {way}"))
         print_report(console, sections(result))
-        if path is not None:
-            path.write_text(json.dumps(to_json(bench, result, now), indent=2) + "\n", "utf-8")
-            console.print(f"all measurements: {path}", highlight=False, soft_wrap=True)
+        write_measurements(path, to_json(bench, result, now), console)

@@ -1,10 +1,9 @@
 """``encodeonce bench quant``: what quantised weights cost and save on one prompt."""
 
-import json
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 import yaml
@@ -14,7 +13,19 @@ from encodeonce.harness.bench_prefix_report import file_name
 from encodeonce.harness.bench_quant import QuantBench, run_quant_bench
 from encodeonce.harness.bench_quant_report import sections, to_json
 from encodeonce.harness.report_terminal import print_report
-from encodeonce.jobs.bench_scene_options import SHAPES, scene_spec, writable
+from encodeonce.jobs.bench_scene_options import (
+    Device,
+    Dtype,
+    Model,
+    NumFrames,
+    NumRuns,
+    Output,
+    Random,
+    Shown,
+    scene_spec,
+    writable,
+    write_measurements,
+)
 from encodeonce.jobs.user_errors import user_errors
 from encodeonce.models.spec import ModelSpec, VisionSpec
 from encodeonce.models.weights import WeightsSpec
@@ -31,36 +42,16 @@ def quant(
             "on the measured prompt."
         ),
     ],
-    model: Annotated[
-        str, typer.Option(help="Folder or hub id of a checkpoint, or 'demo'.")
-    ] = "demo",
-    random: Annotated[
-        str | None,
-        typer.Option(
-            help=f"Instead of a checkpoint, a shape with random weights: {', '.join(SHAPES)}."
-        ),
-    ] = None,
-    media: Annotated[
-        Path | None,
-        typer.Option(
-            help="Picture or video; by default a picture of noise, or a video if --frames is given."
-        ),
-    ] = None,
+    model: Model = "demo",
+    random: Random = None,
+    media: Shown = None,
     prompt: Annotated[str, typer.Option(help="The question.")] = "What is shown?",
-    frames: Annotated[int | None, typer.Option(help="Frames of a video; 8.", min=1)] = None,
-    runs: Annotated[int, typer.Option(help="Runs to take medians over.", min=1)] = 5,
+    frames: NumFrames = None,
+    runs: NumRuns = 5,
     new_tokens: Annotated[int, typer.Option(help="Tokens of the answer.", min=2)] = 64,
-    dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"], typer.Option(help="Compute precision.")
-    ] = "bfloat16",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write all measurements as JSON: to a file, or to a folder, under a name by date, "
-            "model and hardware."
-        ),
-    ] = None,
+    dtype: Dtype = "bfloat16",
+    device: Device = "auto",
+    output: Output = None,
 ) -> None:
     """Compare weight variants with the unquantised model: memory, first token, tokens/s, output."""
     with tempfile.TemporaryDirectory(prefix="encodeonce-bench-") as folder, user_errors(OSError):
@@ -86,6 +77,4 @@ def quant(
         with console.status("measuring") as status:
             found = run_quant_bench(bench, lambda step: status.update(f"measuring: {step}"))
         print_report(console, sections(found))
-        if path is not None:
-            path.write_text(json.dumps(to_json(bench, found, now), indent=2) + "\n", "utf-8")
-            console.print(f"all measurements: {path}", highlight=False, soft_wrap=True)
+        write_measurements(path, to_json(bench, found, now), console)

@@ -1,10 +1,13 @@
 """What the benchmarks of models take from the command line: a model, and something to look at."""
 
+import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import torch
+import typer
 from rich.console import Console
 
 from encodeonce.datasets.made_up import write_picture, write_video
@@ -31,6 +34,34 @@ SHAPES: Mapping[str, Write] = {
     "vila-tiny": partial(write_random_vila, random_vila.TINY),
     "vila1.5-3b": partial(write_random_vila, random_vila.VILA_1_5_3B),
 }
+
+
+Model = Annotated[str, typer.Option(help="Folder or hub id of a checkpoint, or 'demo'.")]
+Random = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Instead of a checkpoint, a shape with random weights: {', '.join(SHAPES)}."
+    ),
+]
+Shown = Annotated[
+    Path | None,
+    typer.Option(
+        help="Picture or video; by default a picture of noise, or a video if --frames is given."
+    ),
+]
+NumFrames = Annotated[int | None, typer.Option(help="Frames of a video; 8.", min=1)]
+NumRuns = Annotated[int, typer.Option(help="Runs to take medians over.", min=1)]
+Dtype = Annotated[
+    Literal["float32", "bfloat16", "float16"], typer.Option(help="Compute precision.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write all measurements as JSON: to a file, or to a folder, under a name by date, "
+        "model and hardware."
+    ),
+]
 
 
 def scene_spec(
@@ -91,3 +122,10 @@ def writable(output: Path, name: str) -> Path:
     if not path.parent.is_dir():
         raise ValueError(f"--output {output}: there is no folder {path.parent}")
     return path
+
+
+def write_measurements(path: Path | None, content: Mapping[str, Any], console: Console) -> None:
+    """Write what was measured, if it is asked for, and say where."""
+    if path is not None:
+        path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+        console.print(f"all measurements: {path}", highlight=False, soft_wrap=True)

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from encodeonce.harness.calibration import run_calibration
+from encodeonce.harness.calibration_prompts import run_calibration
 from encodeonce.harness.config import RunConfig, load_config
 from encodeonce.jobs.user_errors import user_errors
 from encodeonce.models.checkpoint import device as device_of

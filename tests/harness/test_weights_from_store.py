@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from encodeonce.harness.calibration import run_calibration
+from encodeonce.harness.calibration_prompts import run_calibration
 from encodeonce.harness.config import ConfigError, RunConfig
 from encodeonce.harness.features import FeatureSource
 from encodeonce.harness.plan import MediaGroup, make_plan

@@ -62,10 +62,9 @@ def _prompts(
 def _visual(workplace: Workplace, source: FeatureSource, group: MediaGroup, ref: Any) -> Visual:
     request = workplace.request(group.root, ref, group.benchmark)
     try:
-        features = source.fetch(request)
+        return source.visual(request)
     except MissingFeatures as error:
         raise ConfigError(
             f"calibration needs the features of {ref.path}, and {error}. Put them there: "
             "encodeonce precompute RUN.yaml"
         ) from error
-    return Visual(info=request.info, units=request.units, features=features)
