@@ -16,8 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from encodeonce.cache_store.codec import find_chunk_codec
-from encodeonce.cache_store.commit import commit_pack
-from encodeonce.cache_store.damage import corrupt, quarantine
+from encodeonce.cache_store.commit import commit_pack, corrupt, quarantine
 from encodeonce.cache_store.durable import explain
 from encodeonce.cache_store.encoding import Pending, check_entry, cut_batches, encode_pack
 from encodeonce.cache_store.features import Features
@@ -36,12 +35,7 @@ from encodeonce.cache_store.reading import (
     allocate,
 )
 from encodeonce.cache_store.signature import FeatureKey
-from encodeonce.cache_store.store import (
-    Entry,
-    MissingFeatures,
-    StoreCounters,
-    check_one_media,
-)
+from encodeonce.cache_store.store import Entry, MissingFeatures, StoreCounters, check_one_media
 from encodeonce.cache_store.unit_table import Place, unit_digest
 from encodeonce.cache_store.usage import LastUse
 

@@ -9,12 +9,7 @@ import numpy as np
 
 from encodeonce.cache_store.features import Features
 from encodeonce.cache_store.signature import FeatureKey
-from encodeonce.cache_store.store import (
-    Entry,
-    FeatureStore,
-    check_one_media,
-    stack_units,
-)
+from encodeonce.cache_store.store import Entry, FeatureStore, check_one_media, stack_units
 
 Unit = dict[str, np.ndarray[Any, np.dtype[Any]]]
 

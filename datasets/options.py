@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
 Schema = Mapping[str, Any]
 
@@ -116,3 +117,12 @@ def _yaml(value: Any) -> str:
         value, default_flow_style=True, width=float("inf"), allow_unicode=True, sort_keys=False
     )
     return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+# Workers, which score answers, may have other working directories.
+LocalPath = Annotated[Path, AfterValidator(_absolute)]
+"""``~`` is the home folder; relative paths are relative to the working directory."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from encodeonce.datasets.media.sampling import FrameSampling
 from encodeonce.datasets.sample import Benchmark, BenchmarkError
-from encodeonce.datasets.sampling import FrameSampling
 
 
 def benchmark_names() -> list[str]:

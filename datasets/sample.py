@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
-from encodeonce.datasets.media import MediaRef
+from encodeonce.datasets.media.media import MediaRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,3 +110,17 @@ class Exporting(Benchmark, Protocol):
     def official_files(self, scored: Sequence[Scored]) -> Mapping[str, str]:
         """Return the texts of these files by their names."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """One row of the table that `encodeonce benchmarks` prints."""
+
+    title: str
+    """The benchmark's published name, and in a few words what it asks."""
+    media: str
+    """``"images"``, ``"videos"`` or ``"both"``."""
+    source: str
+    """Where it was published: a URL, or the paper."""
+    download: str
+    """What to download, under which licence, and where to put it."""

@@ -7,19 +7,21 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from encodeonce.harness.config import RunConfig
-from encodeonce.harness.plan import Branch, branches_left, first_samples, make_plan
-from encodeonce.harness.record import SampleError
-from encodeonce.harness.run_folder import Answers, RunFolder
-from encodeonce.harness.scribe import lost_records
-from encodeonce.harness.timeline import now
-from encodeonce.harness.worker import EvaluateWorker, PrecomputeWorker, ReferenceWorker
-from encodeonce.harness.workplace import Workplace
-from encodeonce.jobs.executor import Executor, WorkerFactory
-from encodeonce.jobs.progress import Progress, Tally
-from encodeonce.jobs.queue import Outcome, WorkItem
+from encodeonce.harness.results.timeline import now
+from encodeonce.harness.run.config import RunConfig
+from encodeonce.harness.run.folder import Answers, RunFolder
+from encodeonce.harness.run.plan import Branch, branches_left, first_samples, make_plan
+from encodeonce.harness.run.record import SampleError
+from encodeonce.harness.workers.evaluate import EvaluateWorker
+from encodeonce.harness.workers.precompute import PrecomputeWorker
+from encodeonce.harness.workers.recorder import lost_records
+from encodeonce.harness.workers.reference import ReferenceWorker
+from encodeonce.harness.workers.session import Workplace
+from encodeonce.jobs.execution.executor import Executor, WorkerFactory
+from encodeonce.jobs.execution.progress import Progress, Tally
+from encodeonce.jobs.execution.queue import Outcome, WorkItem
 from encodeonce.models.kv.spec import FULL
-from encodeonce.models.weights import NONE
+from encodeonce.models.spec import NONE
 
 logger = logging.getLogger(__name__)
 

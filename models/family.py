@@ -7,94 +7,24 @@ The folder `families/` is the registry: each file there defines one ``FAMILY``.
 import importlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 
 from encodeonce.cache_store.features import Features
 from encodeonce.cache_store.signature import Signature
-from encodeonce.datasets.info import MediaInfo
-from encodeonce.datasets.media import Frames
-from encodeonce.models.checkpoint import CheckpointError, local_checkpoint
+from encodeonce.datasets.media.info import MediaInfo
+from encodeonce.datasets.media.media import Frames
+from encodeonce.models.checkpoint.files import CheckpointError, local_checkpoint
+from encodeonce.models.checkpoint.footprint import LoadedWeights
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.kv.statistics import Needs, PromptStatistics
-from encodeonce.models.kv.use import Fidelity, KVUse
-from encodeonce.models.likelihood import Likelihoods
-from encodeonce.models.prefix import Prefix
-from encodeonce.models.spec import ModelSpec, VisionSpec
-from encodeonce.models.weights import NONE, LoadedWeights, WeightsSpec
-
-
-class Unit(NamedTuple):
-    """What the tower encodes on its own, with the media's frames that it is made of."""
-
-    name: str
-    frames: tuple[int, ...]
-
-
-def num_frames(units: Sequence[Unit]) -> int:
-    """Return how many different frames some units are made of."""
-    return len({frame for unit in units for frame in unit.frames})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Visual:
-    """A media as the language side is given it: its features, and what the prompt says of it."""
-
-    info: MediaInfo
-    units: tuple[Unit, ...]
-    features: Features
-    """One row a unit, in the units' order."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decoded:
-    """A media as the whole model is given it."""
-
-    info: MediaInfo
-    units: tuple[Unit, ...]
-    frames: Frames
-    """The units' frames, each once, in order of time."""
-
-
-class GenerationSpec(BaseModel):
-    """How answers are generated: greedily, so that two runs can be compared token by token."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    max_new_tokens: int = Field(default=32, ge=1, description="Longest answer, in tokens.")
-    max_batch: int = Field(
-        default=16, ge=1, description="Most questions on one video that are answered together."
-    )
-    max_forks: int = Field(
-        default=64, ge=1, description="Most compressed caches that are decoded together."
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generation:
-    """A generated answer and what it took."""
-
-    text: str
-    token_ids: tuple[int, ...]
-    logits_sha256: str
-    """Digest of the float32 logits of every generated token: equal digests, equal bits."""
-    first_logits: Mapping[int, float]
-    """The largest of the first token's logits, by token id."""
-    num_visual_units: int
-    """Frames, tiles or images the model was shown."""
-    num_prompt_tokens: int
-    """Tokens before the answer, visual ones included."""
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    """By stage: ``prepare`` (prompt, and projector or preprocessing), ``prefill``, ``compress``,
-    ``generate``, ``compare`` (fidelity)."""
-    kv: KVUse | None = None
-    """Where the cache was compressed."""
-    fidelity: Fidelity | None = None
-    """Where it was asked for, and the cache was compressed."""
+from encodeonce.models.language.generation import Generation, GenerationSpec
+from encodeonce.models.language.likelihood import Likelihoods
+from encodeonce.models.language.prefix import Prefix
+from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
+from encodeonce.models.vision.visual import Decoded, Unit, Visual
 
 
 class Tower(Protocol):

@@ -1,5 +1,7 @@
 """The whole model as plain transformers runs it: what answers from stored features must equal."""
 
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,11 +10,68 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText
 
-from encodeonce.models.chat import load_processor
-from encodeonce.models.checkpoint import device
-from encodeonce.models.family import Decoded
-from encodeonce.models.plain import PlainReference
+from encodeonce.models.checkpoint.files import device
+from encodeonce.models.language.chat import load_processor
+from encodeonce.models.language.generation import Generation, GenerationSpec, generate
+from encodeonce.models.language.likelihood import (
+    Likelihoods,
+    log_probs_at_once,
+    tokenize_continuations,
+)
 from encodeonce.models.spec import ModelSpec
+from encodeonce.models.timing import Stopwatch
+from encodeonce.models.vision.visual import Decoded
+
+
+class PlainReference(ABC):
+    """Runs a model on prompts whose media are given as frames."""
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        """Wrap a transformers model and its tokenizer."""
+        self.model = model
+        self._tokenizer = tokenizer
+
+    @abstractmethod
+    def inputs(self, media: Sequence[Decoded], question: str) -> dict[str, Any]:
+        """Return the model's arguments for one prompt (1, N), pixels included."""
+
+    @abstractmethod
+    def num_visual_units(self, media: Sequence[Decoded]) -> int:
+        """Return how many frames, tiles or images the model is shown."""
+
+    def answer(
+        self, media: Sequence[Decoded], question: str, generation: GenerationSpec
+    ) -> Generation:
+        """Answer a question from decoded frames."""
+        start = time.perf_counter()
+        inputs = self.inputs(media, question)
+        return generate(
+            self.model,
+            self._tokenizer,
+            inputs,
+            generation,
+            num_visual_units=self.num_visual_units(media),
+            prepare_s=time.perf_counter() - start,
+        )
+
+    def likelihoods(
+        self, media: Sequence[Decoded], question: str, continuations: Sequence[str]
+    ) -> Likelihoods:
+        """Return how likely some texts are as the answer."""
+        watch = Stopwatch()
+        with watch.stage("prepare"):
+            inputs = self.inputs(media, question)
+            token_ids = tokenize_continuations(self._tokenizer, continuations)
+        with watch.stage("score"):
+            scored = log_probs_at_once(self.model, inputs, token_ids)
+        return Likelihoods(
+            log_probs=scored.sums(),
+            are_greedy=tuple(scored.are_greedy),
+            num_tokens=tuple(map(len, token_ids)),
+            num_visual_units=self.num_visual_units(media),
+            num_prompt_tokens=inputs["input_ids"].shape[1],
+            seconds=watch.take(),
+        )
 
 
 class TransformersReference(PlainReference):

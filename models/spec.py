@@ -1,6 +1,8 @@
 """Which model, in what precision, where: the part of a run file that names a checkpoint."""
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -89,3 +91,56 @@ class VisionSpec(BaseModel):
         description="Units encoded together. The shape is fixed (short batches are filled up), so "
         "that a unit's features do not depend on its neighbours; part of the signature.",
     )
+
+
+UNCHANGED = "none"
+
+
+class WeightsSpec(BaseModel):
+    """A weight variant: how the language model's weights are held."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: str = Field(
+        default=UNCHANGED,
+        description="File name in quantization/methods/, e.g. 'bnb-nf4'; 'none' leaves the model "
+        "as it is.",
+    )
+    path: str | None = Field(
+        default=None,
+        description="Folder or hub id of a checkpoint that is quantised already; the language "
+        "side is taken from it, everything else from model.path.",
+    )
+    label: str | None = Field(default=None, description="Name in records and reports.")
+    options: dict[str, Any] = Field(default_factory=dict, description="The method's own options.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_a_name(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and "kv" in value:
+            raise ValueError(
+                "the KV cache is compressed after the weights are loaded, so 'kv' is a key of its "
+                "own beside 'weights'; every variant meets every setting"
+            )
+        return {"method": value} if isinstance(value, str) else value
+
+    @property
+    def title(self) -> str:
+        """Name by which records and reports call the variant."""
+        if self.label:
+            return self.label
+        name = self.method
+        if self.path is not None:
+            name += f":{Path(self.path).name}"
+        if self.options:
+            options = (k if v is True else f"{k}={v}" for k, v in sorted(self.options.items()))
+            name += f"({','.join(options)})"
+        return name
+
+    @property
+    def is_none(self) -> bool:
+        """Whether the model is loaded as it is."""
+        return self.method == UNCHANGED
+
+
+NONE = WeightsSpec()

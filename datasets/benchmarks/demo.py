@@ -6,12 +6,11 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from encodeonce.datasets.about import About
 from encodeonce.datasets.metrics.exact_match import score_exact_match
 from encodeonce.datasets.metrics.multiple_choice import score_choice
 from encodeonce.datasets.prompts import format_question
-from encodeonce.datasets.questions import Columns, json_lines, read_samples
-from encodeonce.datasets.sample import Sample, Score
+from encodeonce.datasets.readers.questions import Columns, json_lines, read_samples
+from encodeonce.datasets.sample import About, Sample, Score
 
 _FOLDER = Path(__file__).parent.parent / "demo"
 

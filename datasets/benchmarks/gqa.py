@@ -13,14 +13,13 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from encodeonce.datasets.about import About
-from encodeonce.datasets.json_object import json_object
-from encodeonce.datasets.local_path import LocalPath
-from encodeonce.datasets.media import MediaRef
+from encodeonce.datasets.media.media import MediaRef
+from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.prompts import format_question
-from encodeonce.datasets.published import parse, require, require_media, unique
-from encodeonce.datasets.questions import Row
-from encodeonce.datasets.sample import Sample, Score, Scored
+from encodeonce.datasets.readers.json_object import json_object
+from encodeonce.datasets.readers.published import parse, require, require_media, unique
+from encodeonce.datasets.readers.questions import Row
+from encodeonce.datasets.sample import About, Sample, Score, Scored
 
 
 class _Types(BaseModel):

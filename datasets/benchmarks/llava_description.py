@@ -16,16 +16,15 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from encodeonce.datasets.about import About
-from encodeonce.datasets.llava_conversations import (
+from encodeonce.datasets.metrics.rouge import rouge_l
+from encodeonce.datasets.options import LocalPath
+from encodeonce.datasets.readers.llava_conversations import (
     Conversation,
     legacy_figure,
     read_conversations,
 )
-from encodeonce.datasets.local_path import LocalPath
-from encodeonce.datasets.metrics.rouge import rouge_l
-from encodeonce.datasets.published import require_media, unique
-from encodeonce.datasets.sample import BenchmarkError, Sample, Score, Scored
+from encodeonce.datasets.readers.published import require_media, unique
+from encodeonce.datasets.sample import About, BenchmarkError, Sample, Score, Scored
 
 
 class BENCHMARK(BaseModel):

@@ -18,17 +18,16 @@ from typing import Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from encodeonce.datasets.about import About
-from encodeonce.datasets.embedded_images import save_image_bytes
-from encodeonce.datasets.local_path import LocalPath
-from encodeonce.datasets.media import MediaRef
+from encodeonce.datasets.media.media import MediaRef
 from encodeonce.datasets.metrics.multiple_choice import score_choice
 from encodeonce.datasets.metrics.verbatim import score_verbatim
-from encodeonce.datasets.published import require_media
-from encodeonce.datasets.sample import BenchmarkError, Sample, Score
-from encodeonce.datasets.task_file import Metric, TaskFile, read_task_file
-from encodeonce.datasets.task_table import load_table, select_columns
-from encodeonce.datasets.templates import columns_of, fill
+from encodeonce.datasets.options import LocalPath
+from encodeonce.datasets.readers.embedded_images import save_image_bytes
+from encodeonce.datasets.readers.published import require_media
+from encodeonce.datasets.readers.task_file import Metric, TaskFile, read_task_file
+from encodeonce.datasets.readers.task_table import load_table, select_columns
+from encodeonce.datasets.readers.templates import columns_of, fill
+from encodeonce.datasets.sample import About, BenchmarkError, Sample, Score
 
 logger = logging.getLogger(__name__)
 

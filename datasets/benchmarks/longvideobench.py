@@ -19,20 +19,19 @@ from typing import ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from encodeonce.datasets.about import About
-from encodeonce.datasets.local_path import LocalPath
-from encodeonce.datasets.media import MediaRef
+from encodeonce.datasets.media.media import MediaRef
+from encodeonce.datasets.media.sampling import FrameSampling
 from encodeonce.datasets.metrics.first_letter import score_first_letter
+from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.prompts import format_question
-from encodeonce.datasets.published import json_rows, parse, require, require_media, unique
-from encodeonce.datasets.sample import BenchmarkError, Sample, Score
-from encodeonce.datasets.sampling import FrameSampling
-from encodeonce.datasets.subtitles import (
+from encodeonce.datasets.readers.published import json_rows, parse, require, require_media, unique
+from encodeonce.datasets.readers.subtitles import (
     Subtitle,
     SubtitleChoice,
     Transcripts,
     read_timed_json,
 )
+from encodeonce.datasets.sample import About, BenchmarkError, Sample, Score
 
 DurationGroup = Literal[15, 60, 600, 3600]
 

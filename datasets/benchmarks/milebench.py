@@ -14,16 +14,15 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from encodeonce.datasets.about import About
-from encodeonce.datasets.json_object import json_object
-from encodeonce.datasets.local_path import LocalPath
-from encodeonce.datasets.media import MediaRef
+from encodeonce.datasets.media.media import MediaRef
 from encodeonce.datasets.metrics.milebench import chosen_option, holds_needle, holds_text, plain
 from encodeonce.datasets.metrics.rouge import rouge_l_legacy
+from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.prompts import lettered
-from encodeonce.datasets.published import parse, require, require_media, unique
-from encodeonce.datasets.questions import Row
-from encodeonce.datasets.sample import BenchmarkError, Sample, Score, Scored
+from encodeonce.datasets.readers.json_object import json_object
+from encodeonce.datasets.readers.published import parse, require, require_media, unique
+from encodeonce.datasets.readers.questions import Row
+from encodeonce.datasets.sample import About, BenchmarkError, Sample, Score, Scored
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Realistic Temporal": (

@@ -18,14 +18,13 @@ from typing import ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from encodeonce.datasets.about import About
-from encodeonce.datasets.local_path import LocalPath
-from encodeonce.datasets.media import MediaRef
+from encodeonce.datasets.media.media import MediaRef
 from encodeonce.datasets.metrics.multiple_choice import score_choice
+from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.prompts import lettered
-from encodeonce.datasets.published import json_rows, parse, require, require_media, unique
-from encodeonce.datasets.questions import Row
-from encodeonce.datasets.sample import Sample, Score, Scored
+from encodeonce.datasets.readers.published import json_rows, parse, require, require_media, unique
+from encodeonce.datasets.readers.questions import Row
+from encodeonce.datasets.sample import About, Sample, Score, Scored
 
 Task = Literal["plotQA", "needle", "ego", "count", "order", "anomaly_reco", "topic_reasoning"]
 

@@ -17,15 +17,14 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from encodeonce.datasets.about import About
-from encodeonce.datasets.json_object import json_object
-from encodeonce.datasets.local_path import LocalPath
-from encodeonce.datasets.media import MediaRef
+from encodeonce.datasets.media.media import MediaRef
 from encodeonce.datasets.metrics.elements import elements_held
 from encodeonce.datasets.metrics.exact_match import normalise
-from encodeonce.datasets.published import parse, require, require_media, unique
-from encodeonce.datasets.questions import Row
-from encodeonce.datasets.sample import Sample, Score, Scored
+from encodeonce.datasets.options import LocalPath
+from encodeonce.datasets.readers.json_object import json_object
+from encodeonce.datasets.readers.published import parse, require, require_media, unique
+from encodeonce.datasets.readers.questions import Row
+from encodeonce.datasets.sample import About, Sample, Score, Scored
 
 
 class _Question(BaseModel):

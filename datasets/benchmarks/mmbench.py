@@ -13,13 +13,11 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from encodeonce.datasets.about import About
-from encodeonce.datasets.circular import circular_figures, in_circles, without_copies
-from encodeonce.datasets.local_path import LocalPath
 from encodeonce.datasets.metrics.vlmevalkit import infer_option
-from encodeonce.datasets.published import require_media, unique
-from encodeonce.datasets.sample import BenchmarkError, Sample, Score, Scored
-from encodeonce.datasets.vlmevalkit import (
+from encodeonce.datasets.options import LocalPath
+from encodeonce.datasets.readers.circular import circular_figures, in_circles, without_copies
+from encodeonce.datasets.readers.published import require_media, unique
+from encodeonce.datasets.readers.vlmevalkit import (
     ChoicePrompt,
     Question,
     as_sample,
@@ -27,6 +25,7 @@ from encodeonce.datasets.vlmevalkit import (
     default_images,
     read_questions,
 )
+from encodeonce.datasets.sample import About, BenchmarkError, Sample, Score, Scored
 
 
 class BENCHMARK(BaseModel):

@@ -14,11 +14,10 @@ from typing import ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from encodeonce.datasets.about import About
-from encodeonce.datasets.local_path import LocalPath
-from encodeonce.datasets.media import MediaRef
-from encodeonce.datasets.published import require, unique
-from encodeonce.datasets.sample import BenchmarkError, Sample, Score, Scored
+from encodeonce.datasets.media.media import MediaRef
+from encodeonce.datasets.options import LocalPath
+from encodeonce.datasets.readers.published import require, unique
+from encodeonce.datasets.sample import About, BenchmarkError, Sample, Score, Scored
 
 PERCEPTION = (
     *("existence", "count", "position", "color", "posters"),

@@ -6,13 +6,12 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from encodeonce.datasets.about import About
-from encodeonce.datasets.hugging_face import hugging_face_datasets
 from encodeonce.datasets.metrics.exact_match import score_exact_match
 from encodeonce.datasets.metrics.multiple_choice import score_choice
 from encodeonce.datasets.prompts import format_question
-from encodeonce.datasets.questions import Columns, Row, json_lines, read_samples
-from encodeonce.datasets.sample import BenchmarkError, Sample, Score
+from encodeonce.datasets.readers.hugging_face import hugging_face_datasets
+from encodeonce.datasets.readers.questions import Columns, Row, json_lines, read_samples
+from encodeonce.datasets.sample import About, BenchmarkError, Sample, Score
 
 _BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv", ".tsv": "csv"}
 _BUILDER_OPTIONS = {".tsv": {"sep": "\t"}}

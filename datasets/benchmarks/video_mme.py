@@ -18,12 +18,12 @@ from typing import ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from encodeonce.datasets.about import About
-from encodeonce.datasets.local_path import LocalPath
-from encodeonce.datasets.media import MediaRef
+from encodeonce.datasets.media.media import MediaRef
+from encodeonce.datasets.media.sampling import FrameSampling
 from encodeonce.datasets.metrics.first_letter import score_first_letter
+from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.prompts import lettered
-from encodeonce.datasets.published import (
+from encodeonce.datasets.readers.published import (
     letter_target,
     parquet_rows,
     parse,
@@ -32,10 +32,9 @@ from encodeonce.datasets.published import (
     unique,
     without_letters,
 )
-from encodeonce.datasets.questions import Row
-from encodeonce.datasets.sample import Sample, Score
-from encodeonce.datasets.sampling import FrameSampling
-from encodeonce.datasets.subtitles import Subtitle, SubtitleChoice, Transcripts, read_srt
+from encodeonce.datasets.readers.questions import Row
+from encodeonce.datasets.readers.subtitles import Subtitle, SubtitleChoice, Transcripts, read_srt
+from encodeonce.datasets.sample import About, Sample, Score
 
 Duration = Literal["short", "medium", "long"]
 

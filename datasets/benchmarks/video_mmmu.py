@@ -19,12 +19,12 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from encodeonce.datasets.about import About
-from encodeonce.datasets.local_path import LocalPath
-from encodeonce.datasets.media import MediaRef
+from encodeonce.datasets.media.media import MediaRef
+from encodeonce.datasets.media.sampling import FrameSampling, UniformInclusive
 from encodeonce.datasets.metrics.mmmu import is_open_match, read_choice
+from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.prompts import lettered
-from encodeonce.datasets.published import (
+from encodeonce.datasets.readers.published import (
     letter_target,
     parquet_rows,
     parse,
@@ -33,9 +33,8 @@ from encodeonce.datasets.published import (
     unique,
     without_letters,
 )
-from encodeonce.datasets.questions import Row
-from encodeonce.datasets.sample import BenchmarkError, Sample, Score, Scored
-from encodeonce.datasets.sampling import FrameSampling, UniformInclusive
+from encodeonce.datasets.readers.questions import Row
+from encodeonce.datasets.sample import About, BenchmarkError, Sample, Score, Scored
 
 Track = Literal["perception", "comprehension", "adaptation", "question_only"]
 

@@ -12,16 +12,14 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from encodeonce.datasets.about import About
-from encodeonce.datasets.circular import circular_figures, in_circles
-from encodeonce.datasets.local_path import LocalPath
 from encodeonce.datasets.metrics.exact_match import normalise
 from encodeonce.datasets.metrics.vlmevalkit import infer_option, infer_yes_no
 from encodeonce.datasets.metrics.vqa import VqaMetric, score_vqa
+from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.prompts import format_question
-from encodeonce.datasets.published import require_media, unique
-from encodeonce.datasets.sample import BenchmarkError, Sample, Score, Scored
-from encodeonce.datasets.vlmevalkit import (
+from encodeonce.datasets.readers.circular import circular_figures, in_circles
+from encodeonce.datasets.readers.published import require_media, unique
+from encodeonce.datasets.readers.vlmevalkit import (
     ChoicePrompt,
     Question,
     as_sample,
@@ -29,6 +27,7 @@ from encodeonce.datasets.vlmevalkit import (
     default_images,
     read_questions,
 )
+from encodeonce.datasets.sample import About, BenchmarkError, Sample, Score, Scored
 
 
 class BENCHMARK(BaseModel):

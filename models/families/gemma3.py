@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from transformers import Gemma3ForConditionalGeneration
 
-from encodeonce.datasets.media import MediaKind
-from encodeonce.models.architecture import image_token
-from encodeonce.models.checkpoint import CheckpointError
-from encodeonce.models.preprocessing import SingleImages, load_image_processor
-from encodeonce.models.shown import Projected, Shown
-from encodeonce.models.transformers_family import TransformersFamily
+from encodeonce.datasets.media.media import MediaKind
+from encodeonce.models.checkpoint.files import CheckpointError
+from encodeonce.models.family_bases.architecture import image_token
+from encodeonce.models.family_bases.transformers import TransformersFamily
+from encodeonce.models.language.placeholders import Projected, Shown
+from encodeonce.models.vision.preprocessing import SingleImages, load_image_processor
 
 
 class Gemma3(TransformersFamily):

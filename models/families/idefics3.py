@@ -6,7 +6,7 @@ Laurençon et al., Building and better understanding vision-language models, 202
 
 from transformers import Idefics3ForConditionalGeneration
 
-from encodeonce.models.row_column_tiles import RowColumnTiles
+from encodeonce.models.family_bases.row_column_tiles import RowColumnTiles
 
 FAMILY = RowColumnTiles(
     model_types=("idefics3",),

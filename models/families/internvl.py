@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from transformers import InternVLForConditionalGeneration
 
-from encodeonce.datasets.media import MediaKind
-from encodeonce.models.architecture import image_token
-from encodeonce.models.pixel_reference import PlainMedia, WithPixelReference
-from encodeonce.models.preprocessing import (
+from encodeonce.datasets.media.media import MediaKind
+from encodeonce.models.family_bases.architecture import image_token
+from encodeonce.models.family_bases.pixel_reference import PlainMedia, WithPixelReference
+from encodeonce.models.language.placeholders import Projected, Shown
+from encodeonce.models.vision.preprocessing import (
     TiledImagesWholeFrames,
     load_image_processor,
     video_settings,
 )
-from encodeonce.models.shown import Projected, Shown
 
 
 class InternVL(WithPixelReference):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from transformers import LlavaForConditionalGeneration
 
-from encodeonce.models.preprocessing import SingleImages, load_image_processor
-from encodeonce.models.transformers_family import TransformersFamily
+from encodeonce.models.family_bases.transformers import TransformersFamily
+from encodeonce.models.vision.preprocessing import SingleImages, load_image_processor
 
 
 class Llava(TransformersFamily):

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from transformers import LlavaNextForConditionalGeneration
 
-from encodeonce.models.architecture import image_token
-from encodeonce.models.preprocessing import TiledImages, load_image_processor
-from encodeonce.models.shown import Projected, Shown
-from encodeonce.models.transformers_family import TransformersFamily
+from encodeonce.models.family_bases.architecture import image_token
+from encodeonce.models.family_bases.transformers import TransformersFamily
+from encodeonce.models.language.placeholders import Projected, Shown
+from encodeonce.models.vision.preprocessing import TiledImages, load_image_processor
 
 
 class LlavaNext(TransformersFamily):

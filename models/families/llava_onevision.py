@@ -16,16 +16,16 @@ from typing import Any
 import torch
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from encodeonce.datasets.info import MediaInfo
-from encodeonce.datasets.media import Frames, MediaKind
-from encodeonce.models.architecture import image_token
-from encodeonce.models.pixel_reference import PlainMedia, WithPixelReference
-from encodeonce.models.preprocessing import (
+from encodeonce.datasets.media.info import MediaInfo
+from encodeonce.datasets.media.media import Frames, MediaKind
+from encodeonce.models.family_bases.architecture import image_token
+from encodeonce.models.family_bases.pixel_reference import PlainMedia, WithPixelReference
+from encodeonce.models.language.placeholders import Projected, Shown
+from encodeonce.models.vision.preprocessing import (
     TiledImagesWholeFrames,
     load_image_processor,
     video_settings,
 )
-from encodeonce.models.shown import Projected, Shown
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,17 +24,17 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, Qwen2Config, Qwen2ForCausalLM
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from encodeonce.datasets.info import MediaInfo
-from encodeonce.datasets.media import Frames
-from encodeonce.models.assembled import AssembledFamily
-from encodeonce.models.chat import load_tokenizer
-from encodeonce.models.checkpoint import CheckpointError, tensors, weights_digest
-from encodeonce.models.parts import PenultimateLayer, load_part, part_weights, settled
-from encodeonce.models.preprocessing import SingleImages
-from encodeonce.models.shown import Projected
+from encodeonce.datasets.media.info import MediaInfo
+from encodeonce.datasets.media.media import Frames
+from encodeonce.models.checkpoint.files import CheckpointError, tensors, weights_digest
+from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.checkpoint.parts import PenultimateLayer, load_part, part_weights, settled
+from encodeonce.models.family_bases.assembled import AssembledFamily
+from encodeonce.models.language.chat import load_tokenizer
+from encodeonce.models.language.placeholders import Projected
+from encodeonce.models.language.splicing import Piece
 from encodeonce.models.spec import ModelSpec, Tap
-from encodeonce.models.splicing import Piece
-from encodeonce.models.treatment import Treatment
+from encodeonce.models.vision.preprocessing import SingleImages
 
 _TOWER = "model.vision_tower.vision_tower."
 _PROJECTOR = "model.mm_projector."

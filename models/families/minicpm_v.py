@@ -29,15 +29,15 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from encodeonce.models.assembled import AssembledFamily, AssembledVision
-from encodeonce.models.checkpoint import CheckpointError, weights_digest
-from encodeonce.models.parts import filled, load_part, part_weights, settled
-from encodeonce.models.remote_code import PinnedCode, check_trusted, code_sha256
-from encodeonce.models.shown import Projected
-from encodeonce.models.slices import Slicing, without_filling
+from encodeonce.models.checkpoint.files import CheckpointError, weights_digest
+from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.checkpoint.parts import filled, load_part, part_weights, settled
+from encodeonce.models.checkpoint.remote_code import PinnedCode, check_trusted, code_sha256
+from encodeonce.models.family_bases.assembled import AssembledFamily, AssembledVision
+from encodeonce.models.language.placeholders import Projected
+from encodeonce.models.language.splicing import Piece
 from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
-from encodeonce.models.splicing import Piece
-from encodeonce.models.treatment import Treatment
+from encodeonce.models.vision.adaptive_slices import Slicing, without_filling
 
 _VERSION = 2.6
 _FRAME_SLICES = 2

@@ -21,15 +21,11 @@ from torch import nn
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
-from encodeonce.models.assembled import PLACEHOLDER, AssembledVision
-from encodeonce.models.checkpoint import CheckpointError
-from encodeonce.models.parts import filled, load_part, part_weights
-from encodeonce.models.preprocessing import TiledImagesWholeFrames
-from encodeonce.models.shown import Projected
-from encodeonce.models.spec import ModelSpec, VisionSpec
-from encodeonce.models.splicing import Piece
-from encodeonce.models.treatment import Treatment
-from encodeonce.models.vila_layout import (
+from encodeonce.models.checkpoint.files import CheckpointError
+from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.checkpoint.parts import filled, load_part, part_weights
+from encodeonce.models.family_bases.assembled import PLACEHOLDER, AssembledVision
+from encodeonce.models.family_bases.vila import (
     HALF,
     VilaLayout,
     blocks,
@@ -37,6 +33,10 @@ from encodeonce.models.vila_layout import (
     settings,
     tower_config,
 )
+from encodeonce.models.language.placeholders import Projected
+from encodeonce.models.language.splicing import Piece
+from encodeonce.models.spec import ModelSpec, VisionSpec
+from encodeonce.models.vision.preprocessing import TiledImagesWholeFrames
 
 _PROJECTOR = "mlp_downsample_3x3_fix"
 _END = "<|im_end|>"

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from encodeonce.models.grids import GridFamily
-from encodeonce.models.shown import Shown
+from encodeonce.models.family_bases.patch_grids import GridFamily
+from encodeonce.models.language.placeholders import Shown
 
 
 class Qwen25VL(GridFamily):

@@ -5,7 +5,7 @@ Wang et al., Qwen2-VL, 2024 (arXiv:2409.12191).
 
 from transformers import Qwen2VLForConditionalGeneration
 
-from encodeonce.models.grids import GridFamily
+from encodeonce.models.family_bases.patch_grids import GridFamily
 
 FAMILY = GridFamily(
     model_types=("qwen2_vl",),

@@ -14,10 +14,10 @@ from typing import Any
 
 from transformers import Qwen3VLForConditionalGeneration
 
-from encodeonce.datasets.info import MediaInfo
-from encodeonce.models.grids import GridFamily, GridPreprocessing, pixel_range
-from encodeonce.models.preprocessing import load_image_processor, video_settings
-from encodeonce.models.shown import Projected
+from encodeonce.datasets.media.info import MediaInfo
+from encodeonce.models.family_bases.patch_grids import GridFamily, GridPreprocessing, pixel_range
+from encodeonce.models.language.placeholders import Projected
+from encodeonce.models.vision.preprocessing import load_image_processor, video_settings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,15 +33,15 @@ from transformers.convert_slow_tokenizer import TikTokenConverter
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from encodeonce.models.assembled import AssembledFamily, AssembledVision
-from encodeonce.models.checkpoint import CheckpointError, tensors, weights_digest
-from encodeonce.models.parts import filled, load_part, part_weights, settled
-from encodeonce.models.preprocessing import SingleImages
-from encodeonce.models.remote_code import PinnedCode, check_trusted, code_sha256
-from encodeonce.models.shown import Projected
+from encodeonce.models.checkpoint.files import CheckpointError, tensors, weights_digest
+from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.checkpoint.parts import filled, load_part, part_weights, settled
+from encodeonce.models.checkpoint.remote_code import PinnedCode, check_trusted, code_sha256
+from encodeonce.models.family_bases.assembled import AssembledFamily, AssembledVision
+from encodeonce.models.language.placeholders import Projected
+from encodeonce.models.language.splicing import Piece, counted
 from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
-from encodeonce.models.splicing import Piece, counted
-from encodeonce.models.treatment import Treatment
+from encodeonce.models.vision.preprocessing import SingleImages
 
 _VISUAL = "transformer.visual."
 _LAYER_NAMES = {

@@ -21,13 +21,16 @@ from transformers.models.smolvlm.processing_smolvlm import (
     FRAME_TIMESTAMP_MESSAGE,
 )
 
-from encodeonce.datasets.info import MediaInfo
-from encodeonce.datasets.media import Frames, MediaKind
-from encodeonce.models.architecture import image_token
-from encodeonce.models.preprocessing import load_image_processor, video_settings
-from encodeonce.models.row_column_tiles import RowColumnPreprocessing, RowColumnTiles, tiles_text
-from encodeonce.models.shown import Projected, Shown
-from encodeonce.models.words import in_words
+from encodeonce.datasets.media.info import MediaInfo
+from encodeonce.datasets.media.media import Frames, MediaKind
+from encodeonce.models.family_bases.architecture import image_token
+from encodeonce.models.family_bases.row_column_tiles import (
+    RowColumnPreprocessing,
+    RowColumnTiles,
+    tiles_text,
+)
+from encodeonce.models.language.placeholders import Projected, Shown
+from encodeonce.models.vision.preprocessing import load_image_processor, video_settings
 
 _ROUNDING_S = 1e-6  # a frame at one second may be stored a hair before it
 
@@ -116,3 +119,42 @@ FAMILY = SmolVLM(
     language=("model.text_model", "lm_head"),
     video_template=DEFAULT_CHAT_TEMPLATE,
 )
+
+
+_ONES = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+    *("ten", "eleven", "twelve", "thirteen", "fourteen"),
+    *("fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+
+
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+
+
+def in_words(number: int) -> str:
+    """Return a number below a million in words: ``"one hundred and twenty-eight"``.
+
+    The spelling is that of the package num2words.
+    """
+    thousands, rest = divmod(number, 1000)
+    if thousands == 0:
+        return _below_thousand(rest)
+    words = f"{_below_thousand(thousands)} thousand"
+    if rest == 0:
+        return words
+    return f"{words}{' and ' if rest < 100 else ', '}{_below_thousand(rest)}"
+
+
+def _below_thousand(number: int) -> str:
+    hundreds, rest = divmod(number, 100)
+    if hundreds == 0:
+        return _below_hundred(rest)
+    words = f"{_ONES[hundreds]} hundred"
+    return f"{words} and {_below_hundred(rest)}" if rest else words
+
+
+def _below_hundred(number: int) -> str:
+    if number < 20:
+        return _ONES[number]
+    tens, ones = divmod(number, 10)
+    return _TENS[tens - 2] + (f"-{_ONES[ones]}" if ones else "")

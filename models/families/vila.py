@@ -20,15 +20,11 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from encodeonce.models.assembled import AssembledVision
-from encodeonce.models.checkpoint import CheckpointError
-from encodeonce.models.parts import filled, load_part, part_weights
-from encodeonce.models.preprocessing import SingleImages
-from encodeonce.models.shown import Projected
-from encodeonce.models.spec import ModelSpec, VisionSpec
-from encodeonce.models.splicing import Piece
-from encodeonce.models.treatment import Treatment
-from encodeonce.models.vila_layout import (
+from encodeonce.models.checkpoint.files import CheckpointError
+from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.checkpoint.parts import filled, load_part, part_weights
+from encodeonce.models.family_bases.assembled import AssembledVision
+from encodeonce.models.family_bases.vila import (
     HALF,
     VilaLayout,
     blocks,
@@ -36,6 +32,10 @@ from encodeonce.models.vila_layout import (
     settings,
     tower_config,
 )
+from encodeonce.models.language.placeholders import Projected
+from encodeonce.models.language.splicing import Piece
+from encodeonce.models.spec import ModelSpec, VisionSpec
+from encodeonce.models.vision.preprocessing import SingleImages
 
 _VICUNA_VOCABULARY = 32_064
 """Llama 2's 32,000 tokens and room for some added ones."""

@@ -15,9 +15,9 @@ import torch
 from transformers.cache_utils import Cache
 
 from encodeonce.models.kv.attention import Attention
-from encodeonce.models.kv.plan import Entries
+from encodeonce.models.kv.ragged_rows import SLACK, Units
+from encodeonce.models.kv.selection import Entries
 from encodeonce.models.kv.storage import Precision
-from encodeonce.models.kv.units import SLACK, Units
 
 NAME = "encodeonce_ragged"
 """By which transformers knows `ragged_attention` while it is in use."""

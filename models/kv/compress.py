@@ -9,8 +9,8 @@ import torch
 
 from encodeonce.models.kv.forks import Fork, KVLayer
 from encodeonce.models.kv.method import KVMethod, find_method
-from encodeonce.models.kv.plan import Entries, Selection
 from encodeonce.models.kv.prompts import Prompts
+from encodeonce.models.kv.selection import Entries, Selection
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.kv.statistics import PromptStatistics
 

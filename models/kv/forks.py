@@ -15,9 +15,9 @@ from torch import nn
 from encodeonce.models.kv.attention import attending, text_module
 from encodeonce.models.kv.cache import NAME, Eviction, RaggedCache, RaggedLayer, ragged_attention
 from encodeonce.models.kv.method import PositionPolicy
-from encodeonce.models.kv.plan import Entries
+from encodeonce.models.kv.selection import Entries
 from encodeonce.models.kv.storage import Precision, entry_bytes
-from encodeonce.models.kv.use import KVUse
+from encodeonce.models.language.generation import KVUse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What a KV-compression method provides, and how the method of a setting is found.
 
-The folder `kv_methods/` is the registry: each file there defines one ``METHOD``.
+The folder `methods/` is the registry: each file there defines one ``METHOD``.
 `tests/contracts/kv_method.py` is the suite that a method inherits.
 """
 
@@ -15,7 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from encodeonce.models.kv.cache import Eviction
-from encodeonce.models.kv.plan import Entries, Selection, gather, top, uniform_count
+from encodeonce.models.kv.selection import Entries, Selection, gather, top, uniform_count
 from encodeonce.models.kv.spec import FULL_METHOD, KVSpec
 from encodeonce.models.kv.statistics import LayerStatistics, Needs, PromptStatistics
 
@@ -114,7 +114,7 @@ class ScoringMethod(KVMethod):
 
 def method_names() -> list[str]:
     """Return the methods by file name, from the folder's listing, and 'full'."""
-    folder = Path(__file__).parent.parent / "kv_methods"
+    folder = Path(__file__).parent / "methods"
     return [FULL_METHOD, *sorted(path.stem for path in folder.glob("*.py"))]
 
 
@@ -128,9 +128,9 @@ def method_class(name: str) -> type[KVMethod]:
     if name == FULL_METHOD or name not in method_names():
         raise ValueError(
             f"kv: there is no method {name!r}. Allowed: {', '.join(method_names())}. "
-            "A new method is one file in models/kv_methods/."
+            "A new method is one file in models/kv/methods/."
         )
-    module = importlib.import_module(f"encodeonce.models.kv_methods.{name}")
+    module = importlib.import_module(f"encodeonce.models.kv.methods.{name}")
     found: type[KVMethod] = module.METHOD
     return found
 

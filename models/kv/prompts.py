@@ -13,15 +13,10 @@ import torch
 from encodeonce.models.kv.forks import KVLayer
 from encodeonce.models.kv.method import find_method
 from encodeonce.models.kv.observe import Observation, Seen, text_rotary
-from encodeonce.models.kv.plan import Entries
+from encodeonce.models.kv.selection import Entries
 from encodeonce.models.kv.spec import KVSpec
-from encodeonce.models.kv.statistics import (
-    LayerStatistics,
-    ModuleInputs,
-    Needs,
-    PromptStatistics,
-)
-from encodeonce.models.prefix import Prefix
+from encodeonce.models.kv.statistics import LayerStatistics, ModuleInputs, Needs, PromptStatistics
+from encodeonce.models.language.prefix import Prefix
 
 
 def needs_of(settings: Sequence[KVSpec]) -> Needs:

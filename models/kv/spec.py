@@ -22,7 +22,7 @@ class KVSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: str = Field(description="File name in models/kv_methods/, e.g. 'snapkv'; or 'full'.")
+    method: str = Field(description="File name in models/kv/methods/, e.g. 'snapkv'; or 'full'.")
     keep: float = Field(
         default=1.0,
         gt=0.0,

@@ -14,14 +14,20 @@ from typing import Any
 
 import torch
 
-from encodeonce.models.family import Generation, GenerationSpec
-from encodeonce.models.generation import Greedy, generations, greedy, until_end
 from encodeonce.models.kv.compress import can_stream, compress, compress_layers, fork_of
 from encodeonce.models.kv.forks import Fork, KVLayer, decoding, ragged_cache, teacher_forced
 from encodeonce.models.kv.prompts import Prompts, needs_of, question_observation
 from encodeonce.models.kv.spec import KVSpec
-from encodeonce.models.kv.use import Fidelity
-from encodeonce.models.prefix import Prefix, continued
+from encodeonce.models.language.generation import (
+    Fidelity,
+    Generation,
+    GenerationSpec,
+    Greedy,
+    generations,
+    greedy,
+    until_end,
+)
+from encodeonce.models.language.prefix import Prefix, continued
 from encodeonce.models.timing import Stopwatch, synchronize
 
 

@@ -14,16 +14,16 @@ import torch
 from torch import nn
 from transformers import BitsAndBytesConfig
 
-from encodeonce.models.checkpoint import CheckpointError, device
-from encodeonce.models.decoder_layers import decoder_layers
+from encodeonce.models.checkpoint.decoder_layers import decoder_layers
+from encodeonce.models.checkpoint.files import CheckpointError, device
+from encodeonce.models.checkpoint.loading_hooks import ByTransformers
 from encodeonce.models.quantization.checks import (
     layer_widths,
     refuse_path,
     refuse_quantised,
     require,
 )
-from encodeonce.models.quantizer import Candidate, WeightsError
-from encodeonce.models.treatment import ByTransformers
+from encodeonce.models.quantization.method import Candidate, WeightsError
 
 _CPU_INPUTS, _CPU_OUTPUTS = 64, 32
 """Widths of a 4-bit weight must be multiples of these on CPUs with AVX512-BF16, whose kernel takes

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from transformers import AutoModel
 
-from encodeonce.models.decoder_layers import linears
+from encodeonce.models.checkpoint.decoder_layers import linears
+from encodeonce.models.checkpoint.loading_hooks import STORED
 from encodeonce.models.family import find_family
-from encodeonce.models.quantizer import Candidate, WeightsError
-from encodeonce.models.treatment import STORED
+from encodeonce.models.quantization.method import Candidate, WeightsError
 
 _SHAPE = (
     "hidden_size",

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from encodeonce.models.checkpoint import device
+from encodeonce.models.checkpoint.files import device
 from encodeonce.models.quantization.grid import Codes
-from encodeonce.models.quantizer import Candidate, WeightsError
+from encodeonce.models.quantization.method import Candidate, WeightsError
 
 _GROUP_SIZES = (32, 64, 128, 256)
 _INNER_TILES = 8

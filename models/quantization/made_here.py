@@ -7,8 +7,8 @@ from typing import Any
 from encodeonce.models.family import find_family
 from encodeonce.models.quantization.checks import layer_widths, stored_quantization
 from encodeonce.models.quantization.int4_linear import check_int4
+from encodeonce.models.quantization.method import Candidate, WeightsError
 from encodeonce.models.quantization.packed import Kernel
-from encodeonce.models.quantizer import Candidate, WeightsError
 
 ORIGIN_FILE = "encodeonce_quantization.json"
 """Lies beside the quantised weights."""

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from encodeonce.models.checkpoint import CheckpointError, StoredTensor, stored_tensors
-from encodeonce.models.decoder_layers import decoder_layers
+from encodeonce.models.checkpoint.decoder_layers import decoder_layers
+from encodeonce.models.checkpoint.files import CheckpointError, StoredTensor, stored_tensors
+from encodeonce.models.checkpoint.loading_hooks import Treatment, without_stored
 from encodeonce.models.family import find_family
 from encodeonce.models.quantization.grid import Codes, dense_linear
 from encodeonce.models.quantization.int4_linear import Int4Linear
 from encodeonce.models.quantization.layout import Layout
-from encodeonce.models.quantizer import Candidate
-from encodeonce.models.treatment import Treatment, without_stored
+from encodeonce.models.quantization.method import Candidate
 
 
 class Kernel(StrEnum):

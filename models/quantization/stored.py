@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from encodeonce.models.checkpoint.loading_hooks import STORED, ByTransformers, Treatment
 from encodeonce.models.quantization.bnb import Bnb, require_bnb
 from encodeonce.models.quantization.checks import require, stored_quantization
+from encodeonce.models.quantization.method import Candidate, WeightsError
 from encodeonce.models.quantization.packed import Kernel, PackedTreatment
-from encodeonce.models.quantizer import Candidate, WeightsError
-from encodeonce.models.treatment import STORED, ByTransformers, Treatment
 
 _READ_HERE = ("awq", "gptq")
 """Kinds in one of our own `layouts`: no library, no GPU needed."""

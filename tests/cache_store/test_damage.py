@@ -8,8 +8,8 @@ import pytest
 from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.cache_store.index import NamespaceIndex
 from encodeonce.cache_store.layout import StoreFolder
+from encodeonce.cache_store.maintenance.verify import verify
 from encodeonce.cache_store.store import CorruptFeatures, MissingFeatures, StoreError
-from encodeonce.cache_store.verify import verify
 from tests.cache_store.stores import SOAK, Backup, damage, entry_of
 from tests.contracts.store import assert_same_bits
 

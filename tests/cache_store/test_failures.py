@@ -11,8 +11,8 @@ import pytest
 
 from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.cache_store.layout import StoreFolder
+from encodeonce.cache_store.maintenance.verify import verify
 from encodeonce.cache_store.store import CorruptFeatures, MissingFeatures, StoreError
-from encodeonce.cache_store.verify import verify
 from tests.cache_store.stores import assert_is_content_of, entry_of, exit_code, fork
 from tests.contracts.store import assert_same_bits
 

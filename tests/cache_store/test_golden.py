@@ -17,8 +17,8 @@ from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.cache_store.index import NamespaceIndex
 from encodeonce.cache_store.int8 import Int8, relative_rmse
 from encodeonce.cache_store.layout import StoreFolder
+from encodeonce.cache_store.maintenance.verify import verify
 from encodeonce.cache_store.store import Entry
-from encodeonce.cache_store.verify import verify
 from tests.cache_store.stores import content_of, entry_of, media_of
 from tests.contracts.store import a_signature, assert_same_bits
 

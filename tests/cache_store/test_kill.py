@@ -8,14 +8,8 @@ from pathlib import Path
 
 from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.cache_store.layout import StoreFolder
-from encodeonce.cache_store.verify import verify
-from tests.cache_store.stores import (
-    SOAK,
-    assert_is_content_of,
-    entry_of,
-    exit_code,
-    fork,
-)
+from encodeonce.cache_store.maintenance.verify import verify
+from tests.cache_store.stores import SOAK, assert_is_content_of, entry_of, exit_code, fork
 
 NUM_KILLS = 312 if SOAK else 24
 NUM_GROUP_KILLS = 20 if SOAK else 3

@@ -10,18 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from encodeonce.cache_store.claims import Claims
-from encodeonce.cache_store.gc import GcPolicy, gc
 from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.cache_store.layout import StoreFolder
+from encodeonce.cache_store.maintenance.gc import GcPolicy, gc
+from encodeonce.cache_store.maintenance.verify import verify
 from encodeonce.cache_store.store import MissingFeatures
-from encodeonce.cache_store.verify import verify
-from tests.cache_store.stores import (
-    SOAK,
-    assert_is_content_of,
-    entry_of,
-    exit_code,
-    fork,
-)
+from tests.cache_store.stores import SOAK, assert_is_content_of, entry_of, exit_code, fork
 
 NUM_PROCESSES = 8
 NUM_UNITS = 1000 if SOAK else 200

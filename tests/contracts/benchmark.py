@@ -5,8 +5,8 @@ from pathlib import PurePath
 
 import pytest
 
-from encodeonce.datasets.ledger import Ledger
-from encodeonce.datasets.library import MediaLibrary
+from encodeonce.datasets.media.ledger import Ledger
+from encodeonce.datasets.media.library import MediaLibrary
 from encodeonce.datasets.sample import Benchmark, Exporting, Sample, Scored, Summarising
 
 

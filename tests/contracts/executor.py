@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from encodeonce.jobs.executor import Executor, RetryableError, WorkerStartError
-from encodeonce.jobs.queue import Outcome, WorkError, WorkItem
+from encodeonce.jobs.execution.executor import Executor, RetryableError, WorkerStartError
+from encodeonce.jobs.execution.queue import Outcome, WorkError, WorkItem
 
 MAX_ATTEMPTS = 3
 """Of the executors that inherit the contract."""

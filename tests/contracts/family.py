@@ -19,20 +19,19 @@ from transformers import DynamicCache
 
 from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.cache_store.store import Entry
-from encodeonce.datasets.info import MediaInfo
-from encodeonce.datasets.media import Frames, MediaKind
-from encodeonce.models.checkpoint import CheckpointError
-from encodeonce.models.family import (
-    Decoded,
-    Family,
+from encodeonce.datasets.media.info import MediaInfo
+from encodeonce.datasets.media.media import Frames, MediaKind
+from encodeonce.models.checkpoint.files import CheckpointError
+from encodeonce.models.checkpoint.remote_code import code_sha256
+from encodeonce.models.family import Family, find_family
+from encodeonce.models.language.generation import (
     Generation,
     GenerationSpec,
-    Visual,
-    find_family,
+    generate,
+    largest_difference,
 )
-from encodeonce.models.generation import generate, largest_difference
-from encodeonce.models.remote_code import code_sha256
 from encodeonce.models.spec import ModelSpec, RemoteCode, Tap, VisionSpec
+from encodeonce.models.vision.visual import Decoded, Visual
 from tests.contracts.kv import KVContract
 
 QUESTION = "What is shown?"
@@ -315,7 +314,7 @@ class FamilyContract(KVContract, ABC):
             decoder.prefill([model.visual(WIDE)])
             assert kept() == before
             with monkeypatch.context() as patch:
-                patch.setattr("encodeonce.models.generation._FirstToken.__call__", _fail)
+                patch.setattr("encodeonce.models.language.generation._FirstToken.__call__", _fail)
                 with pytest.raises(RuntimeError, match="in the middle"):
                     decoder.answer([model.visual(WIDE)], QUESTIONS, SHORT)
             assert kept() == before

@@ -15,16 +15,15 @@ import torch
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from encodeonce.models.family import Generation, GenerationSpec
-from encodeonce.models.generation import Greedy, generations
-from encodeonce.models.kv import scoring, sweep
+from encodeonce.models.decoder import _batches
+from encodeonce.models.kv import likelihoods, sweep
 from encodeonce.models.kv.attention import attention_modules, text_module
 from encodeonce.models.kv.compress import compress
 from encodeonce.models.kv.forks import Fork
 from encodeonce.models.kv.method import method_class, method_names
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.likelihood import extended_inputs
-from encodeonce.models.prefix_decoder import _batches
+from encodeonce.models.language.generation import Generation, GenerationSpec, Greedy, generations
+from encodeonce.models.language.likelihood import extended_inputs
 
 MERGES = ("look_m",)
 """Methods whose entries are no longer those of single tokens."""
@@ -47,7 +46,7 @@ class Watched:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.forks: list[Fork] = []
         self.greedy: list[Greedy] = []
-        for module in (sweep, scoring):
+        for module in (sweep, likelihoods):
             monkeypatch.setattr(module, "compress", self._compress)
         monkeypatch.setattr(sweep, "generations", self._generations)
 

@@ -10,7 +10,7 @@ import torch
 
 from encodeonce.models.kv.attention import probabilities
 from encodeonce.models.kv.method import KVMethod, find_method
-from encodeonce.models.kv.plan import Selection
+from encodeonce.models.kv.selection import Selection
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.kv.statistics import LayerStatistics, Moments, PromptStatistics
 
@@ -52,7 +52,7 @@ def made_up_prompt(num_tokens: int = 90, num_question: int = 12, seed: int = 0) 
 
 
 class KVMethodContract:
-    """Set ``method`` to a file's name in models/kv_methods/."""
+    """Set ``method`` to a file's name in models/kv/methods/."""
 
     method: str
 

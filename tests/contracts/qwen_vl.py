@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from encodeonce.models.spec import Tap
 from tests.contracts.family import FamilyContract
-from tests.tiny.qwen_vl import IMAGE
+from tests.fixtures.tiny.qwen_vl import IMAGE
 
 
 class QwenVLContract(FamilyContract):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from encodeonce.datasets.ledger import Ledger
-from encodeonce.datasets.media import Media
-from tests.datasets.media_files import VIDEOS, as_media
+from encodeonce.datasets.media.ledger import Ledger
+from encodeonce.datasets.media.media import Media
+from tests.fixtures.media_files import VIDEOS, as_media
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,9 @@ import pytest
 import yaml
 from pydantic import BaseModel, Field
 
+from encodeonce.datasets.media.sampling import FrameSampling
 from encodeonce.datasets.options import Option, options_of, run_file_entry
 from encodeonce.datasets.registry import benchmark_class, benchmark_names, load_benchmark
-from encodeonce.datasets.sampling import FrameSampling
 
 
 class Inner(BaseModel):

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from encodeonce.harness.record import Record
-from encodeonce.models.kv.use import KVUse
+from encodeonce.harness.run.record import Record
+from encodeonce.models.language.generation import KVUse
 
 
 def record(sample: str, variant: str = "none/full", **changes: Any) -> Record:

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from encodeonce.harness.config import RunConfig
-from encodeonce.harness.jsonl import JsonLinesWriter
-from encodeonce.harness.record import Record
-from encodeonce.harness.run_folder import RunFolder
-from encodeonce.harness.variants import describe_variants
+from encodeonce.harness.run.config import RunConfig
+from encodeonce.harness.run.folder import RunFolder
+from encodeonce.harness.run.jsonl import JsonLinesWriter
+from encodeonce.harness.run.record import Record
+from encodeonce.harness.run.variant import describe_variants
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.weights import NONE, WeightsSpec
+from encodeonce.models.spec import NONE, WeightsSpec
 
 
 def a_record(sample: str, score: float | None = 1.0, **changes: Any) -> Record:

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.cache_store.signature import FeatureKey
-from encodeonce.harness.jsonl import read_json_lines
-from encodeonce.jobs.cli import app
-from tests.clips import write_clip
-from tests.tiny_models import write_tiny_llava
+from encodeonce.harness.run.jsonl import read_json_lines
+from encodeonce.jobs.cli.app import app
+from tests.fixtures.clips import write_clip
+from tests.fixtures.tiny_models import write_tiny_llava
 
 QUESTIONS = ("What is shown?", "What moves?")
 
@@ -63,7 +63,7 @@ class Scene:
     def command(self, verb: str, *arguments: str, **changes: Any) -> list[str]:
         """Return the command line of a verb, with a fresh run file."""
         run_file = self.run_file(**changes)
-        return [sys.executable, "-m", "encodeonce.jobs.cli", verb, str(run_file), *arguments]
+        return [sys.executable, "-m", "encodeonce.jobs.cli.app", verb, str(run_file), *arguments]
 
     def execute(self, verb: str, *arguments: str, **changes: Any) -> Result:
         """Run a verb to its end: in this process, since importing torch takes seconds."""

@@ -6,8 +6,8 @@ import time
 from functools import partial
 from pathlib import Path
 
-from encodeonce.harness.jsonl import JsonLinesWriter
-from encodeonce.jobs.ray_executor import RayExecutor
+from encodeonce.harness.run.jsonl import JsonLinesWriter
+from encodeonce.jobs.execution.ray_executor import RayExecutor
 from tests.contracts.executor import ScriptedWorker, item
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from encodeonce.harness.jsonl import read_json_lines
+from encodeonce.harness.run.jsonl import read_json_lines
 from tests.jobs.scene import Scene, make_scene, write_questions
 
 

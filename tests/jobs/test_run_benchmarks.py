@@ -12,8 +12,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from encodeonce.datasets.registry import load_benchmark
-from encodeonce.harness.jsonl import read_json_lines
-from encodeonce.jobs.cli import app
+from encodeonce.harness.run.jsonl import read_json_lines
+from encodeonce.jobs.cli.app import app
 from tests.datasets.benchmarks.test_every_benchmark import EXAMPLES
 
 

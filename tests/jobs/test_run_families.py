@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.contracts.family import spec
+from tests.fixtures.tiny.internvl import write_tiny_internvl
+from tests.fixtures.tiny.longva import write_tiny_longva
+from tests.fixtures.tiny.minicpm_v import write_tiny_minicpm_v
+from tests.fixtures.tiny.nvila_lite import write_tiny_nvila_lite
+from tests.fixtures.tiny.qwen_vl import write_tiny_qwen3_vl
+from tests.fixtures.tiny.qwen_vl_chat import write_tiny_qwen_vl_chat
+from tests.fixtures.tiny.vila import write_tiny_vila
 from tests.jobs.scene import make_scene
-from tests.tiny.internvl import write_tiny_internvl
-from tests.tiny.longva import write_tiny_longva
-from tests.tiny.minicpm_v import write_tiny_minicpm_v
-from tests.tiny.nvila_lite import write_tiny_nvila_lite
-from tests.tiny.qwen_vl import write_tiny_qwen3_vl
-from tests.tiny.qwen_vl_chat import write_tiny_qwen_vl_chat
-from tests.tiny.vila import write_tiny_vila
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from PIL import Image
 
 from encodeonce.datasets.registry import benchmark_names, load_benchmark
 from encodeonce.datasets.sample import Benchmark
-from tests.clips import write_clip
 from tests.contracts.benchmark import BenchmarkContract
 from tests.datasets.benchmarks import image_layouts
 from tests.datasets.benchmarks.video_examples import (
@@ -23,6 +22,7 @@ from tests.datasets.benchmarks.video_examples import (
     video_mme_example,
     video_mmmu_example,
 )
+from tests.fixtures.clips import write_clip
 
 
 def questions_example(folder: Path) -> Mapping[str, Any]:

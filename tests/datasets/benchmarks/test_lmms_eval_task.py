@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from encodeonce.datasets.media import MediaRef
+from encodeonce.datasets.media.media import MediaRef
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark, BenchmarkError, Sample
 from tests.datasets.benchmarks.video_examples import (

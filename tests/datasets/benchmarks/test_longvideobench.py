@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from encodeonce.datasets.benchmarks.longvideobench import covering
-from encodeonce.datasets.media import MediaRef
+from encodeonce.datasets.media.media import MediaRef
+from encodeonce.datasets.media.sampling import UniformInclusive
+from encodeonce.datasets.readers.subtitles import Subtitle
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark, BenchmarkError, Sample
-from encodeonce.datasets.sampling import UniformInclusive
-from encodeonce.datasets.subtitles import Subtitle
 from tests.datasets.benchmarks.video_examples import longvideobench_example, write_json
 
 THREE = UniformInclusive(num_frames=3)  # of 24 at 8 a second: 0, 1.375 and 2.875 s

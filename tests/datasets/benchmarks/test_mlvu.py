@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from encodeonce.datasets.media import MediaRef
+from encodeonce.datasets.media.media import MediaRef
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark, Sample, Summarising
 from tests.datasets.benchmarks.scores import scored

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from encodeonce.datasets.media import MediaRef
+from encodeonce.datasets.media.media import MediaRef
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark, BenchmarkError, Sample
 

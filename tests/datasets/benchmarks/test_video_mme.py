@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from encodeonce.datasets.media import MediaRef
+from encodeonce.datasets.media.media import MediaRef
+from encodeonce.datasets.media.sampling import UniformInclusive, UniformInterior
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark, BenchmarkError, Sample
-from encodeonce.datasets.sampling import UniformInclusive, UniformInterior
 from tests.datasets.benchmarks.video_examples import video_mme_example
 
 FOUR = UniformInclusive(num_frames=4)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from encodeonce.datasets.media import MediaRef
+from encodeonce.datasets.media.media import MediaRef
+from encodeonce.datasets.media.sampling import UniformInclusive
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark, BenchmarkError, Sample, Summarising
-from encodeonce.datasets.sampling import UniformInclusive
 from tests.datasets.benchmarks.scores import scored
 from tests.datasets.benchmarks.video_examples import video_mmmu_example
 

@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.parquet
 import yaml
 
-from tests.clips import write_clip
+from tests.fixtures.clips import write_clip
 
 FPS = 8
 """Of the clips, which have 24 frames."""

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from encodeonce.models.checkpoint import DEMO_CHECKPOINT
-from encodeonce.models.family import Visual
+from encodeonce.models.checkpoint.files import DEMO_CHECKPOINT
 from encodeonce.models.spec import VisionSpec
+from encodeonce.models.vision.visual import Visual
 from tests.contracts.family import Model, Scene
 
 

@@ -5,7 +5,7 @@ import torch
 
 from encodeonce.models.kv.attention import probabilities
 from encodeonce.models.kv.cache import RaggedCache, RaggedLayer, ragged_attention
-from encodeonce.models.kv.plan import Entries
+from encodeonce.models.kv.selection import Entries
 from encodeonce.models.kv.storage import Precision
 
 HEADS, KV_HEADS, WIDTH = 4, 2, 8

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from encodeonce.models.family import GenerationSpec, Visual
 from encodeonce.models.kv.method import check_kv
 from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.language.generation import GenerationSpec
+from encodeonce.models.vision.visual import Visual
 
 pytest.importorskip("kvpress")
 

@@ -10,10 +10,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from encodeonce.models.family import GenerationSpec, Visual
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.random_llava import LlavaShape, write_random_llava
+from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.spec import VisionSpec
+from encodeonce.models.synthetic.llava import LlavaShape, write_random_llava
+from encodeonce.models.vision.visual import Visual
 from tests.contracts.family import Model, Scene
 
 SHAPE = LlavaShape(

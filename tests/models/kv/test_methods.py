@@ -1,4 +1,4 @@
-"""Every file in models/kv_methods/ keeps the contract."""
+"""Every file in models/kv/methods/ keeps the contract."""
 
 import pytest
 

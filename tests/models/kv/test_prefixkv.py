@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from encodeonce.models.family import GenerationSpec, Visual
 from encodeonce.models.kv.method import find_method
+from encodeonce.models.kv.methods.prefixkv import FixedPoint, search
 from encodeonce.models.kv.spec import KVSpec
-from encodeonce.models.kv_methods.prefixkv import FixedPoint, search
+from encodeonce.models.language.generation import GenerationSpec
+from encodeonce.models.vision.visual import Visual
 from tests.contracts.kv_method import made_up_prompt
 
 NUM_TOKENS, NUM_LAYERS = 300, 6

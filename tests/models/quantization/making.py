@@ -16,11 +16,11 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from encodeonce.models.prefix_decoder import PrefixDecoder
-from encodeonce.models.quantization.calibration import Inputs
+from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.quantization.grid import Grid
-from encodeonce.models.quantization.make import Calibration, Made, make_quantized
-from encodeonce.models.quantization.recipe import Recipe
+from encodeonce.models.quantization.making.calibration import Inputs
+from encodeonce.models.quantization.making.make import Calibration, Made, make_quantized
+from encodeonce.models.quantization.making.recipe import Recipe
 from encodeonce.models.spec import ModelSpec
 
 MODELS: dict[str, tuple[type[PreTrainedConfig], Any]] = {

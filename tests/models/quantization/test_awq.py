@@ -12,23 +12,23 @@ from torch import nn
 from transformers import Gemma2Config, Gemma2ForCausalLM, OPTConfig, OPTForCausalLM
 from transformers.models.llama.modeling_llama import LlamaMLP
 
-from encodeonce.models.decoder_layers import decoder_layers, linears
-from encodeonce.models.quantization.awq import check_layer, clip, scale
-from encodeonce.models.quantization.calibration import (
+from encodeonce.models.checkpoint.decoder_layers import decoder_layers, linears
+from encodeonce.models.quantization.grid import Grid, dense_linear, rounded
+from encodeonce.models.quantization.layouts.compressed_tensors import PackQuantized
+from encodeonce.models.quantization.making.awq import check_layer, clip, scale
+from encodeonce.models.quantization.making.calibration import (
     Inputs,
     advance,
     advance_and_see,
     capture,
 )
-from encodeonce.models.quantization.grid import Grid, dense_linear, rounded
-from encodeonce.models.quantization.layouts.compressed_tensors import PackQuantized
-from encodeonce.models.quantization.recipe import (
+from encodeonce.models.quantization.making.recipe import (
     Progress,
     Recipe,
     fitting_grid,
     quantize_layers,
 )
-from encodeonce.models.quantizer import WeightsError
+from encodeonce.models.quantization.method import WeightsError
 from tests.models.quantization.making import MODELS, language_model, token_prompts
 from tests.models.quantization.test_layouts import settings
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from encodeonce.models.decoder_layers import decoder_layers
-from encodeonce.models.quantization.calibration import advance, capture
-from encodeonce.models.quantization.calibration_text import text_calibration
-from encodeonce.models.quantizer import WeightsError
+from encodeonce.models.checkpoint.decoder_layers import decoder_layers
+from encodeonce.models.quantization.making.calibration import advance, capture
+from encodeonce.models.quantization.making.calibration_text import text_calibration
+from encodeonce.models.quantization.method import WeightsError
 from encodeonce.models.spec import VisionSpec
 from tests.contracts.family import Model, Scene
-from tests.tiny.gemma3 import write_tiny_gemma3
-from tests.tiny.qwen_vl import write_tiny_qwen2_5_vl, write_tiny_qwen3_vl
-from tests.tiny.vila import write_tiny_vila
-from tests.tiny_models import write_tiny_llava
+from tests.fixtures.tiny.gemma3 import write_tiny_gemma3
+from tests.fixtures.tiny.qwen_vl import write_tiny_qwen2_5_vl, write_tiny_qwen3_vl
+from tests.fixtures.tiny.vila import write_tiny_vila
+from tests.fixtures.tiny_models import write_tiny_llava
 
 VIDEO = Scene("video", frames=(0, 2, 4, 5))
 WRITERS = {

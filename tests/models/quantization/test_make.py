@@ -17,20 +17,19 @@ from transformers import (
     Qwen3Config,
 )
 
-from encodeonce.models.checkpoint import weights_digest
+from encodeonce.models.checkpoint.files import weights_digest
 from encodeonce.models.family import find_family
-from encodeonce.models.quantization.export import INDEX
 from encodeonce.models.quantization.grid import Grid
 from encodeonce.models.quantization.made_here import ORIGIN_FILE
-from encodeonce.models.quantization.make import UNFINISHED, make_quantized
-from encodeonce.models.quantization.recipe import Recipe
-from encodeonce.models.quantizer import WeightsError
-from encodeonce.models.spec import VisionSpec
-from encodeonce.models.weights import WeightsSpec, check_weights
+from encodeonce.models.quantization.making.export import INDEX
+from encodeonce.models.quantization.making.make import UNFINISHED, make_quantized
+from encodeonce.models.quantization.making.recipe import Recipe
+from encodeonce.models.quantization.method import WeightsError, check_weights
+from encodeonce.models.spec import VisionSpec, WeightsSpec
+from tests.fixtures.tiny.qwen_vl import write_tiny_qwen3_vl
+from tests.fixtures.tiny.vila import write_tiny_vila
+from tests.fixtures.tiny_models import write_tiny_llava
 from tests.models.quantization.making import make, random_calibration, spec
-from tests.tiny.qwen_vl import write_tiny_qwen3_vl
-from tests.tiny.vila import write_tiny_vila
-from tests.tiny_models import write_tiny_llava
 
 IDS = torch.arange(4, 44)[None]
 Write = Callable[[Path], Path]

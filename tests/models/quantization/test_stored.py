@@ -16,16 +16,15 @@ from transformers import (
     TorchAoConfig,
 )
 
-from encodeonce.models.checkpoint import CheckpointError
+from encodeonce.models.checkpoint.files import CheckpointError
 from encodeonce.models.family import find_family
 from encodeonce.models.quantization.grid import Grid, quantize
-from encodeonce.models.quantizer import WeightsError
-from encodeonce.models.spec import VisionSpec
-from encodeonce.models.weights import NONE, WeightsSpec, check_weights
+from encodeonce.models.quantization.method import WeightsError, check_weights
+from encodeonce.models.spec import NONE, VisionSpec, WeightsSpec
 from tests.contracts.family import Scene, media_info
+from tests.fixtures.tiny_models import write_tiny_llava
 from tests.models.quantization.making import make, spec
 from tests.models.quantization.test_layouts import pack_rows
-from tests.tiny_models import write_tiny_llava
 
 GRID = Grid(group_size=32)
 IDS = torch.arange(4, 44)[None]

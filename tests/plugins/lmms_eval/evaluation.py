@@ -11,7 +11,7 @@ from typing import Any
 
 import encodeonce.datasets.prompts as prompts
 from encodeonce.datasets.prompts import format_question
-from encodeonce.models.checkpoint import DEMO_CHECKPOINT
+from encodeonce.models.checkpoint.files import DEMO_CHECKPOINT
 
 TASKS = Path(__file__).parent / "tasks"
 DEMO = Path(prompts.__file__).parent / "demo"

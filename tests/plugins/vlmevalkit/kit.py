@@ -18,12 +18,12 @@ import yaml
 from PIL import Image
 
 from encodeonce.datasets.benchmarks.demo import BENCHMARK as DEMO
-from encodeonce.datasets.decode import decode
-from encodeonce.datasets.ledger import Ledger
-from encodeonce.datasets.library import MediaLibrary
-from encodeonce.datasets.probe import probe
-from encodeonce.datasets.sampling import UniformInclusive
-from tests.harness.export.sheets import read_xlsx
+from encodeonce.datasets.media.decode import decode
+from encodeonce.datasets.media.ledger import Ledger
+from encodeonce.datasets.media.library import MediaLibrary
+from encodeonce.datasets.media.probe import probe
+from encodeonce.datasets.media.sampling import UniformInclusive
+from tests.harness.bridges.export.sheets import read_xlsx
 
 SHIM = Path(__file__).parent / "torchvision_on_cpu"
 KIT = os.environ.get("VLMEVALKIT", "")
@@ -55,7 +55,7 @@ class Bench:
 
     def command(self, *arguments: str, **changes: Any) -> list[str]:
         """Return the command line that lets run.py do something, results in ``outputs``."""
-        launcher = [sys.executable, "-m", "encodeonce.jobs.cli", "vlmevalkit"]
+        launcher = [sys.executable, "-m", "encodeonce.jobs.cli.app", "vlmevalkit"]
         return [
             *launcher,
             str(self.run_file(**changes)),

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from encodeonce.datasets.benchmarks.demo import BENCHMARK as DEMO
-from encodeonce.harness.vlmevalkit.table import FAILED
+from encodeonce.harness.bridges.vlmevalkit.table import FAILED
 from tests.plugins.vlmevalkit.kit import KIT, Bench, needs_kit, write_picture_task
 
 pytestmark = [needs_kit, pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -82,7 +82,7 @@ def test_our_own_run_fills_the_store_for_the_kit_and_the_scores_agree(bench: Ben
     run_file = bench.run_file(
         benchmarks=DEMO_BENCHMARK, output=str(ours), workers={"executor": "local"}
     )
-    encodeonce = [sys.executable, "-m", "encodeonce.jobs.cli"]
+    encodeonce = [sys.executable, "-m", "encodeonce.jobs.cli.app"]
     subprocess.run([*encodeonce, "run", str(run_file)], env=bench.environment(), check=True)
     report = json.loads((ours / "report.json").read_text("utf-8"))
     accuracy = report["evaluation"]["benchmarks"]["demo"]["accuracy"]

@@ -1,0 +1,197 @@
+"""Find every damaged or half-written thing in a store, take it out of service, repair the rest."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+
+import h5py
+
+from encodeonce.cache_store.codec import DamagedChunk
+from encodeonce.cache_store.commit import commit_pack, quarantine
+from encodeonce.cache_store.copying import copy_rows
+from encodeonce.cache_store.durable import explain, replace
+from encodeonce.cache_store.index import NamespaceIndex
+from encodeonce.cache_store.layout import Namespace, StoreFolder
+from encodeonce.cache_store.log import LostRecord, PackRecord
+from encodeonce.cache_store.maintenance.scrub import ScrubResult, scrub
+from encodeonce.cache_store.maintenance.stat import Progress, no_progress
+from encodeonce.cache_store.pack import write_pack
+from encodeonce.cache_store.reading import PackFile
+from encodeonce.cache_store.signature import FeatureKey
+from encodeonce.cache_store.snapshot import check_snapshots
+from encodeonce.cache_store.store import StoreError
+from encodeonce.cache_store.unit_table import unit_digest
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class VerifyReport:
+    """What was looked at and what was wrong."""
+
+    num_packs: int = 0
+    num_units: int = 0
+    num_bytes: int = 0
+    damaged_units: list[FeatureKey] = field(default_factory=list)
+    """Found now: they are not served any more, precompute encodes them again."""
+    num_known_damaged: int = 0
+    """Found earlier and not encoded again since."""
+    repaired: list[str] = field(default_factory=list)
+    """Damage that cost nothing: index records and snapshots, HDF5 structure, signatures."""
+    unrepaired: list[str] = field(default_factory=list)
+    """Damage that could not be repaired, for want of permission or of a copy."""
+    uncommitted: list[Path] = field(default_factory=list)
+    """Files of writers that were killed or are at work; nobody reads them, gc removes them."""
+
+    @property
+    def clean(self) -> bool:
+        """Nothing was found and nothing is outstanding."""
+        return not (
+            self.damaged_units or self.num_known_damaged or self.repaired or self.unrepaired
+        )
+
+
+def verify(folder: StoreFolder, on_progress: Progress = no_progress) -> VerifyReport:
+    """Read everything and compare checksums. Progress is in bytes.
+
+    Writers and readers may be at work. What is found damaged is marked so for everybody.
+
+    Raises:
+        StoreError: there is no store, or it cannot be read.
+    """
+    folder.require()
+    report = VerifyReport()
+    indexes = [_repaired_index(namespace, report) for namespace in folder.namespaces()]
+    total = sum(index.packs[pack].file_bytes for index in indexes for pack in index.live_packs())
+
+    def on_bytes(num_bytes: int) -> None:
+        report.num_bytes += num_bytes
+        on_progress(report.num_bytes, total)
+
+    for index in indexes:
+        report.num_known_damaged += index.num_damaged()
+        for pack in index.live_packs():
+            _verify_pack(index, pack, report, on_bytes)
+        _check_signature(index, report)
+        _find_uncommitted(index, report)
+    return report
+
+
+def _repaired_index(namespace: Namespace, report: VerifyReport) -> NamespaceIndex:
+    """Put whole records in the place of damaged ones, from what the packs say themselves."""
+    report.repaired += [f"index snapshot {path}: removed" for path in check_snapshots(namespace)]
+    index = NamespaceIndex.replayed(namespace)
+    for seq, adopted in zip_longest(index.damaged_records, index.adopted):
+        record = adopted or LostRecord()
+        if seq is None:
+            index.append(lambda record=record: record)  # type: ignore[misc]
+            continue
+        try:
+            index.log.repair(seq, record)
+        except StoreError as error:
+            report.unrepaired.append(f"commit record {namespace.record(seq)}: {error}")
+        else:
+            how = "rebuilt from its pack" if adopted else "no pack here belongs to it"
+            report.repaired.append(f"commit record {namespace.record(seq)}: {how}")
+    if index.damaged_records:
+        index = NamespaceIndex.replayed(namespace)
+        index.write_snapshot()  # the older ones may number the repaired records differently
+    return index
+
+
+def _verify_pack(
+    index: NamespaceIndex, pack: int, report: VerifyReport, on_bytes: Callable[[int], None]
+) -> None:
+    info = index.packs[pack]
+    path = index.namespace.pack(info.pack)
+    try:
+        record = _pack_record(index, pack)
+        result = scrub(path, record, on_bytes)
+    except StoreError as error:
+        report.unrepaired.append(str(error))
+        return
+    except OSError as error:
+        raise explain(error, "reading", path) from error
+    report.num_packs += 1
+    live = list(index.live_rows(pack))
+    report.num_units += len(live)
+    reasons = {}
+    for row, media, unit in live:
+        if row in result.damaged_rows:
+            reasons[unit_digest(media, unit)] = result.damaged_rows[row]
+            report.damaged_units.append(FeatureKey(media, index.namespace.digest, unit))
+    if reasons:
+        quarantine(index, pack, reasons)
+    if result.structure and len(reasons) < len(live):
+        _rewrite(index, pack, result, report)
+
+
+def _pack_record(index: NamespaceIndex, pack: int) -> PackRecord:
+    record = index.log.read(index.packs[pack].seq)
+    if not isinstance(record, PackRecord):
+        raise StoreError(f"record {index.packs[pack].seq} of {index.namespace.log} is not a pack's")
+    return record
+
+
+def _rewrite(index: NamespaceIndex, pack: int, result: ScrubResult, report: VerifyReport) -> None:
+    """Copy the good rows of a pack whose HDF5 structure is damaged into a new one."""
+    old = index.packs[pack].pack
+    path = index.namespace.pack(old)
+    rows = [row for row, _, _ in index.live_rows(pack) if row not in result.damaged_rows]
+    try:
+        replace_pack(index, pack, rows)
+    except (OSError, DamagedChunk, StoreError) as error:
+        report.unrepaired.append(f"{path}: {result.structure}: {error}")
+    else:
+        report.repaired.append(f"{path}: {result.structure}: its units were copied to a new pack")
+
+
+def replace_pack(index: NamespaceIndex, pack: int, rows: list[int]) -> None:
+    """Commit a new pack with some rows of an old one in the old one's place, unless it is gone.
+
+    Raises:
+        DamagedChunk: a row is damaged.
+        OSError: the old pack cannot be read.
+        StoreError: the new one cannot be written.
+    """
+    old = index.packs[pack].pack
+    manifest, frames = copy_rows(index.manifest(pack), PackFile(index.namespace.pack(old)), rows)
+    written = write_pack(index.namespace, manifest, frames)
+    record = PackRecord(written.manifest, written.file_bytes, written.structure, replaces=old)
+    commit_pack(index, record, lambda: not index.packs[pack].dropped_at)
+
+
+def _check_signature(index: NamespaceIndex, report: VerifyReport) -> None:
+    namespace = index.namespace
+    try:
+        namespace.read_signature()
+        return
+    except StoreError as error:
+        reason = str(error)
+    for pack in index.live_packs():
+        try:
+            with h5py.File(namespace.pack(index.packs[pack].pack), "r", locking=False) as file:
+                text = str(file.attrs["signature"])
+            json.loads(text)
+            replace(text.encode("ascii"), namespace.signature_file, namespace.tmp)
+            namespace.read_signature()
+        except (OSError, KeyError, ValueError, StoreError) as error:
+            logger.warning("no signature from pack %s: %s", index.packs[pack].pack, error)
+        else:
+            report.repaired.append(f"{namespace.signature_file}: restored from a pack")
+            return
+    report.unrepaired.append(reason)
+
+
+def _find_uncommitted(index: NamespaceIndex, report: VerifyReport) -> None:
+    index.refresh()
+    known = {info.pack for info in index.packs}
+    namespace = index.namespace
+    report.uncommitted += [
+        namespace.pack(pack) for pack in namespace.stored_packs() if pack not in known
+    ]
+    if namespace.tmp.is_dir():
+        report.uncommitted += sorted(namespace.tmp.iterdir())

@@ -1,0 +1,45 @@
+"""Digests of files, each file read once."""
+
+import hashlib
+import os
+import time
+from pathlib import Path
+
+from encodeonce.datasets.media.ledger import Ledger
+
+SETTLED_S = 2.0
+"""A digest is remembered once the file has rested this long.
+
+Within one tick of the filesystem's clock a file can change twice and keep its size and time.
+"""
+
+
+class FileChanged(OSError):
+    """The file was written to while it was read."""
+
+
+def file_sha256(path: Path, ledger: Ledger) -> str:
+    """Return the SHA-256 of a file's bytes, hexadecimal.
+
+    The ledger knows a file again by path, size, modification time and inode.
+
+    Raises:
+        FileChanged: somebody writes to the file.
+        OSError: the file cannot be read.
+    """
+    before = path.stat()
+    known = ledger.get(_key(path, before))
+    if isinstance(known, str):
+        return known
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        after = os.fstat(file.fileno())
+    if _key(path, before) != _key(path, after):
+        raise FileChanged(f"{path} changed while it was read; wait until it is complete")
+    if time.time() - after.st_mtime > SETTLED_S:
+        ledger.put(_key(path, after), digest)
+    return digest
+
+
+def _key(path: Path, status: os.stat_result) -> tuple[str | int, ...]:
+    return ("sha256", str(path), status.st_size, status.st_mtime_ns, status.st_ino)

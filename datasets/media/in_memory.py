@@ -1,0 +1,74 @@
+"""Pictures that have no file: other harnesses hand out pixels that somebody else has decoded.
+
+Nothing is written to disk: a picture is its pixels, and its digest is theirs. It lives as long as
+the questions about it.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from encodeonce.datasets.media.info import MediaInfo
+from encodeonce.datasets.media.media import EmptyMedia, Frames, Media, UndecodableMedia
+
+IDENTITY = "pixels 1"
+"""Decoder of such pictures. No library's version: the pixels, as they are, are what is hashed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A picture with its pixels."""
+
+    media: Media
+    info: MediaInfo
+    frames: Frames
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the pixels, bytes."""
+        return self.frames.pixels_THWC.nbytes
+
+
+def picture_of(image: Image.Image) -> Picture:
+    """Return what a Pillow image shows, as RGB.
+
+    Transparency is dropped, not blended, as for files. An orientation in the image's metadata is
+    not applied again: whoever opened the file has seen to it, or does without.
+
+    Raises:
+        EmptyMedia: the image has no pixels.
+        UndecodableMedia: it has more than 8 bits a channel, or its file is damaged.
+    """
+    if image.mode.startswith("I") or image.mode == "F":
+        raise UndecodableMedia(
+            f"a picture has pixels of mode {image.mode}, and there is no agreed conversion to 8 "
+            f"bits; convert it to 8 bits a channel first"
+        )
+    if not image.width or not image.height:
+        raise EmptyMedia(f"a picture is {image.width} x {image.height} pixels")
+    try:
+        pixels_HWC = np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow reads files lazily
+        raise UndecodableMedia(f"a picture cannot be decoded: {error}") from error
+    # The shape too: the same bytes are another picture at another width.
+    digest = hashlib.sha256(f"encodeonce {IDENTITY} {pixels_HWC.shape}\n".encode())
+    digest.update(pixels_HWC.data)
+    sha256 = digest.hexdigest()
+    height, width, _ = pixels_HWC.shape
+    return Picture(
+        media=Media(kind="image", uri=f"pixels:{sha256[:16]}", sha256=sha256),
+        info=MediaInfo(
+            kind="image",
+            width=width,
+            height=height,
+            codec="RGB",
+            timestamps_s=(0.0,),
+            fps=0.0,
+            backend="memory",
+            decoder=IDENTITY,
+            index=None,
+        ),
+        frames=Frames(pixels_THWC=pixels_HWC[np.newaxis], timestamps_s=(0.0,)),
+    )

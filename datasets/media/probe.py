@@ -1,0 +1,90 @@
+"""What a media file holds, found out once and remembered in the ledger."""
+
+import dataclasses
+from typing import Any, Literal
+
+from encodeonce.datasets.media.backends import decord, pillow, pyav
+from encodeonce.datasets.media.info import MediaInfo, VideoIndex
+from encodeonce.datasets.media.ledger import Ledger
+from encodeonce.datasets.media.media import Media, MediaError
+
+VideoBackend = Literal["auto", "decord", "pyav"]
+"""``auto`` reads with decord where it is known to be exact, and with PyAV elsewhere."""
+
+
+class UnsuitableBackend(MediaError):
+    """decord was asked for by name where it is absent or would return wrong frames."""
+
+
+def probe(media: Media, *, ledger: Ledger, backend: VideoBackend = "auto") -> MediaInfo:
+    """Return what ``media`` holds and which decoder will read it.
+
+    Nothing is opened where the ledger knows the file's content under the same library versions.
+
+    Raises:
+        UndecodableMedia: the file is damaged, truncated, or of another kind.
+        EmptyMedia: a video without frames.
+        UnsuitableBackend: ``backend`` is ``"decord"`` and decord would not be exact.
+    """
+    if media.kind == "image":
+        return _probe_image(media, ledger)
+    index = _video_index(media, ledger)
+    use_decord = _chooses_decord(media, index, backend)
+    unit_s = index.time_base[0] / index.time_base[1]
+    timestamps_s = tuple((pts - index.pts[0]) * unit_s for pts in index.pts)
+    return MediaInfo(
+        kind="video",
+        width=index.width,
+        height=index.height,
+        codec=index.codec,
+        timestamps_s=timestamps_s,
+        fps=(len(timestamps_s) - 1) / timestamps_s[-1] if len(timestamps_s) > 1 else 0.0,
+        backend="decord" if use_decord else "pyav",
+        decoder=(decord.identity() if use_decord else None) or pyav.identity(),
+        index=index,
+    )
+
+
+def _probe_image(media: Media, ledger: Ledger) -> MediaInfo:
+    key = ("probe", media.sha256, "image", pillow.identity(""))
+    known = ledger.get(key)
+    if known is None:
+        known = list(pillow.describe(media.uri))
+        ledger.put(key, known)
+    codec, width, height = known
+    return MediaInfo(
+        kind="image",
+        width=width,
+        height=height,
+        codec=codec,
+        timestamps_s=(0.0,),
+        fps=0.0,
+        backend="pillow",
+        decoder=pillow.identity(codec),
+        index=None,
+    )
+
+
+def _video_index(media: Media, ledger: Ledger) -> VideoIndex:
+    versions = f"{pyav.identity()}; {decord.identity()}"
+    key = ("probe", media.sha256, "video", versions)
+    known: dict[str, Any] | None = ledger.get(key)
+    if known is not None:
+        return VideoIndex.from_json(known)
+    index = pyav.build_index(media.uri)
+    if index.decord_refusal is None:
+        refusal: str | None = "decord cannot be imported"
+        if decord.identity() is not None:
+            refusal = decord.disagreement(media.uri, index)
+        index = dataclasses.replace(index, decord_refusal=refusal)
+    ledger.put(key, index.to_json())
+    return index
+
+
+def _chooses_decord(media: Media, index: VideoIndex, backend: VideoBackend) -> bool:
+    if backend == "decord" and index.decord_refusal is not None:
+        raise UnsuitableBackend(
+            f"{media.uri}: decord would not return exactly the frames asked for "
+            f"({index.decord_refusal}); use the video backend 'auto' or 'pyav'"
+        )
+    return backend != "pyav" and index.decord_refusal is None

@@ -1,0 +1,146 @@
+"""What the readers of published benchmarks share: tables, and media that must all be there."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePath
+from typing import TypeVar
+
+import pyarrow
+import pyarrow.parquet
+from pydantic import BaseModel, ValidationError
+
+from encodeonce.datasets.readers.questions import Row
+from encodeonce.datasets.sample import BenchmarkError, Sample
+
+RowModel = TypeVar("RowModel", bound=BaseModel)
+
+SHOWN = 3
+"""Missing files that a message names; the rest is counted."""
+
+
+def parquet_rows(path: Path, model: type[BaseModel]) -> Iterator[Row]:
+    """Yield the rows of a parquet file, of their columns those that ``model`` reads.
+
+    Raises:
+        BenchmarkError: the file cannot be read.
+    """
+    try:
+        held = pyarrow.parquet.read_schema(path).names
+        # Others may hold pictures: hundreds of megabytes that nobody asked for.
+        wanted = [name for name in model.model_fields if name in held]
+        table = pyarrow.parquet.read_table(path, columns=wanted)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise BenchmarkError(f"{path} is not a whole parquet file: {error}") from error
+    for number, content in enumerate(table.to_pylist(), start=1):
+        yield Row(place=f"{path}, row {number}", content=content)
+
+
+def json_rows(path: Path) -> Iterator[Row]:
+    """Yield the entries of a JSON file that holds one list.
+
+    Raises:
+        BenchmarkError: the file cannot be read, or holds something else.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor JSON
+        raise BenchmarkError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(entries, list):
+        raise BenchmarkError(f"{path}: expected a list of entries, got {type(entries).__name__}")
+    for number, content in enumerate(entries, start=1):
+        yield Row(place=f"{path}, entry {number}", content=content)
+
+
+def parse(row: Row, model: type[RowModel]) -> RowModel:
+    """Return the row as ``model``.
+
+    Raises:
+        BenchmarkError: it lacks a column or holds something else than it should; names the row.
+    """
+    try:
+        return model.model_validate(row.content)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}, got {problem['input']!r:.80}"
+            for problem in error.errors()
+        )
+        raise BenchmarkError(
+            f"{row.place}: {problems}. Read here: {', '.join(model.model_fields)}"
+        ) from error
+
+
+def letter_target(place: str, answer: str, choices: Sequence[str]) -> str:
+    """Return ``answer`` if it is the letter of an option.
+
+    Raises:
+        BenchmarkError: it is not; names the place.
+    """
+    letters = [chr(ord("A") + position) for position in range(len(choices))]
+    if answer not in letters:
+        raise BenchmarkError(
+            f"{place}: the answer {answer!r} is none of the letters {', '.join(letters)}"
+        )
+    return answer
+
+
+def without_letters(options: Sequence[str]) -> tuple[str, ...]:
+    """Return the options' texts where all of them carry their letter, ``"A. red"``."""
+    prefixes = [f"{chr(ord('A') + position)}. " for position in range(len(options))]
+    if all(map(str.startswith, options, prefixes)):
+        return tuple(option[len("A. ") :] for option in options)
+    return tuple(options)
+
+
+def unique(placed: Iterable[tuple[str, Sample]]) -> list[Sample]:
+    """Return the samples.
+
+    Raises:
+        BenchmarkError: two have the same id; names both places.
+    """
+    places: dict[str, str] = {}
+    samples = []
+    for place, sample in placed:
+        if sample.id in places:
+            raise BenchmarkError(
+                f"{place}: the id {sample.id!r} is taken already, by {places[sample.id]}"
+            )
+        places[sample.id] = place
+        samples.append(sample)
+    return samples
+
+
+def require(path: Path, download: str) -> Path:
+    """Return ``path`` if something is there.
+
+    Raises:
+        BenchmarkError: nothing is; says what to download.
+    """
+    if not path.exists():
+        raise BenchmarkError(f"{path} is not there. {download}")
+    return path
+
+
+def require_media(root: Path, samples: Iterable[Sample], download: str) -> None:
+    """Refuse data of which a part is missing: a half benchmark gives a figure that looks whole.
+
+    Raises:
+        BenchmarkError: a sample's file is not under ``root``; counts and names what is missing.
+    """
+    paths = list(dict.fromkeys(ref.path for sample in samples for ref in sample.media))
+    # One listing a folder: asking for thousands of files takes minutes on network disks.
+    listed = {folder: _names(root / folder) for folder in {PurePath(path).parent for path in paths}}
+    missing = [path for path in paths if PurePath(path).name not in listed[PurePath(path).parent]]
+    if missing:
+        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        raise BenchmarkError(
+            f"{len(missing)} of {len(paths)} media files are not in {root}: "
+            f"{', '.join(missing[:SHOWN])}{more}. {download}"
+        )
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return {entry.name for entry in os.scandir(folder)}
+    except OSError:
+        return set()

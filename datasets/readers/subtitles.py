@@ -1,0 +1,185 @@
+"""Subtitles beside a video: read from the files benchmarks publish, and chosen by time."""
+
+import html
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from encodeonce.datasets.media.backends import pyav
+from encodeonce.datasets.media.info import MediaInfo
+from encodeonce.datasets.media.media import MediaError
+from encodeonce.datasets.media.sampling import FrameSampling
+from encodeonce.datasets.sample import BenchmarkError
+
+SubtitleChoice = Literal["none", "frames", "full"]
+"""None; those on screen at the frames the model sees; all of the video."""
+
+_CLOCK = r"(\d+):(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)"
+_SRT_TIMES = re.compile(rf"^\s*{_CLOCK}\s*-->\s*{_CLOCK}[^\n]*", re.MULTILINE)
+_NEXT_NUMBER = re.compile(r"\n\s*\n\s*\d+\s*\Z")
+_MARKUP = re.compile(r"<[^<>]*>")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subtitle:
+    """A line of subtitles. Times are seconds of the video."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+def read_srt(path: Path) -> tuple[Subtitle, ...]:
+    """Read a SubRip file; its markup (``<font …>``, ``<i>``) is left out, and so are empty lines.
+
+    Raises:
+        BenchmarkError: the file cannot be read, or something in it is no subtitle.
+    """
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchmarkError(f"{path} cannot be read: {error}") from error
+    # A text lasts until the next line of times: it may hold empty lines.
+    before, *rest = _SRT_TIMES.split(content)
+    blocks = [rest[at : at + 7] for at in range(0, len(rest), 7)]
+    if before.strip(" \r\n0123456789") or "-->" in "".join(text for *_, text in blocks):
+        raise BenchmarkError(
+            f"{path}: there is more than numbers, texts and lines like "
+            f"'00:01:02,345 --> 00:01:04,000'; it begins with {content[:80]!r}"
+        )
+    subtitles = []
+    for *times, text in blocks:
+        plain = html.unescape(_MARKUP.sub("", _NEXT_NUMBER.sub("", text)))
+        if words := " ".join(plain.split()):
+            start_s, end_s = _clock_s(*times[:3]), _clock_s(*times[3:])
+            subtitles.append(Subtitle(start_s=start_s, end_s=end_s, text=words))
+    return tuple(subtitles)
+
+
+def read_timed_json(path: Path, *, offset_s: float, duration_s: float) -> tuple[Subtitle, ...]:
+    """Read LongVideoBench's subtitles: a list of one of two forms, by where they came from.
+
+    ``{"start": "00:00:01.000", "end": …, "line": …}`` or ``{"timestamp": [1.0, 2.5], "text": …}``,
+    whose second time may be null: it lasts until the video ends.
+
+    Args:
+        path: the file.
+        offset_s: time of the video's start on the subtitles' clock: many are cut from longer ones.
+        duration_s: of the video.
+
+    Raises:
+        BenchmarkError: the file cannot be read, or has entries of another form.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(f"{path} cannot be read as JSON: {error}") from error
+    try:
+        return tuple(_timed(entry, offset_s, duration_s) for entry in entries)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BenchmarkError(
+            f"{path}: expected a list of {{start, end, line}} or {{timestamp, text}}: {error!r}"
+        ) from error
+
+
+def _timed(entry: Any, offset_s: float, duration_s: float) -> Subtitle:
+    if "timestamp" in entry:
+        start_s, end_s = entry["timestamp"]
+        text = entry["text"]
+        end_s = duration_s + offset_s if end_s is None else end_s
+    else:
+        start_s, end_s = (_clock_s(*entry[name].split(":")) for name in ("start", "end"))
+        text = entry["line"]
+    return Subtitle(start_s=start_s - offset_s, end_s=end_s - offset_s, text=text.strip())
+
+
+def _clock_s(hours: str, minutes: str, seconds: str) -> float:
+    return 3600 * int(hours) + 60 * int(minutes) + float(seconds.replace(",", "."))
+
+
+def on_screen(subtitles: Iterable[Subtitle], times_s: Sequence[float]) -> list[str]:
+    """Return the texts shown at any of the times, each subtitle once, in their order."""
+    return [
+        subtitle.text
+        for subtitle in subtitles
+        if any(subtitle.start_s <= time_s < subtitle.end_s for time_s in times_s)
+    ]
+
+
+class Transcripts:
+    """The subtitles that go into the prompts on a video; each video is looked at once."""
+
+    def __init__(
+        self,
+        choice: SubtitleChoice,
+        frames: FrameSampling | None,
+        chosen: Callable[[Sequence[Subtitle], Sequence[float]], list[str]] = on_screen,
+    ) -> None:
+        """Make a reader.
+
+        Args:
+            choice: which subtitles are wanted.
+            frames: which frames the model sees, needed for the choice ``frames``.
+            chosen: of subtitles, the texts that belong to frames at the given times.
+        """
+        self._choice = choice
+        self._frames = frames
+        self._chosen = chosen
+        self._known: dict[Path, str | None] = {}
+
+    def of(self, video: Path, read: Callable[[], Sequence[Subtitle] | None]) -> str | None:
+        """Return the lines for a video, None if it has no subtitles or none are wanted.
+
+        Args:
+            video: the file; its header tells the times of its frames.
+            read: gives its subtitles, None if it has none.
+
+        Raises:
+            BenchmarkError: the subtitles of frames are wanted, and it is not known of which.
+        """
+        if self._choice == "none":
+            return None
+        if video not in self._known:
+            subtitles = read()
+            self._known[video] = None if subtitles is None else self._lines(video, subtitles)
+        return self._known[video]
+
+    def _lines(self, video: Path, subtitles: Sequence[Subtitle]) -> str:
+        if self._choice == "full":
+            return "\n".join(subtitle.text for subtitle in subtitles)
+        if self._frames is None:
+            raise BenchmarkError(
+                "subtitles: 'frames' takes the subtitles of the frames that the model sees; say "
+                "which: frames: {policy: uniform_inclusive, num_frames: 8}"
+            )
+        try:
+            times_s = frame_times_s(video, self._frames)
+        except MediaError:  # fails its own samples when it is their turn, and no others here
+            return ""
+        return "\n".join(self._chosen(subtitles, times_s))
+
+
+def frame_times_s(path: Path, frames: FrameSampling) -> tuple[float, ...]:
+    """Return the times of the frames that ``frames`` chooses of a video, seconds.
+
+    Raises:
+        UndecodableMedia: there is no video in the file.
+        EmptyMedia: it has no frames.
+    """
+    header = pyav.read_header(str(path))
+    times_s = tuple(position / header.rate for position in range(header.num_frames))
+    info = MediaInfo(
+        kind="video",
+        width=0,
+        height=0,
+        codec="",
+        timestamps_s=times_s,
+        fps=header.rate,
+        backend="pyav",
+        decoder=pyav.identity(),
+        index=None,
+    )
+    return tuple(times_s[index] for index in frames.indices(info, None))

@@ -1,0 +1,165 @@
+"""The store benchmark as sections of a report, and as JSON."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from encodeonce.harness.bench.store import MEMCPY, BenchResult, Row
+from encodeonce.harness.bench.store_small import NUM_LOOKUPS, SmallResult
+from encodeonce.harness.report.numbers import human_bytes
+from encodeonce.harness.report.section import Section, Table
+
+GB = 1e9
+WORKS = ("write", "cold", "warm")
+FEW_WORKS = ("cold few", "warm few")
+TORCH, STOCK = "torch.save / load", "same file, hdf5plugin"
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A figure that the project claims."""
+
+    claim: str
+    dtype: str
+    value: float | None
+    """None when it could not be measured."""
+    limit: float
+    at_least: bool
+
+    @property
+    def is_kept(self) -> bool | None:
+        """Whether the measurement bears the claim out."""
+        if self.value is None:
+            return None
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+
+def promises(result: BenchResult) -> list[Promise]:
+    """Return what is claimed of the store, with what was measured."""
+    found = []
+    most_bytes = {"bfloat16": 0.69, "float16": 0.87}
+    for dtype in result.options.dtypes:
+        raw, zstd = (result.row(f"encodeonce {codec}", dtype) for codec in ("raw", "zstd"))
+        torch_, stock = result.row(TORCH, dtype), result.row(STOCK, dtype)
+        memcpy = result.row(MEMCPY, dtype)
+        faster = [
+            ("raw, warm read / memcpy", memcpy, raw, "warm", 0.8),
+            ("raw, warm read / torch.load", torch_, raw, "warm", 4.0),
+            ("zstd, warm read / torch.load", torch_, zstd, "warm", 1.6),
+            ("zstd, warm read / hdf5plugin on the same file", stock, zstd, "warm", 2.0),
+            ("zstd, 8 frames / torch.load", torch_, zstd, "warm few", 15.0),
+        ]
+        for claim, slow, fast, work, limit in faster:
+            found.append(Promise(claim, dtype, _times(slow, fast, work), limit, True))
+        size = None
+        if zstd is not None and torch_ is not None:
+            size = zstd.stored_bytes / torch_.stored_bytes
+        found.append(Promise("zstd, bytes / .pt", dtype, size, most_bytes[dtype], False))
+    return found
+
+
+def sections(result: BenchResult, small: Sequence[SmallResult]) -> list[Section]:
+    """Return the tables of the benchmark."""
+    options = result.options
+    parts = [
+        Section(
+            title=f"{options.num_frames} frames an entry "
+            f"({human_bytes(result.rows[0].entry_bytes)}), {dtype}",
+            table=Table(
+                columns=(
+                    "",
+                    "bytes",
+                    *(f"{work} GB/s" for work in WORKS),
+                    *(f"{work.replace('few', '8 frames')} ms" for work in FEW_WORKS),
+                ),
+                rows=tuple(_cells(row) for row in result.rows if row.dtype == dtype),
+            ),
+        )
+        for dtype in options.dtypes
+    ]
+    parts.append(_small_section(small))
+    parts.append(_promise_section(result))
+    cores = statistics.median(result.cores)
+    parts.append(
+        Section(
+            title="circumstances",
+            sentences=(
+                f"medians of {options.num_rounds} interleaved rounds, {options.num_threads} "
+                f"threads, {result.num_cpus} CPUs; before the reads the threads got "
+                f"{cores:.1f} cores (median; least {min(result.cores):.1f}), others had the rest",
+                "writes are synced; cold means dropped from the page cache of this machine, "
+                "which a hypervisor below may still hold",
+                *result.skipped,
+            ),
+        )
+    )
+    return parts
+
+
+def to_json(result: BenchResult, small: Sequence[SmallResult]) -> dict[str, Any]:
+    """Return everything that was measured."""
+    options = {**asdict(result.options), "folder": None}
+    return {
+        "options": {**options, "dtypes": list(result.options.dtypes)},
+        "num_cpus": result.num_cpus,
+        "cores": result.cores,
+        "skipped": result.skipped,
+        "rows": [asdict(row) for row in result.rows],
+        "small": [asdict(each) for each in small],
+        "promises": [{**asdict(each), "is_kept": each.is_kept} for each in promises(result)],
+    }
+
+
+def _times(slow: Row | None, fast: Row | None, work: str) -> float | None:
+    """Return how many times faster one is, by the medians."""
+    if slow is None or fast is None:
+        return None
+    slow_s, fast_s = slow.median_s(work), fast.median_s(work)
+    return None if slow_s is None or fast_s is None else slow_s / fast_s
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    size = f"{row.stored_bytes / row.entry_bytes:.3f}" if row.stored_bytes else "-"
+    works = WORKS[1:] if row.name == STOCK else WORKS  # it writes nothing itself
+    rates = [row.rate(work) if work in works else None for work in WORKS]
+    times = [row.median_s(work) for work in FEW_WORKS]
+    return (
+        row.name,
+        size,
+        *("-" if rate is None else f"{rate / GB:.2f}" for rate in rates),
+        *("-" if taken is None else f"{taken * 1e3:.1f}" for taken in times),
+    )
+
+
+def _small_section(small: Sequence[SmallResult]) -> Section:
+    count = small[0].num_entries if small else 0
+    columns = ("", "files", "bytes", "write s", f"open + {NUM_LOOKUPS} keys s", "read one ms")
+    rows = [
+        (
+            each.name,
+            str(each.num_files),
+            human_bytes(each.stored_bytes),
+            f"{each.write_s:.2f}",
+            f"{each.open_and_lookup_s:.3f}",
+            f"{each.read_median_s * 1e3:.3f}",
+        )
+        for each in small
+    ]
+    return Section(title=f"{count} small entries", table=Table(columns=columns, rows=tuple(rows)))
+
+
+def _promise_section(result: BenchResult) -> Section:
+    words = {True: "kept", False: "NOT kept", None: "not measured"}
+    rows = [
+        (
+            each.claim,
+            each.dtype,
+            "-" if each.value is None else f"{each.value:.2f}",
+            f"{'≥' if each.at_least else '≤'} {each.limit:g}",
+            words[each.is_kept],
+        )
+        for each in promises(result)
+    ]
+    columns = ("claim", "dtype", "measured", "claimed", "")
+    return Section(title="claims", table=Table(columns=columns, rows=tuple(rows)))

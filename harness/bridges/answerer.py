@@ -1,0 +1,277 @@
+"""Answers what another harness asks, one request after another and in its order.
+
+The other harness decides what is asked and what comes of the answers. Requests on the same media
+that lie close together share one read of the features and one prefill.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from PIL import Image
+
+from encodeonce.datasets.media.in_memory import picture_of
+from encodeonce.datasets.media.media import MediaRef
+from encodeonce.harness.bridges.in_order import in_order, windows
+from encodeonce.harness.bridges.requests import (
+    Asked,
+    Continuation,
+    MediaFile,
+    Question,
+    TextScore,
+    VariantConfig,
+    Work,
+)
+from encodeonce.harness.workers.features import MediaRequest
+from encodeonce.harness.workers.session import Workplace
+from encodeonce.models.checkpoint.footprint import LoadedWeights
+from encodeonce.models.language.generation import Generation, GenerationSpec, KVUse
+from encodeonce.models.language.prefix import Prefix
+from encodeonce.models.quantization.method import check_weights
+from encodeonce.models.timing import Stopwatch
+from encodeonce.models.vision.visual import Visual
+
+logger = logging.getLogger(__name__)
+
+MAX_PIXELS_BYTES = 256 * 2**20
+"""Pictures without files that are held at a time."""
+
+A = TypeVar("A", bound=Asked)
+R = TypeVar("R")
+AnswerGroup = Callable[[Sequence[A], Sequence[Visual]], Iterator[R | Exception]]
+"""Yields the results of requests on the same media, in their order."""
+Answers = dict[str, Generation | Exception]
+"""By prompt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Resolved(Generic[A]):
+    """A request whose media are known, or the reason why they are not."""
+
+    asked: A
+    media: tuple[MediaRequest, ...] = ()
+    error: Exception | None = None
+
+    @property
+    def nbytes(self) -> int:
+        held = [request.frames for request in self.media if request.frames is not None]
+        return sum(frames.pixels_THWC.nbytes for frames in held)
+
+
+class Answerer:
+    """A model's language side and the store; its tower from the first miss on.
+
+    What cannot be answered comes back as the exception that says why, in its place: whether one
+    bad video ends an evaluation is the other harness's business.
+    """
+
+    def __init__(self, config: VariantConfig, window: int) -> None:
+        """Load the language side.
+
+        Args:
+            config: model, store and so on.
+            window: so many requests are looked at together, to find those that share media.
+
+        Raises:
+            ValueError: the checkpoint, or the variant, cannot be used.
+            StoreError: the store cannot.
+        """
+        self._workplace = Workplace(config)
+        check_weights(config.weights, config.model, self._workplace.checkpoint)
+        self._window = window
+        self._kv = config.kv
+        self._stopwatch = Stopwatch()
+        self._source = self._workplace.feature_source(self._stopwatch)
+        self._decoder = self._workplace.decoder(config.weights)
+        self._done: Counter[str] = Counter()
+
+    @property
+    def loaded(self) -> LoadedWeights:
+        """What the language side holds, and what loading it took."""
+        return self._decoder.loaded
+
+    def answers(self, questions: Iterable[Question]) -> Iterator[Generation | Exception]:
+        """Yield the answer to each question, as soon as there is one."""
+        return self._in_order(questions, self._answer_group)
+
+    def scores(self, texts: Iterable[Continuation]) -> Iterator[TextScore | Exception]:
+        """Yield how likely each text is."""
+        return self._in_order(texts, self._score_group)
+
+    def take_work(self) -> Work:
+        """Return what was done since the last call."""
+        done, self._done = self._done, Counter()
+        return Work(
+            cache=self._source.take_use(),
+            num_answers=done["answers"],
+            num_errors=done["errors"],
+            num_prefills=done["prefills"],
+            num_tokens=done["tokens"],
+            kv_bytes=done["kv bytes"],
+            kept_kv_bytes=done["kept kv bytes"],
+            seconds=self._stopwatch.take(),
+        )
+
+    def close(self) -> None:
+        """Stop the threads; what was put into the store is durable."""
+        self._source.close()
+
+    def _in_order(self, asked: Iterable[A], answer: AnswerGroup[A, R]) -> Iterator[R | Exception]:
+        held = windows(
+            map(self._resolve, asked),
+            lambda one: one.nbytes,
+            max_items=self._window,
+            max_bytes=MAX_PIXELS_BYTES,
+        )
+        for window in held:
+            for result in self._answer_window(window, answer):
+                self._done["errors" if isinstance(result, Exception) else "answers"] += 1
+                yield result
+
+    def _answer_window(
+        self, window: Sequence[_Resolved[A]], answer: AnswerGroup[A, R]
+    ) -> Iterator[R | Exception]:
+        def work(members: Sequence[int]) -> Iterator[R | Exception]:
+            return self._work([window[n] for n in members], answer)
+
+        def expect(members: Sequence[int]) -> None:
+            for media in window[members[0]].media:
+                self._source.read_ahead(media)
+
+        # A request whose media are not known shares them with no other.
+        keys = [one.error or tuple(media.keys for media in one.media) for one in window]
+        return in_order(keys, work, expect)
+
+    def _resolve(self, asked: A) -> _Resolved[A]:
+        try:
+            with self._stopwatch.stage("look up"):
+                media = tuple(self._request(one, asked.benchmark) for one in asked.media)
+        # Any kind: it takes one request with it and no other.
+        except Exception as error:
+            return _Resolved(asked=asked, error=error)
+        # Without what the other harness gave: decoded pictures would be held twice.
+        return _Resolved(asked=replace(asked, media=()), media=media)
+
+    def _request(self, media: MediaFile | Image.Image, benchmark: str) -> MediaRequest:
+        if isinstance(media, Image.Image):
+            return self._workplace.request_picture(picture_of(media), benchmark)
+        # Through links, which is how the Hub's cache names its files.
+        path = media.path.expanduser().resolve()
+        ref = MediaRef(kind=media.kind, path=path.name, clip_s=media.clip_s)
+        return self._workplace.request(path.parent, ref, benchmark)
+
+    def _work(
+        self, members: Sequence[_Resolved[A]], answer: AnswerGroup[A, R]
+    ) -> Iterator[R | Exception]:
+        """Answer requests on the same media."""
+        num_done = 0
+        try:
+            for result in answer([one.asked for one in members], self._fetch(members[0])):
+                num_done += 1
+                yield result
+        # What keeps the features away, or is too much for the memory, fails these alone.
+        except Exception as error:
+            logger.info("a request of %s failed", members[0].asked.benchmark, exc_info=True)
+            yield from [error] * (len(members) - num_done)
+
+    def _fetch(self, resolved: _Resolved[A]) -> list[Visual]:
+        if resolved.error is not None:
+            raise resolved.error
+        return [self._source.visual(media) for media in resolved.media]
+
+    def _answer_group(
+        self, questions: Sequence[Question], visuals: Sequence[Visual]
+    ) -> Iterator[Generation | Exception]:
+        prefix = self._prefill(visuals) if self._kv.is_full else None
+        known: dict[GenerationSpec, Answers] = {}
+        for n, question in enumerate(questions):
+            spec = question.generation
+            answered = known.setdefault(spec, {})
+            if question.prompt not in answered:
+                alike = [one.prompt for one in questions[n:] if one.generation == spec]
+                fresh = [prompt for prompt in dict.fromkeys(alike) if prompt not in answered]
+                if prefix is None:
+                    answered.update(self._sweep(visuals, fresh, spec))
+                else:  # no more than is due
+                    answered.update(self._go_on(prefix, fresh[: spec.max_batch], spec))
+            yield answered[question.prompt]
+
+    def _prefill(self, visuals: Sequence[Visual]) -> Prefix:
+        self._done["prefills"] += 1
+        prefix = self._decoder.prefill(visuals)
+        self._book(prefix.seconds)
+        return prefix
+
+    def _go_on(self, prefix: Prefix, prompts: Sequence[str], spec: GenerationSpec) -> Answers:
+        return self._where_allowed(
+            prompts, lambda allowed: self._decoder.answer_from(prefix, allowed, spec)
+        )
+
+    def _sweep(
+        self, visuals: Sequence[Visual], prompts: Sequence[str], spec: GenerationSpec
+    ) -> Answers:
+        """Answer all prompts from compressed caches: what is compressed is not kept."""
+        self._done["prefills"] += 1
+        return self._where_allowed(
+            prompts, lambda allowed: self._decoder.sweep(visuals, allowed, spec, [self._kv])[0]
+        )
+
+    def _where_allowed(
+        self, prompts: Sequence[str], ask: Callable[[list[str]], list[Generation]]
+    ) -> Answers:
+        answers: Answers = {**self._refused(prompts)}
+        allowed = [prompt for prompt in prompts if prompt not in answers]
+        for prompt, answer in zip(allowed, ask(allowed) if allowed else [], strict=True):
+            self._book(answer.seconds, answer.kv)
+            self._done["tokens"] += len(answer.token_ids)
+            answers[prompt] = answer
+        return answers
+
+    def _score_group(
+        self, texts: Sequence[Continuation], visuals: Sequence[Visual]
+    ) -> Iterator[TextScore | Exception]:
+        refused = self._refused([one.prompt for one in texts])
+        by_prompt: dict[str, dict[str, None]] = {}
+        for one in texts:
+            if one.prompt not in refused:
+                by_prompt.setdefault(one.prompt, {})[one.text] = None
+        scores = self._score(visuals, {prompt: [*one] for prompt, one in by_prompt.items()})
+        for one in texts:
+            yield refused.get(one.prompt) or scores[one.prompt, one.text]
+
+    def _score(
+        self, visuals: Sequence[Visual], texts: Mapping[str, Sequence[str]]
+    ) -> dict[tuple[str, str], TextScore]:
+        """Return the scores of texts by prompt and text."""
+        if not texts:
+            return {}
+        self._done["prefills"] += 1
+        (found,) = self._decoder.sweep_likelihoods(
+            visuals, list(texts), list(texts.values()), [self._kv]
+        )
+        scores: dict[tuple[str, str], TextScore] = {}
+        for prompt, one in zip(texts, found, strict=True):
+            self._book(one.seconds, one.kv)
+            rows = zip(one.log_probs, one.are_greedy, one.num_tokens, strict=True)
+            for text, (log_prob, is_greedy, num_tokens) in zip(texts[prompt], rows, strict=True):
+                scores[prompt, text] = TextScore(log_prob, is_greedy, num_tokens)
+        return scores
+
+    def _refused(self, prompts: Sequence[str]) -> dict[str, Exception]:
+        """Return the prompts that cannot be put, with the reason."""
+        refused: dict[str, Exception] = {}
+        for prompt in dict.fromkeys(prompts):
+            try:
+                self._decoder.check(prompt)
+            except ValueError as error:
+                refused[prompt] = error
+        return refused
+
+    def _book(self, seconds: Mapping[str, float], kv: KVUse | None = None) -> None:
+        for stage, value in seconds.items():
+            self._stopwatch.add(stage, value)
+        if kv is not None:
+            self._done["kv bytes"] += kv.full_bytes
+            self._done["kept kv bytes"] += kv.kept_bytes

@@ -1,0 +1,136 @@
+"""A configuration written flat, ``name=value``, as other harnesses take their models' options.
+
+The names are those of a run file: ``dtype`` is ``model.dtype``, ``kv.keep`` is ``kv.keep``, and a
+plain value of a section is its first field, so that ``kv=snapkv`` is ``kv.method``. They are read
+off the configuration's own fields: a new field is a new argument.
+"""
+
+import difflib
+import json
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from encodeonce.harness.run.config import ConfigError
+
+Config = TypeVar("Config", bound=BaseModel)
+Place = tuple[str, ...]
+"""Where a value belongs: ``("model", "dtype")``, or ``("decoder",)``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments(Generic[Config]):
+    """How a configuration is said in arguments."""
+
+    config: type[Config]
+    what: str
+    """What the user calls the arguments, for messages."""
+    flat: Collection[str]
+    """Sections whose fields are arguments by their own name, where no other field has it."""
+    renamed: Mapping[Place, str] = field(default_factory=dict)
+    """What the other harness calls some of them."""
+    defaults: Mapping[Place, Any] = field(default_factory=dict)
+    """Values where nothing is given, if not the configuration's own."""
+
+    def names(self) -> dict[str, Place]:
+        """Return the arguments, and where their values belong."""
+        places = [place for name in self.config.model_fields for place in self._places(name)]
+        ends = Counter([place[-1] for place in places if place[0] in self.flat])
+        names: dict[str, Place] = {}
+        for place in places:
+            section, leaf = place[0], place[-1]
+            if place in self.renamed:
+                names[self.renamed[place]] = place
+            elif section in self.flat and ends[leaf] == 1:
+                names[leaf] = place
+            elif section not in self.flat and section not in names:
+                names[section] = place
+            else:
+                names[".".join(place)] = place
+        return names
+
+    def read(self, given: Mapping[str, Any]) -> Config:
+        """Return the configuration that arguments describe.
+
+        Args:
+            given: values by argument; a text in braces or brackets is JSON.
+
+        Raises:
+            ConfigError: an argument is unknown, or its value is not allowed; names every one.
+        """
+        names = self.names()
+        fields = self.config.model_fields
+        places = {name: self._places(name)[0] for name in fields}
+        places |= {".".join(place): place for place in names.values()} | names
+        unknown = [name for name in given if name not in places]
+        if unknown:
+            raise ConfigError("\n".join(self._unknown(name, list(names)) for name in unknown))
+        # What is missing in a section is then said by its own name.
+        content: dict[str, Any] = {
+            name: {} for name in fields if fields[name].is_required() and len(places[name]) > 1
+        }
+        for place, value in self.defaults.items():
+            _put(content, place, value)
+        for name, value in given.items():
+            parsed = self._parsed(name, value)
+            is_section = name in fields and isinstance(parsed, dict)
+            _put(content, (name,) if is_section else places[name], parsed)
+        self._choose(content)
+        try:
+            return self.config.model_validate(content)
+        except ValidationError as error:
+            by_place = {place: name for name, place in names.items()}
+            lines = [self._problem(problem, by_place) for problem in error.errors()]
+            raise ConfigError("\n".join(lines)) from error
+
+    def _places(self, name: str) -> list[Place]:
+        """Return where the values of a field of the configuration belong: a section's leaves."""
+        annotation = self.config.model_fields[name].annotation
+        alternatives = (annotation, *get_args(annotation))
+        models = [
+            one for one in alternatives if isinstance(one, type) and issubclass(one, BaseModel)
+        ]
+        leaves = dict.fromkeys(leaf for model in models for leaf in model.model_fields)
+        return [(name, leaf) for leaf in leaves] or [(name,)]
+
+    def _choose(self, content: dict[str, Any]) -> None:
+        """Of a section with alternatives, take the default's where none is named."""
+        for name, about in self.config.model_fields.items():
+            tag, section = about.discriminator, content.get(name)
+            if isinstance(tag, str) and isinstance(section, dict):
+                section.setdefault(tag, getattr(about.default, tag))
+
+    def _parsed(self, name: str, value: Any) -> Any:
+        if not isinstance(value, str) or not value.startswith(("{", "[")):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ConfigError(f"{self.what}: {name} is not JSON: {error}; got {value!r}") from error
+
+    def _unknown(self, name: str, allowed: list[str]) -> str:
+        close = difflib.get_close_matches(name, allowed, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        return f"{self.what}: {name!r} is unknown. Allowed: {', '.join(allowed)}.{hint}"
+
+    def _problem(self, problem: Any, by_place: Mapping[Place, str]) -> str:
+        """Return one line for a pydantic problem, in the arguments' names."""
+        place = tuple(str(part) for part in problem["loc"])
+        # Where there are alternatives, pydantic names the chosen one in between.
+        name = by_place.get(place) or by_place.get((place[0], place[-1])) or ".".join(place)
+        if problem["type"] == "missing":
+            return f"{self.what}: {name} is missing"
+        if problem["type"] == "extra_forbidden":
+            where = ".".join(place[:-1])
+            return f"{self.what}: {name} does not belong to {where}; got {problem['input']!r}"
+        return f"{self.what}: {name}: {problem['msg']}; got {problem['input']!r}"
+
+
+def _put(content: dict[str, Any], place: Place, value: Any) -> None:
+    *sections, last = place
+    for section in sections:
+        content = content.setdefault(section, {})
+    content[last] = {**content.get(last, {}), **value} if isinstance(value, dict) else value

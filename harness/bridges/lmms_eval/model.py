@@ -1,0 +1,304 @@
+"""lmms-eval's model ``encodeonce``: its requests in, its answers out, features from the store.
+
+Made for lmms-eval 0.7.3, by what it does: what the arguments of a request are
+(`ConfigurableTask.construct_requests`); that answers may come as a generator, whose items its
+response cache keeps one by one; that ``clean`` is called when all requests are answered.
+"""
+
+import hashlib
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
+from typing import Any, TypeVar
+
+import torch
+from lmms_eval.api.instance import (
+    GenerationResult,
+    Instance,
+    TokenCounts,
+    unwrap_generation_output,
+)
+from lmms_eval.api.model import lmms
+from lmms_eval.models.model_utils.gen_metrics import log_metrics
+from lmms_eval.utils import eval_logger
+from tqdm import tqdm
+
+from encodeonce.cache_store.signature import canonical_json
+from encodeonce.harness.bridges.answerer import Answerer
+from encodeonce.harness.bridges.lmms_eval.arguments import MODEL_ARGS, on_own_device
+from encodeonce.harness.bridges.lmms_eval.generation import (
+    UnsupportedRequest,
+    Wanted,
+    read_generation,
+)
+from encodeonce.harness.bridges.lmms_eval.images import Shown, media_of, shown_by
+from encodeonce.harness.bridges.requests import Continuation, Question, Work
+from encodeonce.harness.report.numbers import human_bytes, percent
+from encodeonce.harness.run.variant import variant_name
+from encodeonce.models.checkpoint.files import device, hide_loading_bars
+from encodeonce.models.language.generation import Generation
+
+T = TypeVar("T")
+
+
+class RequestFailed(RuntimeError):
+    """A request cannot be answered, and the user wants to know."""
+
+
+class _Model(lmms):  # type: ignore[misc]
+    """What both forms share; they differ in where a request has its prompt."""
+
+    def __init__(self, **model_args: Any) -> None:
+        """Load the language side.
+
+        Args:
+            **model_args: lmms-eval gives the user's arguments by name. `ModelArguments` lists
+                them; no other is taken.
+
+        Raises:
+            ConfigError: an argument is unknown, or its value is not allowed.
+        """
+        super().__init__()
+        hide_loading_bars()
+        self._arguments = on_own_device(MODEL_ARGS.read(model_args))
+        self._answerer = Answerer(self._arguments, self._arguments.window)
+        # lmms-eval's response cache finds what a killed run had answered if the next run has the
+        # same name; left alone, it gives every run another.
+        settings = canonical_json(self._arguments.model_dump(mode="json"))
+        name = f"encodeonce-{hashlib.sha256(settings.encode()).hexdigest()[:16]}"
+        os.environ.setdefault("LMMS_CACHE_RUN_ID", name)
+
+    @property
+    def device(self) -> torch.device:
+        """Where lmms-eval gathers what several processes have."""
+        return device(self._arguments.model)
+
+    def generate_until(self, requests: list[Instance]) -> Iterator[GenerationResult]:
+        """Yield the answers, each as soon as it is there."""
+        wanted = [self._wanted(request) for request in requests]  # refused before the first answer
+        questions = (
+            self._question(request, self._shown(request), one)
+            for request, one in zip(requests, wanted, strict=True)
+        )
+        answers = self._answerer.answers(questions)
+        for request, one, answer in zip(
+            requests, wanted, self._counted(answers, len(requests)), strict=True
+        ):
+            yield _result(self._or_empty(answer, request), one)
+
+    def generate_until_multi_round(self, requests: list[Instance]) -> Iterator[list[str]]:
+        """Yield the answers of all rounds; a task makes a round's prompt from those before."""
+        wanted = [self._wanted(request) for request in requests]
+        yield from self._counted(map(self._converse, requests, wanted), len(requests))
+
+    def loglikelihood(self, requests: list[Instance]) -> Iterator[Any]:
+        """Yield each continuation's loss, and whether greedy generation would write it.
+
+        The loss is the mean negative log-likelihood of a token. lmms-eval's documentation has a
+        log-likelihood here, but of several options it takes the one with the smallest value
+        (`ConfigurableTask.process_results`), and its own models return the loss.
+        """
+        scores = self._answerer.scores(map(self._continuation, requests))
+        for request, score in zip(requests, self._counted(scores, len(requests)), strict=True):
+            if isinstance(score, Exception):  # nothing stands for a loss that is not known
+                raise _failed(request, score) from score
+            yield _intact((-score.log_prob / score.num_tokens, score.is_greedy))
+
+    def clean(self) -> None:
+        """Say what was found in the store, and let go of the model: all requests are answered."""
+        self._report(self._answerer.take_work())
+        self._answerer.close()
+        del self._answerer
+        super().clean()
+
+    @abstractmethod
+    def _shown(self, request: Instance) -> Shown:
+        """Return a request's prompt."""
+
+    @abstractmethod
+    def _generation_kwargs(self, request: Instance) -> dict[str, Any]:
+        """Return how a request's task wants the answer generated."""
+
+    @abstractmethod
+    def _next_round(
+        self, request: Instance, outputs: list[str], round_idx: int, info: Any
+    ) -> tuple[Shown | None, list[str], Any]:
+        """Return the next round's prompt (None where there is none), the answers, and the notes."""
+
+    def _wanted(self, request: Instance) -> Wanted:
+        kwargs = self._generation_kwargs(request)
+        return read_generation(kwargs, self._arguments.generation, request.task_name)
+
+    def _question(self, request: Instance, shown: Shown, wanted: Wanted) -> Question:
+        return Question(
+            media=shown.media,
+            prompt=shown.text,
+            benchmark=request.task_name,
+            generation=wanted.generation,
+        )
+
+    def _continuation(self, request: Instance) -> Continuation:
+        if len(request.args) != 6:
+            raise UnsupportedRequest(
+                f"{_place(request)}: it asks how likely an answer is without any question "
+                "(acc_mutual_info), which encodeonce does not measure; take that metric out"
+            )
+        context, continuation, doc_to_visual, *place = request.args
+        doc = self._doc(*place)
+        text = continuation if isinstance(continuation, str) else continuation(doc)
+        if not isinstance(text, str) or not text:
+            raise UnsupportedRequest(f"{_place(request)}: an answer must be a text; got {text!r}")
+        shown = _explained(request, lambda: _simple(doc_to_visual(doc), context))
+        return Continuation(
+            media=shown.media, prompt=shown.text, benchmark=request.task_name, text=text
+        )
+
+    def _converse(self, request: Instance, wanted: Wanted) -> list[str]:
+        shown: Shown | None = self._shown(request)
+        outputs: list[str] = []
+        info: Any = None
+        for round_idx in count(1):
+            if shown is None:
+                break
+            (answer,) = self._answerer.answers([self._question(request, shown, wanted)])
+            outputs.append(_result(self._or_empty(answer, request), wanted).text)
+            shown, outputs, info = self._next_round(request, outputs, round_idx, info)
+        return outputs
+
+    def _doc(self, doc_id: int, task: str, split: str) -> Any:
+        return self.task_dict[task][split][doc_id]
+
+    def _or_empty(self, answer: Generation | Exception, request: Instance) -> Generation | None:
+        if not isinstance(answer, Exception):
+            return answer
+        if self._arguments.on_error == "raise":
+            raise _failed(request, answer) from answer
+        eval_logger.warning(f"{_failed(request, answer)}; the answer is left empty")
+        return None
+
+    def _counted(self, results: Iterable[T], total: int) -> Iterable[T]:
+        return tqdm(results, desc="encodeonce", total=total, disable=self.rank != 0)
+
+    def _report(self, work: Work) -> None:
+        """Log what was done, and put it among lmms-eval's results, under ``throughput``."""
+        use, elapsed_s = work.cache, sum(work.seconds.values())
+        hit_rate = use.num_hits / use.num_units if use.num_units else 1.0
+        kept = work.kept_kv_bytes / work.kv_bytes if work.kv_bytes else 1.0
+        variant = variant_name(self._arguments.weights, self._arguments.kv)
+        eval_logger.info(
+            f"encodeonce {variant}: {percent(hit_rate)} of {use.num_units} units found in "
+            f"{self._arguments.cache.path}, {use.num_encoded} encoded; {work.num_prefills} "
+            f"prefills for {work.num_answers} answers, {work.num_errors} errors; "
+            f"{percent(kept, 1)} of keys and values kept; weights "
+            f"{human_bytes(self._answerer.loaded.num_bytes)}; seconds: "
+            + ", ".join(f"{stage} {value:.1f}" for stage, value in work.seconds.items())
+        )
+        # lmms-eval prefixes these with avg_: over the processes that log, and only the first does.
+        log_metrics(
+            total_elapsed_time=elapsed_s,
+            total_gen_tokens=work.num_tokens,
+            avg_speed=work.num_tokens / elapsed_s if elapsed_s else 0.0,
+            additional_metrics={
+                "feature_hit_rate": hit_rate,
+                "feature_units": use.num_units,
+                "feature_hits": use.num_hits,
+                "units_encoded": use.num_encoded,
+                "prefills": work.num_prefills,
+                "answers": work.num_answers,
+                "errors": work.num_errors,
+                "kv_kept": kept,
+                "rank": self.rank,
+                "world_size": self.world_size,
+            },
+        )
+
+
+class SimpleModel(_Model):
+    """A task's ``doc_to_visual`` and its context: media first, then the text."""
+
+    is_simple = True
+
+    def _shown(self, request: Instance) -> Shown:
+        context, _, doc_to_visual, *rest = request.args
+        doc = self._doc(*rest[-3:])
+        return _explained(request, lambda: _simple(doc_to_visual(doc), context))
+
+    def _generation_kwargs(self, request: Instance) -> dict[str, Any]:
+        return dict(request.args[1])
+
+    def _next_round(
+        self, request: Instance, outputs: list[str], round_idx: int, info: Any
+    ) -> tuple[Shown | None, list[str], Any]:
+        doc_to_text, *place = request.args[3:]
+        visuals, text, is_last, outputs, info = doc_to_text(
+            self._doc(*place),
+            previous_output=outputs,
+            round_idx=round_idx,
+            previous_round_info=info,
+        )
+        shown = None if is_last else _explained(request, lambda: _simple(visuals, text))
+        return shown, list(outputs), info
+
+
+class ChatModel(_Model):
+    """A task's ``doc_to_messages``."""
+
+    is_simple = False
+
+    def _shown(self, request: Instance) -> Shown:
+        doc_to_messages, _, *place = request.args[1:]
+        return _explained(request, lambda: shown_by(doc_to_messages(self._doc(*place))))
+
+    def _generation_kwargs(self, request: Instance) -> dict[str, Any]:
+        return dict(request.args[2])
+
+    def _next_round(
+        self, request: Instance, outputs: list[str], round_idx: int, info: Any
+    ) -> tuple[Shown | None, list[str], Any]:
+        doc_to_messages, _, *place = request.args[1:]
+        messages, is_last, outputs, info = doc_to_messages(
+            self._doc(*place),
+            round_idx=round_idx,
+            previous_output=outputs,
+            previous_round_info=info,
+        )
+        shown = None if is_last else _explained(request, lambda: shown_by(messages))
+        return shown, list(outputs), info
+
+
+def _simple(visuals: Sequence[Any] | None, text: str) -> Shown:
+    return Shown(media=tuple(media_of(visual) for visual in visuals or ()), text=text)
+
+
+def _result(answer: Generation | None, wanted: Wanted) -> GenerationResult:
+    if answer is None:
+        return GenerationResult(text="")
+    counts = TokenCounts(input_tokens=answer.num_prompt_tokens, output_tokens=len(answer.token_ids))
+    return GenerationResult(text=wanted.cut(answer.text), token_counts=counts)
+
+
+def _intact(pair: tuple[float, bool]) -> Any:
+    """Return a pair as lmms-eval does not spoil it.
+
+    0.7.0 to 0.7.3 make text of everything that is no text, pairs included, and fail on that text
+    later; only inside a GenerationResult a pair gets through.
+    """
+    unwrapped, _ = unwrap_generation_output(pair)
+    return pair if unwrapped == pair else GenerationResult(text=pair)
+
+
+def _place(request: Instance) -> str:
+    return f"task {request.task_name}, document {request.doc_id}"
+
+
+def _explained(request: Instance, read: Callable[[], Shown]) -> Shown:
+    """Return a prompt, or say whose it is that cannot be put."""
+    try:
+        return read()
+    except UnsupportedRequest as error:
+        raise UnsupportedRequest(f"{_place(request)}: {error}") from error
+
+
+def _failed(request: Instance, error: Exception) -> RequestFailed:
+    return RequestFailed(f"{_place(request)}: {type(error).__name__}: {error}")

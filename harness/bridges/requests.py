@@ -1,0 +1,98 @@
+"""What another harness asks for, what it gets back, and what its users may say to encodeonce."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+from pydantic import Field, field_validator
+
+from encodeonce.datasets.media.media import MediaKind
+from encodeonce.harness.run.config import AnswerConfig
+from encodeonce.harness.run.record import CacheUse
+from encodeonce.models.kv.method import check_kv
+from encodeonce.models.kv.spec import FULL, KVSpec
+from encodeonce.models.language.generation import GenerationSpec
+from encodeonce.models.quantization.method import load_quantizer
+from encodeonce.models.spec import NONE, WeightsSpec
+
+
+class VariantConfig(AnswerConfig):
+    """Which model answers, under one variant: other harnesses compare their own runs."""
+
+    weights: WeightsSpec = Field(default=NONE, description="How the weights are held.")
+    kv: KVSpec = Field(default=FULL, description="How keys and values are compressed.")
+
+    @field_validator("weights")
+    @classmethod
+    def _known_weights(cls, value: WeightsSpec) -> WeightsSpec:
+        load_quantizer(value)
+        return value
+
+    @field_validator("kv")
+    @classmethod
+    def _usable_kv(cls, value: KVSpec) -> KVSpec:
+        check_kv(value)
+        return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaFile:
+    """A file, wherever it lies: the other harness is trusted to name it."""
+
+    kind: MediaKind
+    path: Path
+    clip_s: tuple[float, float] | None = None
+    """Part of a video, [start, end) in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A prompt about some media."""
+
+    media: tuple[MediaFile | Image.Image, ...]
+    prompt: str
+    benchmark: str
+    """Who asks: kept beside features for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question(Asked):
+    """To be answered by greedy generation."""
+
+    generation: GenerationSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continuation(Asked):
+    """To be answered by how likely a text is as the answer."""
+
+    text: str
+
+
+class TextScore(NamedTuple):
+    """How likely a text is."""
+
+    log_prob: float
+    is_greedy: bool
+    """Whether it begins what greedy generation would write."""
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What answering took."""
+
+    cache: CacheUse
+    num_answers: int
+    num_errors: int
+    num_prefills: int
+    num_tokens: int
+    """Generated ones."""
+    kv_bytes: int
+    """Keys and values of prompts, uncompressed. Of answers under a compressed cache only."""
+    kept_kv_bytes: int
+    """What was kept of them, as stored."""
+    seconds: Mapping[str, float]
+    """By stage."""

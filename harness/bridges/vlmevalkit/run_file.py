@@ -1,0 +1,94 @@
+"""The run file for VLMEvalKit: an ordinary one, and what only the kit wants to know."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from encodeonce.harness.results.export import file_names
+from encodeonce.harness.run.config import AbsolutePath, BenchmarkSpec, RunConfig
+from encodeonce.harness.run.variant import variant_name
+from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.spec import WeightsSpec
+
+UNUSED = ("workers", "output", "limit", "check_uncached", "fidelity")
+"""Keys of a run file that VLMEvalKit has other words for, or no place."""
+
+
+class KitSpec(BaseModel):
+    """How the model appears in VLMEvalKit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(
+        default="encodeonce",
+        pattern=r"^[\w.+-]+$",
+        description="What run.py's --model calls it; a part of the result files' names. Several "
+        "variants (weights, kv) are called after it and the variant, e.g. encodeonce-none_full.",
+    )
+    videos: Literal["file", "frames"] = Field(
+        default="file",
+        description="'file': benchmarks hand over the video, whose stored features answer; "
+        "'frames': they hand over pictures extracted from it, as to a model that knows no video.",
+    )
+    resident_prefixes: int = Field(
+        default=1,
+        ge=1,
+        description="Media whose keys and values stay in memory for the next question on them.",
+    )
+
+
+class KitConfig(RunConfig):
+    """A run whose questions VLMEvalKit puts.
+
+    Every key of a run file is one of this, also those that it will have later.
+    """
+
+    benchmarks: tuple[BenchmarkSpec, ...] = Field(
+        default=(), description="Benchmarks of encodeonce that run.py's --data may name."
+    )
+    output: AbsolutePath = Field(default=Path(), description="Not used: see run.py's --work-dir.")
+    vlmevalkit: KitSpec = KitSpec()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _encode_what_is_missing(cls, content: dict[str, Any]) -> dict[str, Any]:
+        """Make ``cache.on_miss: encode`` the default: nothing runs before the questions here."""
+        cache = content.get("cache", {})
+        if not isinstance(cache, dict):
+            return content
+        return {**content, "cache": {"on_miss": "encode", **cache}}
+
+    @field_validator("benchmarks")
+    @classmethod
+    def _can_be_put(cls, benchmarks: tuple[BenchmarkSpec, ...]) -> tuple[BenchmarkSpec, ...]:
+        titles = [spec.title for spec in benchmarks]
+        for spec in benchmarks:
+            if titles.count(spec.title) > 1:
+                raise ValueError(f"two are called {spec.title!r}; give one of them a 'label'")
+            if "/" in spec.title:
+                raise ValueError(f"{spec.title!r} becomes a file's name; choose another 'label'")
+            if spec.scoring != "generate":
+                raise ValueError(
+                    f"{spec.title!r} has scoring {spec.scoring!r}; in VLMEvalKit models write "
+                    "their answers: only scoring: generate is possible"
+                )
+        return benchmarks
+
+    @property
+    def models(self) -> dict[str, tuple[WeightsSpec, KVSpec]]:
+        """Variants by the names that run.py's --model knows them by."""
+        variants = {
+            variant_name(weights, kv): (weights, kv) for weights in self.weights for kv in self.kv
+        }
+        name, files = self.vlmevalkit.name, file_names(variants)
+        alone = len(variants) == 1
+        return {
+            name if alone else f"{name}-{files[variant]}": both
+            for variant, both in variants.items()
+        }
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Keys of `UNUSED` that the file has all the same."""
+        return tuple(name for name in UNUSED if name in self.model_fields_set)

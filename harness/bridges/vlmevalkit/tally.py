@@ -1,0 +1,58 @@
+"""What VLMEvalKit's questions took, over all models and benchmarks of a command."""
+
+from collections import Counter
+
+from encodeonce.harness.bridges.resident import ResidentUse
+from encodeonce.harness.report.numbers import human_count, human_seconds, percent
+from encodeonce.harness.run.record import SampleError
+
+SHOWN = 10
+"""Different errors that are printed; the rest is counted."""
+
+
+class Tally:
+    """Adds up."""
+
+    def __init__(self) -> None:
+        self.num_questions = 0
+        self.failures: Counter[SampleError] = Counter()
+        self._use = ResidentUse()
+
+    def asked(self, use: ResidentUse) -> None:
+        """Count a question, and what it took."""
+        self.num_questions += 1
+        self._use += use
+
+    def failed(self, error: Exception) -> None:
+        """Count a question without an answer, beside `asked`."""
+        self.failures[SampleError.of(error)] += 1
+
+    def lines(self) -> list[str]:
+        """Return what a command ends with; nothing if no question was put to our models."""
+        if not self.num_questions:
+            return []
+        use = self._use
+        num_failed = self.failures.total()
+        seconds = ", ".join(f"{name} {human_seconds(s)}" for name, s in use.seconds.items())
+        errors = [
+            f"{count} not answered: {error.type}: {error.message}"
+            for error, count in self.failures.most_common(SHOWN)
+        ]
+        if more := len(self.failures) - len(errors):
+            errors.append(f"and {human_count(more, 'other error')}")
+        return [
+            f"{human_count(self.num_questions, 'question')}, "
+            f"{self.num_questions - num_failed} answered, from "
+            f"{human_count(use.num_prefills, 'prefill')} of media",
+            f"features: hit rate {percent(self.hit_rate)}, {use.cache.num_hits} of "
+            f"{human_count(use.cache.num_units, 'unit')} in the store, "
+            f"{use.cache.num_encoded} encoded",
+            f"seconds: {seconds}",
+            *errors,
+        ]
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Share of units that were in the store; None if none was looked up."""
+        cache = self._use.cache
+        return cache.num_hits / cache.num_units if cache.num_units else None

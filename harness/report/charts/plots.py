@@ -1,0 +1,264 @@
+"""Pictures of results as SVG: curves with intervals, heat maps, bars. Pure, without dependencies.
+
+::
+
+    curve = Series(name="snapkv", points=(Point(x=1.5, y=71.0, low=64.0, high=77.0), ...))
+    drawn = line_chart(
+        [curve], x=Axis(title="kept KV, MiB", scale="log"), y=Axis(title="accuracy, %"),
+        title="demo: accuracy against kept KV bytes",
+    )
+    path.write_text(svg_file(drawn), encoding="utf-8")     # a file of its own
+    page = f"<style>{STYLE}</style> ... {drawn} ..."        # or part of a page
+
+Give values in the unit that the axis names. Drawings are as wide as a phone's screen and scale;
+they follow the reader's colour scheme (`svg.STYLE`). Names may be any text: they are escaped.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from encodeonce.harness.report.charts.svg import (
+    LINE_PX,
+    NUM_COLOURS,
+    STYLE,
+    WIDTH_PX,
+    Axis,
+    Scale,
+    drawing,
+    fainter,
+    label,
+    legend,
+    line,
+    marker,
+    ruler,
+    safe,
+    scale_of,
+    shorten,
+    svg_file,
+    swatch,
+    text_width_px,
+)
+
+__all__ = [
+    "STYLE",
+    "Axis",
+    "Bar",
+    "Part",
+    "Point",
+    "Series",
+    "heat_map",
+    "line_chart",
+    "stacked_bars",
+    "svg_file",
+    "waterfall",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A measured point, perhaps with an interval of its ``y``."""
+
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+    """Shown when pointed at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """Points joined by a line, in the order given."""
+
+    name: str
+    """In the legend; may be empty where there is only one series."""
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A named length of a bar."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """Lengths that add up."""
+
+    name: str
+    parts: tuple[Part, ...]
+
+    @property
+    def total(self) -> float:
+        """The whole length."""
+        return sum(part.value for part in self.parts)
+
+
+def line_chart(
+    series: Sequence[Series], *, x: Axis, y: Axis, title: str, height_px: float = 270.0
+) -> str:
+    """Draw one curve for each series, with whiskers where points have an interval.
+
+    Raises:
+        ValueError: a value is not finite, or not positive on a logarithmic axis.
+    """
+    points = [point for one in series for point in one.points]
+    ends = (end for point in points for end in (point.low, point.high))
+    ys = [point.y for point in points] + [end for end in ends if end is not None]
+    across = scale_of([point.x for point in points], x, 52.0, WIDTH_PX - 12)
+    up = scale_of(ys, y, height_px, LINE_PX + 8.0)
+    body = [_grid(across, up, x, y)]
+    for number, one in enumerate(series):
+        aside_px = 2.5 * (number - (len(series) - 1) / 2)
+        body.append(_curve(number, one, across, up, aside_px=aside_px))
+    named = [one.name for one in series if one.name]
+    names, names_px = legend(named, height_px + 46, WIDTH_PX, marker) if named else ("", 0.0)
+    body.append(names)
+    return drawing(title, "".join(body), width_px=WIDTH_PX, height_px=height_px + 46 + names_px)
+
+
+def heat_map(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: Sequence[Sequence[float | None]],
+    texts: Sequence[Sequence[str]],
+    *,
+    title: str,
+) -> str:
+    """Draw a table whose cells are the darker the larger their value; None is left empty.
+
+    Raises:
+        ValueError: ``values`` or ``texts`` are not as many as rows times columns.
+    """
+    for table in (values, texts):
+        if len(table) != len(rows) or any(len(row) != len(columns) for row in table):
+            raise ValueError(f"a heat map of {len(rows)} x {len(columns)} needs as many cells")
+    left = min(0.5 * WIDTH_PX, max(map(text_width_px, rows), default=0.0) + 10)
+    cell_px = (WIDTH_PX - left) / max(1, len(columns))
+    known = [value for row in values for value in row if value is not None]
+    body = []
+    for number, name in enumerate(columns):
+        middle = left + (number + 0.5) * cell_px
+        body.append(label(middle, 15, shorten(name, cell_px - 6), anchor="middle"))
+    top = LINE_PX + 4.0
+    for name, row, words in zip(rows, values, texts, strict=True):
+        body.append(label(0, top + 20, shorten(name, left - 8)))
+        for number, (value, text) in enumerate(zip(row, words, strict=True)):
+            note = f"{name}, {columns[number]}: {text}"
+            shade = None if value is None else _shade(value, known)
+            body.append(_cell(left + number * cell_px, top, cell_px, shade, text, note))
+        top += 32
+    return drawing(title, "".join(body), width_px=WIDTH_PX, height_px=top)
+
+
+def stacked_bars(bars: Sequence[Bar], *, x: Axis, title: str) -> str:
+    """Draw horizontal bars one below the other; parts of the same name have the same colour.
+
+    Raises:
+        ValueError: a value is not finite.
+    """
+    names = list(dict.fromkeys(part.name for bar in bars for part in bar.parts))
+    across = scale_of([0.0, *(bar.total for bar in bars)], x, 0.0, WIDTH_PX - 14)
+    body, top = [], 0.0
+    for bar in bars:
+        total = f"{bar.total:.3g}"
+        body.append(label(0, top + 14, shorten(bar.name, WIDTH_PX - text_width_px(total) - 16)))
+        body.append(label(WIDTH_PX, top + 14, total, anchor="end"))
+        start = 0.0
+        for part in bar.parts:
+            note = f"{bar.name}, {part.name}: {part.value:.3g}"
+            number = names.index(part.name)
+            body.append(_length(across, start, part.value, top + LINE_PX, number, note))
+            start += part.value
+        top += LINE_PX + 26
+    body.append(ruler(across, top, x))
+    drawn, names_px = legend(names, top + 46, WIDTH_PX, swatch)
+    body.append(drawn)
+    return drawing(title, "".join(body), width_px=WIDTH_PX, height_px=top + 46 + names_px)
+
+
+def waterfall(bars: Sequence[Bar], *, x: Axis, title: str) -> str:
+    """Draw each part of a bar in a line of its own, beginning where the one before it ended.
+
+    Raises:
+        ValueError: a value is not finite.
+    """
+    names = [part.name for bar in bars for part in bar.parts]
+    left = min(0.4 * WIDTH_PX, max(map(text_width_px, names), default=0.0) + 10)
+    # Room on the right for the figure behind the longest bar.
+    across = scale_of([0.0, *(bar.total for bar in bars)], x, left, WIDTH_PX - 52)
+    body, top = [], 0.0
+    for number, bar in enumerate(bars):
+        body.append(label(0, top + 15, f"{bar.name}: {bar.total:.3g}"))
+        top += LINE_PX + 2
+        start = 0.0
+        for part in bar.parts:
+            note = f"{bar.name}, {part.name}: {part.value:.3g}"
+            body.append(label(0, top + 13, shorten(part.name, left - 8), colour="eo-soft"))
+            body.append(_length(across, start, part.value, top, number, note))
+            start += part.value
+            body.append(label(across.px(start) + 5, top + 13, f"{part.value:.3g}"))
+            top += LINE_PX + 1
+        top += 8
+    body.append(ruler(across, top, x))
+    return drawing(title, "".join(body), width_px=WIDTH_PX, height_px=top + 44)
+
+
+def _grid(across: Scale, up: Scale, x: Axis, y: Axis) -> str:
+    parts = [label(0, 14, shorten(y.title, WIDTH_PX), colour="eo-soft")]
+    for tick in up.ticks():
+        height = up.px(tick)
+        parts.append(line(across.start_px, height, across.end_px, height, "eo-grid"))
+        parts.append(label(44, height + 4.5, f"{tick:.6g}", anchor="end", colour="eo-soft"))
+    parts.append(ruler(across, up.start_px, x))
+    return "".join(parts)
+
+
+def _curve(number: int, series: Series, across: Scale, up: Scale, *, aside_px: float) -> str:
+    """Return a series. Its whiskers stand ``aside_px`` of the points, or one would hide another."""
+    colour = f"eo-line eo-l{number % NUM_COLOURS}"
+    places = [(across.px(point.x), up.px(point.y)) for point in series.points]
+    parts = []
+    if len(places) > 1:
+        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+        parts.append(f'<path d="M{path}" class="{colour}"/>')
+    for point, (x, y) in zip(series.points, places, strict=True):
+        if point.low is not None and point.high is not None:
+            whisker = line(x + aside_px, up.px(point.low), x + aside_px, up.px(point.high), colour)
+            parts.append(f'<g stroke-opacity="0.55">{whisker}</g>')
+        note = ": ".join(words for words in (series.name, point.note) if words)
+        parts.append(marker(number, x, y, note))
+    return "".join(parts)
+
+
+def _length(across: Scale, start: float, value: float, top: float, number: int, note: str) -> str:
+    x, end = across.px(start), across.px(start + value)
+    # A gap between parts, but none that swallows a short one.
+    kind = f"eo-c{number % NUM_COLOURS}" + (" eo-gap" if end - x > 4 else "")
+    return (
+        f'<rect x="{x:.1f}" y="{top:.1f}" width="{max(0.0, end - x):.1f}" height="18" '
+        f'class="{kind}"{fainter(number)}><title>{safe(note)}</title></rect>'
+    )
+
+
+def _shade(value: float, known: Sequence[float]) -> float:
+    """Return how opaque a cell is: 0.08 for the smallest value, 0.9 for the largest."""
+    low, high = min(known), max(known)
+    return 0.49 if low == high else 0.08 + 0.82 * (value - low) / (high - low)
+
+
+def _cell(x: float, top: float, width: float, shade: float | None, text: str, note: str) -> str:
+    words = label(
+        x + width / 2,
+        top + 20,
+        shorten(text, width - 4),
+        anchor="middle",
+        colour="eo-on" if shade is not None and shade > 0.75 else "eo-text",
+    )
+    box = f'x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" height="30"'
+    shown = (
+        f'fill-opacity="{shade:.2f}" class="eo-heat"' if shade is not None else 'class="eo-grid"'
+    )
+    return f"<g><title>{safe(note)}</title><rect {box} {shown}/>{words}</g>"

@@ -1,0 +1,270 @@
+"""The comparison of two runs for people: sections of text and tables, and a picture."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from encodeonce.harness.report.charts.forest import Difference, forest
+from encodeonce.harness.report.charts.svg import Axis
+from encodeonce.harness.report.numbers import human_count, percent
+from encodeonce.harness.report.summary import Section, Table
+from encodeonce.harness.results.summary import Summary
+
+LONGEST_TEXT = 60
+"""Characters of a question or an answer in a table."""
+
+
+def compare_sections(comparison: Summary, *, most_flips: int | None = None) -> list[Section]:
+    """Return the report's sections.
+
+    Args:
+        comparison: `compare`'s result.
+        most_flips: show no more flips of a benchmark each way; None shows all.
+    """
+    found = [_what(comparison), _changed(comparison), _scores(comparison)]
+    for cell in comparison["cells"]:
+        found.extend(_flips(cell, "worse", most_flips))
+        found.extend(_flips(cell, "better", most_flips))
+    return [*found, _time(comparison), _hits(comparison)]
+
+
+def compare_headline(comparison: Summary) -> list[str]:
+    """Return a line for each benchmark: the difference and whether it may be chance."""
+    return [
+        f"{_cell_name(comparison, cell)}: {_difference_words(cell)}" for cell in comparison["cells"]
+    ]
+
+
+def compare_picture(comparison: Summary) -> str:
+    """Return the differences with their intervals as SVG."""
+    differences = [
+        Difference(
+            name=_cell_name(comparison, cell),
+            mean=100 * cell["difference"]["mean"],
+            low=100 * cell["difference"]["low"],
+            high=100 * cell["difference"]["high"],
+        )
+        for cell in comparison["cells"]
+        if cell["difference"] is not None
+    ]
+    captions = [f"{letter}: {side['name']}" for letter, side in _sides(comparison)]
+    return forest(
+        differences,
+        x=Axis(title="score of B minus score of A, points"),
+        title=" against ".join(captions),
+        captions=captions,
+    )
+
+
+def _what(comparison: Summary) -> Section:
+    rows = [
+        (letter, side["name"], side["fingerprint"][:16], str(side["num_records"]))
+        for letter, side in _sides(comparison)
+    ]
+    bullets = [
+        f"only in {letter}: the variants {', '.join(names)}"
+        for letter, names in (
+            ("A", comparison["variants_only_in_first"]),
+            ("B", comparison["variants_only_in_second"]),
+        )
+        if names
+    ]
+    return Section(
+        title="Compared",
+        table=Table(columns=("", "run", "fingerprint", "records"), rows=tuple(rows), num_words=3),
+        bullets=tuple(bullets),
+    )
+
+
+def _sides(comparison: Summary) -> tuple[tuple[str, Summary], ...]:
+    return (("A", comparison["first"]), ("B", comparison["second"]))
+
+
+def _changed(comparison: Summary) -> Section:
+    sentences = []
+    if not comparison["changed"]:
+        sentences.append("Nothing that could change an answer.")
+    if others := comparison["changed_without_effect_on_answers"]:
+        names = ", ".join(change["field"] for change in others)
+        sentences.append(f"Different as well, without effect on answers: {names}.")
+    rows = tuple(
+        (change["field"], *(_value(value) for value in change["values"]))
+        for change in comparison["changed"]
+    )
+    return Section(
+        title="What was changed",
+        table=Table(columns=("field", "A", "B"), rows=rows, num_words=3) if rows else None,
+        sentences=tuple(sentences),
+    )
+
+
+def _value(value: Any) -> str:
+    text = "-" if value is None else str(value)
+    is_digest = len(text) == 64 and set(text) <= set("0123456789abcdef")
+    return f"{text[:16]}…" if is_digest else text
+
+
+def _scores(comparison: Summary) -> Section:
+    columns = ("benchmark", "A", "B", "B - A", "95 % interval", "flips", "p", "samples")
+    return Section(
+        title="Scores on the samples that both answered",
+        table=Table(
+            columns=columns,
+            rows=tuple(_score_row(comparison, cell) for cell in comparison["cells"]),
+        ),
+        sentences=(
+            "Differences are in points of 100. The interval is that of the paired difference, "
+            "clustered: questions about one video are not independent. Flips are the samples that "
+            "B scores lower (-) and higher (+). p is McNemar's exact one, which takes questions "
+            "for independent: where the two disagree, believe the interval.",
+        ),
+        bullets=tuple(
+            f"{_cell_name(comparison, cell)}: {words}"
+            for cell in comparison["cells"]
+            for words in _remarks(cell)
+        ),
+    )
+
+
+def _cell_name(comparison: Summary, cell: Summary) -> str:
+    """Return the benchmark's name, with the variant where several are compared."""
+    variants = {(one["first_variant"], one["second_variant"]) for one in comparison["cells"]}
+    return cell["benchmark"] if len(variants) == 1 else f"{cell['benchmark']}, {_variants(cell)}"
+
+
+def _variants(cell: Summary) -> str:
+    first, second = cell["first_variant"], cell["second_variant"]
+    return first if first == second else f"{first} to {second}"
+
+
+def _score_row(comparison: Summary, cell: Summary) -> tuple[str, ...]:
+    name, difference = _cell_name(comparison, cell), cell["difference"]
+    if difference is None:
+        return (name, *("-" for _ in range(6)), "0")
+    return (
+        name,
+        *(percent(score["mean"], 1) for score in cell["scores"]),
+        _points(difference["mean"]),
+        f"{_points(difference['low'])} to {_points(difference['high'])}",
+        f"-{difference['num_worse']} +{difference['num_better']}",
+        f"{difference['mcnemar_p']:.2g}",
+        str(difference["num_samples"]),
+    )
+
+
+def _points(fraction: float) -> str:
+    return f"{100 * fraction:+.1f}"
+
+
+def _remarks(cell: Summary) -> Iterator[str]:
+    """Say which samples the differences are not about, and what else was measured."""
+    for words, samples in (
+        ("only in A", cell["only_in_first"]),
+        ("only in B", cell["only_in_second"]),
+        ("refused, another question or target under the same id", cell["other_question"]),
+    ):
+        if samples:
+            yield f"{words}: {human_count(len(samples), 'sample')} ({_some(samples)})"
+    for letter, num_errors in zip("AB", cell["num_errors"], strict=True):
+        if num_errors:
+            yield f"without an answer in {letter}: {human_count(num_errors, 'sample')}"
+    if num_unscored := cell["num_answered"] - cell["num_scored"]:
+        yield f"answered in both, but not scored in both: {human_count(num_unscored, 'sample')}"
+    if cell["nll"] is not None:
+        first, second = (side["per_token"] for side in cell["nll"])
+        tokens = human_count(cell["nll"][0]["num_tokens"], "token")
+        yield (
+            f"negative log-likelihood of the reference texts: A {first:.4f}, B {second:.4f} a "
+            f"token ({second - first:+.4f}; {tokens})"
+        )
+    if cell["num_with_text"]:
+        yield f"texts identical: {cell['num_same_text']} of {cell['num_with_text']}"
+
+
+def _some(samples: Sequence[str]) -> str:
+    return ", ".join(samples[:3]) + (", …" if len(samples) > 3 else "")
+
+
+def _difference_words(cell: Summary) -> str:
+    difference = cell["difference"]
+    if difference is None:
+        return "no sample was scored in both"
+    interval = f"{_points(difference['low'])} to {_points(difference['high'])}"
+    holds_zero = difference["low"] <= 0 <= difference["high"]
+    return (
+        f"B - A = {_points(difference['mean'])} points (95 % interval {interval}"
+        f"{', holds 0' if holds_zero else ''}; {difference['num_worse']} worse, "
+        f"{difference['num_better']} better of {difference['num_samples']}; "
+        f"McNemar p {difference['mcnemar_p']:.2g})"
+    )
+
+
+def _flips(cell: Summary, which: str, most: int | None) -> list[Section]:
+    flips = cell[which]
+    if not flips:
+        return []
+    shown = flips[:most]
+    hidden = len(flips) - len(shown)
+    more = (f"And {hidden} more: --output FILE.md or FILE.json lists all.",) if hidden else ()
+    rows = tuple(
+        (
+            flip["sample"],
+            _short(flip["target"]),
+            *(_short(text) for text in flip["texts"]),
+            " to ".join(f"{score:.3g}" for score in flip["scores"]),
+            _short(flip["question"]),
+        )
+        for flip in shown
+    )
+    return [
+        Section(
+            title=f"{which.capitalize()} in B: {cell['benchmark']}, {_variants(cell)}",
+            table=Table(
+                columns=("sample", "right", "A", "B", "score", "question"),
+                rows=rows,
+                num_words=6,
+            ),
+            sentences=more,
+        )
+    ]
+
+
+def _short(text: str | None) -> str:
+    """Return a text as one line of printable characters: it may be anything a model wrote."""
+    if text is None:
+        return "-"
+    line = " ".join(text.split())
+    if len(line) > LONGEST_TEXT:
+        line = line[: LONGEST_TEXT - 1] + "…"
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
+
+
+def _time(comparison: Summary) -> Section:
+    rows = tuple(
+        (
+            stage["stage"],
+            *("-" if s is None else f"{1000 * s:.1f}" for s in stage["seconds"]),
+            "-" if stage["ratio"] is None else f"{stage['ratio']:.2f}",
+        )
+        for stage in comparison["stages"]
+    )
+    sentences = ["Milliseconds of worker time per answer on the benchmarks that both have."]
+    if any(len(side["variants"]) > 1 or ":" in side["name"] for _, side in _sides(comparison)):
+        sentences.append(
+            "What variants of one run share is booked on the variant that was answered first."
+        )
+    return Section(
+        title="Time per answer",
+        table=Table(columns=("stage", "A, ms", "B, ms", "A / B"), rows=rows),
+        sentences=tuple(sentences),
+    )
+
+
+def _hits(comparison: Summary) -> Section:
+    rows = tuple(
+        (stage, *(percent(rate) for rate in rates))
+        for stage, rates in comparison["hit_rates"].items()
+    )
+    return Section(
+        title="Hit rate of the feature store",
+        table=Table(columns=("stage", "A", "B"), rows=rows),
+    )

@@ -1,0 +1,114 @@
+"""The part of a run's report that is about what its variants cost: memory and time."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from encodeonce.harness.report.numbers import human_bytes, human_count, number
+from encodeonce.harness.report.section import Section, Table
+from encodeonce.harness.results.summary import Summary
+from encodeonce.models.kv.spec import FULL
+
+OWN_STAGES = ("compress", "generate", "compare", "score")
+"""Stages that each cache variant has for itself; all others serve all variants of some weights."""
+
+Stages = Mapping[str, float]
+"""Milliseconds by stage."""
+
+
+def weights_section(weights: Mapping[str, Summary]) -> Section:
+    """Say of each weight variant what it holds and how fast it is."""
+    rows = []
+    for title, one in weights.items():
+        rows.append(
+            (
+                title,
+                "-" if one["weight_bytes"] is None else human_bytes(one["weight_bytes"]),
+                human_bytes(one["peak_bytes"]),
+                str(one["num_loads"]),
+                number(one["load_s"], ".1f"),
+                number(one["prefill_tokens_per_s"], ".0f"),
+                number(one["decode_tokens_per_s"], ".0f"),
+            )
+        )
+    columns = (
+        "weights",
+        "in memory",
+        "peak",
+        "loads",
+        "a load, s",
+        "prompt tokens/s",
+        "decoded tokens/s",
+    )
+    return Section(
+        title="Weights",
+        table=Table(columns=columns, rows=tuple(rows)),
+        sentences=(
+            "'in memory': the language side as loaded. 'peak': the most that a worker held since "
+            "it began to load it, everything included. A shared prefix counts once for each "
+            "question among the prompt's tokens.",
+        ),
+    )
+
+
+def time_section(variants: Summary) -> Section:
+    """Tell the stages that serve all caches of some weights from those that each has."""
+    known = dict.fromkeys(s for one in variants["weights"].values() for s in one["seconds"])
+    shared_stages = [stage for stage in known if stage not in OWN_STAGES]
+    stages = [*shared_stages, *(stage for stage in OWN_STAGES if stage in known)]
+    rows: list[tuple[str, ...]] = []
+    sentences = [
+        "Milliseconds of worker time per question, model loading excluded. Compressed caches are "
+        "decoded as one batch, whose time is shared out evenly."
+    ]
+    for title, one in variants["weights"].items():
+        caches = {
+            cell["kv"]: _own_seconds(cell)
+            for cell in variants["variants"].values()
+            if cell["weights"] == title
+        }
+        per_ms = 1000 / max(1, one["num_questions"])
+        shared = {s: per_ms * v for s, v in one["seconds"].items() if s in shared_stages}
+        own = {kv: {s: per_ms * v for s, v in some.items()} for kv, some in caches.items()}
+        rows += _time_rows(title, shared, own, stages)
+        sentences += _saving(title, shared, own)
+    return Section(
+        title="Time by variant",
+        table=Table(columns=("variants", *stages, "all"), rows=tuple(rows)),
+        sentences=tuple(sentences),
+    )
+
+
+def _own_seconds(variant: Summary) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for cell in variant["benchmarks"].values():
+        for stage, value in cell["seconds"].items():
+            if stage in OWN_STAGES:
+                found[stage] = found.get(stage, 0.0) + value
+    return found
+
+
+def _time_rows(
+    title: str, shared: Stages, own: Mapping[str, Stages], stages: Sequence[str]
+) -> Iterator[tuple[str, ...]]:
+    compressed = [one for kv, one in own.items() if kv != FULL.title]
+    yield _time_row(f"{title}: shared by {human_count(len(own), 'cache')}", shared, stages)
+    if FULL.title in own:
+        yield _time_row(f"  {FULL.title}", own[FULL.title], stages)
+    if compressed:
+        names = dict.fromkeys(stage for one in compressed for stage in one)
+        mean = {s: sum(one.get(s, 0.0) for one in compressed) / len(compressed) for s in names}
+        yield _time_row(f"  each of {len(compressed)} compressed", mean, stages)
+
+
+def _time_row(name: str, spent: Stages, stages: Sequence[str]) -> tuple[str, ...]:
+    cells = (number(spent.get(stage), ".1f") for stage in stages)
+    return (name, *cells, f"{sum(spent.values()):.1f}")
+
+
+def _saving(title: str, shared: Stages, own: Mapping[str, Stages]) -> list[str]:
+    if len(own) < 2:
+        return []
+    once, each = sum(shared.values()), sum(sum(one.values()) for one in own.values())
+    return [
+        f"{title}: a question under all {len(own)} caches took {once + each:.0f} ms; had each "
+        f"cache read and prefilled for itself, it would have been {len(own) * once + each:.0f} ms."
+    ]

@@ -1,0 +1,46 @@
+"""Prints a report's sections as Markdown."""
+
+from collections.abc import Sequence
+
+from encodeonce.harness.report.section import Section, Table, file_of
+
+
+def to_markdown(title: str, sections: Sequence[Section]) -> str:
+    """Return the report as one Markdown page."""
+    parts = [f"# {title}"]
+    for section in sections:
+        parts.append(f"## {section.title}")
+        if section.table is not None:
+            parts.append(_table(section.table))
+        for picture in section.pictures:
+            title = _words(picture.title)
+            parts.append(f"![{title}]({file_of(picture)})\n\n*{title}. {_words(picture.words)}*")
+        parts.extend(_words(sentence) for sentence in section.sentences)
+        if section.bullets:
+            parts.append("\n".join(f"- {_words(bullet)}" for bullet in section.bullets))
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(table: Table) -> str:
+    num_words = table.num_words
+    align = ["---:" if n >= num_words else "---" for n in range(len(table.columns))]
+    if not any(table.columns):
+        align = ["---" for _ in table.columns]
+    lines = [_row(table.columns), f"|{'|'.join(align)}|", *(_row(row) for row in table.rows)]
+    return "\n".join(lines)
+
+
+def _row(cells: Sequence[str]) -> str:
+    escaped = (_indented(_words(cell)).replace("|", "\\|") for cell in cells)
+    return f"| {' | '.join(escaped)} |"
+
+
+def _words(text: str) -> str:
+    """Keep text on its line and free of markup: it may be anything a model wrote."""
+    return " ".join(text.splitlines()).replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _indented(cell: str) -> str:
+    """Keep leading spaces, which Markdown would drop."""
+    text = cell.lstrip(" ")
+    return "&nbsp;" * (len(cell) - len(text)) + text

@@ -1,0 +1,245 @@
+"""The part of a run's report that is about its variants; nothing where there is only one."""
+
+from collections.abc import Iterator, Mapping
+
+from encodeonce.harness.report.costs import time_section, weights_section
+from encodeonce.harness.report.figures import curves, matrix_picture
+from encodeonce.harness.report.numbers import human_bytes, number, percent, points
+from encodeonce.harness.report.section import Section, Table
+from encodeonce.harness.results.summary import Summary
+from encodeonce.harness.run.variant import split_variant
+from encodeonce.models.kv.spec import FULL
+
+Cells = Mapping[str, Summary]
+"""What `summarize_variants` says of one benchmark, by variant."""
+
+
+def variant_sections(summary: Summary) -> list[Section]:
+    """Return the sections on a run's variants."""
+    variants = summary["variants"]
+    known = variants["variants"]
+    if len(known) < 2:
+        return []
+    found: list[Section] = []
+    for benchmark in dict.fromkeys(name for one in known.values() for name in one["benchmarks"]):
+        cells = {
+            name: one["benchmarks"][benchmark]
+            for name, one in known.items()
+            if benchmark in one["benchmarks"]
+        }
+        found.append(_quality(summary, benchmark, cells))
+        found.extend(_matrix(variants, benchmark, cells))
+        found.extend(_closeness(benchmark, cells))
+        found.extend(_held(benchmark, cells))
+    return [*found, weights_section(variants["weights"]), time_section(variants)]
+
+
+def _quality(summary: Summary, benchmark: str, cells: Cells) -> Section:
+    """Say of every variant how good it is, what changed, and what it held."""
+    reference = summary["variants"]["reference"]
+    return Section(
+        title=f"Variants on {benchmark}",
+        table=_scores(cells, reference) if is_scored(cells) else _perplexities(cells),
+        pictures=tuple(curves(summary, benchmark)),
+        sentences=(
+            "A variant is named weights/cache. Differences are paired, sample by sample, with "
+            "clustered 95 % intervals; p is the exact McNemar test's, which takes samples for "
+            "independent. Kept are bytes of the prompt's keys and values, measured after "
+            "compression. Tokens per second are those of the batch in which a variant's answers "
+            "were decoded: a full cache's alone, those of all compressed caches together.",
+        ),
+    )
+
+
+def is_scored(cells: Cells) -> bool:
+    """Return whether answers were scored, and not the likelihood of texts measured."""
+    return any(cell["accuracy"] is not None for cell in cells.values())
+
+
+def _scores(cells: Cells, reference: str) -> Table:
+    own = len({split_variant(name)[0] for name in cells}) > 1
+    rows = []
+    for name, cell in cells.items():
+        against = cell["against"]
+        own_full = f"{split_variant(name)[0]}/{FULL.title}"
+        rows.append(
+            (
+                name,
+                _estimate(cell["accuracy"]),
+                _difference(against.get(reference)),
+                _flips(against.get(reference)),
+                *((_difference(against.get(own_full)),) if own else ()),
+                *_size(name, cells),
+                number(cell["decode_tokens_per_s"], ".0f"),
+            )
+        )
+    columns = (
+        "variant",
+        f"{next(iter(cells.values()))['measure']}, %",
+        f"Δ to {reference}, points",
+        "worse / better (p)",
+        *(("Δ to its own full, points",) if own else ()),
+        "kept",
+        "KV a question",
+        "tokens/s",
+    )
+    return Table(columns=columns, rows=tuple(rows), narrow=(0, 1, 2, columns.index("kept")))
+
+
+def _perplexities(cells: Cells) -> Table:
+    rows = []
+    for name, cell in cells.items():
+        nll = cell["nll"] or {}
+        rows.append(
+            (
+                name,
+                number(nll.get("perplexity"), ".4f"),
+                number(nll.get("perplexity_after_first"), ".4f"),
+                number(nll.get("perplexity_legacy_bf16"), ".5g"),
+                number(nll.get("per_token"), ".4f"),
+                number(nll.get("num_tokens"), "d"),
+                *_size(name, cells),
+            )
+        )
+    columns = (
+        "variant",
+        "perplexity",
+        "without first tokens",
+        "legacy, bf16",
+        "NLL a token",
+        "tokens",
+        "kept",
+        "KV a question",
+    )
+    return Table(columns=columns, rows=tuple(rows), narrow=(0, 1, 2, columns.index("kept")))
+
+
+def _estimate(estimate: Summary | None) -> str:
+    if estimate is None:
+        return "-"
+    low, high = (number(100 * estimate[end], ".1f") for end in ("low", "high"))
+    return f"{100 * estimate['mean']:.1f} ({low} to {high})"
+
+
+def _difference(difference: Summary | None) -> str:
+    if difference is None:
+        return "-"
+    low, high = points(difference["low"]), points(difference["high"])
+    return f"{points(difference['mean'])} ({low} to {high})"
+
+
+def _flips(difference: Summary | None) -> str:
+    if difference is None:
+        return "-"
+    changed = f"{difference['num_worse']} / {difference['num_better']}"
+    return f"{changed} ({difference['mcnemar_p']:.2g})"
+
+
+def _size(name: str, cells: Cells) -> tuple[str, str]:
+    """Return the kept fraction, and the bytes of a question's prompt."""
+    if (size := cells[name]["kv"]) is not None:
+        kept = size["kept_bytes"] / size["num_answers"]
+        return percent(size["keep"], 1), human_bytes(round(kept))
+    compressed = (one["kv"] for one in cells.values() if one["kv"] is not None)
+    if split_variant(name)[1] != FULL.title or (size := next(compressed, None)) is None:
+        return "-", "-"
+    return percent(1.0, 1), human_bytes(round(size["full_bytes"] / size["num_answers"]))
+
+
+def _matrix(variants: Summary, benchmark: str, cells: Cells) -> Iterator[Section]:
+    """Show weights against caches, where both vary."""
+    weights = list(dict.fromkeys(split_variant(name)[0] for name in cells))
+    caches = list(dict.fromkeys(split_variant(name)[1] for name in cells))
+    if len(weights) < 2 or len(caches) < 2:
+        return
+    rows = tuple((kv, *(_short(cells.get(f"{one}/{kv}")) for one in weights)) for kv in caches)
+    what = "score, %" if is_scored(cells) else "perplexity"
+    yield Section(
+        title=f"Weights and caches on {benchmark}",
+        table=Table(columns=(what, *weights), rows=rows),
+        pictures=(matrix_picture(variants, benchmark),),
+    )
+
+
+def _short(cell: Summary | None) -> str:
+    if cell is None:
+        return "-"
+    if cell["accuracy"] is not None:
+        return f"{100 * cell['accuracy']['mean']:.1f}"
+    return number((cell["nll"] or {}).get("perplexity"), ".3f")
+
+
+def _closeness(benchmark: str, cells: Cells) -> Iterator[Section]:
+    """Compare the texts, and the steps of teacher-forced ones where that was asked for."""
+    rows = []
+    for name, cell in cells.items():
+        if (found := cell["fidelity"]) is not None:
+            rows.append(
+                (
+                    name,
+                    percent(found["exact_match"], 1),
+                    number(found["rouge_l"], ".3f"),
+                    number(found["rouge_l_legacy"], ".3f"),
+                    number(found["first_divergence"], ".1f"),
+                    percent(found["repetition_rate"], 1),
+                    number(found["length_ratio"], ".2f"),
+                    percent(found["token_agreement"], 1),
+                    number(found["mean_kl"], ".2g"),
+                )
+            )
+    if not rows:
+        return
+    columns = (
+        "variant",
+        "equal",
+        "ROUGE-L",
+        "ROUGE-L (legacy)",
+        "parts at token",
+        "repeated",
+        "length",
+        "agreement",
+        "KL, nats",
+    )
+    yield Section(
+        title=f"Closeness to the full cache on {benchmark}",
+        is_detail=True,
+        table=Table(columns=columns, rows=tuple(rows)),
+        sentences=(
+            "Texts are compared with the full cache's under the same weights, and a full cache's "
+            "with the reference's. 'parts at token': tokens in common, mean over the answers that "
+            "differ. 'repeated': 4-grams that the answer already has; 'length': tokens over the "
+            "reference's. Agreement of the likeliest tokens, and KL divergence, are of every "
+            "compressed cache continuing the full cache's answer, teacher-forced. ROUGE-L (legacy) "
+            "is the set-based value of the PyPI package 'rouge'.",
+        ),
+    )
+
+
+def _held(benchmark: str, cells: Cells) -> Iterator[Section]:
+    """Say what the compressed caches held, where in the prompt and in which layers."""
+    rows = tuple(
+        (
+            name,
+            percent(size["keep_mean"], 1),
+            percent(size["keep"], 1),
+            percent(size["keep_visual"], 1),
+            percent(size["keep_text"], 1),
+            percent(size["keep_end"], 1),
+            f"{percent(min(size['keep_by_layer']), 1)} to {percent(max(size['keep_by_layer']), 1)}",
+        )
+        for name, cell in cells.items()
+        if (size := cell["kv"]) is not None
+    )
+    if not rows:
+        return
+    columns = ("variant", "of a question", "of all", "visual", "text", "at the end", "by layer")
+    yield Section(
+        title=f"What the caches held on {benchmark}",
+        is_detail=True,
+        table=Table(columns=columns, rows=rows),
+        sentences=(
+            "Bytes over those of the full cache. 'of a question': mean of the questions' ratios; "
+            "the others are ratios of the sums. 'at the end': of prompt and answer, when the "
+            "answer had ended.",
+        ),
+    )

@@ -1,0 +1,256 @@
+"""The report of a run: sections of text and tables, from its summary alone.
+
+`report_markdown` and `report_terminal` print the same sections.
+"""
+
+from collections.abc import Sequence
+
+from encodeonce.harness.report.matrix import variant_sections
+from encodeonce.harness.report.numbers import human_bytes, human_count, human_seconds, percent
+from encodeonce.harness.report.section import Picture, Section, Table
+from encodeonce.harness.results.summary import Summary
+from encodeonce.models.language.generation import NUM_FIRST_LOGITS
+
+__all__ = ["Section", "Table", "headline", "pictures", "same_answers_sentence", "sections"]
+
+
+def sections(summary: Summary) -> list[Section]:
+    """Return the report's sections, those that have nothing to say left out."""
+    found = [_what(summary["run"])]
+    if summary["evaluation"] is not None:
+        found.append(_answers(summary["evaluation"], len(summary["variants"]["variants"])))
+        found.extend(_own_figures(summary["evaluation"]))
+        found.extend(variant_sections(summary))
+    if summary["comparison"] is not None:
+        found.append(_same_answers(summary["comparison"]))
+    found.append(_store(summary))
+    if summary["evaluation"] is not None:
+        found.append(_time(summary))
+    if bullets := _errors(summary):
+        found.append(Section(title="Errors", bullets=bullets))
+    return found
+
+
+def pictures(sections: Sequence[Section]) -> list[Picture]:
+    """Return the files that the sections refer to."""
+    return [picture for section in sections for picture in section.pictures]
+
+
+def headline(summary: Summary) -> list[str]:
+    """Return the lines that a run ends with."""
+    lines = []
+    if precompute := summary["precompute"]:
+        lines.append(
+            f"precompute   hit rate {percent(precompute['hit_rate'])}, "
+            f"{human_count(precompute['num_encoded'], 'unit')} encoded"
+        )
+    if evaluation := summary["evaluation"]:
+        lines.append(
+            f"evaluation   hit rate {percent(evaluation['hit_rate'])}, "
+            f"{evaluation['num_answered']} of {evaluation['num_samples']} answered"
+        )
+        for name, result in evaluation["benchmarks"].items():
+            lines.append(f"{result['measure']:<12} {_accuracy_words(result)} on {name}")
+            for figure, value in list(result["figures"].items())[:1]:
+                lines.append(f"{'':<12} {figure}: {value:.2f}")
+    if comparison := summary["comparison"]:
+        lines.append(same_answers_sentence(comparison))
+    return lines
+
+
+def same_answers_sentence(comparison: Summary) -> str:
+    """Return the sentence that says whether caching changed an answer."""
+    total, generated = comparison["num_with_text"], comparison["num_generated"]
+    notes = []
+    if generated or not comparison["num_compared"]:
+        notes.append(f"logits bit for bit: {comparison['num_same_logits']} of {generated}")
+    if (difference := comparison["largest_logit_difference"]) is not None:
+        notes.append(f"first token's logits differ by at most {difference:.2g}")
+    if (difference := comparison["largest_log_prob_difference"]) is not None:
+        notes.append(f"log-probabilities differ by at most {difference:.2g}")
+    same = f"cached and uncached answers identical: {comparison['num_same_text']} of {total}"
+    return f"{same} ({'; '.join(notes)})"
+
+
+def _what(run: Summary) -> Section:
+    config = run["config"]
+    frames = config["frames"]
+    return Section(
+        title="Run",
+        table=Table(
+            columns=("", ""),
+            rows=(
+                ("model", config["model"]["path"]),
+                ("checkpoint", f"sha256 {run['identity']['checkpoint files'][:16]}"),
+                ("precision", f"{config['model']['dtype']}, {config['model']['attention']}"),
+                ("frames", ", ".join(f"{k} {v}" for k, v in frames.items() if v is not None)),
+                ("features", f"taken at the {config['vision']['tap']}"),
+                ("fingerprint", run["fingerprint"][:16]),
+                ("software", ", ".join(f"{k} {v}" for k, v in run["versions"].items())),
+            ),
+        ),
+    )
+
+
+def _answers(evaluation: Summary, num_variants: int) -> Section:
+    rows = []
+    likelihoods: list[str] = []
+    for name, result in evaluation["benchmarks"].items():
+        rows.append(_answer_row(f"{name}: {result['measure']}", result))
+        if nll := result["nll"]:
+            likelihoods.append(
+                f"{name}: negative log-likelihood of the reference texts "
+                f"{nll['per_token']:.4f} a token (natural logarithm, "
+                f"{human_count(nll['num_tokens'], 'token')}, "
+                f"{human_count(nll['num_samples'], 'sample')})"
+            )
+        rows.extend(_answer_row(f"  {tag}", part) for tag, part in result["by_tag"].items())
+    return Section(
+        title="Answers",
+        table=Table(
+            columns=("benchmark", "mean score", "95 % interval", "scored"), rows=tuple(rows)
+        ),
+        sentences=(
+            *((f"Of the variant {evaluation['variant']}.",) if num_variants > 1 else ()),
+            "The interval is clustered: questions about one video are not independent. Samples "
+            "with an error are not scored.",
+        ),
+        bullets=tuple(likelihoods),
+    )
+
+
+def _own_figures(evaluation: Summary) -> list[Section]:
+    rows = tuple(
+        (f"{name}: {figure}", f"{value:.2f}")
+        for name, result in evaluation["benchmarks"].items()
+        for figure, value in result["figures"].items()
+    )
+    title = "Figures as the benchmarks publish them"
+    return (
+        [Section(title=title, table=Table(columns=("figure", "value"), rows=rows))] if rows else []
+    )
+
+
+def _answer_row(name: str, result: Summary) -> tuple[str, ...]:
+    scored = f"{result['num_scored']} of {result['num_samples']}"
+    if result["accuracy"] is None:
+        return (name, "-", "-", scored)
+    estimate = result["accuracy"]
+    interval = f"{percent(estimate['low'], 1)} to {percent(estimate['high'], 1)}"
+    return (name, percent(estimate["mean"], 1), interval, scored)
+
+
+def _accuracy_words(result: Summary) -> str:
+    _, mean, interval, scored = _answer_row("", result)
+    return f"{mean} (95 % interval {interval}, {scored} scored)"
+
+
+def _same_answers(comparison: Summary) -> Section:
+    return Section(
+        title="Did caching change an answer?",
+        sentences=(
+            f"{same_answers_sentence(comparison).capitalize()}. Uncached means plain transformers "
+            "from the media file: every question decodes, runs the tower and prefills anew. "
+            "Cached, the prompt is prefilled in two steps (media, then question), which rounds "
+            "otherwise than one step. Of the first token the largest "
+            f"{NUM_FIRST_LOGITS} logits are compared.",
+        ),
+        bullets=tuple(
+            f"{item['benchmark']}/{item['sample']}: cached {item['cached']!r}, "
+            f"uncached {item['uncached']!r}"
+            for item in comparison["different"]
+        ),
+    )
+
+
+def _store(summary: Summary) -> Section:
+    rows = []
+    for name, stage in (("precompute", summary["precompute"]), ("evaluate", summary["evaluation"])):
+        if stage is not None:
+            rows.append(
+                (
+                    name,
+                    str(stage["num_units"]),
+                    percent(stage["hit_rate"]),
+                    str(stage["num_encoded"]),
+                    str(stage["num_frames_decoded"]),
+                    human_bytes(stage["bytes_read"]),
+                    human_bytes(stage["bytes_written"]),
+                )
+            )
+    columns = ("stage", "units asked", "hit rate", "encoded", "frames decoded", "read", "written")
+    return Section(
+        title="Feature store",
+        table=Table(columns=columns, rows=tuple(rows)),
+        sentences=_saved(summary),
+    )
+
+
+def _saved(summary: Summary) -> tuple[str, ...]:
+    """Say how often each encoded unit was used, and the tower seconds that saved."""
+    evaluation, precompute = summary["evaluation"], summary["precompute"]
+    if evaluation is None or not evaluation["num_visual_units"]:
+        return ()
+    shown = evaluation["num_visual_units"]
+    encoded = evaluation["num_encoded"] + (precompute["num_encoded"] if precompute else 0)
+    words = f"The questions looked at {human_count(shown, 'unit')}; this run encoded {encoded}."
+    seconds = precompute["seconds"] if precompute else {}
+    if not precompute or not precompute["num_encoded"]:
+        return (words,)
+    cost_s = sum(seconds.get(stage, 0.0) for stage in ("decode", "preprocess", "encode"))
+    saved_s = cost_s / precompute["num_encoded"] * (shown - encoded)
+    if saved_s <= 0:
+        return (words,)
+    each = "At what decoding and encoding a unit cost in precompute, the rest would have taken"
+    return (f"{words} {each} {human_seconds(saved_s)}.",)
+
+
+def _time(summary: Summary) -> Section:
+    """Show where the seconds of an answer go, beside plain transformers where that was run."""
+    ways = [("cached", summary["evaluation"])]
+    if summary["uncached"] is not None:
+        ways.insert(0, ("uncached", summary["uncached"]))
+    ways = [(name, way) for name, way in ways if way["num_answered"]]
+    stages = list(dict.fromkeys(stage for _, way in ways for stage in way["seconds"]))
+    rows = [
+        (stage, *(_milliseconds(way["seconds"].get(stage), way["num_answered"]) for _, way in ways))
+        for stage in stages
+    ]
+    total = [sum(way["seconds"].values()) / way["num_answered"] for _, way in ways]
+    rows.append(("all", *(f"{1000 * seconds:.1f}" for seconds in total)))
+    sentences = ["Milliseconds of worker time per answer, model loading excluded."]
+    if (num_variants := len(summary["variants"]["variants"])) > 1:
+        sentences.append(f"Cached answers are those of all {num_variants} variants.")
+    if len(ways) == 2 and total[1] > 0:
+        sentences.append(
+            f"From the store an answer takes {total[0] / total[1]:.1f} times less worker time than "
+            "uncached, with the features already there. Uncached, preprocessing is part of "
+            "'prepare' and the tower part of 'prefill'."
+        )
+    heads = tuple(f"{name}, ms" for name, _ in ways)
+    return Section(
+        title="Time per answer",
+        table=Table(columns=("stage", *heads), rows=tuple(rows)),
+        sentences=tuple(sentences),
+    )
+
+
+def _milliseconds(seconds: float | None, num_answers: int) -> str:
+    return "-" if seconds is None else f"{1000 * seconds / num_answers:.1f}"
+
+
+def _errors(summary: Summary) -> tuple[str, ...]:
+    lines: list[str] = []
+    for name in ("evaluation", "uncached"):
+        for error in (summary[name] or {"errors": ()})["errors"]:
+            lines.append(f"{error['type']}: {error['message']} ({_listed(error['samples'])})")
+    if not lines and summary["precompute"]:
+        for error in summary["precompute"]["errors"]:
+            lines.append(f"{error['type']}: {error['message']} (media {error['media']})")
+    return tuple(dict.fromkeys(lines))
+
+
+def _listed(samples: Sequence[str]) -> str:
+    shown = ", ".join(samples[:3])
+    more = f" and {len(samples) - 3} more" if len(samples) > 3 else ""
+    return f"{human_count(len(samples), 'sample')}: {shown}{more}"

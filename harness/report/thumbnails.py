@@ -1,0 +1,179 @@
+"""Small pictures of the frames that samples were about."""
+
+import base64
+import io
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from encodeonce.datasets.media.decode import decode
+from encodeonce.datasets.media.ledger import Ledger
+from encodeonce.datasets.media.library import MediaLibrary
+from encodeonce.datasets.media.media import MediaError, MediaRef
+from encodeonce.datasets.media.probe import probe
+from encodeonce.datasets.registry import load_benchmark
+from encodeonce.harness.run.config import RunConfig
+
+SampleKey = tuple[str, str]
+"""Benchmark and sample."""
+
+HEIGHT_PX = 84
+MOST_FRAMES = 8
+"""Of a sample; of more, as many as this are chosen evenly."""
+JPEG_QUALITY = 70
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thumbnail:
+    """A frame, small."""
+
+    jpeg_base64: str
+    width_px: int
+    height_px: int
+    caption: str
+    """Time in the video, or the file's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strip:
+    """The frames of a sample, or why they cannot be shown."""
+
+    frames: tuple[Thumbnail, ...] = ()
+    num_seen: int = 0
+    """Frames the model saw, of which these are some."""
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What the model was shown of a sample, beside the question."""
+
+    strip: Strip
+    choices: tuple[str, ...] = ()
+
+
+def sights(
+    run: Mapping[str, Any],
+    wanted: Iterable[SampleKey],
+    *,
+    known_sha256: Iterable[str] = (),
+    most_bytes: int = 1_500_000,
+    most_s: float = 30.0,
+) -> dict[SampleKey, Sight]:
+    """Return what samples look like, from their benchmarks and media.
+
+    Args:
+        run: content of run.json.
+        wanted: the samples.
+        known_sha256: digests of the media that the run used, if they are known: another file's
+            frames would not be what the model saw.
+        most_bytes: of all pictures together.
+        most_s: decode no further media after so many seconds.
+
+    Returns:
+        A sight for each sample. Nothing that is missing raises an error.
+    """
+    keys = list(wanted)
+    try:
+        config = RunConfig.model_validate(run["config"])
+        shown = _shown(config, keys)
+    except (ValueError, OSError) as error:
+        strip = Strip(missing=f"the benchmark cannot be read here: {error}")
+        return {key: Sight(strip=strip) for key in keys}
+    album = _Album(config, frozenset(known_sha256), most_bytes, time.monotonic() + most_s)
+    unknown = Sight(strip=Strip(missing="the benchmark does not have this sample any more"))
+    return {
+        key: Sight(strip=album.strip(*shown[key][:2]), choices=shown[key][2])
+        if key in shown
+        else unknown
+        for key in keys
+    }
+
+
+_Shown = tuple[Path, tuple[MediaRef, ...], tuple[str, ...]]
+"""Folder of the benchmark's media, media and choices of a sample."""
+
+
+def _shown(config: RunConfig, keys: Iterable[SampleKey]) -> dict[SampleKey, _Shown]:
+    wanted = set(keys)
+    found = {}
+    for spec in config.benchmarks:
+        if not any(name == spec.title for name, _ in wanted):
+            continue
+        benchmark = load_benchmark(spec.name, spec.options)
+        root = benchmark.media_root.absolute()
+        for sample in benchmark.samples():
+            if (spec.title, sample.id) in wanted:
+                found[spec.title, sample.id] = (root, sample.media, sample.choices)
+    return found
+
+
+class _Album:
+    """Decodes each media once, within limits."""
+
+    def __init__(
+        self, config: RunConfig, known_sha256: frozenset[str], left_bytes: int, until_s: float
+    ) -> None:
+        self._config = config
+        self._known_sha256 = known_sha256
+        self._left_bytes = left_bytes
+        self._until_s = until_s
+        self._ledger = Ledger(config.cache.path / "media.jsonl")
+        self._strips: dict[tuple[Path, tuple[MediaRef, ...]], Strip] = {}
+
+    def strip(self, root: Path, refs: tuple[MediaRef, ...]) -> Strip:
+        if (root, refs) in self._strips:
+            return self._strips[root, refs]
+        if self._left_bytes <= 0:
+            return Strip(missing="frames are left out to keep this page small")
+        if time.monotonic() > self._until_s:
+            return Strip(missing="frames are left out: decoding them took too long")
+        try:
+            strip = self._decode(root, refs)
+        except (MediaError, OSError) as error:
+            strip = Strip(missing=f"{type(error).__name__}: {error}")
+        self._left_bytes -= sum(len(frame.jpeg_base64) for frame in strip.frames)
+        self._strips[root, refs] = strip
+        return strip
+
+    def _decode(self, root: Path, refs: tuple[MediaRef, ...]) -> Strip:
+        frames: list[Thumbnail] = []
+        num_seen = 0
+        library = MediaLibrary(root, self._ledger)
+        each = max(1, MOST_FRAMES // max(1, len(refs)))
+        for ref in refs[:MOST_FRAMES]:
+            found = library.resolve(ref)
+            if self._known_sha256 and found.sha256 not in self._known_sha256:
+                return Strip(missing=f"{ref.path} is not the file it was when the run used it")
+            info = probe(found, ledger=self._ledger, backend=self._config.decoder)
+            indices = self._config.frames.indices(info, found.clip_s)
+            num_seen += len(indices)
+            shown = decode(found, info, _evenly(sorted(set(indices)), each))
+            for pixels, at_s in zip(shown.pixels_THWC, shown.timestamps_s, strict=True):
+                caption = f"{at_s:.1f} s" if ref.kind == "video" else ref.path
+                frames.append(_thumbnail(Image.fromarray(pixels), caption))
+        return Strip(frames=tuple(frames), num_seen=num_seen)
+
+
+def _evenly(indices: Sequence[int], count: int) -> list[int]:
+    if len(indices) <= count:
+        return list(indices)
+    last = len(indices) - 1
+    return sorted({indices[round(n * last / max(1, count - 1))] for n in range(count)})
+
+
+def _thumbnail(image: Image.Image, caption: str) -> Thumbnail:
+    small = image.convert("RGB")
+    small.thumbnail((4 * HEIGHT_PX, HEIGHT_PX))
+    content = io.BytesIO()
+    small.save(content, "JPEG", quality=JPEG_QUALITY, optimize=True)
+    return Thumbnail(
+        jpeg_base64=base64.b64encode(content.getvalue()).decode("ascii"),
+        width_px=small.width,
+        height_px=small.height,
+        caption=caption,
+    )

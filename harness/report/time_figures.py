@@ -1,0 +1,118 @@
+"""The pictures of a run's page, from the summary alone. Notes on points hold the figures."""
+
+from collections.abc import Mapping, Sequence
+
+from encodeonce.harness.report.charts.plots import (
+    Axis,
+    Bar,
+    Part,
+    Point,
+    Series,
+    line_chart,
+    stacked_bars,
+    waterfall,
+)
+from encodeonce.harness.report.figures import curves, matrix_picture, speed_picture
+from encodeonce.harness.report.section import Picture
+from encodeonce.harness.results.summary import Summary
+from encodeonce.harness.run.record import LOADING
+
+MOST_BARS = 16
+
+
+def pictures(summary: Summary) -> list[Picture]:
+    """Return what can be drawn of a run, in the order of interest."""
+    found: list[Picture] = []
+    variants = summary["variants"]
+    if variants is not None and len(variants["variants"]) > 1:
+        for benchmark in _benchmarks(variants):
+            found.append(matrix_picture(variants, benchmark))
+            found.extend(curves(summary, benchmark))
+            if (speed := speed_picture(summary, benchmark)) is not None:
+                found.append(speed)
+    for stage, timeline in (summary["timeline"] or {}).items():
+        found.append(timeline_picture(stage, timeline))
+    if ways := _ways(summary):
+        found.append(waterfall_picture(ways))
+    if variants is not None and len(variants["variants"]) > 1:
+        found.append(variants_time_picture(summary))
+    return found
+
+
+def _benchmarks(variants: Summary) -> list[str]:
+    cells = (cell for variant in variants["variants"].values() for cell in variant["benchmarks"])
+    return list(dict.fromkeys(cells))
+
+
+def timeline_picture(stage: str, timeline: Summary) -> Picture:
+    """Draw the hit rate over a stage's time."""
+    parts = timeline["parts"]
+    unit, size = "lines of its journal", 1.0
+    if timeline["clock"] == "seconds":
+        is_long = parts[-1]["until"] > 180
+        unit, size = ("minutes", 60.0) if is_long else ("seconds", 1.0)
+    points = tuple(
+        Point(
+            x=part["until"] / size,
+            y=100 * part["hit_rate"],
+            note=f"{part['num_hits']} of {part['num_units']} units",
+        )
+        for part in parts
+    )
+    words = "Units found in the feature store, of those asked for in each part of the time."
+    if timeline["num_pauses"]:
+        words += f" Interruptions left out: {timeline['num_pauses']}."
+    title = f"Hit rate over time: {stage}"
+    svg = line_chart(
+        [Series(name="", points=points)],
+        x=Axis(title=f"{unit} since {stage} began", low=0.0),
+        y=Axis(title="hit rate, %", low=0.0, high=100.0),
+        title=title,
+        height_px=150.0,
+    )
+    return Picture(title=title, svg=svg, words=words)
+
+
+def _ways(summary: Summary) -> list[Bar]:
+    """Return milliseconds per answer by stage, uncached and from the store."""
+    bars = []
+    for name, way in (("plain transformers", "uncached"), ("from the store", "evaluation")):
+        stage = summary[way]
+        if stage is not None and stage["num_answered"] and stage["seconds"]:
+            parts = tuple(
+                Part(name=part, value=1000 * seconds / stage["num_answered"])
+                for part, seconds in stage["seconds"].items()
+            )
+            bars.append(Bar(name=name, parts=parts))
+    return bars
+
+
+def waterfall_picture(ways: Sequence[Bar]) -> Picture:
+    """Draw where the time of an answer goes, stage after stage."""
+    title = "Where the time of an answer goes"
+    svg = waterfall(ways, x=Axis(title="milliseconds of worker time per answer"), title=title)
+    return Picture(title=title, svg=svg, words="Loading of models is left out.")
+
+
+def variants_time_picture(summary: Summary) -> Picture:
+    """Draw the worker time of precompute and of every variant."""
+    bars = []
+    if summary["precompute"] is not None:
+        bars.append(_bar("precompute, once for all", summary["precompute"]["seconds"]))
+    for name, variant in summary["variants"]["variants"].items():
+        total: dict[str, float] = {}
+        for cell in variant["benchmarks"].values():
+            for stage, seconds in cell["seconds"].items():
+                total[stage] = total.get(stage, 0.0) + seconds
+        bars.append(_bar(name, total))
+    title = "Worker time by variant"
+    words = "What several variants share is booked on the first of them."
+    if len(bars) > MOST_BARS:
+        words += f" The first {MOST_BARS} bars of {len(bars)}."
+    svg = stacked_bars(bars[:MOST_BARS], x=Axis(title="seconds of worker time"), title=title)
+    return Picture(title=title, svg=svg, words=words)
+
+
+def _bar(name: str, seconds: Mapping[str, float]) -> Bar:
+    parts = (Part(name=k, value=v) for k, v in seconds.items() if k not in LOADING)
+    return Bar(name=name, parts=tuple(parts))

@@ -1,0 +1,276 @@
+"""Two ways of answering the same questions, side by side: plain JSON values from their records.
+
+``first`` and ``second`` are runs, or variants of runs. Differences are always second minus first.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from encodeonce.harness.results.intervals import clustered_mean
+from encodeonce.harness.results.paired import paired_difference
+from encodeonce.harness.results.perplexity import summarize_nll
+from encodeonce.harness.results.summary import Summary, summarize_evaluation
+from encodeonce.harness.run.config import CHANGES_NO_ANSWER
+from encodeonce.harness.run.record import Record
+from encodeonce.harness.run.scoring import REFERENCE
+from encodeonce.harness.run.variant import split_variant
+
+
+class CompareError(ValueError):
+    """The two cannot be compared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One of the two."""
+
+    name: str
+    """As the user calls it, e.g. ``"results/my-run:none/snapkv@0.25"``."""
+    run: Mapping[str, Any]
+    """Content of run.json."""
+    records: tuple[Record, ...]
+    """Of all variants that are to be compared; one for each benchmark, sample and variant."""
+    precompute: Summary | None
+    """`summarize_precompute`, if that was run."""
+
+    @property
+    def variants(self) -> list[str]:
+        """Names of the variants, in the order of their first record."""
+        return list(dict.fromkeys(record.variant for record in self.records))
+
+
+def compare(first: Side, second: Side) -> Summary:
+    """Return what was changed, and what that did to answers, time and hits.
+
+    Raises:
+        CompareError: no sample was answered in both, or those that were are other questions.
+    """
+    pairs = _paired_variants(first, second)
+    cells = [cell for pair in pairs for cell in _cells(first, second, pair)]
+    _require_something_in_common(first, second, cells)
+    evaluations = _evaluations(first, second, pairs)
+    changed, unimportant = _changed_fields(first.run, second.run, pairs)
+    return {
+        "first": _described(first),
+        "second": _described(second),
+        "changed": changed,
+        "changed_without_effect_on_answers": unimportant,
+        "variants_only_in_first": _left_over(first, [a for a, _ in pairs]),
+        "variants_only_in_second": _left_over(second, [b for _, b in pairs]),
+        "cells": cells,
+        "stages": _stages(evaluations),
+        "hit_rates": {
+            "precompute": [_hit_rate(side.precompute) for side in (first, second)],
+            "evaluate": [_hit_rate(evaluation) for evaluation in evaluations],
+        },
+    }
+
+
+def _paired_variants(first: Side, second: Side) -> list[tuple[str, str]]:
+    """Pair single variants whatever their names; of several those of the same name."""
+    if len(first.variants) == len(second.variants) == 1:
+        return [(first.variants[0], second.variants[0])]
+    if common := [(name, name) for name in first.variants if name in second.variants]:
+        return common
+    raise CompareError(
+        f"{first.name} has the variants {', '.join(first.variants)}; "
+        f"{second.name} has {', '.join(second.variants)}: none of the same name. "
+        "Choose one of each: FOLDER:VARIANT"
+    )
+
+
+def _left_over(side: Side, paired: Sequence[str]) -> list[str]:
+    return [name for name in side.variants if name not in paired]
+
+
+def _cells(first: Side, second: Side, pair: tuple[str, str]) -> Iterator[Summary]:
+    """Yield the comparison of each benchmark that either has."""
+    ours = [record for record in first.records if record.variant == pair[0]]
+    theirs = [record for record in second.records if record.variant == pair[1]]
+    for name in dict.fromkeys(record.benchmark for record in (*ours, *theirs)):
+        yield {
+            "benchmark": name,
+            "first_variant": pair[0],
+            "second_variant": pair[1],
+            **_cell(_of_benchmark(ours, name), _of_benchmark(theirs, name)),
+        }
+
+
+def _of_benchmark(records: Sequence[Record], name: str) -> dict[str, Record]:
+    return {record.sample: record for record in records if record.benchmark == name}
+
+
+def _cell(first: Mapping[str, Record], second: Mapping[str, Record]) -> Summary:
+    """Compare the samples of one benchmark, by their ids."""
+    both = [(first[sample], second[sample]) for sample in first if sample in second]
+    same = [pair for pair in both if _question(pair[0]) == _question(pair[1])]
+    answered = [(a, b) for a, b in same if a.error is None and b.error is None]
+    scored = [(a, b) for a, b in answered if a.score is not None and b.score is not None]
+    texts = [(a, b) for a, b in answered if a.text is not None or b.text is not None]
+    groups = [a.group for a, _ in scored]
+    ours, theirs = [_score(a) for a, _ in scored], [_score(b) for _, b in scored]
+    difference = paired_difference(ours, theirs, groups)
+    means = [clustered_mean(scores, groups) for scores in (ours, theirs)]
+    return {
+        "num_in_both": len(both),
+        "other_question": [a.sample for a, b in both if _question(a) != _question(b)],
+        "only_in_first": [sample for sample in first if sample not in second],
+        "only_in_second": [sample for sample in second if sample not in first],
+        "num_errors": [sum(pair[side].error is not None for pair in same) for side in (0, 1)],
+        "num_answered": len(answered),
+        "num_with_text": len(texts),
+        "num_same_text": sum(a.text == b.text for a, b in texts),
+        "num_scored": len(scored),
+        "scores": [asdict(mean) if mean else None for mean in means],
+        "difference": asdict(difference) if difference else None,
+        "nll": _likelihoods(answered),
+        "worse": [_flip(a, b) for a, b in scored if _score(b) < _score(a)],
+        "better": [_flip(a, b) for a, b in scored if _score(b) > _score(a)],
+    }
+
+
+def _likelihoods(answered: Sequence[tuple[Record, Record]]) -> list[Summary] | None:
+    """Return `summarize_nll` of each, of the samples whose reference text both measured."""
+    both = [pair for pair in answered if all(REFERENCE in one.log_probs for one in pair)]
+    found = [summarize_nll(side) for side in zip(*both, strict=True)]
+    return [one for one in found if one is not None] or None
+
+
+def _question(record: Record) -> tuple[str, str]:
+    return (record.question, record.target)
+
+
+def _score(record: Record) -> float:
+    assert record.score is not None, "only scored samples are compared"
+    return record.score
+
+
+def _flip(first: Record, second: Record) -> Summary:
+    return {
+        "sample": first.sample,
+        "question": first.question,
+        "target": first.target,
+        "texts": [first.text, second.text],
+        "scores": [first.score, second.score],
+    }
+
+
+def _require_something_in_common(first: Side, second: Side, cells: Sequence[Summary]) -> None:
+    if any(cell["num_answered"] for cell in cells):
+        return
+    num_both = sum(cell["num_in_both"] for cell in cells)
+    num_other = sum(len(cell["other_question"]) for cell in cells)
+    if num_other:
+        raise CompareError(
+            f"{num_other} of the {num_both} samples that {first.name} and {second.name} have in "
+            "common are other questions under the same ids, and none is the same and answered in "
+            "both: these are two versions of the data"
+        )
+    if num_both:
+        raise CompareError(
+            f"none of the {num_both} samples that {first.name} and {second.name} have in common "
+            "was answered in both"
+        )
+    raise CompareError(
+        f"{first.name} and {second.name} have no sample in common: "
+        f"{_what_there_is(first)} and {_what_there_is(second)}"
+    )
+
+
+def _what_there_is(side: Side) -> str:
+    names = dict.fromkeys(record.benchmark for record in side.records)
+    counts = (f"{name} ({len(_of_benchmark(side.records, name))} samples)" for name in names)
+    return ", ".join(counts)
+
+
+def _changed_fields(
+    first: Mapping[str, Any], second: Mapping[str, Any], pairs: Sequence[tuple[str, str]]
+) -> tuple[list[Summary], list[Summary]]:
+    """Return the fields that differ: those that can change an answer, and the others."""
+    fields = [dict(_fields_of(run, pairs, side)) for side, run in enumerate((first, second))]
+    changed: list[Summary] = []
+    unimportant: list[Summary] = []
+    for name in dict.fromkeys((*fields[0], *fields[1])):
+        values = [side.get(name) for side in fields]
+        if values[0] != values[1]:
+            is_important = name.split(".")[0] not in CHANGES_NO_ANSWER and name != "model.device"
+            (changed if is_important else unimportant).append({"field": name, "values": values})
+    return changed, unimportant
+
+
+def _fields_of(
+    run: Mapping[str, Any], pairs: Sequence[tuple[str, str]], side: int
+) -> Iterator[tuple[str, Any]]:
+    """Yield what a run is made of: its configuration, digests, software, and the one variant."""
+    yield from _flat(run["config"], "")
+    for name in ("checkpoint files", "questions"):
+        yield name, run["identity"].get(name)
+    yield from _flat(run["versions"], "software.")
+    if len(pairs) == 1:
+        meanings = run.get("variants", {})
+        for kind, title in zip(("weights", "kv"), split_variant(pairs[0][side]), strict=True):
+            yield f"variant {kind}", title
+            yield from _flat(meanings.get(kind, {}).get(title, {}), f"variant {kind}.")
+
+
+def _flat(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of nested mappings and lists under dotted names."""
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            yield from _flat(part, f"{prefix}{name}.")
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            yield from _flat(part, f"{prefix}{number}.")
+    else:
+        yield prefix.removesuffix("."), value
+
+
+def _evaluations(
+    first: Side, second: Side, pairs: Sequence[tuple[str, str]]
+) -> tuple[Summary, Summary]:
+    """Add up the records of the benchmarks that both have, under the variants compared."""
+    ours, theirs = zip(*pairs, strict=True)
+    names = {record.benchmark for record in first.records}
+    names &= {record.benchmark for record in second.records}
+    kept = (
+        [record for record in side.records if record.benchmark in names and record.variant in one]
+        for side, one in ((first, ours), (second, theirs))
+    )
+    a, b = (summarize_evaluation(records) for records in kept)
+    return a, b
+
+
+def _stages(evaluations: tuple[Summary, Summary]) -> list[Summary]:
+    """Return worker seconds per answer by stage, and how many times the second's the first's is."""
+    names = dict.fromkeys(name for side in evaluations for name in side["seconds"])
+    stages = []
+    for name in names:
+        seconds = [_per_answer(side["seconds"].get(name), side) for side in evaluations]
+        stages.append({"stage": name, "seconds": seconds, "ratio": _ratio(seconds)})
+    total = [side["seconds_per_answer"] for side in evaluations]
+    return [*stages, {"stage": "all", "seconds": total, "ratio": _ratio(total)}]
+
+
+def _per_answer(seconds: float | None, side: Summary) -> float | None:
+    if seconds is None or not side["num_answered"]:
+        return None
+    return seconds / int(side["num_answered"])
+
+
+def _ratio(seconds: Sequence[float | None]) -> float | None:
+    ours, theirs = seconds
+    return ours / theirs if ours is not None and theirs else None
+
+
+def _hit_rate(stage: Summary | None) -> float | None:
+    return None if stage is None else stage["hit_rate"]
+
+
+def _described(side: Side) -> Summary:
+    return {
+        "name": side.name,
+        "fingerprint": side.run["fingerprint"],
+        "variants": side.variants,
+        "num_records": len(side.records),
+    }

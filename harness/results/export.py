@@ -1,0 +1,180 @@
+"""A run's records as other programs' result files: what is exported, and by whom.
+
+The folder `export/` is the registry: each file there writes one format.
+"""
+
+import hashlib
+import importlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePath
+from typing import Protocol
+
+from encodeonce.datasets.sample import BenchmarkError, Sample
+from encodeonce.harness.run.config import BenchmarkSpec, RunConfig
+from encodeonce.harness.run.folder import RunFolder
+from encodeonce.harness.run.plan import make_plan
+from encodeonce.harness.run.record import Record
+
+
+class ExportError(ValueError):
+    """A run cannot be exported, or not to this format."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A sample with its record."""
+
+    index: int
+    """Position in the benchmark, from 0: what other programs know samples by."""
+    sample: Sample
+    prompt: str
+    record: Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedBenchmark:
+    """A benchmark under one variant."""
+
+    spec: BenchmarkSpec
+    num_samples: int
+    """All that the benchmark has, asked or not."""
+    rows: tuple[Row, ...]
+    """The samples that have a record, in the benchmark's order; some may be errors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantExport:
+    """The records of one variant of a run."""
+
+    config: RunConfig
+    fingerprint: str
+    variant: str
+    name: str
+    """Model and variant, fit for a file's name."""
+    written: datetime
+    """When the last record was written, UTC."""
+    benchmarks: tuple[ExportedBenchmark, ...]
+
+
+class Export(Protocol):
+    """Writes the files of one variant."""
+
+    def __call__(self, run: VariantExport, folder: Path) -> list[Path]:
+        """Write below ``folder``, over what is there, and return the files.
+
+        Raises:
+            ExportError: the format cannot hold this, or a library is missing.
+        """
+        ...
+
+
+def formats() -> dict[str, str]:
+    """Return the formats by what users call them, with their module's name."""
+    stems = sorted(
+        path.stem for path in (Path(__file__).parents[1] / "bridges" / "export").glob("*.py")
+    )
+    return {stem.replace("_", "-"): stem for stem in stems}
+
+
+def find_export(name: str) -> Export:
+    """Return what writes a format.
+
+    Raises:
+        ExportError: there is no such format.
+    """
+    known = formats()
+    if name not in known:
+        raise ExportError(f"--to {name!r}: no such format; known: {', '.join(known)}")
+    write: Export = importlib.import_module(
+        f"encodeonce.harness.bridges.export.{known[name]}"
+    ).write
+    return write
+
+
+def read_run(folder: Path) -> list[VariantExport]:
+    """Return what there is to export of a run, one item a variant.
+
+    Raises:
+        RunFolderError: this is not a run's folder.
+        ExportError: it has no records, or its questions are not there as they were asked.
+    """
+    run = RunFolder(folder)
+    description, records = run.description(), run.records("records")
+    if not records:
+        raise ExportError(f"{folder} has no records yet; type: encodeonce eval RUN.yaml")
+    config = RunConfig.model_validate(description["config"])
+    samples = _samples(config, description["identity"]["questions"])
+    modified_s = (folder / "records.jsonl").stat().st_mtime
+    names = file_names(dict.fromkeys(record.variant for record in records))
+    model = "__".join(PurePath(config.model.path).parts[-2:])
+    return [
+        VariantExport(
+            config=config,
+            fingerprint=run.fingerprint,
+            variant=variant,
+            name=f"{file_name(model)}__{name}",
+            written=datetime.fromtimestamp(modified_s, UTC),
+            benchmarks=tuple(
+                _benchmark(spec, samples[spec.title], records, variant)
+                for spec in config.benchmarks
+            ),
+        )
+        for variant, name in names.items()
+    ]
+
+
+def file_names(texts: Iterable[str]) -> dict[str, str]:
+    """Return file names for texts, different ones for different texts."""
+    names = {text: file_name(text) for text in texts}
+    count = Counter(names.values())
+    return {
+        text: name
+        if count[name] == 1
+        else f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        for text, name in names.items()
+    }
+
+
+def file_name(text: str) -> str:
+    """Return a text with what file names had better not contain replaced."""
+    return re.sub(r"[^\w.+=-]+", "_", text).strip("._") or "_"
+
+
+def _samples(config: RunConfig, asked_sha256: str) -> dict[str, list[tuple[Sample, str]]]:
+    """Return the samples of each benchmark with their prompts, by title."""
+    try:
+        plan = make_plan(config)
+    except BenchmarkError as error:
+        raise ExportError(
+            f"the export needs the questions' order and options, and they cannot be read: {error} "
+            "(paths in a run file are relative to the folder that the run was started in)"
+        ) from error
+    if plan.samples_sha256 != asked_sha256:
+        raise ExportError("the benchmarks' questions are not those that the run has answered")
+    return {
+        title: [(sample, benchmark.prompt(sample)) for sample in benchmark.samples()]
+        for title, benchmark in plan.benchmarks.items()
+    }
+
+
+def _benchmark(
+    spec: BenchmarkSpec,
+    samples: Sequence[tuple[Sample, str]],
+    records: Sequence[Record],
+    variant: str,
+) -> ExportedBenchmark:
+    ours = {
+        record.sample: record
+        for record in records
+        if (record.benchmark, record.variant) == (spec.title, variant)
+    }
+    rows = tuple(
+        Row(index=index, sample=sample, prompt=prompt, record=ours[sample.id])
+        for index, (sample, prompt) in enumerate(samples)
+        if sample.id in ours
+    )
+    return ExportedBenchmark(spec=spec, num_samples=len(samples), rows=rows)

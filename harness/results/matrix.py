@@ -1,0 +1,177 @@
+"""The matrix of a run, {benchmarks} × {weight variants} × {cache variants}, as plain JSON values.
+
+`summarize_variants` returns, under keys that reports rely on::
+
+    reference   variant that the others are compared with: none/full, or the run's first
+    variants    by name, in the run file's order:
+        weights, kv     titles of its two parts
+        benchmarks      by name; empty if nothing was asked yet:
+            ...                 all of `summary.scores`: accuracy, nll, figures, by_tag, ...
+            num_answered        samples without an error
+            against             by name of another variant, `PairedDifference` to it. Compared
+                                are ``reference`` and the same weights' full cache
+            fidelity            `summarize_fidelity`, to the variant ``fidelity_to``
+            fidelity_to         the same weights' full cache; for that, ``reference``; for
+                                ``reference``, None
+            kv                  `summarize_cache_size`; None for a full cache
+            seconds             by stage, of this variant's own answers. Where several variants
+                                share a stage, the first has it; what they do as one batch is
+                                shared out evenly
+            num_generated_tokens
+            decode_tokens_per_s tokens after the first per second of ``generate``, of the answers
+                                that were decoded together: those of a full cache, or those of all
+                                compressed caches of the same weights; None if there are none
+    weights     by title:
+        num_loads, load_s       times a worker loaded it, and the mean seconds that took; None if
+                                no record tells, as for the next two
+        bytes_by_part           `LoadedWeights.bytes_by_part`
+        weight_bytes            all parts together
+        peak_bytes              most memory of a worker since it began to load it
+        num_questions           samples answered under at least one cache variant
+        num_answers, seconds    over all its cache variants
+        prefill_tokens_per_s    tokens of all questions' prompts, each counted whole and once, per
+                                second of ``prefill``
+        decode_tokens_per_s     over all its cache variants
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+
+from encodeonce.datasets.sample import Benchmark
+from encodeonce.harness.results.fidelity import summarize_fidelity
+from encodeonce.harness.results.kv_bytes import summarize_cache_size
+from encodeonce.harness.results.paired import paired_difference
+from encodeonce.harness.results.summary import Summary, answering_seconds, scores
+from encodeonce.harness.run.record import BASELINE, Record
+from encodeonce.harness.run.variant import split_variant
+from encodeonce.models.kv.spec import FULL
+
+BySample = Mapping[tuple[str, str], Record]
+"""Records of one variant by benchmark and sample."""
+
+
+def reference_variant(names: Sequence[str]) -> str:
+    """Return the variant that others are compared with: the baseline, or the first there is."""
+    return BASELINE if BASELINE in names or not names else names[0]
+
+
+def summarize_variants(
+    records: Sequence[Record], names: Sequence[str], benchmarks: Mapping[str, Benchmark] = {}
+) -> Summary:
+    """Add up the records of every variant, and compare them; see the top of this file.
+
+    Args:
+        records: of all variants.
+        names: of the variants, in the order wanted.
+        benchmarks: by their names in records.
+    """
+    by_variant: dict[str, dict[tuple[str, str], Record]] = {name: {} for name in names}
+    for record in records:
+        by_variant[record.variant][record.benchmark, record.sample] = record
+    reference = reference_variant(names)
+    found = {}
+    for name in names:
+        weights, kv = split_variant(name)
+        asked = dict.fromkeys(benchmark for benchmark, _ in by_variant[name])
+        found[name] = {
+            "weights": weights,
+            "kv": kv,
+            "benchmarks": {
+                benchmark: _cell(name, benchmark, by_variant, reference, benchmarks.get(benchmark))
+                for benchmark in asked
+            },
+        }
+    titles = dict.fromkeys(split_variant(name)[0] for name in names)
+    return {
+        "reference": reference,
+        "variants": found,
+        "weights": {
+            title: _weights([r for r in records if split_variant(r.variant)[0] == title])
+            for title in titles
+        },
+    }
+
+
+def _cell(
+    name: str,
+    benchmark: str,
+    by_variant: Mapping[str, BySample],
+    reference: str,
+    about: Benchmark | None,
+) -> Summary:
+    records = _of(by_variant[name], benchmark)
+    own_full = f"{split_variant(name)[0]}/{FULL.title}"
+    others = [other for other in dict.fromkeys((reference, own_full)) if other != name]
+    closest = others[-1] if others else None
+    return {
+        **scores(records, about),
+        "num_answered": sum(record.error is None for record in records),
+        "against": {
+            other: difference
+            for other in others
+            if (difference := _difference(records, by_variant.get(other, {}))) is not None
+        },
+        "fidelity_to": closest,
+        "fidelity": summarize_fidelity(records, by_variant.get(closest or "", {})),
+        "kv": summarize_cache_size(records),
+        "seconds": answering_seconds(records),
+        "num_generated_tokens": sum(record.num_generated_tokens for record in records),
+        "decode_tokens_per_s": _decode_rate(_decoded_with(name, benchmark, by_variant)),
+    }
+
+
+def _decoded_with(name: str, benchmark: str, by_variant: Mapping[str, BySample]) -> list[Record]:
+    """Return the answers that were decoded in the same batches as a variant's."""
+    weights, kv = split_variant(name)
+    return [
+        record
+        for other, records in by_variant.items()
+        if split_variant(other)[0] == weights
+        and (split_variant(other)[1] == FULL.title) == (kv == FULL.title)
+        for record in _of(records, benchmark)
+    ]
+
+
+def _of(records: BySample, benchmark: str) -> list[Record]:
+    return [record for (name, _), record in records.items() if name == benchmark]
+
+
+def _difference(records: Iterable[Record], others: BySample) -> Summary | None:
+    """Return how much better the records are than another variant's of the same samples."""
+    first, second, clusters = [], [], []
+    for record in records:
+        other = others.get((record.benchmark, record.sample))
+        if other is not None and record.score is not None and other.score is not None:
+            first.append(other.score)
+            second.append(record.score)
+            clusters.append(record.group)
+    difference = paired_difference(first, second, clusters)
+    return asdict(difference) if difference is not None else None
+
+
+def _weights(records: Sequence[Record]) -> Summary:
+    loads = [record.loaded for record in records if record.loaded is not None]
+    seconds = answering_seconds(records)
+    prompts = {(r.benchmark, r.sample): r.num_prompt_tokens for r in records if r.error is None}
+    return {
+        "num_loads": len(loads),
+        "load_s": sum(loaded.load_s for loaded in loads) / len(loads) if loads else None,
+        "bytes_by_part": dict(loads[0].bytes_by_part) if loads else None,
+        "weight_bytes": loads[0].num_bytes if loads else None,
+        "peak_bytes": max((record.peak_bytes for record in records), default=0),
+        "num_questions": len(prompts),
+        "num_answers": sum(record.error is None for record in records),
+        "seconds": seconds,
+        "prefill_tokens_per_s": _rate(sum(prompts.values()), seconds.get("prefill")),
+        "decode_tokens_per_s": _decode_rate(records),
+    }
+
+
+def _decode_rate(records: Sequence[Record]) -> float | None:
+    """Return tokens a second; an answer's first token comes from the prefill."""
+    count = sum(max(0, record.num_generated_tokens - 1) for record in records)
+    return _rate(count, answering_seconds(records).get("generate"))
+
+
+def _rate(count: int, seconds: float | None) -> float | None:
+    return count / seconds if count and seconds else None

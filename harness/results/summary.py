@@ -1,0 +1,229 @@
+"""What a run's records and journals add up to: plain JSON values, the source of every report."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from encodeonce.datasets.sample import Benchmark, Scored, Summarising
+from encodeonce.harness.results.intervals import clustered_mean
+from encodeonce.harness.results.perplexity import summarize_nll
+from encodeonce.harness.run.record import BASELINE, LOADING, CacheUse, Record
+from encodeonce.models.language.generation import largest_difference
+from encodeonce.models.timing import sum_seconds
+
+Summary = dict[str, Any]
+
+
+def summarize_precompute(outcomes: Sequence[Mapping[str, Any]]) -> Summary:
+    """Add up the journal of precompute: one outcome a media file and attempt at the run.
+
+    Work is summed over all attempts. The hit rate is that of the first look at each media: what
+    the run found in the store, not what it had put there itself before it was interrupted.
+    """
+    latest = {outcome["item"]: outcome for outcome in outcomes}
+    done = [outcome for outcome in outcomes if outcome["status"] == "ok"]
+    first = {outcome["item"]: outcome["value"] for outcome in reversed(done)}
+    found = _cache(CacheUse(**value["cache"]) for value in first.values())
+    work = _cache(CacheUse(**outcome["value"]["cache"]) for outcome in done)
+    looked_up = {name: found[name] for name in ("num_units", "num_hits", "hit_rate")}
+    return {
+        "num_media": len(latest),
+        **work,
+        **looked_up,
+        "seconds": sum_seconds(outcome["value"]["seconds"] for outcome in done),
+        "errors": [
+            {
+                "media": outcome["item"],
+                "type": outcome["error"]["type"],
+                "message": outcome["error"]["message"],
+            }
+            for outcome in latest.values()
+            if outcome["status"] != "ok"
+        ],
+    }
+
+
+def summarize_evaluation(
+    records: Sequence[Record],
+    benchmarks: Mapping[str, Benchmark] = {},
+    variant: str = BASELINE,
+) -> Summary:
+    """Add up the records of one way of answering.
+
+    Args:
+        records: of all variants.
+        benchmarks: by their names in records.
+        variant: the one whose scores are given; `summarize_variants` gives those of all.
+    """
+    failed = [record for record in records if record.error is not None]
+    num_answered = len(records) - len(failed)
+    seconds = answering_seconds(records)
+    shown = [record for record in records if record.variant == variant]
+    names = dict.fromkeys(record.benchmark for record in shown)
+    return {
+        "variant": variant,
+        "num_samples": len(records),
+        "num_answered": num_answered,
+        "num_visual_units": sum(record.num_visual_units for record in records),
+        "num_prompt_tokens": sum(record.num_prompt_tokens for record in records),
+        "num_generated_tokens": sum(record.num_generated_tokens for record in records),
+        **_cache(record.cache for record in records),
+        "seconds": seconds,
+        "seconds_per_answer": sum(seconds.values()) / num_answered if num_answered else None,
+        "peak_bytes": max((record.peak_bytes for record in records), default=0),
+        "errors": _errors(failed),
+        "benchmarks": {
+            name: scores(
+                [record for record in shown if record.benchmark == name], benchmarks.get(name)
+            )
+            for name in names
+        },
+    }
+
+
+def compare_answers(cached: Sequence[Record], uncached: Sequence[Record]) -> Summary:
+    """Compare answers from stored features with plain transformers' on the same samples."""
+    by_key = {record.key: record for record in cached if record.error is None}
+    pairs = [
+        (by_key[record.key], record)
+        for record in uncached
+        if record.error is None and record.key in by_key
+    ]
+    answered = [(ours, plain) for ours, plain in pairs if plain.text is not None]
+    generated = [(ours, plain) for ours, plain in pairs if plain.logits_sha256 is not None]
+    return {
+        "num_compared": len(pairs),
+        "num_with_text": len(answered),
+        "num_same_text": sum(ours.text == plain.text for ours, plain in answered),
+        "num_generated": len(generated),
+        "num_same_logits": sum(
+            ours.logits_sha256 == plain.logits_sha256 for ours, plain in generated
+        ),
+        "largest_logit_difference": max(
+            (
+                largest_difference(ours.first_logits, plain.first_logits)
+                for ours, plain in generated
+                if ours.first_logits and plain.first_logits
+            ),
+            default=None,
+        ),
+        "largest_log_prob_difference": max(
+            (
+                abs(ours.log_probs[name] - plain.log_probs[name])
+                for ours, plain in pairs
+                for name in plain.log_probs
+            ),
+            default=None,
+        ),
+        "different": [
+            {
+                "benchmark": ours.benchmark,
+                "sample": ours.sample,
+                "cached": ours.text,
+                "uncached": plain.text,
+            }
+            for ours, plain in answered
+            if ours.text != plain.text
+        ],
+    }
+
+
+def _cache(uses: Iterable[CacheUse]) -> Summary:
+    total = sum(uses, CacheUse())
+    rate = total.num_hits / total.num_units if total.num_units else None
+    return {**asdict(total), "hit_rate": rate}
+
+
+def answering_seconds(records: Iterable[Record]) -> dict[str, float]:
+    """Return the seconds by stage, those for loading a model left out."""
+    total = sum_seconds(record.seconds for record in records)
+    return {stage: value for stage, value in total.items() if stage not in LOADING}
+
+
+def _errors(failed: Sequence[Record]) -> list[Summary]:
+    """Return errors grouped by kind and message, with the samples they hit."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for record in failed:
+        assert record.error is not None
+        key = (record.error.type, record.error.message)
+        under = "" if record.variant == BASELINE else f" under {record.variant}"
+        groups.setdefault(key, []).append(f"{record.benchmark}/{record.sample}{under}")
+    return [
+        {"type": kind, "message": message, "samples": samples}
+        for (kind, message), samples in groups.items()
+    ]
+
+
+def scores(records: Sequence[Record], benchmark: Benchmark | None) -> Summary:
+    """Return the mean score of one benchmark, whole and by each tag, and its own figures."""
+    facets = sorted({(tag, value) for record in records for tag, value in record.tags.items()})
+    distinct = Counter(tag for tag, _ in facets)
+    return {
+        **_estimate(records),
+        **_own_figures(records, benchmark),
+        "nll": summarize_nll(records),
+        "by_tag": {
+            f"{tag}: {value}": _estimate([r for r in records if r.tags.get(tag) == value])
+            for tag, value in facets
+            if distinct[tag] > 1  # a tag that all samples share says nothing
+        },
+    }
+
+
+def _own_figures(records: Sequence[Record], benchmark: Benchmark | None) -> Summary:
+    """Return what the scores measure, and the figures that the benchmark publishes."""
+    if not isinstance(benchmark, Summarising):
+        return {"measure": "accuracy", "figures": {}}
+    scored = scored_answers(records)
+    return {
+        "measure": benchmark.measure,
+        "figures": dict(benchmark.summarise(scored)) if scored else {},
+    }
+
+
+def scored_answers(records: Sequence[Record]) -> list[Scored]:
+    """Return what benchmarks are told of the answers that were scored."""
+    return [
+        Scored(
+            sample=record.sample,
+            group=record.group,
+            tags=record.tags,
+            question=record.question,
+            target=record.target,
+            text=record.text,
+            value=record.score,
+        )
+        for record in records
+        if record.score is not None and record.text is not None
+    ]
+
+
+def _estimate(records: Sequence[Record]) -> Summary:
+    scored = [record for record in records if record.score is not None]
+    estimate = clustered_mean(
+        [float(record.score or 0.0) for record in scored], [record.group for record in scored]
+    )
+    return {
+        "num_samples": len(records),
+        "num_scored": len(scored),
+        "accuracy": asdict(estimate) if estimate else None,
+    }
+
+
+def problems(summary: Summary) -> list[str]:
+    """Return what went wrong, a sentence each; empty for a run that may exit with 0."""
+    found = []
+    for name, words in (("evaluation", ""), ("uncached", "uncached ")):
+        stage = summary[name]
+        if stage is not None and stage["num_answered"] < stage["num_samples"]:
+            num_failed = stage["num_samples"] - stage["num_answered"]
+            found.append(f"{num_failed} of {stage['num_samples']} {words}samples have no answer")
+    comparison = summary["comparison"]
+    if comparison is not None and comparison["different"]:
+        num_different = len(comparison["different"])
+        found.append(f"{num_different} cached answers differ from the uncached ones")
+    if not found and summary["precompute"] is not None and summary["precompute"]["errors"]:
+        precompute = summary["precompute"]
+        found.append(f"{len(precompute['errors'])} of {precompute['num_media']} media failed")
+    return found

@@ -1,0 +1,86 @@
+"""How the hit rate of the feature store went over the time of a run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+from encodeonce.harness.run.record import CacheUse
+
+NUM_PARTS = 24
+"""A stage's time is cut into so many equal parts."""
+PAUSE_S = 1800.0
+"""Longer without a line in the journals is no part of the run: it was interrupted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A line of a journal: what was asked of the store, and when that was written."""
+
+    finished_at: str | None
+    """ISO 8601; None in journals of versions that did not write it."""
+    cache: CacheUse
+
+
+def now() -> str:
+    """Return the time for `Step.finished_at`: UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def hit_timeline(stages: Mapping[str, Sequence[Step]]) -> dict[str, Any] | None:
+    """Return units asked for and hit in equal parts of each stage's time; None if none were.
+
+    Args:
+        stages: by name, lines of a stage's journal in the order they were written.
+
+    Returns:
+        For each stage in which units were asked for:
+
+        - ``clock``: ``"seconds"`` since the stage's first line, interruptions left out;
+          ``"lines"`` where the journal has no times.
+        - ``num_pauses``: interruptions left out.
+        - ``parts``: of the time, those in which units were asked for: ``until`` (the end),
+          ``num_units``, ``num_hits``, ``hit_rate``.
+    """
+    found = {
+        name: _stage(lines)
+        for name, lines in stages.items()
+        if any(step.cache.num_units for step in lines)
+    }
+    return found or None
+
+
+def _stage(steps: Sequence[Step]) -> dict[str, Any]:
+    clock, num_pauses, places = "lines", 0, [float(n) for n in range(len(steps))]
+    times = [step.finished_at for step in steps if step.finished_at is not None]
+    if len(times) == len(steps):
+        clock, (places, num_pauses) = "seconds", _seconds(times)
+    width = max(places) / NUM_PARTS
+    found: dict[int, CacheUse] = {}
+    for step, place in zip(steps, places, strict=True):
+        if step.cache.num_units:
+            part = min(NUM_PARTS - 1, int(place / width)) if width else 0
+            found[part] = found.get(part, CacheUse()) + step.cache
+    parts = [
+        {
+            "until": (part + 1) * width,
+            "num_units": found[part].num_units,
+            "num_hits": found[part].num_hits,
+            "hit_rate": found[part].num_hits / found[part].num_units,
+        }
+        for part in sorted(found)
+    ]
+    return {"clock": clock, "num_pauses": num_pauses, "parts": parts}
+
+
+def _seconds(times: Sequence[str]) -> tuple[list[float], int]:
+    """Return the seconds of each time since the earliest, less pauses, and how many those were."""
+    stamps = [datetime.fromisoformat(time).timestamp() for time in times]
+    ordered = sorted(set(stamps))
+    elapsed_s, num_pauses = {ordered[0]: 0.0}, 0
+    for before, after in pairwise(ordered):
+        is_pause = after - before > PAUSE_S
+        num_pauses += is_pause
+        elapsed_s[after] = elapsed_s[before] + (0.0 if is_pause else after - before)
+    return [elapsed_s[stamp] for stamp in stamps], num_pauses

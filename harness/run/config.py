@@ -1,0 +1,308 @@
+"""One YAML file describes a run. Unknown keys are refused, with the allowed ones named."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from encodeonce.datasets.media.probe import VideoBackend
+from encodeonce.datasets.media.sampling import FrameSampling, UniformInclusive
+from encodeonce.harness.run.record import BASELINE
+from encodeonce.harness.run.variant import check_kv_titles, check_weights_titles, variant_name
+from encodeonce.models.kv.method import check_kv
+from encodeonce.models.kv.spec import FULL, KVSpec, expand_kv
+from encodeonce.models.language.generation import GenerationSpec
+from encodeonce.models.quantization.method import load_quantizer
+from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
+
+CHANGES_NO_ANSWER = ("cache", "workers", "output", "limit", "check_uncached", "weights", "kv")
+"""Fields that say what computes, where results lie, and how much of the work is done. What a
+variant's name means is kept for each (`variants.describe_variants`)."""
+
+
+class ConfigError(ValueError):
+    """The run file is wrong."""
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+# Workers on other machines have other working directories.
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Scoring = Literal["generate", "choice_likelihood", "nll"]
+
+
+class BenchmarkSpec(_Strict):
+    """A benchmark and its options."""
+
+    name: str = Field(description="File name in datasets/benchmarks/, e.g. 'demo'.")
+    label: str | None = Field(
+        default=None, description="Name in the report, if one benchmark is used twice."
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="The benchmark's own options."
+    )
+    scoring: Scoring = Field(
+        default="generate",
+        description="'generate': the model writes an answer; 'choice_likelihood': the likeliest of "
+        "the options' letters is its answer; 'nll': the negative log-likelihood of the target, "
+        "teacher-forced.",
+    )
+
+    @property
+    def title(self) -> str:
+        """Name by which records and the report call it."""
+        return self.label or self.name
+
+
+class CacheSpec(_Strict):
+    """The feature store."""
+
+    path: AbsolutePath = Field(
+        default=Path("encodeonce-cache"),
+        validate_default=True,
+        description="Folder shared by runs, jobs and machines; relative to the working directory.",
+    )
+    codec: Literal["zstd", "raw"] = Field(
+        default="zstd", description="'zstd' (lossless) or 'raw' (larger, faster from memory)."
+    )
+    memory_mib: int = Field(
+        default=0,
+        ge=0,
+        description="Features that each worker keeps in memory, MiB, for media that several "
+        "benchmarks share.",
+    )
+    on_miss: Literal["error", "encode"] = Field(
+        default="error",
+        description="What evaluation does when features are missing: 'error' fails the sample, "
+        "'encode' computes and stores them, which needs the tower on every worker.",
+    )
+
+
+class WorkersSpec(_Strict):
+    """Who does the work. Changes no result."""
+
+    executor: Literal["ray", "local"] = Field(
+        default="ray", description="'ray', or 'local': one worker in this process, without Ray."
+    )
+    num_workers: int = Field(default=2, ge=1, description="Worker processes (Ray).")
+    gpus_per_worker: float | None = Field(
+        default=None,
+        ge=0,
+        description="GPUs of a worker; by default 1 where the cluster has GPUs, else 0.",
+    )
+    cpus_per_worker: int = Field(
+        default=1,
+        ge=1,
+        description="Cores, and so threads, of a worker. Another number of threads may round "
+        "differently.",
+    )
+    env: dict[str, str] = Field(
+        default_factory=dict,
+        description="Environment of workers, e.g. HF_HUB_OFFLINE; they do not inherit the shell's.",
+    )
+    wheel: Path | None = Field(
+        default=None,
+        description="Wheel of encodeonce (`pip wheel --no-deps .`) for nodes that lack it.",
+    )
+    groups_at_once: int = Field(
+        default=2,
+        ge=1,
+        description="Media groups handed to a worker together: it reads the next one's features "
+        "while it computes. More also suits groups that take only milliseconds.",
+    )
+    lease_s: float = Field(
+        default=1800.0,
+        gt=0,
+        description="A media group not finished within this many seconds is taken to hang.",
+    )
+    max_attempts: int = Field(
+        default=3, ge=1, description="Workers a media group may kill before it is set aside."
+    )
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str | Mapping) else value
+
+
+class AnswerConfig(_Strict):
+    """Which model answers, about which frames, from which store.
+
+    Other harnesses bring their own questions, workers and reports: this is what their users say to
+    encodeonce.
+    """
+
+    model: ModelSpec
+    frames: FrameSampling = Field(
+        default=UniformInclusive(num_frames=8),
+        description="Which frames of a video the model sees.",
+    )
+    decoder: VideoBackend = Field(
+        default="auto", description="'auto': decord where it is exact, PyAV otherwise."
+    )
+    vision: VisionSpec = Field(default_factory=VisionSpec)
+    generation: GenerationSpec = Field(default_factory=GenerationSpec)
+    cache: CacheSpec = Field(default_factory=CacheSpec)
+
+
+class RunConfig(AnswerConfig):
+    """A run: which questions are answered, under which variants, by how many workers."""
+
+    benchmarks: tuple[BenchmarkSpec, ...] = Field(min_length=1)
+    weights: Annotated[tuple[WeightsSpec, ...], BeforeValidator(_listed)] = Field(
+        default=(NONE,),
+        description="Weight variants. Every one answers under every cache variant, all from the "
+        "same stored features. Variants can be added to a finished run.",
+    )
+    kv: Annotated[tuple[KVSpec, ...], BeforeValidator(expand_kv)] = Field(
+        default=(FULL,),
+        description="Cache variants: KV-compression methods at budgets. All share one prefill.",
+    )
+    fidelity: bool = Field(
+        default=False,
+        description="Teacher-force the full cache's answer through every compressed cache: token "
+        "agreement, mean KL. Needs 'full' in kv.",
+    )
+    limit: int | None = Field(
+        default=None, ge=1, description="Only the first so many samples of each benchmark."
+    )
+    check_uncached: int | Literal["all"] = Field(
+        default=0,
+        description="So many samples of each benchmark are answered a second time by plain "
+        "transformers from the video file, and the answers compared. 'all', or 0 for none.",
+    )
+    workers: WorkersSpec = Field(default_factory=WorkersSpec)
+    output: AbsolutePath = Field(
+        description="Folder for records and report; the same folder resumes the run."
+    )
+
+    @field_validator("weights")
+    @classmethod
+    def _weights_told_apart(cls, value: tuple[WeightsSpec, ...]) -> tuple[WeightsSpec, ...]:
+        for spec in value:
+            load_quantizer(spec)
+        check_weights_titles(value)
+        return value
+
+    @field_validator("kv")
+    @classmethod
+    def _kv_told_apart(cls, value: tuple[KVSpec, ...]) -> tuple[KVSpec, ...]:
+        for spec in value:
+            check_kv(spec)
+        check_kv_titles(value)
+        return value
+
+    @field_validator("fidelity")
+    @classmethod
+    def _fidelity_to_something(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and FULL.title not in [spec.title for spec in info.data.get("kv", (FULL,))]:
+            raise ValueError("fidelity is measured against the full cache: add 'full' to kv")
+        return value
+
+    @field_validator("check_uncached")
+    @classmethod
+    def _baseline_is_there(cls, value: int | str, info: ValidationInfo) -> int | str:
+        weights, kv = info.data.get("weights", (NONE,)), info.data.get("kv", (FULL,))
+        if value and BASELINE not in [variant_name(one, other) for one in weights for other in kv]:
+            raise ValueError(
+                f"plain transformers' answers are compared with those of {BASELINE!r}: add 'none' "
+                "to weights and 'full' to kv, or set check_uncached: 0"
+            )
+        return value
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Names of the run's variants, in the order of its lists."""
+        return tuple(variant_name(weights, kv) for weights in self.weights for kv in self.kv)
+
+    def answer_fields(self) -> dict[str, Any]:
+        """Return the fields that can change an answer: all but `CHANGES_NO_ANSWER`."""
+        content = self.model_dump(mode="json", exclude=set(CHANGES_NO_ANSWER))
+        content["model"].pop("device")
+        return content
+
+
+Form = TypeVar("Form", bound=RunConfig)
+
+
+def load_config(path: Path) -> RunConfig:
+    """Read a run file; see `load_run_file`."""
+    return load_run_file(path, RunConfig)
+
+
+def load_run_file(path: Path, form: type[Form]) -> Form:
+    """Read a run file of another form, e.g. for a foreign harness.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or says something that is not allowed; the
+            message names every place.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the run file {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"{path}: a run file is a mapping of {', '.join(form.model_fields)}; "
+            f"got {type(content).__name__}"
+        )
+    try:
+        return form.model_validate(content)
+    except ValidationError as error:
+        problems = "\n".join(f"  {_explain(problem, form)}" for problem in error.errors())
+        raise ConfigError(f"{path}:\n{problems}") from error
+
+
+def _explain(problem: Any, form: type[RunConfig]) -> str:
+    """Return one line for a pydantic problem: where, what was got, what is allowed."""
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        got = "" if problem["type"] == "missing" else f"; got {problem['input']!r}"
+        return f"{where}: {problem['msg']}{got}"
+    allowed = _fields_at(problem["loc"][:-1], form)
+    unknown = str(problem["loc"][-1])
+    close = difflib.get_close_matches(unknown, allowed, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"{where}: unknown key. Allowed: {', '.join(allowed)}.{hint}"
+
+
+def _fields_at(location: tuple[int | str, ...], form: type[RunConfig]) -> list[str]:
+    """Return the field names of the (possibly nested) model that ``location`` leads to."""
+    schema = form.model_json_schema()
+    node = schema
+    for part in location:
+        if "discriminator" in node:  # pydantic names the chosen alternative in the location
+            node = {"$ref": node["discriminator"]["mapping"][part]}
+        else:
+            node = node["items"] if isinstance(part, int) else node["properties"][part]
+        node = _resolve(node, schema)
+    return list(node["properties"])
+
+
+def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    reference = node.get("$ref")
+    if reference is None:
+        return node
+    definition: dict[str, Any] = schema["$defs"][reference.rpartition("/")[2]]
+    return definition

@@ -1,0 +1,234 @@
+"""A run's output folder: what was asked, what is answered so far, and who writes there now."""
+
+import fcntl
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from encodeonce.cache_store.signature import canonical_json
+from encodeonce.datasets.registry import load_benchmark
+from encodeonce.datasets.sample import Benchmark, BenchmarkError
+from encodeonce.harness.results.gallery import gallery
+from encodeonce.harness.results.matrix import reference_variant, summarize_variants
+from encodeonce.harness.results.official_files import official_files
+from encodeonce.harness.results.summary import (
+    Summary,
+    compare_answers,
+    summarize_evaluation,
+    summarize_precompute,
+)
+from encodeonce.harness.results.timeline import Step, hit_timeline
+from encodeonce.harness.run.config import RunConfig
+from encodeonce.harness.run.jsonl import JsonLinesWriter, read_json_lines
+from encodeonce.harness.run.record import CacheUse, Record
+from encodeonce.harness.run.variant import Meanings, changed_titles, joined, variant_names
+
+logger = logging.getLogger(__name__)
+
+Answers = Literal["records", "uncached"]
+"""``records``: answers from stored features; ``uncached``: plain transformers' answers."""
+
+_LIBRARIES = ("encodeonce", "torch", "transformers")
+
+
+class RunFolderError(ValueError):
+    """The output folder belongs to another run, or another process is writing there."""
+
+
+class RunFolder:
+    """Files of one run. Use as a context manager: it is locked in between.
+
+    The lock is the operating system's, so that a killed driver leaves none behind.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(
+        cls,
+        config: RunConfig,
+        *,
+        checkpoint_sha256: str,
+        samples_sha256: str,
+        variants: Meanings,
+    ) -> Self:
+        """Make the folder of a run, or find it again.
+
+        Args:
+            config: the run.
+            checkpoint_sha256: digest of the model's files.
+            samples_sha256: digest of the questions.
+            variants: what the names of the run's variants mean. Other variants than the folder
+                has are added to it.
+
+        Raises:
+            RunFolderError: the folder holds a run that would have given other answers, or a
+                variant of the same name that is another one.
+        """
+        folder = cls(config.output)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        identity = {
+            **config.answer_fields(),
+            "checkpoint files": checkpoint_sha256,
+            "questions": samples_sha256,
+        }
+        if folder._description.exists():
+            found = folder.description()
+            _require_same(folder, found["identity"], identity)
+            _require_same_names(folder, found.get("variants", {}), variants)
+            variants = joined(found.get("variants", {}), variants)
+        content = {
+            "fingerprint": hashlib.sha256(canonical_json(identity).encode()).hexdigest(),
+            "identity": identity,
+            "variants": variants,
+            "config": config.model_dump(mode="json"),
+            "versions": {name: version(name) for name in _LIBRARIES},
+        }
+        temporary = folder._description.with_suffix(".tmp")
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(folder._description)
+        return folder
+
+    @property
+    def _description(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of what can change an answer of this run."""
+        return str(self.description()["fingerprint"])
+
+    def description(self) -> dict[str, Any]:
+        """Return run.json.
+
+        Raises:
+            RunFolderError: there is none.
+        """
+        try:
+            content: dict[str, Any] = json.loads(self._description.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise RunFolderError(
+                f"{self.path} is not the output folder of a run: it has no run.json"
+            ) from error
+        return content
+
+    def records(self, which: Answers) -> list[Record]:
+        """Return one record a sample and variant: its answer, or the last error if it has none."""
+        latest: dict[tuple[str, str, str], Record] = {}
+        for content in read_json_lines(self.path / f"{which}.jsonl"):
+            record = Record.from_dict(content)
+            known = latest.get(record.key)
+            if known is None or known.error is not None:
+                latest[record.key] = record
+        return list(latest.values())
+
+    def answered(self, which: Answers) -> set[tuple[str, str, str]]:
+        """Return (benchmark, sample, variant) of each answer; an error is none."""
+        return {record.key for record in self.records(which) if record.error is None}
+
+    def media_sha256(self) -> set[str]:
+        """Return the digests of the media that precompute found usable."""
+        lines = read_json_lines(self.path / "precompute.jsonl")
+        return {str(line["value"]["media"]) for line in lines if line["status"] == "ok"}
+
+    def writer(self, name: Answers | Literal["precompute"]) -> JsonLinesWriter:
+        """Open a file of the folder for appending."""
+        return JsonLinesWriter(self.path / f"{name}.jsonl")
+
+    def summary(self) -> Summary:
+        """Return what the run has come to so far."""
+        records, uncached = self.records("records"), self.records("uncached")
+        precompute = list(read_json_lines(self.path / "precompute.jsonl"))
+        benchmarks = self._benchmarks()
+        names = self._variants(records)
+        shown = reference_variant(names)
+        return {
+            "run": self.description(),
+            "precompute": summarize_precompute(precompute) if precompute else None,
+            "evaluation": summarize_evaluation(records, benchmarks, shown) if records else None,
+            "variants": summarize_variants(records, names, benchmarks) if records else None,
+            "uncached": summarize_evaluation(uncached, benchmarks) if uncached else None,
+            "comparison": compare_answers(records, uncached) if uncached else None,
+            "timeline": hit_timeline(
+                {
+                    "precompute": list(_precompute_steps(precompute)),
+                    "evaluate": [Step(finished_at=r.finished_at, cache=r.cache) for r in records],
+                }
+            ),
+            "gallery": gallery(records, uncached, shown),
+        }
+
+    def write_official_files(self) -> Path | None:
+        """Write the files that official evaluators take; return their folder if there are any."""
+        folder = self.path / "official"
+        files = official_files(self.records("records"), self._benchmarks())
+        for name, text in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
+        return folder if files else None
+
+    def _variants(self, records: Sequence[Record]) -> list[str]:
+        """Return the variants that there are records of, in the order they came into the run."""
+        known = variant_names(self.description().get("variants", {}))
+        present = {record.variant: None for record in records}
+        return [name for name in dict.fromkeys([*known, *present]) if name in present]
+
+    def _benchmarks(self) -> dict[str, Benchmark]:
+        """Return the run's benchmarks by their names in records."""
+        found = {}
+        for spec in self.description()["config"]["benchmarks"]:
+            try:
+                found[spec["label"] or spec["name"]] = load_benchmark(spec["name"], spec["options"])
+            except BenchmarkError as error:  # a run of an older version can still be reported
+                logger.warning("the figures of %s's own are left out: %s", spec["name"], error)
+        return found
+
+    def __enter__(self) -> Self:
+        self._lock = (self.path / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._lock.close()
+            raise RunFolderError(
+                f"output: another encodeonce process is writing to {self.path}; wait for it, or "
+                "choose another output folder"
+            ) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.close()
+
+
+def _precompute_steps(outcomes: Sequence[Mapping[str, Any]]) -> Iterator[Step]:
+    for outcome in outcomes:
+        if outcome["status"] == "ok":
+            use = CacheUse(**outcome["value"]["cache"])
+            yield Step(finished_at=outcome.get("finished_at"), cache=use)
+
+
+def _require_same(folder: RunFolder, found: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    names = [name for name in identity if found.get(name) != identity[name]]
+    if names:
+        raise RunFolderError(
+            f"output: {folder.path} holds another run, which differs in: {', '.join(names)}. "
+            "Choose another output folder, or delete this one to start again."
+        )
+
+
+def _require_same_names(folder: RunFolder, found: Meanings, variants: Meanings) -> None:
+    if titles := changed_titles(found, variants):
+        raise RunFolderError(
+            f"output: {folder.path} has another variant of the name {titles[0]!r} (run.json says "
+            "which). Give the new one another 'label', or choose another output folder."
+        )

@@ -1,0 +1,204 @@
+"""The tree of shared work: which media are needed, which questions share them, under what."""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from encodeonce.datasets.media.media import MediaRef
+from encodeonce.datasets.registry import load_benchmark
+from encodeonce.datasets.sample import Benchmark, Sample
+from encodeonce.harness.run.config import ConfigError, RunConfig
+from encodeonce.harness.run.scoring import check_scorable
+from encodeonce.harness.run.variant import variant_name
+from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.spec import WeightsSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedMedia:
+    """A media file to encode, once, however many benchmarks and samples ask about it."""
+
+    root: Path
+    ref: MediaRef
+    benchmark: str
+    """The first that asks for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaGroup:
+    """Samples of one benchmark that are about the same media."""
+
+    benchmark: str
+    root: Path
+    media: tuple[MediaRef, ...]
+    samples: tuple[Sample, ...]
+    prompts: tuple[str, ...]
+    """The benchmark's prompt of each sample."""
+    together: tuple[str, ...]
+    """Prompts of all questions on these media, also of those that are answered already or beyond
+    the limit: what is computed in one batch is always the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """A media group under one weight variant: what a worker takes at a time."""
+
+    group: MediaGroup
+    """With the samples that lack an answer under at least one of the settings."""
+    weights: WeightsSpec
+    settings: tuple[KVSpec, ...]
+    """The cache variants that at least one of the samples lacks an answer under."""
+    missing: frozenset[tuple[str, str]]
+    """(sample id, setting's title) of each answer that is to be given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run consists of."""
+
+    benchmarks: dict[str, Benchmark]
+    groups: tuple[MediaGroup, ...]
+    samples_sha256: str
+    """Digest of all samples, also those beyond ``limit``: a resumed run must ask the same."""
+
+    @property
+    def num_samples(self) -> int:
+        """Samples in all groups."""
+        return sum(len(group.samples) for group in self.groups)
+
+    def media(self) -> tuple[PlannedMedia, ...]:
+        """Return every media file once, in the order of first use."""
+        found: dict[tuple[Path, MediaRef], PlannedMedia] = {}
+        for group in self.groups:
+            for ref in group.media:
+                planned = PlannedMedia(root=group.root, ref=ref, benchmark=group.benchmark)
+                found.setdefault((group.root, ref), planned)
+        return tuple(found.values())
+
+
+def make_plan(config: RunConfig) -> Plan:
+    """Load the benchmarks of a run and group their samples by media.
+
+    Raises:
+        ConfigError: two benchmarks have the same name in the report, or one has no samples.
+        ValueError: a benchmark is unknown, or its options or files are wrong.
+    """
+    benchmarks: dict[str, Benchmark] = {}
+    groups: list[MediaGroup] = []
+    digest = hashlib.sha256()
+    for spec in config.benchmarks:
+        if spec.title in benchmarks:
+            raise ConfigError(
+                f"benchmarks: two are called {spec.title!r}; give one of them a 'label'"
+            )
+        benchmark = load_benchmark(spec.name, spec.options, config.frames)
+        samples = list(benchmark.samples())
+        if not samples:
+            raise ConfigError(f"benchmarks: {spec.title!r} has no samples")
+        benchmarks[spec.title] = benchmark
+        members = _group(spec.title, benchmark, samples)
+        if config.limit is not None:
+            beyond = {(spec.title, sample.id) for sample in samples[config.limit :]}
+            members = list(without_samples(members, beyond))
+        groups.extend(members)
+        for sample in samples:
+            check_scorable(spec.scoring, sample)
+            content = {**asdict(sample), "prompt": benchmark.prompt(sample)}
+            # Not the signature's canonical JSON: a clip may last until infinity.
+            digest.update(f"{spec.title} {json.dumps(content, sort_keys=True)}\n".encode())
+    return Plan(benchmarks=benchmarks, groups=tuple(groups), samples_sha256=digest.hexdigest())
+
+
+def _group(title: str, benchmark: Benchmark, samples: Iterable[Sample]) -> list[MediaGroup]:
+    by_media: dict[tuple[MediaRef, ...], list[Sample]] = {}
+    for sample in samples:
+        by_media.setdefault(sample.media, []).append(sample)
+    groups = []
+    for media, members in by_media.items():
+        prompts = tuple(benchmark.prompt(sample) for sample in members)
+        group = MediaGroup(
+            benchmark=title,
+            root=benchmark.media_root.absolute(),
+            media=media,
+            samples=tuple(members),
+            prompts=prompts,
+            together=prompts,
+        )
+        groups.append(group)
+    return groups
+
+
+def without_samples(
+    groups: Sequence[MediaGroup], done: Collection[tuple[str, str]]
+) -> tuple[MediaGroup, ...]:
+    """Return the groups less the (benchmark, sample id) pairs that are ``done``."""
+    left = []
+    for group in groups:
+        kept = [
+            (sample, prompt)
+            for sample, prompt in zip(group.samples, group.prompts, strict=True)
+            if (group.benchmark, sample.id) not in done
+        ]
+        if kept:
+            samples, prompts = zip(*kept, strict=True)
+            left.append(replace(group, samples=samples, prompts=prompts))
+    return tuple(left)
+
+
+def branches_left(
+    groups: Sequence[MediaGroup],
+    weights: Sequence[WeightsSpec],
+    settings: Sequence[KVSpec],
+    answered: Collection[tuple[str, str, str]],
+) -> tuple[Branch, ...]:
+    """Return what is left of the matrix, one weight variant after another.
+
+    Args:
+        groups: the samples.
+        weights: weight variants.
+        settings: cache variants.
+        answered: (benchmark, sample id, variant) of each answer that there is.
+    """
+    left = []
+    for one in weights:
+        for group in groups:
+            missing = frozenset(
+                (sample.id, kv.title)
+                for kv in settings
+                for sample in group.samples
+                if (group.benchmark, sample.id, variant_name(one, kv)) not in answered
+            )
+            if missing:
+                left.append(_branch(group, one, settings, missing))
+    return tuple(left)
+
+
+def _branch(
+    group: MediaGroup,
+    weights: WeightsSpec,
+    settings: Sequence[KVSpec],
+    missing: frozenset[tuple[str, str]],
+) -> Branch:
+    samples, titles = ({pair[n] for pair in missing} for n in (0, 1))
+    done = {(group.benchmark, one.id) for one in group.samples if one.id not in samples}
+    (open_group,) = without_samples([group], done)
+    return Branch(
+        group=open_group,
+        weights=weights,
+        settings=tuple(kv for kv in settings if kv.title in titles),
+        missing=missing,
+    )
+
+
+def first_samples(groups: Sequence[MediaGroup], count: int) -> tuple[MediaGroup, ...]:
+    """Return the groups cut down to the first ``count`` samples of each benchmark."""
+    seen: dict[str, int] = {}
+    beyond: set[tuple[str, str]] = set()
+    for group in groups:
+        for sample in group.samples:
+            seen[group.benchmark] = seen.get(group.benchmark, 0) + 1
+            if seen[group.benchmark] > count:
+                beyond.add((group.benchmark, sample.id))
+    return without_samples(groups, beyond)

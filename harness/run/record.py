@@ -1,0 +1,120 @@
+"""Records: one line of JSON for each sample and variant, appended, never rewritten."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from encodeonce.models.checkpoint.footprint import LoadedWeights
+from encodeonce.models.language.generation import Fidelity, KVUse
+
+BASELINE = "none/full"
+"""The variant without quantiser, adapter or KV compression: weight variant / cache variant."""
+LOADING = ("load",)
+"""Stages of `Record.seconds` in which a model is loaded: the tower, where features were missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleError:
+    """Why a sample has no answer."""
+
+    type: str
+    """Name of the exception's class, e.g. ``"UndecodableMedia"``."""
+    message: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> Self:
+        """Describe an exception."""
+        return cls(type=type(error).__name__, message=str(error))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheUse:
+    """What asking for the features of some media took. Units, frames and bytes."""
+
+    num_units: int = 0
+    num_hits: int = 0
+    num_encoded: int = 0
+    num_frames_decoded: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+
+    def __add__(self, other: "CacheUse") -> "CacheUse":
+        mine, theirs = asdict(self), asdict(other)
+        return CacheUse(**{name: mine[name] + theirs[name] for name in mine})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A sample's answer under one variant, or the error that stands in its place.
+
+    What a group of samples shares (decoding, reading features) is booked on the group's first
+    record, so that sums over records are right.
+    """
+
+    run: str
+    """`RunFolder.fingerprint`."""
+    benchmark: str
+    sample: str
+    group: str
+    """Cluster for confidence intervals."""
+    variant: str = BASELINE
+    question: str
+    target: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    text: str | None = None
+    token_ids: tuple[int, ...] = ()
+    """Of a generated answer, with the end-of-text token if it came to that."""
+    extracted: str | None = None
+    score: float | None = None
+    error: SampleError | None = None
+    logits_sha256: str | None = None
+    first_logits: Mapping[str, float] = field(default_factory=dict)
+    """The largest of the first token's logits, by token id."""
+    log_probs: Mapping[str, float] = field(default_factory=dict)
+    """Natural logarithms of probabilities: of options by letter, or of the ``reference``."""
+    num_scored_tokens: Mapping[str, int] = field(default_factory=dict)
+    """Tokens of each of these texts."""
+    first_log_probs: Mapping[str, float] = field(default_factory=dict)
+    """The part of `log_probs` that is each text's first token."""
+    kv: KVUse | None = None
+    """What the cache held, where it was compressed."""
+    fidelity: Fidelity | None = None
+    """Where it was asked for, and the cache was compressed."""
+    num_visual_units: int = 0
+    """Frames, tiles or images the model was shown."""
+    num_prompt_tokens: int = 0
+    num_generated_tokens: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    cache: CacheUse = field(default_factory=CacheUse)
+    peak_bytes: int = 0
+    """Most memory in the worker since it began to load the weights: GPU memory allocated, or
+    resident memory on a CPU."""
+    loaded: LoadedWeights | None = None
+    """On the first record for which a worker loaded the weights."""
+    finished_at: str | None = None
+    """When the driver wrote it, UTC, ISO 8601."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What there is one answer for."""
+        return (self.benchmark, self.sample, self.variant)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Undo `to_dict`."""
+        fields = dict(content)
+        fields["token_ids"] = tuple(fields.get("token_ids", ()))
+        fields["cache"] = CacheUse(**fields["cache"])
+        if (error := fields["error"]) is not None:
+            fields["error"] = SampleError(**error)
+        if (kv := fields.get("kv")) is not None:
+            fields["kv"] = KVUse(**{**kv, "keep_by_layer": tuple(kv["keep_by_layer"])})
+        if (fidelity := fields.get("fidelity")) is not None:
+            fields["fidelity"] = Fidelity(**fidelity)
+        if (loaded := fields.get("loaded")) is not None:
+            fields["loaded"] = LoadedWeights(**loaded)
+        return cls(**fields)

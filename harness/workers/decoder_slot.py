@@ -1,0 +1,67 @@
+"""The decoder that a worker holds: one weight variant's at a time."""
+
+import gc
+import logging
+from collections.abc import Callable
+
+import torch
+
+from encodeonce.models.checkpoint.footprint import LoadedWeights
+from encodeonce.models.family import Decoder
+from encodeonce.models.spec import WeightsSpec
+
+logger = logging.getLogger(__name__)
+
+
+class WeightsNotLoaded(RuntimeError):
+    """A weight variant could not be loaded by this worker."""
+
+
+class DecoderShelf:
+    """Room for one decoder. The former is dropped before the next is loaded."""
+
+    def __init__(self, load: Callable[[WeightsSpec], Decoder]) -> None:
+        """Make an empty shelf; ``load`` makes the decoder of a weight variant."""
+        self._load = load
+        self._title: str | None = None
+        self._decoder: Decoder | None = None
+        self._unsaid: LoadedWeights | None = None
+        self._failed: dict[str, str] = {}
+
+    def put(self, weights: WeightsSpec) -> Decoder:
+        """Load a variant's decoder, whatever is on the shelf; raises what loading raises."""
+        self._title = self._decoder = None
+        _free_memory()
+        decoder = self._load(weights)
+        self._title, self._decoder, self._unsaid = weights.title, decoder, decoder.loaded
+        return decoder
+
+    def get(self, weights: WeightsSpec) -> Decoder:
+        """Return a variant's decoder.
+
+        Raises:
+            WeightsNotLoaded: it does not load. It is not tried again: every media group would
+                read the weights only to fail as the first did.
+        """
+        if weights.title == self._title and self._decoder is not None:
+            return self._decoder
+        if weights.title not in self._failed:
+            try:
+                return self.put(weights)
+            except Exception as error:
+                logger.warning("weights %r do not load", weights.title, exc_info=True)
+                self._failed[weights.title] = f"{type(error).__name__}: {error}"
+        raise WeightsNotLoaded(
+            f"weights {weights.title!r} do not load: {self._failed[weights.title]}"
+        )
+
+    def take_loaded(self) -> LoadedWeights | None:
+        """Return what was loaded since the last call, if anything was."""
+        loaded, self._unsaid = self._unsaid, None
+        return loaded
+
+
+def _free_memory() -> None:
+    gc.collect()  # a transformers model is a cycle: its modules know it
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

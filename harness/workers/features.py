@@ -1,0 +1,209 @@
+"""Where a worker gets features from: the store, and the tower for what is missing there."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from encodeonce.cache_store.claims import Claims
+from encodeonce.cache_store.coverage import coverage
+from encodeonce.cache_store.features import Features
+from encodeonce.cache_store.hdf5 import Hdf5Store
+from encodeonce.cache_store.lru import LruStore
+from encodeonce.cache_store.signature import FeatureKey, Signature
+from encodeonce.cache_store.store import Entry, FeatureStore, MissingFeatures
+from encodeonce.datasets.media.decode import decode
+from encodeonce.datasets.media.info import MediaInfo
+from encodeonce.datasets.media.media import Frames, Media
+from encodeonce.harness.run.record import CacheUse
+from encodeonce.models.family import Tower
+from encodeonce.models.timing import Stopwatch
+from encodeonce.models.vision.visual import Unit, Visual
+
+CLAIM_EXPIRES_S = 15.0
+"""A worker that was killed keeps others from its media for so long."""
+CLAIM_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaRequest:
+    """A media and the units of it that a run needs. Known without decoding."""
+
+    media: Media
+    info: MediaInfo
+    signature: Signature
+    units: tuple[Unit, ...]
+    benchmark: str
+    """Who asked: kept beside the features for people, no part of the key."""
+    frames: Frames | None = None
+    """All frames of a media that has no file."""
+
+    @property
+    def keys(self) -> tuple[FeatureKey, ...]:
+        """Where the units' features are stored."""
+        digest = self.signature.digest
+        return tuple(FeatureKey(self.media.sha256, digest, unit.name) for unit in self.units)
+
+    def frames_of(self, units: Iterable[Unit]) -> tuple[int, ...]:
+        """Return the frames that make up ``units``, each once, in order of time."""
+        return tuple(sorted({frame for unit in units for frame in unit.frames}))
+
+    def decode(self, units: Iterable[Unit]) -> Frames:
+        """Return the frames that make up ``units``, in order of time.
+
+        Raises:
+            UndecodableMedia: a frame cannot be had.
+        """
+        if self.frames is not None:
+            return self.frames
+        return decode(self.media, self.info, self.frames_of(units))
+
+
+class FeatureSource:
+    """Features of media: read where the store has them, encoded and stored where it does not."""
+
+    def __init__(
+        self,
+        store: Hdf5Store,
+        load_tower: Callable[[], Tower] | None,
+        stopwatch: Stopwatch,
+        provenance: Mapping[str, str],
+        memory_bytes: int = 0,
+    ) -> None:
+        """Make a source.
+
+        Args:
+            store: where features are looked up and put.
+            load_tower: called at the first miss; None makes a miss an error.
+            stopwatch: takes the seconds of ``read``, ``decode``, ``preprocess``, ``encode``,
+                ``write``.
+            provenance: who encodes, kept beside the features.
+            memory_bytes: units read are kept in memory up to this size.
+        """
+        self._store = store
+        self._reader: FeatureStore = LruStore(store, memory_bytes) if memory_bytes else store
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+        self._ahead: dict[tuple[FeatureKey, ...], Future[Features]] = {}
+        self._load_tower = load_tower
+        self._tower: Tower | None = None
+        self._stopwatch = stopwatch
+        self._provenance = provenance
+        self._use = CacheUse()
+        self._resources = ExitStack()
+        self._claims = self._resources.enter_context(
+            Claims(store.folder.root, expires_s=CLAIM_EXPIRES_S)
+        )
+
+    def take_use(self) -> CacheUse:
+        """Return what was looked up, encoded and moved since the last call; misses included."""
+        use, self._use = self._use, CacheUse()
+        return use
+
+    def ensure(self, request: MediaRequest) -> None:
+        """Encode and store the units that are missing or damaged; decodes only their frames.
+
+        Raises:
+            MissingFeatures: units are missing and there is no tower to encode them.
+            MediaError: the media does not decode.
+        """
+        self._fill(request, coverage(self._store, request.keys).to_encode)
+
+    def visual(self, request: MediaRequest) -> Visual:
+        """Return a media as the language side is given it; raises what `fetch` does."""
+        return Visual(info=request.info, units=request.units, features=self.fetch(request))
+
+    def fetch(self, request: MediaRequest) -> Features:
+        """Return the features of all units of a request, in order; see `ensure`."""
+        try:
+            features = self._read(request)
+        except MissingFeatures as error:
+            self._fill(request, error.missing)
+            return self._read(request)
+        self._fill(request, ())
+        return features
+
+    def read_ahead(self, request: MediaRequest) -> None:
+        """Begin to read what `fetch` will be asked for next."""
+        self._ahead[request.keys] = self._thread.submit(self._reader.get, request.keys)
+
+    def close(self) -> None:
+        """Stop the threads, and give back what is claimed."""
+        self._thread.shutdown(cancel_futures=True)
+        self._resources.close()
+
+    def _read(self, request: MediaRequest) -> Features:
+        with self._stopwatch.stage("read"):
+            ahead = self._ahead.pop(request.keys, None)
+            features = ahead.result() if ahead else self._reader.get(request.keys)
+        self._use += CacheUse(bytes_read=features.nbytes)
+        return features
+
+    def _fill(self, request: MediaRequest, missing: Sequence[FeatureKey]) -> None:
+        """Count hits and misses; encode and store the units that are missing."""
+        num_units = len(request.units)
+        self._use += CacheUse(num_units=num_units, num_hits=num_units - len(missing))
+        if not missing:
+            return
+        if self._load_tower is None:
+            raise MissingFeatures(missing)
+        with self._claimed(request):
+            # Whoever held the claim before may have encoded them meanwhile.
+            left = {key.unit for key in coverage(self._store, request.keys).to_encode}
+            units = tuple(unit for unit in request.units if unit.name in left)
+            if units:
+                self._encode_and_store(request, units)
+
+    @contextmanager
+    def _claimed(self, request: MediaRequest) -> Iterator[None]:
+        """Wait until no other worker encodes this media; hold it inside the block."""
+        key = request.keys[0]
+        with self._stopwatch.stage("wait"):
+            while not self._claims.acquire(key):
+                time.sleep(CLAIM_POLL_S)
+        try:
+            yield
+        finally:
+            self._claims.release(key)
+
+    def _encode_and_store(self, request: MediaRequest, units: tuple[Unit, ...]) -> None:
+        features = self._encode(request, units)
+        entry = Entry(
+            signature=request.signature,
+            media=request.media.sha256,
+            units=tuple(unit.name for unit in units),
+            features=features,
+            provenance={
+                "benchmark": request.benchmark,
+                "file": Path(request.media.uri).name,
+                **self._provenance,
+            },
+        )
+        with self._stopwatch.stage("write"):
+            self._store.put([entry])
+        self._use += CacheUse(num_encoded=len(units), bytes_written=features.nbytes)
+
+    def _encode(self, request: MediaRequest, units: tuple[Unit, ...]) -> Features:
+        tower = self._loaded_tower()
+        with self._stopwatch.stage("decode"):
+            frames = request.decode(units)
+        with self._stopwatch.stage("preprocess"):
+            pixels = tower.preprocess(frames, request.signature)
+        with self._stopwatch.stage("encode"):
+            features = tower.encode(pixels)
+        self._use += CacheUse(num_frames_decoded=len(frames.timestamps_s))
+        return features
+
+    def _loaded_tower(self) -> Tower:
+        if self._tower is None:
+            assert self._load_tower is not None
+            with self._stopwatch.stage("load"):
+                self._tower = self._load_tower()
+        return self._tower
+
+
+def decode_all(request: MediaRequest, stopwatch: Stopwatch) -> Frames:
+    """Decode every frame of a request, as evaluation without a store has to."""
+    with stopwatch.stage("decode"):
+        return request.decode(request.units)

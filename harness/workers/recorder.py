@@ -1,0 +1,129 @@
+"""Turns results into records: what a worker says of a branch."""
+
+import logging
+import resource
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from encodeonce.datasets.registry import load_benchmark
+from encodeonce.datasets.sample import Benchmark, Sample
+from encodeonce.harness.run.config import RunConfig, Scoring
+from encodeonce.harness.run.plan import Branch
+from encodeonce.harness.run.record import CacheUse, Record, SampleError
+from encodeonce.harness.run.scoring import with_generation, with_likelihoods
+from encodeonce.harness.run.variant import variant_name
+from encodeonce.models.checkpoint.footprint import LoadedWeights, peak
+from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.language.generation import Generation
+from encodeonce.models.language.likelihood import Likelihoods
+from encodeonce.models.timing import Stopwatch
+
+logger = logging.getLogger(__name__)
+
+Result = Generation | Likelihoods
+Answer = Callable[[KVSpec, Sample, str], Result | SampleError]
+"""Returns what became of a sample under a setting, given its prompt."""
+NO_USE = CacheUse()
+
+
+class Scribe:
+    """Scores results and books what they took."""
+
+    def __init__(self, config: RunConfig, fingerprint: str, stopwatch: Stopwatch) -> None:
+        self._fingerprint = fingerprint
+        self._stopwatch = stopwatch
+        self._scoring = scoring_of(config)
+        self._benchmarks: Mapping[str, Benchmark] = {
+            spec.title: load_benchmark(spec.name, spec.options) for spec in config.benchmarks
+        }
+
+    def write(
+        self,
+        branch: Branch,
+        answer: Answer,
+        use: CacheUse = NO_USE,
+        loaded: LoadedWeights | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return a record for each missing answer, one setting after another.
+
+        Args:
+            branch: what was to be answered.
+            answer: called once for each record; the seconds that it adds to the stopwatch are
+                booked there.
+            use: of the store; booked on the first record, with the seconds so far.
+            loaded: weights that were loaded for it; said on the first record.
+        """
+        records = []
+        for record, kv, sample, prompt in _missing(self._fingerprint, branch):
+            try:
+                record = self._answered(record, branch, sample, answer(kv, sample, prompt))
+            # One sample that cannot be answered must not take the others with it.
+            except Exception as error:
+                logger.info("sample %s failed", sample.id, exc_info=True)
+                record = replace(record, error=SampleError.of(error))
+            records.append(self._booked(replace(record, loaded=loaded), use))
+            use, loaded = NO_USE, None
+        return records
+
+    def all_failed(
+        self, branch: Branch, error: Exception, use: CacheUse = NO_USE
+    ) -> list[dict[str, Any]]:
+        """Return a record with the same error for each missing answer."""
+        reason = SampleError.of(error)
+        return self.write(branch, lambda kv, sample, prompt: reason, use)
+
+    def _booked(self, record: Record, use: CacheUse) -> dict[str, Any]:
+        seconds = dict(self._stopwatch.take())
+        return replace(record, seconds=seconds, cache=use, peak_bytes=peak_bytes()).to_dict()
+
+    def _answered(
+        self, record: Record, branch: Branch, sample: Sample, result: Result | SampleError
+    ) -> Record:
+        if isinstance(result, SampleError):
+            return replace(record, error=result)
+        benchmark = self._benchmarks[branch.group.benchmark]
+        if isinstance(result, Generation):
+            return with_generation(record, benchmark, sample, result)
+        scoring = self._scoring[branch.group.benchmark]
+        return with_likelihoods(record, benchmark, sample, scoring, result)
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process has held since it began to load a model."""
+    found = peak()
+    if found is not None:
+        return found
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS counts bytes, and from 0
+
+
+def scoring_of(config: RunConfig) -> dict[str, Scoring]:
+    """Return how each benchmark of a run is scored, by its name in records."""
+    return {spec.title: spec.scoring for spec in config.benchmarks}
+
+
+def lost_records(fingerprint: str, branch: Branch, error: SampleError) -> list[Record]:
+    """Return the records of a branch that came to nothing, its worker being lost."""
+    return [replace(record, error=error) for record, *_ in _missing(fingerprint, branch)]
+
+
+def _missing(fingerprint: str, branch: Branch) -> list[tuple[Record, KVSpec, Sample, str]]:
+    """Return the records to be written, without answers, with what they are about."""
+    group = branch.group
+    asked = list(zip(group.samples, group.prompts, strict=True))
+    found = []
+    for kv in branch.settings:
+        for sample, prompt in asked:
+            if (sample.id, kv.title) in branch.missing:
+                record = Record(
+                    run=fingerprint,
+                    benchmark=group.benchmark,
+                    sample=sample.id,
+                    group=sample.group,
+                    variant=variant_name(branch.weights, kv),
+                    question=sample.question,
+                    target=sample.target,
+                    tags=sample.tags,
+                )
+                found.append((record, kv, sample, prompt))
+    return found

@@ -1,0 +1,207 @@
+"""The command line. Everything a run consists of is said in its YAML file."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from encodeonce.harness.report.charts.svg import svg_file
+from encodeonce.harness.report.html import report_page
+from encodeonce.harness.report.markdown import to_markdown
+from encodeonce.harness.report.section import file_of
+from encodeonce.harness.report.summary import headline, pictures, sections
+from encodeonce.harness.report.terminal import print_report
+from encodeonce.harness.report.thumbnails import sights
+from encodeonce.harness.results.summary import Summary, problems
+from encodeonce.harness.run.config import RunConfig, load_config
+from encodeonce.harness.run.folder import RunFolder
+from encodeonce.harness.run.plan import make_plan
+from encodeonce.harness.workers.coverage import RunCoverage, measure_coverage
+from encodeonce.jobs.cli.bench.store import bench_app
+from encodeonce.jobs.cli.benchmarks import benchmarks
+from encodeonce.jobs.cli.calibrate import calibrate_app
+from encodeonce.jobs.cli.compare import compare_runs
+from encodeonce.jobs.cli.export import export
+from encodeonce.jobs.cli.quantize import quantize
+from encodeonce.jobs.cli.store import store_app
+from encodeonce.jobs.cli.user_errors import stop, user_errors
+from encodeonce.jobs.cli.vlmevalkit import UNTOUCHED, vlmevalkit
+from encodeonce.jobs.execution.select import executor_for
+from encodeonce.jobs.pipeline import Pipeline
+from encodeonce.models.checkpoint.files import hide_loading_bars
+
+app = typer.Typer(
+    help="Evaluate vision-language models: encode every video once, answer everything from that.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+RunFile = Annotated[
+    Path, typer.Argument(metavar="RUN.yaml", help="What to run; `encodeonce schema` explains it.")
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        envvar="RAY_ADDRESS",
+        help="Ray cluster to use ('auto' or host:port); by default one is started here.",
+    ),
+]
+Output = Annotated[
+    Path | None, typer.Option(help="Output folder, instead of the one in the run file.")
+]
+
+
+app.add_typer(store_app, name="store")
+app.add_typer(bench_app, name="bench")
+app.add_typer(calibrate_app, name="calibrate")
+app.command("benchmarks")(benchmarks)
+app.command("compare")(compare_runs)
+app.command("export")(export)
+app.command("vlmevalkit", context_settings=UNTOUCHED)(vlmevalkit)
+app.command("quantize")(quantize)
+
+
+@app.command()
+def run(path: RunFile, ray_address: RayAddress = None, output: Output = None) -> None:
+    """Encode what is missing, answer all questions, and report. Repeat it to resume."""
+    with user_errors():
+        config = _load(path, output)
+        with executor_for(config.workers, ray_address) as executor:
+            pipeline = Pipeline(config, executor)
+            with pipeline.folder:
+                pipeline.precompute()
+                pipeline.check_uncached()
+                pipeline.evaluate()
+        _finish(pipeline.folder)
+
+
+@app.command()
+def precompute(
+    path: RunFile,
+    ray_address: RayAddress = None,
+    output: Output = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what is in the store and what is missing.")
+    ] = False,
+) -> None:
+    """Put the features of all media of a run into the store."""
+    with user_errors():
+        config = _load(path, output)
+        if dry_run:
+            coverage = _coverage(config)
+            _print_coverage(coverage, path)
+            raise typer.Exit(1 if coverage.errors else 0)
+        with executor_for(config.workers, ray_address) as executor:
+            pipeline = Pipeline(config, executor)
+            with pipeline.folder:
+                pipeline.precompute()
+        _finish(pipeline.folder)
+
+
+@app.command("eval")
+def evaluate(path: RunFile, ray_address: RayAddress = None, output: Output = None) -> None:
+    """Answer all questions of a run from stored features, and report."""
+    with user_errors():
+        config = _load(path, output)
+        if config.cache.on_miss == "error":
+            coverage = _coverage(config)
+            if not coverage.is_complete:
+                _print_coverage(coverage, path)
+                stop("evaluation needs features that are not in the store (cache.on_miss: error)")
+        with executor_for(config.workers, ray_address) as executor:
+            pipeline = Pipeline(config, executor)
+            with pipeline.folder:
+                pipeline.check_uncached()
+                pipeline.evaluate()
+        _finish(pipeline.folder)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Output folder of a run.")],
+    html: Annotated[
+        bool, typer.Option("--html", help="Also write report.html: pictures, answers, frames.")
+    ] = False,
+) -> None:
+    """Print the report of a run, and write it again as report.md and report.json."""
+    with user_errors():
+        _finish(RunFolder(folder), html)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a run file, with what every key means."""
+    console.print_json(json.dumps(RunConfig.model_json_schema()))
+
+
+def main() -> None:
+    """Entry point of the ``encodeonce`` command."""
+    hide_loading_bars()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    app()
+
+
+def _load(path: Path, output: Path | None) -> RunConfig:
+    config = load_config(path)
+    return config if output is None else config.model_copy(update={"output": output})
+
+
+def _finish(folder: RunFolder, html: bool = True) -> None:
+    """Write and print the report; exit with 1 if anything failed."""
+    summary = folder.summary()
+    parts = sections(summary)
+    (folder.path / "report.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+    page = to_markdown(f"encodeonce: {folder.path.name}", parts)
+    (folder.path / "report.md").write_text(page, "utf-8")
+    for picture in pictures(parts):
+        (folder.path / file_of(picture)).write_text(svg_file(picture.svg), "utf-8")
+    if html:
+        _write_page(folder, summary)
+    print_report(console, parts)
+    for line in headline(summary):
+        console.print(line, style="bold", highlight=False, soft_wrap=True)
+    for name in ("report.md", "report.html") if html else ("report.md",):
+        console.print(f"report: {folder.path / name}", highlight=False, soft_wrap=True)
+    if official := folder.write_official_files():
+        console.print(f"for official evaluators: {official}", highlight=False, soft_wrap=True)
+    if found := problems(summary):
+        stop("; ".join(found))
+
+
+def _write_page(folder: RunFolder, summary: Summary) -> None:
+    items = (summary["gallery"] or {"items": ()})["items"]
+    wanted = [(item["benchmark"], item["sample"]) for item in items]
+    found = sights(summary["run"], wanted, known_sha256=folder.media_sha256())
+    page = report_page(folder.path.name, summary, found)
+    (folder.path / "report.html").write_text(page, "utf-8")
+
+
+def _coverage(config: RunConfig) -> RunCoverage:
+    plan = make_plan(config)
+    with console.status("looking media up in the store"):
+        return measure_coverage(config, plan)
+
+
+def _print_coverage(coverage: RunCoverage, path: Path) -> None:
+    console.print(
+        f"{coverage.num_media} media: {coverage.num_present} units in the store, "
+        f"{coverage.num_missing} missing, {coverage.num_damaged} damaged; "
+        f"{len(coverage.errors)} media unusable",
+        highlight=False,
+    )
+    for name, error in coverage.errors:
+        console.print(f"  {name}: {type(error).__name__}: {error}", highlight=False)
+    if not coverage.is_complete:
+        some = ", ".join(coverage.media_with_gaps[:3])
+        more = len(coverage.media_with_gaps) - 3
+        console.print(f"missing for: {some}{f' and {more} more' if more > 0 else ''}")
+        console.print(f"fill the gap with: encodeonce precompute {path}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""``encodeonce compare``: two runs side by side."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from encodeonce.harness.report.charts.svg import svg_file
+from encodeonce.harness.report.compare import compare_headline, compare_picture, compare_sections
+from encodeonce.harness.report.markdown import to_markdown
+from encodeonce.harness.report.terminal import print_report
+from encodeonce.harness.results.compare import CompareError, Side, compare
+from encodeonce.harness.results.summary import Summary, summarize_precompute
+from encodeonce.harness.run.folder import RunFolder
+from encodeonce.harness.run.jsonl import read_json_lines
+
+console = Console()
+
+MOST_FLIPS_SHOWN = 10
+"""In the terminal; files list all."""
+
+_WHICH = "Output folder of a run; FOLDER:VARIANT, e.g. results:none/snapkv@0.25, for one variant."
+
+
+def compare_runs(
+    a: Annotated[str, typer.Argument(metavar="A", help=_WHICH)],
+    b: Annotated[str, typer.Argument(metavar="B", help=_WHICH)],
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(help="Also write to FILE.md, FILE.json or FILE.svg. Can be repeated."),
+    ] = None,
+) -> None:
+    """Compare two runs, or two variants: what was changed, what that did to answers and time."""
+    try:
+        files = output or []
+        _check_endings(files)
+        comparison = compare(read_side(a), read_side(b))
+        for path in files:
+            path.write_text(_content(comparison, path), encoding="utf-8")
+    except (ValueError, OSError) as error:
+        words = f"encodeonce: {error}"
+        Console(stderr=True).print(words, style="red", highlight=False, markup=False)
+        raise typer.Exit(1) from error
+    print_report(console, compare_sections(comparison, most_flips=MOST_FLIPS_SHOWN))
+    for line in compare_headline(comparison):
+        console.print(line, style="bold", highlight=False, markup=False, soft_wrap=True)
+    for path in files:
+        console.print(f"written: {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+def read_side(text: str) -> Side:
+    """Read what ``FOLDER`` or ``FOLDER:VARIANT`` names.
+
+    Raises:
+        CompareError: the folder has no answers, or none of this variant.
+        RunFolderError: there is no run in the folder.
+    """
+    path, variant = _split(text)
+    folder = RunFolder(path)
+    run = folder.description()
+    records = folder.records("records")
+    if not records:
+        raise CompareError(f"{path} has no answers yet: `encodeonce eval` gives them")
+    if variant is not None:
+        known = dict.fromkeys(record.variant for record in records)
+        records = [record for record in records if record.variant == variant]
+        if not records:
+            raise CompareError(
+                f"{path} has no answers of the variant {variant!r}; it has {', '.join(known)}"
+            )
+    journal = list(read_json_lines(path / "precompute.jsonl"))
+    return Side(
+        name=text,
+        run=run,
+        records=tuple(records),
+        precompute=summarize_precompute(journal) if journal else None,
+    )
+
+
+def _split(text: str) -> tuple[Path, str | None]:
+    """Split at the last colon before which there is a folder; both names may hold colons."""
+    if Path(text).is_dir():
+        return Path(text), None
+    at = text.rfind(":")
+    while at > 0:
+        if Path(text[:at]).is_dir():
+            return Path(text[:at]), text[at + 1 :]
+        at = text.rfind(":", 0, at)
+    return Path(text), None
+
+
+def _check_endings(files: list[Path]) -> None:
+    for path in files:
+        if path.suffix not in (".md", ".json", ".svg"):
+            raise CompareError(f"--output {path}: the name must end in .md, .json or .svg")
+
+
+def _content(comparison: Summary, path: Path) -> str:
+    if path.suffix == ".json":
+        return json.dumps(comparison, indent=2) + "\n"
+    if path.suffix == ".svg":
+        return svg_file(compare_picture(comparison))
+    names = " and ".join(comparison[side]["name"] for side in ("first", "second"))
+    page = to_markdown(f"encodeonce: {names}", compare_sections(comparison))
+    return page + "\n" + "\n".join(f"**{line}**\n" for line in compare_headline(comparison))

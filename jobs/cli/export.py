@@ -1,0 +1,23 @@
+"""``encodeonce export``: a run's records as other programs' result files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from encodeonce.harness.results.export import find_export, read_run
+from encodeonce.jobs.cli.user_errors import user_errors
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(help="Output folder of a run.")],
+    to: Annotated[str, typer.Option(help="Whose format, e.g. lmms-eval or vlmevalkit.")],
+    output: Annotated[Path, typer.Option(help="Folder to write to.")],
+) -> None:
+    """Write a run's records as lmms-eval or VLMEvalKit would have, a set of files a variant."""
+    with user_errors():
+        write = find_export(to)
+        written = [path for variant in read_run(folder) for path in write(variant, output)]
+    for path in written:
+        Console().print(str(path), highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,126 @@
+"""``encodeonce quantize``: make a 4-bit checkpoint that plain transformers loads."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from encodeonce.harness.run.config import RunConfig, load_config
+from encodeonce.harness.training.prompts import run_calibration
+from encodeonce.jobs.cli.user_errors import user_errors
+from encodeonce.models.checkpoint.files import device as device_of
+from encodeonce.models.quantization.grid import Grid
+from encodeonce.models.quantization.making.calibration_text import text_calibration
+from encodeonce.models.quantization.making.make import Calibration, Made, make_quantized
+from encodeonce.models.quantization.making.recipe import SEARCH_TOKENS, Recipe
+from encodeonce.models.spec import ModelSpec
+
+console = Console()
+
+
+def quantize(
+    model: Annotated[str, typer.Argument(help="Folder or hub id of a checkpoint, or 'demo'.")],
+    output: Annotated[Path, typer.Argument(help="Folder to write.")],
+    method: Annotated[
+        str, typer.Option(help="'awq', or 'rtn' (round to nearest, without calibration).")
+    ] = "awq",
+    bits: Annotated[int, typer.Option(help="Bits of a weight: 4 or 8.")] = 4,
+    group_size: Annotated[
+        int, typer.Option(help="Inputs that share a scale; halved until it divides all widths.")
+    ] = 128,
+    symmetric: Annotated[
+        bool, typer.Option("--symmetric", help="Zero in the middle of every grid.")
+    ] = False,
+    clip: Annotated[bool, typer.Option(help="AWQ: clip large weights.")] = True,
+    text: Annotated[
+        Path | None, typer.Option(help="Calibrate on a text file, or JSON lines with 'text'.")
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            help="Calibrate on the samples of a run file, with features from its store. It also "
+            "says precision and device."
+        ),
+    ] = None,
+    prompts: Annotated[int, typer.Option(help="Calibration prompts.", min=1)] = 128,
+    tokens: Annotated[int, typer.Option(help="Tokens of a text prompt.", min=8)] = 512,
+    search_tokens: Annotated[
+        int, typer.Option(help="AWQ: tokens that are run for each scale that is tried.", min=1)
+    ] = SEARCH_TOKENS,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "bfloat16",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Quantise a model's language side by AWQ or to nearest. Repeat the command to go on."""
+    with user_errors():
+        recipe = Recipe(
+            method=_method(method),
+            grid=_grid(bits, group_size, symmetric),
+            clips=clip,
+            num_search_tokens=search_tokens,
+        )
+        spec = ModelSpec.model_validate({"path": model, "dtype": dtype, "device": device})
+        calibration: Calibration | None = None
+        if text is not None and run is not None:
+            raise ValueError("--text or --run, not both")
+        if text is not None:
+            calibration = text_calibration(text, prompts, tokens)
+        elif run is not None:
+            config = _config_about(run, model)
+            spec, calibration = config.model, run_calibration(config, prompts)
+        made = _make(spec, recipe, calibration, output)
+    _say(made, method, group_size)
+
+
+def _config_about(run: Path, model: str) -> RunConfig:
+    config = load_config(run)
+    if config.model.path != model:
+        raise ValueError(
+            f"{run} is about {config.model.path!r}, not {model!r}: its features are another model's"
+        )
+    return config
+
+
+def _make(spec: ModelSpec, recipe: Recipe, calibration: Calibration | None, output: Path) -> Made:
+    console.print(f"{recipe.method} on {device_of(spec)} in {spec.dtype}", highlight=False)
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("loading, and measuring activations", total=None)
+
+        def on_layer(done: int, total: int) -> None:
+            bar.update(task, description="layers", completed=done, total=total)
+
+        return make_quantized(spec, recipe, calibration, output, on_layer)
+
+
+def _say(made: Made, method: str, group_size: int) -> None:
+    size = made.recipe.grid.group_size
+    if size != group_size:
+        console.print(
+            f"groups are of {size} inputs: {group_size} does not divide all widths of this model",
+            style="yellow",
+            highlight=False,
+        )
+    console.print(
+        f"{made.folder}: its README.md says how it was made. To evaluate it, write in the run "
+        f"file\nweights: [none, {{method: {method}, path: {made.folder}}}]",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _grid(bits: int, group_size: int, symmetric: bool) -> Grid:
+    if bits not in (4, 8):
+        raise ValueError("--bits: 4 or 8")
+    if group_size < 8 or group_size % 8:
+        raise ValueError("--group-size: a multiple of 8")
+    return Grid(num_bits=bits, group_size=group_size, symmetric=symmetric)
+
+
+def _method(name: str) -> Literal["awq", "rtn"]:
+    if name == "awq":
+        return "awq"
+    if name == "rtn":
+        return "rtn"
+    raise ValueError("--method: awq or rtn")

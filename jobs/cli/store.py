@@ -1,0 +1,266 @@
+"""``encodeonce store``: look after a feature store."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from encodeonce.cache_store.layout import StoreFolder
+from encodeonce.cache_store.maintenance.gc import GcPolicy, GcReport, gc
+from encodeonce.cache_store.maintenance.stat import SignatureStat, describe, ls, stat
+from encodeonce.cache_store.maintenance.transfer import TransferReport, export_store, import_store
+from encodeonce.cache_store.maintenance.verify import VerifyReport, verify
+from encodeonce.harness.report.numbers import human_bytes, human_count, human_seconds
+from encodeonce.jobs.cli.sizes import parse_bytes, parse_seconds
+from encodeonce.jobs.cli.user_errors import user_errors
+
+store_app = typer.Typer(
+    help="Look after a feature store: what is in it, is it whole, make room, carry it elsewhere.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+console = Console()
+
+SHOWN = 20
+"""Lines of a list that are printed; the rest is counted."""
+
+Store = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the store.")]
+Signature = Annotated[
+    str, typer.Option(help="Only signatures whose digest begins with this (see `store stat`).")
+]
+
+
+@store_app.command("stat")
+def show(store: Store) -> None:
+    """Show what is in a store, by signature, and what each signature is made of."""
+    with (
+        user_errors(OSError),
+        _progress("reading the index", human_count_of("pack")) as on_progress,
+    ):
+        stats = stat(StoreFolder(store), on_progress)
+    if not stats:
+        console.print("the store is empty")
+    for found in stats:
+        console.print(Text(f"signature {found.digest[:12]}", style="bold"))
+        console.print(_pairs([*_contents(found), *describe(found.signature)]))
+        console.print()
+
+
+@store_app.command("ls")
+def list_media(
+    store: Store,
+    signature: Signature = "",
+    media: Annotated[str, typer.Option(help="Only media whose SHA-256 begins with this.")] = "",
+) -> None:
+    """List the stored media: one line for each media and pack."""
+    with user_errors(OSError):
+        for found in ls(StoreFolder(store), signature, media):
+            when = datetime.fromtimestamp(found.committed_s, UTC).strftime("%Y-%m-%d %H:%M")
+            units = human_count(len(found.units), "unit")
+            made_by = ", ".join(f"{key} {value}" for key, value in found.provenance.items())
+            line = f"{found.signature[:12]}  {found.media}  {units:>10}  {when}  {made_by}"
+            console.print(Text(line), soft_wrap=True)
+
+
+@store_app.command("verify")
+def check(store: Store) -> None:
+    """Read everything and compare checksums. What is damaged is not served any more.
+
+    Exits with 1 if anything was damaged, even if it could be repaired.
+    """
+    with user_errors(OSError), _progress("verifying", human_bytes) as on_progress:
+        report = verify(StoreFolder(store), on_progress)
+    _print_verified(report)
+    if not report.clean:
+        sys.exit(1)
+
+
+@store_app.command("gc")
+def collect(
+    store: Store,
+    unused_for: Annotated[
+        str, typer.Option(help="Drop what was not used for longer than this: 30d, 12h.")
+    ] = "",
+    max_size: Annotated[
+        str, typer.Option(help="Drop the least recently used until no more is left: 500GB, 2TiB.")
+    ] = "",
+    signature: Annotated[
+        str,
+        typer.Option(
+            help="Only signatures whose digest begins with this; without another rule, all of them."
+        ),
+    ] = "",
+    grace: Annotated[
+        str, typer.Option(help="Files are removed this long after they left the store.")
+    ] = "1h",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go, change nothing.")
+    ] = False,
+) -> None:
+    """Make room. Safe while jobs use the store."""
+    with user_errors(OSError):
+        policy = GcPolicy(
+            unused_for_s=parse_seconds(unused_for) if unused_for else None,
+            max_bytes=parse_bytes(max_size) if max_size else None,
+            signature=signature or None,
+            grace_s=parse_seconds(grace),
+            dry_run=dry_run,
+        )
+        report = gc(StoreFolder(store), policy)
+    _print_collected(report, policy)
+
+
+@store_app.command("export")
+def send(
+    store: Store,
+    target: Annotated[Path, typer.Argument(metavar="FILE.tar", help="File to write.")],
+    signature: Signature = "",
+    media_list: Annotated[
+        Path | None,
+        typer.Option(help="File with the SHA-256 of one media a line; all media by default."),
+    ] = None,
+) -> None:
+    """Write a part of a store to one file, to be imported on another cluster."""
+    with user_errors(OSError), _progress("exporting", human_count_of("pack")) as on_progress:
+        media = None if media_list is None else set(media_list.read_text("ascii").split())
+        report = export_store(StoreFolder(store), target, signature, media, on_progress)
+    _print_transferred("exported", report)
+
+
+@store_app.command("import")
+def receive(
+    store: Store,
+    source: Annotated[Path, typer.Argument(metavar="FILE.tar", help="What `export` wrote.")],
+) -> None:
+    """Add what an export holds to a store; what is there already stays."""
+    with user_errors(OSError), _progress("importing", human_count_of("pack")) as on_progress:
+        report = import_store(StoreFolder(store), source, on_progress)
+    _print_transferred("imported", report)
+
+
+def human_count_of(noun: str) -> Callable[[int], str]:
+    """Return a function that says how many of something."""
+    return lambda count: human_count(count, noun)
+
+
+def _contents(found: SignatureStat) -> Iterator[tuple[str, str]]:
+    share = f", {found.file_bytes / found.raw_bytes:.0%} of" if found.raw_bytes else ", of"
+    yield "media", str(found.num_media)
+    yield "units", str(found.num_units)
+    yield (
+        "on disk",
+        f"{human_bytes(found.file_bytes)} in {human_count(found.num_packs, 'pack')}{share} "
+        f"{human_bytes(found.raw_bytes)} uncompressed",
+    )
+    if found.dropped_bytes:
+        yield "to be freed", f"{human_bytes(found.dropped_bytes)} by the next gc"
+    if found.num_damaged:
+        yield "damaged", f"{human_count(found.num_damaged, 'unit')}, to be encoded again"
+    if found.worst_loss is not None:
+        yield "worst error", f"{found.worst_loss:.4f} of a unit's spread (lossy codec)"
+    for question, answers in found.provenance.items():
+        counts = Counter(answers).most_common(SHOWN)
+        shown = ", ".join(f"{answer} ({human_count(n, 'unit')})" for answer, n in counts[:3])
+        more = f" and {len(answers) - 3} more" if len(answers) > 3 else ""
+        yield f"by {question}", shown + more
+
+
+def _pairs(rows: list[tuple[str, str]]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 2))
+    for question, answer in rows:
+        table.add_row(Text(question, style="dim"), Text(answer))
+    return table
+
+
+def _print_verified(report: VerifyReport) -> None:
+    console.print(
+        f"verified {human_count(report.num_units, 'unit')} in "
+        f"{human_count(report.num_packs, 'pack')}, {human_bytes(report.num_bytes)}",
+        highlight=False,
+    )
+    _print_list(
+        "damaged, not served any more; `encodeonce precompute` encodes them again",
+        [f"{key.signature[:12]} {key.media} {key.unit}" for key in report.damaged_units],
+    )
+    _print_list("repaired", report.repaired)
+    _print_list("could not be repaired", report.unrepaired)
+    if report.num_known_damaged:
+        known = human_count(report.num_known_damaged, "unit")
+        console.print(f"{known} found damaged earlier and not encoded again yet", highlight=False)
+    if report.uncommitted:
+        files = human_count(len(report.uncommitted), "file")
+        console.print(f"{files} of writers at work or killed; gc removes them", highlight=False)
+    if report.clean:
+        console.print("no damage", style="green")
+
+
+def _print_list(title: str, lines: list[str]) -> None:
+    if not lines:
+        return
+    console.print(Text(f"{title} ({len(lines)}):", style="bold red"))
+    for line in lines[:SHOWN]:
+        console.print(Text(f"  {line}"), soft_wrap=True)
+    if len(lines) > SHOWN:
+        console.print(f"  and {len(lines) - SHOWN} more")
+
+
+def _print_collected(report: GcReport, policy: GcPolicy) -> None:
+    verbs = ("would drop", "would remove") if policy.dry_run else ("dropped", "removed")
+    reasons = Counter(candidate.reason for candidate in report.dropped)
+    why = f" ({', '.join(f'{n} {reason}' for reason, n in reasons.items())})" if reasons else ""
+    lines = [
+        f"{verbs[0]} {human_count(len(report.dropped), 'pack')}, "
+        f"{human_bytes(report.dropped_bytes)}{why}",
+        f"{verbs[1]} {human_count(len(report.removed), 'file')}, "
+        f"{human_bytes(report.removed_bytes)}",
+        f"kept {human_bytes(report.kept_bytes)}",
+    ]
+    if report.repacked:
+        lines.append(f"copied the live units of {human_count(len(report.repacked), 'pack')}")
+    if report.dropped and policy.grace_s and not policy.dry_run:
+        lines.append(
+            f"the files of dropped packs can be removed in {human_seconds(policy.grace_s)}: "
+            "run gc again then"
+        )
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _print_transferred(verb: str, report: TransferReport) -> None:
+    skipped = f", {report.num_skipped} were there already" if report.num_skipped else ""
+    console.print(
+        f"{verb} {human_count(report.num_units, 'unit')} in "
+        f"{human_count(report.num_packs, 'pack')}{skipped}; file of "
+        f"{human_bytes(report.num_bytes)}",
+        highlight=False,
+    )
+
+
+@contextmanager
+def _progress(doing: str, in_words: Callable[[int], str]) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on the terminal; give a function to move it."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[done]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(doing, total=None, done="")
+
+        def on_progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, done=in_words(done))
+
+        yield on_progress

@@ -1,0 +1,32 @@
+"""What the user can mend is said in one message, without a traceback."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from rich.console import Console
+
+from encodeonce.cache_store.store import StoreError
+from encodeonce.jobs.execution.executor import WorkerStartError
+
+
+@contextmanager
+def user_errors(*more: type[Exception]) -> Iterator[None]:
+    """Print what the user can mend as one message, and exit with 1.
+
+    Args:
+        *more: exceptions that are the user's to mend here, beside those that always are.
+    """
+    # ValueError: every refusal of ours derives from it (configuration, media, checkpoint).
+    expected: tuple[type[Exception], ...] = (ValueError, StoreError, WorkerStartError, *more)
+    try:
+        yield
+    except expected as error:
+        stop(f"{error}")
+
+
+def stop(message: str) -> NoReturn:
+    """Print a message and exit with 1."""
+    Console(stderr=True).print(f"encodeonce: {message}", style="red", highlight=False, markup=False)
+    sys.exit(1)

@@ -1,0 +1,64 @@
+"""``encodeonce vlmevalkit``: VLMEvalKit's own run.py, with our models answering from the store."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from encodeonce.harness.bridges.vlmevalkit.launch import as_script, find_script, register, run
+from encodeonce.harness.bridges.vlmevalkit.run_file import KitConfig
+from encodeonce.harness.bridges.vlmevalkit.tally import Tally
+from encodeonce.harness.report.numbers import human_count
+from encodeonce.harness.run.config import load_run_file
+from encodeonce.jobs.cli.user_errors import stop, user_errors
+
+UNTOUCHED = {"allow_interspersed_args": False}
+"""What follows the run file is run.py's, whatever it looks like."""
+
+
+def vlmevalkit(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN.yaml", help="Model, frames, store: a run file without an output folder."
+        ),
+    ],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="...", help="Arguments of run.py: --data … --model encodeonce …"),
+    ] = None,
+    kit: Annotated[
+        Path | None,
+        typer.Option(envvar="VLMEVALKIT", help="Checkout of VLMEvalKit.", show_envvar=True),
+    ] = None,
+) -> None:
+    """Let VLMEvalKit ask: its run.py, its benchmarks and ours, our models from the store."""
+    tally = Tally()
+    with user_errors():
+        config = load_run_file(path, KitConfig)
+        if kit is None:
+            stop(
+                "where is VLMEvalKit? Name its checkout before the run file by --kit, or by the "
+                "environment variable VLMEVALKIT"
+            )
+        script = find_script(kit)
+    if config.unused:
+        _say(f"not used under VLMEvalKit: {', '.join(config.unused)}")
+    if len(config.models) > 1:
+        _say(f"models: {', '.join(config.models)}")
+    with as_script(script, arguments or []):
+        with user_errors():
+            register(config, tally)
+        try:
+            run(script)
+        finally:
+            for line in tally.lines():
+                _say(line)
+    if tally.failures:
+        stop(f"{human_count(tally.failures.total(), 'question')} not answered")
+
+
+def _say(line: str) -> None:
+    console = Console(stderr=True)
+    console.print(f"encodeonce: {line}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,117 @@
+"""What runs the work: the protocols of workers and executors, and one attempt at one item.
+
+`tests/contracts/executor.py` is the suite that an executor inherits.
+"""
+
+import json
+import logging
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+from encodeonce.jobs.execution.queue import Attempt, ItemError, Outcome, Verdict, WorkItem
+
+logger = logging.getLogger(__name__)
+
+
+class RetryableError(Exception):
+    """Raised by a worker for what may go better next time: a file server that did not answer.
+
+    Any other exception is the item's own fault and is not tried again.
+    """
+
+
+class WorkerStartError(RuntimeError):
+    """No worker could be made, so that no item can be tried."""
+
+
+class Worker(Protocol):
+    """Does the work, one payload after the other, in a process of its own.
+
+    A worker that finds its process unusable (a CUDA context after an illegal access) raises
+    `SystemExit`: the item is tried again in a new process.
+    """
+
+    def do(self, payload: Any) -> Any:
+        """Return a value that JSON can say.
+
+        What the value speaks of must be durable by then: the process may die before `close`.
+
+        Raises:
+            RetryableError: worth another attempt.
+            Exception: this item fails; the worker is good for the next one.
+        """
+        ...
+
+    def expect(self, payload: Any) -> None:
+        """Begin, on another thread, what can be begun of the payload that `do` gets next.
+
+        Called before `do` of the payload at hand. What goes wrong is said by the `do` it is for.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what the worker holds."""
+        ...
+
+
+WorkerFactory = Callable[[], Worker]
+"""Makes a worker in the worker's process: picklable, e.g. `functools.partial` of its class."""
+
+
+class Executor(Protocol):
+    """Runs items on workers and yields what became of each, in the order they end."""
+
+    def run(self, items: Sequence[WorkItem], make_worker: WorkerFactory) -> Iterator[Outcome]:
+        """Yield one outcome for each item. Closing the iterator stops the workers.
+
+        Raises:
+            WorkError: two items have the same id.
+            WorkerStartError: no worker could be made; carries the type and message of why.
+        """
+        ...
+
+
+def attempt_all(worker: Worker, items: Sequence[WorkItem]) -> list[Attempt]:
+    """Let ``worker`` do a chunk's items in turn, each time knowing what comes next."""
+    attempts = []
+    for number, item in enumerate(items):
+        for following in items[number + 1 : number + 2]:
+            worker.expect(following.payload)
+        attempts.append(attempt(worker, item))
+    return attempts
+
+
+def attempt(worker: Worker, item: WorkItem) -> Attempt:
+    """Let ``worker`` do ``item`` and catch what it raises."""
+    start_s = time.perf_counter()
+    value: Any = None
+    error: ItemError | None = None
+    verdict: Verdict = "ok"
+    try:
+        # Through JSON here, where a value that cannot be written is still this item's failure.
+        value = json.loads(json.dumps(worker.do(item.payload), allow_nan=False))
+    except RetryableError as caught:
+        verdict, error = "retry", describe(caught)
+    except Exception as caught:
+        verdict, error = "failed", describe(caught)
+    seconds = time.perf_counter() - start_s
+    return Attempt(item=item.id, verdict=verdict, value=value, error=error, seconds=seconds)
+
+
+def describe(error: BaseException) -> ItemError:
+    """Return what is worth keeping of an exception."""
+    return ItemError(
+        type=type(error).__name__,
+        message=str(error),
+        traceback="".join(traceback.format_exception(error)),
+    )
+
+
+def close_quietly(worker: Worker) -> None:
+    """Close ``worker``; log what it raises, since its items have their outcomes already."""
+    try:
+        worker.close()
+    except Exception:
+        logger.exception("worker could not be closed")

@@ -1,0 +1,57 @@
+"""The executor for one machine: one worker, in this process, without Ray."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from encodeonce.jobs.execution.executor import (
+    Worker,
+    WorkerFactory,
+    WorkerStartError,
+    attempt_all,
+    close_quietly,
+    describe,
+)
+from encodeonce.jobs.execution.queue import LOST, ItemError, Limits, Outcome, WorkItem, WorkQueue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalExecutor:
+    """Runs the items one after the other in this process.
+
+    It cannot outlive what kills the process, nor stop an item that hangs: leases do not apply.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+
+    def run(self, items: Sequence[WorkItem], make_worker: WorkerFactory) -> Iterator[Outcome]:
+        """Yield one outcome for each item; see `Executor.run`."""
+        queue = WorkQueue(items, self.limits)
+        name = f"{socket.gethostname()}:{os.getpid()}"
+        worker: Worker | None = None
+        try:
+            while queue.num_open:
+                worker = worker or _make(make_worker)
+                chunk = queue.take(name, time.monotonic())
+                assert chunk is not None, "the only worker holds nothing, so all is waiting"
+                try:
+                    attempts = attempt_all(worker, chunk.items)
+                except SystemExit as gone:
+                    worker = None
+                    reason = ItemError(type=LOST, message=f"the worker left: SystemExit({gone})")
+                    yield from queue.lose(name, reason, time.monotonic())
+                else:
+                    yield from queue.finish(name, chunk, attempts, time.monotonic())
+        finally:
+            if worker is not None:
+                close_quietly(worker)
+
+
+def _make(make_worker: WorkerFactory) -> Worker:
+    try:
+        return make_worker()
+    except Exception as error:
+        why = describe(error)
+        raise WorkerStartError(f"no worker could be made: {why.type}: {why.message}") from error

@@ -1,0 +1,154 @@
+"""How far the run is, shown by the driver from the outcomes it receives."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from tqdm import tqdm
+
+from encodeonce.jobs.execution.queue import Outcome, WorkItem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What one outcome adds to the counts. The caller knows what its values mean."""
+
+    done: int
+    """Samples (or media) accounted for, whatever became of them."""
+    errors: int = 0
+    """Of these, how many have a typed error."""
+    hits: int = 0
+    """Units the store had."""
+    misses: int = 0
+
+
+class ProgressState:
+    """Counts, and the sentence they make. Reads no clock."""
+
+    def __init__(self, *, total: int, total_weight: float, start_s: float) -> None:
+        self.total = total
+        self.done = self.errors = self.quarantined = self.hits = self.misses = 0
+        self._total_weight = total_weight
+        self._done_weight = 0.0
+        self._start_s = start_s
+
+    def add(self, tally: Tally, *, weight: float, quarantined: bool) -> None:
+        """Count one outcome of an item of ``weight``."""
+        self.done += tally.done
+        self.errors += tally.errors
+        self.hits += tally.hits
+        self.misses += tally.misses
+        self.quarantined += tally.done if quarantined else 0
+        self._done_weight += weight
+
+    def remaining_s(self, now_s: float) -> float | None:
+        """Estimate from the weight done so far, since heavy items come first; None at first."""
+        if self._done_weight <= 0:
+            return None
+        left = max(0.0, self._total_weight - self._done_weight)
+        return (now_s - self._start_s) / self._done_weight * left
+
+    def details(self, now_s: float) -> str:
+        """Return e.g. ``hit rate 75.0 %, errors 2, quarantined 1, 3:05 left``."""
+        parts = []
+        if asked := self.hits + self.misses:
+            parts.append(f"hit rate {100 * self.hits / asked:.1f} %")
+        parts.append(f"errors {self.errors}")
+        if self.quarantined:
+            parts.append(f"quarantined {self.quarantined}")
+        if self.done < self.total and (remaining_s := self.remaining_s(now_s)) is not None:
+            parts.append(f"{clock(remaining_s)} left")
+        return ", ".join(parts)
+
+
+def clock(seconds: float) -> str:
+    """Return ``m:ss``, or ``h:mm:ss`` from an hour on.
+
+    >>> clock(185), clock(3725)
+    ('3:05', '1:02:05')
+    """
+    minutes, whole_s = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{whole_s:02}" if hours else f"{minutes}:{whole_s:02}"
+
+
+class Progress:
+    """A bar on a terminal; elsewhere a line now and then, so that log files stay readable."""
+
+    def __init__(
+        self,
+        items: Sequence[WorkItem],
+        count: Callable[[Outcome], Tally],
+        *,
+        title: str,
+        unit: str,
+        total: int,
+        stream: TextIO,
+        line_every_s: float = 30.0,
+    ) -> None:
+        """Follow the run of ``items``.
+
+        Args:
+            items: What is to be done now; items done by an earlier run are left out.
+            count: What an outcome adds, e.g. the number of samples in its media group.
+            title: First word, e.g. ``"evaluate"``.
+            unit: What `Tally.done` counts, e.g. ``"samples"``.
+            total: Sum of `Tally.done` over ``items``.
+            stream: Where to show it, usually ``sys.stderr``.
+            line_every_s: Least time between two lines where there is no terminal.
+        """
+        self._weights = {item.id: item.weight for item in items}
+        self._count = count
+        self._title, self._unit = title, unit
+        self._stream = stream
+        self._line_every_s = line_every_s
+        self._line_s = time.monotonic()
+        self.state = ProgressState(
+            total=total, total_weight=sum(self._weights.values()), start_s=self._line_s
+        )
+        self._bar: tqdm[Any] | None = None
+        if stream.isatty():
+            form = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit}{postfix}"
+            self._bar = tqdm(total=total, desc=title, unit=unit, file=stream, bar_format=form)
+
+    def update(self, outcome: Outcome) -> None:
+        """Count ``outcome`` and show it."""
+        tally = self._count(outcome)
+        quarantined = outcome.status == "quarantined"
+        self.state.add(tally, weight=self._weights[outcome.item], quarantined=quarantined)
+        now_s = time.monotonic()
+        if self._bar is not None:
+            self._bar.set_postfix_str(self.state.details(now_s), refresh=False)
+            self._bar.update(tally.done)
+        elif now_s - self._line_s >= self._line_every_s:
+            self._write_line(now_s)
+
+    def close(self) -> None:
+        """Show the last state."""
+        if self._bar is not None:
+            self._bar.refresh()
+            self._bar.close()
+        else:
+            self._write_line(time.monotonic())
+
+    def __enter__(self) -> Self:
+        """Return the progress."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def _write_line(self, now_s: float) -> None:
+        state = self.state
+        counts = f"{self._title}: {state.done}/{state.total} {self._unit}"
+        self._stream.write(f"{counts}, {state.details(now_s)}\n")
+        self._stream.flush()
+        self._line_s = now_s

@@ -1,0 +1,258 @@
+"""The executor on Ray: the driver owns the queue, actors ask for nothing and are told what to do.
+
+Ray restarts and retries nothing here (`max_restarts=0`). Its own engines were measured on items
+that kill their worker: `ActorPool` loses the items behind them without an error, Ray Data retries
+them for ever.
+"""
+
+import logging
+import os
+import pickle
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import RayActorError, RayError
+
+from encodeonce.jobs.execution.executor import (
+    Worker,
+    WorkerFactory,
+    WorkerStartError,
+    attempt_all,
+    close_quietly,
+    describe,
+)
+from encodeonce.jobs.execution.queue import (
+    LOST,
+    OVERDUE,
+    Attempt,
+    Chunk,
+    ItemError,
+    Limits,
+    Outcome,
+    WorkError,
+    WorkItem,
+    WorkQueue,
+)
+from encodeonce.jobs.execution.ray_cluster import Cluster, connected, require_room, worker_env
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE_S = 30.0
+"""How long the driver waits for news before it says what it waits for."""
+_CLOSE_S = 10.0
+"""How long workers get to close at the end of a run."""
+_ROUNDS_OF_STARTS = 3
+"""Starts in a row that may fail for each worker wanted, before no more are made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayExecutor:
+    """Runs items on actors of a Ray cluster, each worker in its own process."""
+
+    num_workers: int
+    num_cpus: float = 1.0
+    """Cores of one worker; also its number of threads, rounded down to at least one."""
+    num_gpus: float = 0.0
+    """GPUs of one worker. Below one, workers share a GPU."""
+    cluster: Cluster = field(default_factory=Cluster)
+    limits: Limits = field(default_factory=Limits)
+    env_vars: Mapping[str, str] = field(default_factory=dict)
+    """Environment of the workers; nodes do not inherit this process's."""
+
+    def __post_init__(self) -> None:
+        if self.num_workers < 1 or self.num_cpus < 0 or self.num_gpus < 0:
+            raise WorkError(
+                "num_workers must be at least 1, num_cpus and num_gpus at least 0, got "
+                f"{self.num_workers}, {self.num_cpus} and {self.num_gpus}"
+            )
+
+    def run(self, items: Sequence[WorkItem], make_worker: WorkerFactory) -> Iterator[Outcome]:
+        """Yield one outcome for each item; see `Executor.run`.
+
+        Raises:
+            ClusterError: the cluster does not answer, or has no node that a worker fits on.
+        """
+        queue = WorkQueue(items, self.limits)
+        with connected(self.cluster, self.num_workers, self.num_cpus):
+            require_room(self.num_cpus, self.num_gpus)
+            crew = _Crew(self, make_worker)
+            try:
+                yield from _work_off(queue, crew, self.num_workers)
+            finally:
+                crew.dismiss()
+
+
+def _work_off(queue: WorkQueue, crew: "_Crew", num_workers: int) -> Iterator[Outcome]:
+    while queue.num_open:
+        crew.hire(min(num_workers, queue.num_open))
+        crew.hand_out(queue)
+        answers, lost = crew.wait(until_s=queue.next_deadline_s())
+        # Read once: however long the caller keeps an outcome, no lease runs out meanwhile.
+        now_s = time.monotonic()
+        for worker, chunk, attempts in answers:
+            yield from queue.finish(worker, chunk, attempts, now_s)
+        for worker in queue.overdue(now_s):
+            lost[worker] = ItemError(type=OVERDUE, message="took longer than its lease; killed")
+        for worker, reason in lost.items():
+            crew.remove(worker)
+            yield from queue.lose(worker, reason, now_s)
+
+
+class _Answer(NamedTuple):
+    worker: str
+    chunk: Chunk
+    attempts: list[Attempt]
+
+
+class _Crew:
+    """The actors of one run, as the driver sees them. A worker's name is its ``host:pid``."""
+
+    def __init__(self, plan: RayExecutor, make_worker: WorkerFactory) -> None:
+        self._actor_class: Any = ray.remote(_Host).options(
+            num_cpus=plan.num_cpus,
+            num_gpus=plan.num_gpus,
+            max_restarts=0,
+            max_task_retries=0,
+            runtime_env=worker_env(plan.num_cpus, plan.env_vars),
+        )
+        self._factory = _pickled(make_worker)
+        self._starting: dict[ray.ObjectRef[Any], Any] = {}
+        self._actors: dict[str, Any] = {}
+        self._calls: dict[ray.ObjectRef[Any], tuple[str, Chunk]] = {}
+        """Oldest first: answers are read in the order in which chunks were sent."""
+        self._num_failed_starts = 0
+        self._max_failed_starts = _ROUNDS_OF_STARTS * plan.num_workers
+        self._start_error = ""
+        self._has_started = False
+
+    def hire(self, num_workers: int) -> None:
+        """Start actors until there are ``num_workers``, unless starting them keeps failing.
+
+        Raises:
+            WorkerStartError: it does, and no worker is left.
+        """
+        if self._num_failed_starts < self._max_failed_starts:
+            while len(self._actors) + len(self._starting) < num_workers:
+                actor = self._actor_class.remote()
+                self._starting[actor.start.remote(self._factory)] = actor
+        elif not self._actors and not self._starting:
+            raise WorkerStartError(f"no worker could be made: {self._start_error}")
+
+    def hand_out(self, queue: WorkQueue) -> None:
+        """Send chunks until the queue has none for anybody; everyone's first before seconds."""
+        hungry = list(self._actors)
+        while hungry:
+            for worker in tuple(hungry):
+                chunk = queue.take(worker, time.monotonic())
+                if chunk is None:
+                    hungry.remove(worker)
+                else:
+                    call = self._actors[worker].do.remote(chunk.items)
+                    self._calls[call] = worker, chunk
+
+    def wait(self, until_s: float) -> tuple[list[_Answer], dict[str, ItemError]]:
+        """Wait for news until ``until_s``; return answers, oldest first, and why any was lost."""
+        answers: list[_Answer] = []
+        lost: dict[str, ItemError] = {}
+        for ref in self._ready(min(until_s - time.monotonic(), _PATIENCE_S)):
+            if ref in self._starting:
+                self._meet(ref)
+                continue
+            worker, chunk = self._calls.pop(ref)
+            try:
+                answers.append(_Answer(worker, chunk, ray.get(ref)))
+            except RayError as error:
+                lost[worker] = ItemError(type=LOST, message=_last_line(error))
+        return answers, lost
+
+    def remove(self, worker: str) -> None:
+        """Kill a worker, if it is not dead yet, and forget what it was told to do."""
+        ray.kill(self._actors.pop(worker))
+        self._calls = {ref: call for ref, call in self._calls.items() if call[0] != worker}
+
+    def dismiss(self) -> None:
+        """Let idle workers close, then kill all."""
+        busy = {worker for worker, _ in self._calls.values()}
+        idle = [actor for worker, actor in self._actors.items() if worker not in busy]
+        if idle:
+            closing = [actor.close.remote() for actor in idle]
+            ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_S)
+        for actor in (*self._actors.values(), *self._starting.values()):
+            ray.kill(actor)
+
+    def _ready(self, timeout_s: float) -> list[ray.ObjectRef[Any]]:
+        refs = [*self._starting, *self._calls]
+        ready, _ = ray.wait(refs, num_returns=1, timeout=max(0.0, timeout_s))
+        if ready:
+            ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
+        elif not self._actors:
+            logger.warning("no worker is ready: %d load or wait for resources", len(self._starting))
+        return ready
+
+    def _meet(self, ref: ray.ObjectRef[Any]) -> None:
+        """Take in a worker that has started, or learn why it has not."""
+        actor = self._starting.pop(ref)
+        try:
+            started: str | ItemError = ray.get(ref)
+        except RayActorError as error:
+            started = ItemError(type=LOST, message=_last_line(error))
+        except RayError as error:
+            started = describe(error)
+        if isinstance(started, str):
+            self._actors[started] = actor
+            self._num_failed_starts = 0
+            self._has_started = True
+            return
+        ray.kill(actor)
+        self._start_error = f"{started.type}: {started.message}\n{started.traceback}".rstrip()
+        logger.warning("a worker could not be made: %s", self._start_error)
+        self._num_failed_starts += 1
+        # A constructor that raises in the first worker raises in all of them; in a replacement it
+        # may have met the remains of the worker before it (GPU memory not yet returned).
+        if started.type != LOST and not self._has_started:
+            self._num_failed_starts = self._max_failed_starts
+
+
+class _Host:
+    """The actor: a process that makes one worker and lets it do what the driver sends."""
+
+    def __init__(self) -> None:
+        self._worker: Worker | None = None
+
+    def start(self, factory: bytes) -> str | ItemError:
+        """Make the worker; return this process's name, or why there is no worker."""
+        try:
+            self._worker = pickle.loads(factory)()
+        except Exception as error:
+            return describe(error)
+        return f"{socket.gethostname()}:{os.getpid()}"
+
+    def do(self, items: Sequence[WorkItem]) -> list[Attempt]:
+        """Attempt each item in turn."""
+        assert self._worker is not None, "the driver sends items after the start"
+        return attempt_all(self._worker, items)
+
+    def close(self) -> None:
+        """Close the worker."""
+        if self._worker is not None:
+            close_quietly(self._worker)
+
+
+def _pickled(make_worker: WorkerFactory) -> bytes:
+    try:
+        factory: bytes = ray.cloudpickle.dumps(make_worker)  # type: ignore[no-untyped-call]
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        raise WorkError(
+            f"{make_worker!r} cannot be sent to another process ({error}): give a top-level class "
+            "or functools.partial of one, with arguments that are names, not open objects"
+        ) from error
+    return factory
+
+
+def _last_line(error: RayError) -> str:
+    """Return Ray's reason; the lines before it are ids."""
+    return str(error).rstrip().splitlines()[-1].strip()

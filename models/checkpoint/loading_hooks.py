@@ -1,0 +1,84 @@
+"""How weights become what a model computes with, while transformers loads them.
+
+The loaders of a checkpoint's parts (`files.py` and `parts.py` beside this) call a
+treatment's hooks; a weight method returns one.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from encodeonce.models.checkpoint.decoder_layers import linears_outside
+
+STORED = "quantization_config"
+"""Where a checkpoint's config.json says how its weights are quantised."""
+
+
+class Treatment:
+    """Weights as they are stored. Subclasses hook into the loading."""
+
+    ignored: tuple[str, ...] = ()
+    """Patterns of names of tensors in a checkpoint that have no place in the model."""
+
+    def config(self, config: Any) -> Any:
+        """Return the model's configuration to load with."""
+        return config
+
+    def outline(self, model: nn.Module) -> None:
+        """Change the model's modules before there are weights; on the meta device."""
+
+    def arguments(
+        self, skeleton: Callable[[], nn.Module], device: torch.device
+    ) -> Mapping[str, Any]:
+        """Return more arguments of ``from_pretrained``.
+
+        Args:
+            skeleton: makes the model to load, without weights.
+            device: where it is going to be.
+        """
+        return {}
+
+    def finish(self, model: Any, device: torch.device) -> None:
+        """Complete the loaded model on its device."""
+        model.to(device)
+
+
+class ByTransformers(Treatment):
+    """Weights that transformers quantises while it reads them, or reads as quantised."""
+
+    def __init__(self, quantization: Callable[[list[str]], Any] | None = None) -> None:
+        """Take what makes a quantisation config, given the names of modules to leave alone.
+
+        None where the checkpoint's own configuration says how it is quantised.
+        """
+        self._quantization = quantization
+
+    def arguments(
+        self, skeleton: Callable[[], nn.Module], device: torch.device
+    ) -> Mapping[str, Any]:
+        """Name the device, where weights go one by one, and what stays as it is."""
+        arguments: dict[str, Any] = {"device_map": {"": device}}
+        if self._quantization is not None:
+            arguments["quantization_config"] = self._quantization(linears_outside(skeleton()))
+        return arguments
+
+    def finish(self, model: Any, device: torch.device) -> None:
+        """Nothing is left: quantised weights are not moved."""
+
+
+class NotQuantised(Treatment):
+    """A part of a quantised checkpoint that holds plain weights: needs no library."""
+
+    def config(self, config: Any) -> Any:
+        """Return the configuration as if nothing were quantised."""
+        return without_stored(config)
+
+
+def without_stored(config: Any) -> Any:
+    """Return a configuration that says nothing of quantised weights."""
+    for part in (config, config.get_text_config()):
+        if hasattr(part, STORED):
+            delattr(part, STORED)
+    return config

@@ -1,0 +1,61 @@
+"""Whether a part of a checkpoint, such as the tower, holds quantised weights."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from encodeonce.models.checkpoint.files import CheckpointError
+from encodeonce.models.checkpoint.loading_hooks import (
+    STORED,
+    ByTransformers,
+    NotQuantised,
+    Treatment,
+)
+
+_PACKED = ("U8", "I8", "I32", "F8_E4M3", "F8_E5M2")
+"""Types, in safetensors' words, that weights have only where they are quantised."""
+_LANGUAGE_ONLY = ("awq", "gptq")
+"""Kinds that are read for a language model's layers alone."""
+
+
+def part_quantization(folder: Path, parts: Sequence[str]) -> Mapping[str, Any] | None:
+    """Return what config.json says of quantisation, if weights of the parts are quantised.
+
+    Args:
+        folder: the checkpoint.
+        parts: last names of modules such as ``"vision_tower"``.
+    """
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    stored = config.get(STORED) or config.get("text_config", {}).get(STORED)
+    return stored if stored is not None and _holds_packed(folder, parts) else None
+
+
+def part_treatment(folder: Path, parts: Sequence[str]) -> Treatment:
+    """Return how the parts are loaded; what is not quantised needs no quantiser's library.
+
+    Raises:
+        CheckpointError: they are quantised in a way that is only read for language models.
+    """
+    stored = part_quantization(folder, parts)
+    if stored is None:
+        return NotQuantised()
+    if stored["quant_method"] in _LANGUAGE_ONLY:
+        raise CheckpointError(
+            f"{folder}: {' and '.join(parts)} are quantised by {stored['quant_method']}, which is "
+            "read for language models alone. Use a checkpoint whose vision side is left as it is."
+        )
+    return ByTransformers()
+
+
+def _holds_packed(folder: Path, parts: Sequence[str]) -> bool:
+    pattern = re.compile(rf"(?:^|\.)(?:{'|'.join(map(re.escape, parts))})\.")
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - safe_open is not a mapping
+                if pattern.search(name) and file.get_slice(name).get_dtype() in _PACKED:
+                    return True
+    return False

@@ -1,0 +1,319 @@
+"""The generic family: any transformers model whose forward accepts ``mm_encoder_outputs``.
+
+What sets one architecture apart is in `encodeonce.models.family_bases.architecture`.
+
+Shapes: U units, P patches, D width of the tap, B micro-batch, N visual tokens.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from encodeonce.cache_store.features import MAIN, Features
+from encodeonce.cache_store.signature import Signature
+from encodeonce.datasets.media.info import MediaInfo
+from encodeonce.datasets.media.media import Frames, MediaKind
+from encodeonce.models.checkpoint.files import CheckpointError, load_without, weights_digest
+from encodeonce.models.checkpoint.footprint import LoadedWeights, LoadingMeasure
+from encodeonce.models.checkpoint.quantized_parts import part_quantization, part_treatment
+from encodeonce.models.checkpoint.tensors import to_array, to_tensor
+from encodeonce.models.decoder import PrefixDecoder
+from encodeonce.models.family import Reference
+from encodeonce.models.family_bases.architecture import Architecture, tapped
+from encodeonce.models.language.chat import Chat, Slot, load_chat, load_tokenizer
+from encodeonce.models.language.placeholders import Projected, Shown
+from encodeonce.models.language.prefix import Opening
+from encodeonce.models.quantization.method import Candidate, candidate, load_quantizer
+from encodeonce.models.reference import load_reference
+from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
+from encodeonce.models.vision.micro_batch import MicroBatch
+from encodeonce.models.vision.preprocessing import Preprocessing
+from encodeonce.models.vision.signature import sign
+from encodeonce.models.vision.visual import Unit, Visual, num_frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformersFamily(Architecture):
+    """An architecture of transformers, loaded in parts."""
+
+    def fits(self, folder: Path) -> bool:
+        """Every checkpoint of its types."""
+        return True
+
+    def check_prompts(self, folder: Path) -> None:
+        """Refuse a chat template with the question before the media; reads no weights.
+
+        Raises:
+            CheckpointError: the checkpoint's is such a template, or there is none.
+        """
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        self.chat(folder, config).check_media_first(folder)
+
+    def chat(self, folder: Path, config: Any) -> Chat:
+        """Load a checkpoint's tokenizer and chat template.
+
+        Raises:
+            CheckpointError: there is no chat template.
+        """
+        tokenizer = load_tokenizer(folder)
+        placeholders = self.placeholders(config, tokenizer)
+        return load_chat(folder, tokenizer, placeholders, self.video_template)
+
+    def vision(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> "TransformersVision":
+        """Describe the vision side of a checkpoint.
+
+        Raises:
+            CheckpointError: ``tap: tower`` where the projector is inside the tower.
+        """
+        if vision.tap == "tower" and self.projector is None:
+            raise CheckpointError(
+                f"vision.tap 'tower': in {self.model_types[0]} the projection to the language "
+                f"model is part of the tower ({self.tower}), so there are no features before it "
+                "to share between models. Set vision.tap: projected."
+            )
+        return TransformersVision(family=self, folder=folder, model_spec=model, vision_spec=vision)
+
+    def decoder(
+        self, folder: Path, model: ModelSpec, vision: VisionSpec, weights: WeightsSpec = NONE
+    ) -> "TransformersDecoder":
+        """Load everything but the tower (and the projector, where features are projected)."""
+        measure = LoadingMeasure()
+        language, projector = self._language_side(
+            candidate(weights, model, folder), vision, weights
+        )
+        loaded = measure.take(language, projector)
+        chat = self.chat(folder, language.config)
+        preprocessing = self.preprocessing(folder)
+        return TransformersDecoder(self, language, chat, preprocessing, projector, loaded)
+
+    def _language_side(
+        self, variant: Candidate, vision: VisionSpec, weights: WeightsSpec
+    ) -> tuple[Any, Any | None]:
+        """Return the model without its tower, and the projector if it is needed."""
+        treatment = load_quantizer(weights).treatment(variant)
+        is_elsewhere = variant.source != variant.folder
+        left_out = [self.tower]
+        if self.projector is not None and (vision.tap == "projected" or is_elsewhere):
+            left_out.append(self.projector)
+        language = load_without(
+            self.model_class, left_out, variant.source, variant.model, treatment
+        )
+        if self.projector is None or vision.tap == "projected":
+            return language, None
+        whole = self._projector_alone(variant) if is_elsewhere else language
+        return language, whole.get_submodule(self.projector)
+
+    def _projector_alone(self, variant: Candidate) -> Any:
+        """Load the model's own projector, where the language model is another checkpoint's."""
+        assert self.projector is not None
+        treatment = part_treatment(variant.folder, [last_name(self.projector)])
+        left_out = [self.tower, *self.language]
+        return load_without(self.model_class, left_out, variant.folder, variant.model, treatment)
+
+    def reference(self, folder: Path, model: ModelSpec) -> Reference:
+        """Load the whole model the ordinary way."""
+        return load_reference(folder, model)
+
+    def language_folder(self, folder: Path) -> Path:
+        """Return the checkpoint: there is one config.json for all parts."""
+        return folder
+
+    def language_config(self, folder: Path) -> Any:
+        """Return the part of the configuration that is the text model's."""
+        return AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformersVision:
+    """The vision side of a checkpoint, without its weights in memory."""
+
+    family: TransformersFamily
+    folder: Path
+    model_spec: ModelSpec
+    vision_spec: VisionSpec
+
+    def signature(self, info: MediaInfo, frames: Sequence[int]) -> Signature:
+        """Return what the features of some frames depend on."""
+        return sign(
+            info,
+            self._preprocessing.recipe(info, len(frames)),
+            tower=str(self._config.vision_config.model_type),
+            weights_sha256=self._weights_sha256,
+            tap=self.family.tap(self._config),
+            model=self.model_spec,
+            vision=self.vision_spec,
+            numerics=self._quantization,
+        )
+
+    def units(self, info: MediaInfo, frames: Sequence[int]) -> tuple[Unit, ...]:
+        """Return what the tower encodes on its own."""
+        return self._preprocessing.units(info, frames)
+
+    def load(self) -> "TransformersTower":
+        """Load the tower (and the projector, where features are taken behind it)."""
+        left_out = list(self.family.language)
+        projector = self.family.projector
+        if self.vision_spec.tap == "tower" and projector is not None:
+            left_out.append(projector)
+        treatment = part_treatment(self.folder, self._parts)
+        model = load_without(
+            self.family.model_class, left_out, self.folder, self.model_spec, treatment
+        )
+        if projector is not None:
+            model = tapped(model, projector, after=self.vision_spec.tap == "projected")
+        size = self.vision_spec.micro_batch
+        return TransformersTower(self.family, model, self._preprocessing, size)
+
+    @cached_property
+    def _config(self) -> Any:
+        return AutoConfig.from_pretrained(self.folder, local_files_only=True)
+
+    @cached_property
+    def _preprocessing(self) -> Preprocessing:
+        return self.family.preprocessing(self.folder)
+
+    @cached_property
+    def _parts(self) -> list[str]:
+        """Names of the modules that features depend on."""
+        parts = [self.family.tower]
+        if self.vision_spec.tap == "projected" and self.family.projector is not None:
+            parts.append(self.family.projector)
+        return [last_name(part) for part in parts]
+
+    @cached_property
+    def _weights_sha256(self) -> str:
+        return weights_digest(self.folder, self._parts)
+
+    @cached_property
+    def _quantization(self) -> Mapping[str, Any]:
+        """What the signature says of quantised towers, besides their weights."""
+        stored = part_quantization(self.folder, self._parts)
+        return {} if stored is None else {"quantization": stored}
+
+
+class TransformersTower:
+    """A loaded tower."""
+
+    def __init__(
+        self, family: Architecture, model: Any, preprocessing: Preprocessing, micro_batch: int
+    ) -> None:
+        self._family = family
+        self._model = model
+        self._preprocessing = preprocessing
+        self._encode = MicroBatch(self._encode_batch, micro_batch)
+
+    def preprocess(self, frames: Frames, signature: Signature) -> torch.Tensor:
+        """Return (U, ...) float32 pixels, resized and normalised."""
+        return self._preprocessing.pixels(frames, signature.preprocess)
+
+    def encode(self, pixels: torch.Tensor) -> Features:
+        """Encode (U, ...) pixels; features ``main`` are (U, P, D), or (U, tiles, P, D)."""
+        with torch.inference_mode():
+            arrays = self._encode(pixels)
+        return Features({name: to_array(array) for name, array in arrays.items()})
+
+    def _encode_batch(self, pixels_B: torch.Tensor) -> dict[str, torch.Tensor]:
+        pixels_B = pixels_B.to(self._model.device, self._model.dtype)
+        return self._family.encode(self._model, pixels_B)
+
+
+class TransformersDecoder(PrefixDecoder):
+    """The language side; features enter through ``mm_encoder_outputs``."""
+
+    def __init__(
+        self,
+        family: Architecture,
+        model: Any,
+        chat: Chat,
+        preprocessing: Preprocessing,
+        projector: Any | None,
+        loaded: LoadedWeights,
+    ) -> None:
+        super().__init__(model, chat.tokenizer, loaded)
+        self._family = family
+        self._preprocessing = preprocessing
+        self._chat = chat
+        self._projector = projector
+
+    def check(self, question: str) -> None:
+        """Refuse a question that contains a placeholder."""
+        self._chat.check(question)
+
+    def _open(self, visuals: Sequence[Visual]) -> Opening:
+        with torch.inference_mode():
+            media = [self._project(visual) for visual in visuals]
+            shown = self._family.show(self._model, self._tokenizer, media)
+        slots = [Slot(one.slot, one.text) for one in shown]
+        config, device = self._model.config, self._model.device
+
+        def prompt(question: str) -> list[int]:
+            text = self._chat.prompt(slots, question)
+            token_ids: list[int] = self._chat.tokenize(text, device)["input_ids"][0].tolist()
+            return token_ids
+
+        visual = self._family.visual_token_ids(config)
+        whole = prompt("")
+        token_ids = up_to_last(whole, visual) or whole[:1]
+        input_ids = torch.tensor([token_ids], device=device)
+        inputs: dict[str, Any] = {
+            "input_ids": input_ids,
+            "attention_mask": torch.ones_like(input_ids),
+            **self._family.inputs(config, input_ids, shown),
+        }
+        if shown:
+            inputs["mm_encoder_outputs"] = encoder_outputs(self._family, shown)
+        state = self._family.state_after(self._model, inputs)
+        return Opening(
+            token_ids=tuple(token_ids),
+            inputs=inputs,
+            prompt=prompt,
+            state=state,
+            is_visual=[token in visual for token in token_ids],
+            position_offset=self._family.position_offset(state),
+            num_visual_units=sum(len(visual.units) for visual in visuals),
+        )
+
+    def _project(self, visual: Visual) -> Projected:
+        arrays = {
+            name: to_tensor(array, self._model.device)
+            for name, array in visual.features.arrays.items()
+        }
+        if self._projector is not None:
+            main = arrays[MAIN]
+            projected = self._projector(main.flatten(0, -3))
+            arrays[MAIN] = projected.unflatten(0, main.shape[:-2])
+        recipe = self._preprocessing.recipe(visual.info, num_frames(visual.units))
+        return Projected(info=visual.info, units=visual.units, recipe=recipe, arrays=arrays)
+
+
+def encoder_outputs(
+    family: Architecture, shown: Sequence[Shown]
+) -> dict[MediaKind, BaseModelOutputWithPooling]:
+    """Return what the model's vision side would have given, by modality."""
+    outputs: dict[MediaKind, BaseModelOutputWithPooling] = {}
+    for modality in {one.modality: None for one in shown}:  # each once, in order
+        ours = [one for one in shown if one.modality == modality]
+        pooled = family.pooled(modality, [one.tokens for one in ours])
+        output = BaseModelOutputWithPooling(pooler_output=pooled)
+        if ours[0].levels:
+            levels = zip(*(one.levels for one in ours), strict=True)
+            output["deepstack_features"] = [list(level) for level in levels]
+        outputs[modality] = output
+    return outputs
+
+
+def up_to_last(token_ids: Sequence[int], wanted: Collection[int]) -> list[int]:
+    """Return the tokens up to the last that is one of ``wanted``; none if there is none."""
+    last = max((n for n, token in enumerate(token_ids) if token in wanted), default=-1)
+    return list(token_ids[: last + 1])
+
+
+def last_name(part: str) -> str:
+    """Return the last part of a module's dotted name: what its weights are called everywhere."""
+    return part.rpartition(".")[2]

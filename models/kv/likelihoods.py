@@ -1,0 +1,161 @@
+"""Likelihoods of given texts under several cache variants.
+
+Shapes: R settings, L tokens of a text, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from encodeonce.models.kv.compress import compress
+from encodeonce.models.kv.forks import Fork, ragged_cache, teacher_forced
+from encodeonce.models.kv.prompts import Prompts, needs_of, question_observation
+from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.language.likelihood import (
+    Likelihoods,
+    Scored,
+    are_likeliest,
+    log_probs_from,
+    token_log_probs,
+)
+from encodeonce.models.language.prefix import Prefix, continued
+from encodeonce.models.timing import Stopwatch
+
+
+def sweep_likelihoods(
+    model: Any,
+    prefix: Prefix,
+    settings: Sequence[KVSpec],
+    suffix: Sequence[int],
+    continuations: Sequence[Sequence[int]],
+) -> list[Likelihoods]:
+    """Return how likely the continuations of one question are, for each setting.
+
+    Under settings of scope "question" the first token's logits are the full prefill's.
+
+    Args:
+        model: of transformers.
+        prefix: prefilled with `prefix_observation`.
+        settings: cache variants.
+        suffix: the question's tokens.
+        continuations: token ids of each text.
+    """
+    watch = Stopwatch()
+    found: dict[int, Likelihoods] = {}
+    by_question = [n for n, s in enumerate(settings) if s.scope == "question"]
+    by_media = [n for n, s in enumerate(settings) if s.scope == "media"]
+    if by_question:
+        with watch.stage("score"):
+            seen = question_observation(needs_of(settings), prefix, len(suffix))
+            with continued(model, prefix), seen.watching(model):
+                full = log_probs_from(model, prefix.fork(), suffix, continuations)
+        found.update(
+            (n, _likelihoods(prefix, suffix, full, None))
+            for n in by_question
+            if settings[n].is_full
+        )
+        prompts = Prompts(model, prefix, seen, [len(suffix)])
+        some = [n for n in by_question if not settings[n].is_full]
+        with watch.stage("compress"):
+            forks = compress(prompts, 0, [settings[n] for n in some])
+        with watch.stage("score"):
+            scored = _behind_prompt(model, prefix, forks, len(suffix), full, continuations)
+        for n, fork, one in zip(some, forks, scored, strict=True):
+            found[n] = _likelihoods(prefix, suffix, one, fork, num_more=0)
+    if by_media:
+        prompts = Prompts(model, prefix, None, [len(suffix)])
+        with watch.stage("compress"):
+            forks = compress(prompts, 0, [settings[n] for n in by_media])
+        with watch.stage("score"):
+            scored = _behind_prefix(model, prefix, forks, suffix, continuations)
+        for n, fork, one in zip(by_media, forks, scored, strict=True):
+            found[n] = _likelihoods(prefix, suffix, one, fork, num_more=len(suffix))
+    ordered = [found[n] for n in range(len(settings))]
+    return [replace(ordered[0], seconds=watch.take()), *ordered[1:]]
+
+
+def _behind_prompt(
+    model: Any,
+    prefix: Prefix,
+    forks: Sequence[Fork],
+    num_question: int,
+    full: Scored,
+    continuations: Sequence[Sequence[int]],
+) -> list[Scored]:
+    """Return what compressed prompts make of the continuations."""
+    if not forks:
+        return []
+    first = full.first_logits.expand(len(forks), -1)
+    steps = [[first] for _ in continuations]
+    room = max(map(len, continuations))
+    if room > 1:
+        cache = ragged_cache(forks, prefix.num_tokens + num_question, room - 1)
+        for ids, mine in zip(continuations, steps, strict=True):
+            if len(ids) > 1:
+                with continued(model, prefix):
+                    mine += _logits(model, cache, forks, ids[:-1], prefix)
+    return _scored(steps, continuations, first)
+
+
+def _behind_prefix(
+    model: Any,
+    prefix: Prefix,
+    forks: Sequence[Fork],
+    suffix: Sequence[int],
+    continuations: Sequence[Sequence[int]],
+) -> list[Scored]:
+    """Return what compressed prefixes make of the question with each continuation."""
+    cache = ragged_cache(forks, prefix.num_tokens, len(suffix) + max(map(len, continuations)) - 1)
+    steps = []
+    for ids in continuations:
+        with continued(model, prefix):
+            logits = _logits(model, cache, forks, [*suffix, *ids[:-1]], prefix)
+        steps.append(logits[len(suffix) - 1 :])
+    return _scored(steps, continuations, steps[0][0])
+
+
+def _logits(
+    model: Any, cache: Any, forks: Sequence[Fork], token_ids: Sequence[int], prefix: Prefix
+) -> list[torch.Tensor]:
+    offset = prefix.opening.position_offset
+    first = [fork.num_tokens + offset for fork in forks]
+    return list(teacher_forced(model, cache, forks, [token_ids] * len(forks), first))
+
+
+def _scored(
+    steps: Sequence[Sequence[torch.Tensor]],
+    continuations: Sequence[Sequence[int]],
+    first_RV: torch.Tensor,
+) -> list[Scored]:
+    """Return scores by fork, from logits (R, V) by continuation and token."""
+    stacked = [torch.stack(list(logits), dim=1) for logits in steps]
+    return [
+        Scored(
+            first_logits=first_RV[row],
+            log_probs=[
+                token_log_probs(logits_RLV[row], ids)
+                for logits_RLV, ids in zip(stacked, continuations, strict=True)
+            ],
+            are_greedy=[
+                are_likeliest(logits_RLV[row], ids)
+                for logits_RLV, ids in zip(stacked, continuations, strict=True)
+            ],
+        )
+        for row in range(len(first_RV))
+    ]
+
+
+def _likelihoods(
+    prefix: Prefix, suffix: Sequence[int], scored: Scored, fork: Fork | None, num_more: int = 0
+) -> Likelihoods:
+    return Likelihoods(
+        log_probs=scored.sums(),
+        num_tokens=tuple(len(one) for one in scored.log_probs),
+        first_log_probs=scored.firsts(),
+        are_greedy=tuple(scored.are_greedy),
+        kv=None if fork is None else fork.use(num_fed=0, num_removed=0, num_more=num_more),
+        num_visual_units=prefix.opening.num_visual_units,
+        num_prompt_tokens=prefix.num_tokens + len(suffix),
+    )

@@ -1,0 +1,115 @@
+"""What a weight method provides. The folder `methods/` is the registry.
+
+Each file defines one ``QUANTIZER``, a strict pydantic model whose fields are the method's options.
+"""
+
+import difflib
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from encodeonce.models.checkpoint.files import local_checkpoint
+from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.spec import ModelSpec, WeightsSpec
+
+
+class WeightsError(ValueError):
+    """A weight variant cannot be used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A model, and where the language side of a variant of it is read from."""
+
+    model: ModelSpec
+    folder: Path
+    """The model's checkpoint."""
+    source: Path
+    """The checkpoint that the variant's language side is in."""
+    path: str | None
+    """``source`` as the user named it; None where it is the model's own checkpoint."""
+
+
+class Options(BaseModel):
+    """A method's options: unknown ones are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Quantizer(Protocol):
+    """A way to hold the language model's weights."""
+
+    def check(self, candidate: Candidate) -> None:
+        """Refuse what cannot be loaded, before anything is.
+
+        Raises:
+            WeightsError: a library is not installed, this machine has no kernel, or the
+                checkpoint does not fit.
+        """
+        ...
+
+    def treatment(self, candidate: Candidate) -> Treatment:
+        """Return how the weights are loaded."""
+        ...
+
+
+def quantizer_names() -> list[str]:
+    """Return the names of all methods: the files in `methods/`, with dashes."""
+    files = (Path(__file__).parent / "methods").glob("*.py")
+    return sorted(path.stem.replace("_", "-") for path in files)
+
+
+def load_quantizer(spec: WeightsSpec) -> Quantizer:
+    """Make the quantizer that a user asked for.
+
+    Raises:
+        WeightsError: there is no such method, or it has no such options.
+    """
+    names = quantizer_names()
+    if spec.method not in names:
+        close = difflib.get_close_matches(spec.method, names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise WeightsError(
+            f"no weights method is called {spec.method!r}; known: {', '.join(names)}.{hint}"
+        )
+    module = f"encodeonce.models.quantization.methods.{spec.method.replace('-', '_')}"
+    quantizer_class = importlib.import_module(module).QUANTIZER
+    try:
+        quantizer: Quantizer = quantizer_class.model_validate(spec.options)
+    except ValidationError as error:
+        allowed = ", ".join(quantizer_class.model_fields) or "none"
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+        )
+        raise WeightsError(f"weights {spec.method!r}: {problems}. Options: {allowed}") from error
+    return quantizer
+
+
+def check_weights(spec: WeightsSpec, model: ModelSpec, folder: Path) -> None:
+    """Refuse a variant that cannot be loaded, before anything is.
+
+    Args:
+        spec: the variant.
+        model: the model it is a variant of.
+        folder: the model's checkpoint.
+
+    Raises:
+        WeightsError: there is no such method or option, its library is not installed, this machine
+            has no kernel for it, or the checkpoint does not fit.
+    """
+    load_quantizer(spec).check(candidate(spec, model, folder))
+
+
+def candidate(spec: WeightsSpec, model: ModelSpec, folder: Path) -> Candidate:
+    """Return a model and where the language side of a variant of it is read from.
+
+    Raises:
+        CheckpointError: ``spec.path`` names no checkpoint.
+    """
+    source = folder
+    if spec.path is not None:
+        source = local_checkpoint(ModelSpec(path=spec.path), key="weights path")
+    return Candidate(model=model, folder=folder, source=source, path=spec.path)

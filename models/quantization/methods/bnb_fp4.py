@@ -1,0 +1,27 @@
+"""bitsandbytes 4-bit FP4 weights of the language model, quantised while loading."""
+
+from pydantic import Field
+
+from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.quantization.bnb import check_4bit, check_bnb, four_bit
+from encodeonce.models.quantization.method import Candidate, Options
+
+
+class BnbFP4(Options):
+    """Blocks of 64 inputs share a scale."""
+
+    double_quant: bool = Field(
+        default=False, description="Quantise the scales too: 0.37 bits a weight less."
+    )
+
+    def check(self, candidate: Candidate) -> None:
+        """Refuse what bitsandbytes cannot quantise here."""
+        check_bnb(candidate, "bnb-fp4")
+        check_4bit(candidate, "bnb-fp4")
+
+    def treatment(self, candidate: Candidate) -> Treatment:
+        """Return how the weights are loaded."""
+        return four_bit(candidate, "fp4", self.double_quant)
+
+
+QUANTIZER = BnbFP4

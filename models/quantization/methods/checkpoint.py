@@ -1,0 +1,32 @@
+"""The language side of a checkpoint that somebody has quantised already."""
+
+from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.quantization.checks import refuse_other_model, stored_quantization
+from encodeonce.models.quantization.method import Candidate, Options, WeightsError
+from encodeonce.models.quantization.stored import check_stored, stored_treatment
+
+
+class Checkpoint(Options):
+    """``path`` names the checkpoint; its config.json says how it is quantised."""
+
+    def check(self, candidate: Candidate) -> None:
+        """Refuse a checkpoint that is not quantised, or is not of this model."""
+        if candidate.path is None:
+            raise WeightsError(
+                "weights 'checkpoint' needs the path of a quantised checkpoint: "
+                "{method: checkpoint, path: org/name-AWQ}"
+            )
+        if stored_quantization(candidate) is None:
+            raise WeightsError(
+                f"weights 'checkpoint': {candidate.path!r} is not quantised (no "
+                "quantization_config in its config.json). Make it model.path of a run of its own."
+            )
+        refuse_other_model(candidate)
+        check_stored(candidate)
+
+    def treatment(self, candidate: Candidate) -> Treatment:
+        """Return how the weights are loaded."""
+        return stored_treatment(candidate)
+
+
+QUANTIZER = Checkpoint

@@ -1,0 +1,146 @@
+"""A LLaVA of a given size with random weights, to measure on: no download, any shape."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import (
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+)
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from encodeonce.models.synthetic.parts import byte_tokenizer, random_model
+
+_IMAGE = "<image>"
+# The system text's bytes are tokens: twenty of them stand before the image.
+_TEMPLATE = (
+    "{{ bos_token }}A helpful system: {% for message in messages %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}" + _IMAGE + "{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endfor %}{% if add_generation_prompt %} A:{% endif %}"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlavaShape:
+    """Sizes of a LLaVA."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_key_value_heads: int
+    vocab_size: int
+    vision_hidden_size: int
+    vision_layers: int
+    vision_heads: int
+    image_size: int
+    patch_size: int
+
+
+TINY = LlavaShape(
+    hidden_size=64,
+    intermediate_size=96,
+    num_layers=2,
+    num_heads=4,
+    num_key_value_heads=2,
+    vocab_size=300,
+    vision_hidden_size=64,
+    vision_layers=3,
+    vision_heads=4,
+    image_size=32,
+    patch_size=8,
+)
+"""To try a measurement in seconds: 16 visual tokens."""
+
+SMALL = LlavaShape(
+    hidden_size=768,
+    intermediate_size=2048,
+    num_layers=12,
+    num_heads=12,
+    num_key_value_heads=12,
+    vocab_size=8000,
+    vision_hidden_size=768,
+    vision_layers=12,
+    vision_heads=12,
+    image_size=512,
+    patch_size=16,
+)
+"""97 M parameters of language model, 86 M of tower, 1,024 visual tokens."""
+
+LLAVA_1_5_7B = LlavaShape(
+    hidden_size=4096,
+    intermediate_size=11008,
+    num_layers=32,
+    num_heads=32,
+    num_key_value_heads=32,
+    vocab_size=32064,
+    vision_hidden_size=1024,
+    vision_layers=24,
+    vision_heads=16,
+    image_size=336,
+    patch_size=14,
+)
+"""The shape of LLaVA-1.5-7B: 576 visual tokens an image."""
+
+
+def write_random_llava(
+    shape: LlavaShape, folder: Path, dtype: torch.dtype, device: torch.device
+) -> Path:
+    """Write a checkpoint with random weights and a tokenizer of bytes. It never ends an answer.
+
+    Args:
+        shape: sizes of the model.
+        folder: where to; made if it is not there.
+        dtype: of the weights.
+        device: where the weights are drawn.
+    """
+    tokenizer = byte_tokenizer((), image_token=_IMAGE)
+    config = config_of(shape, tokenizer.bos_token_id, tokenizer.pad_token_id)
+    config.image_token_id = tokenizer.convert_tokens_to_ids(_IMAGE)
+    model = random_model(LlavaForConditionalGeneration, config, dtype, device)
+    model.generation_config.eos_token_id = None
+    model.save_pretrained(folder)
+    size = shape.image_size
+    LlavaProcessor(
+        image_processor=CLIPImageProcessorPil(
+            size={"shortest_edge": size}, crop_size={"height": size, "width": size}
+        ),
+        tokenizer=tokenizer,
+        patch_size=shape.patch_size,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=_TEMPLATE,
+    ).save_pretrained(folder)
+    return folder
+
+
+def config_of(shape: LlavaShape, bos: int, pad: int) -> LlavaConfig:
+    """Return transformers' configuration of a shape, with token ids of the tokenizer's."""
+    return LlavaConfig(
+        vision_config=CLIPVisionConfig(
+            hidden_size=shape.vision_hidden_size,
+            intermediate_size=4 * shape.vision_hidden_size,
+            num_hidden_layers=shape.vision_layers,
+            num_attention_heads=shape.vision_heads,
+            image_size=shape.image_size,
+            patch_size=shape.patch_size,
+        ),
+        text_config=LlamaConfig(
+            hidden_size=shape.hidden_size,
+            intermediate_size=shape.intermediate_size,
+            num_hidden_layers=shape.num_layers,
+            num_attention_heads=shape.num_heads,
+            num_key_value_heads=shape.num_key_value_heads,
+            vocab_size=shape.vocab_size,
+            bos_token_id=bos,
+            eos_token_id=None,
+            pad_token_id=pad,
+        ),
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default",
+    )

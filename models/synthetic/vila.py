@@ -1,0 +1,149 @@
+"""A VILA1.5 of a given size with random weights, in the layout of the original checkpoint."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import save_torch_state_dict
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM, SiglipVisionConfig, SiglipVisionModel
+
+from encodeonce.models.synthetic.parts import byte_tokenizer, random_model
+
+_MERGED = 4
+"""Patches that the projector makes one token of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VilaShape:
+    """Sizes of a VILA1.5."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    vocab_size: int
+    vision_hidden_size: int
+    vision_intermediate_size: int
+    vision_layers: int
+    vision_heads: int
+    image_size: int
+    patch_size: int
+
+
+TINY = VilaShape(
+    hidden_size=64,
+    intermediate_size=128,
+    num_layers=2,
+    num_heads=4,
+    vocab_size=300,
+    vision_hidden_size=32,
+    vision_intermediate_size=64,
+    vision_layers=2,
+    vision_heads=2,
+    image_size=40,
+    patch_size=8,
+)
+"""To try a measurement in seconds: 9 visual tokens."""
+
+VILA_1_5_3B = VilaShape(
+    hidden_size=2560,
+    intermediate_size=6912,
+    num_layers=32,
+    num_heads=20,
+    vocab_size=32_000,
+    vision_hidden_size=1152,
+    vision_intermediate_size=4304,
+    vision_layers=27,
+    vision_heads=16,
+    image_size=384,
+    patch_size=14,
+)
+"""The shape of VILA1.5-3b: Sheared-LLaMA 2.7B, SigLIP so400m, 196 visual tokens an image."""
+
+
+def write_random_vila(
+    shape: VilaShape, folder: Path, dtype: torch.dtype, device: torch.device
+) -> Path:
+    """Write a checkpoint with random weights and a tokenizer of bytes. It never ends an answer.
+
+    Args:
+        shape: sizes of the model.
+        folder: where to; made if it is not there.
+        dtype: of the weights.
+        device: where the weights are drawn.
+    """
+    tokenizer = byte_tokenizer(())
+    text, tower = configs_of(shape, tokenizer.bos_token_id, tokenizer.pad_token_id)
+    _write(folder / "llm", random_model(LlamaForCausalLM, text, dtype, device).state_dict(), text)
+    _write(
+        folder / "vision_tower",
+        _named_as_in_the_original(random_model(SiglipVisionModel, tower, dtype, device)),
+        tower,
+    )
+    projector = {"mm_projector_type": "mlp_downsample"}
+    _write(folder / "mm_projector", _projector(shape, dtype, device), projector)
+    tokenizer.save_pretrained(folder / "llm")
+    config = {"model_type": "llava_llama", "image_aspect_ratio": "resize", "s2": False}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
+def configs_of(shape: VilaShape, bos: int, pad: int) -> tuple[LlamaConfig, SiglipVisionConfig]:
+    """Return transformers' configurations of both parts, with token ids of the tokenizer's."""
+    text = LlamaConfig(
+        hidden_size=shape.hidden_size,
+        intermediate_size=shape.intermediate_size,
+        num_hidden_layers=shape.num_layers,
+        num_attention_heads=shape.num_heads,
+        num_key_value_heads=shape.num_heads,
+        vocab_size=shape.vocab_size,
+        max_position_embeddings=4096,
+        rms_norm_eps=1e-5,
+        tie_word_embeddings=False,
+        bos_token_id=bos,
+        eos_token_id=None,
+        pad_token_id=pad,
+    )
+    tower = SiglipVisionConfig(
+        hidden_size=shape.vision_hidden_size,
+        intermediate_size=shape.vision_intermediate_size,
+        num_hidden_layers=shape.vision_layers,
+        num_attention_heads=shape.vision_heads,
+        image_size=shape.image_size,
+        patch_size=shape.patch_size,
+    )
+    return text, tower
+
+
+def _named_as_in_the_original(tower: nn.Module) -> dict[str, torch.Tensor]:
+    """Return a tower's weights under ``vision_model``, as transformers had them until 5."""
+    return {
+        name if name.startswith("vision_model.") else f"vision_model.{name}": value
+        for name, value in tower.state_dict().items()
+    }
+
+
+def _projector(
+    shape: VilaShape, dtype: torch.dtype, device: torch.device
+) -> dict[str, torch.Tensor]:
+    merged, width = _MERGED * shape.vision_hidden_size, shape.hidden_size
+    with device:
+        layers = nn.Sequential(
+            nn.Identity(),
+            nn.LayerNorm(merged),
+            nn.Linear(merged, width),
+            nn.GELU(),
+            nn.Linear(width, width),
+        )
+    return {f"layers.{name}": value.to(dtype) for name, value in layers.state_dict().items()}
+
+
+def _write(folder: Path, weights: Mapping[str, torch.Tensor], config: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_torch_state_dict(dict(weights), folder)
+    said = config if isinstance(config, dict) else config.to_dict()
+    (folder / "config.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")

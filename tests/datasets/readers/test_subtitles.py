@@ -1,0 +1,82 @@
+"""Subtitle files as people write them, and which of their lines belong to which frames."""
+
+from pathlib import Path
+
+import pytest
+
+from encodeonce.datasets.readers.subtitles import Subtitle, on_screen, read_srt, read_timed_json
+from encodeonce.datasets.sample import BenchmarkError
+
+
+def srt(folder: Path, content: str) -> Path:
+    path = folder / "a.srt"
+    path.write_bytes(content.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "1\n00:00:01,500 --> 00:01:02,000\nhello\n\n2\n01:00:00,000 --> 01:00:01,000\nyou\n",
+        "\ufeff1\r\n00:00:01,500 --> 00:01:02,000\r\nhello\r\n\r\n2\r\n"
+        "01:00:00,000 --> 01:00:01,000\r\nyou\r\n\r\n",
+        "00:00:01.500 --> 00:01:02.000 X1:40\n<i>hello</i>\n \n\n"
+        "3\n00:02:00,0 --> 00:02:01,0\n<b></b>\n\n1:00:00,000 --> 1:00:01,000\nyou",
+    ],
+    ids=["plain", "windows", "loose"],
+)
+def test_forms_of_srt(content: str, tmp_path: Path) -> None:
+    assert read_srt(srt(tmp_path, content)) == (
+        Subtitle(start_s=1.5, end_s=62.0, text="hello"),
+        Subtitle(start_s=3600.0, end_s=3601.0, text="you"),
+    )
+
+
+def test_a_text_may_hold_empty_lines_and_numbers(tmp_path: Path) -> None:
+    content = (
+        "1\n00:00:01,0 --> 00:00:02,0\none\n\nstill one\n\n2\n00:00:02,0 --> 00:00:03,0\n7\n\n"
+        "3\n00:00:03,0 --> 00:00:04,0\n1984\n"
+    )
+    assert [line.text for line in read_srt(srt(tmp_path, content))] == [
+        "one still one",
+        "7",
+        "1984",
+    ]
+
+
+def test_an_empty_file_has_no_subtitles(tmp_path: Path) -> None:
+    assert read_srt(srt(tmp_path, "\n")) == ()
+
+
+@pytest.mark.parametrize("content", ["1\nno times\n", "1\n00:01 --> 00:02\nx\n", "<html></html>"])
+def test_a_block_without_times_is_refused(content: str, tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match=r"a\.srt: there is more than .*'00:01:02,345 -->"):
+        read_srt(srt(tmp_path, content))
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.srt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BenchmarkError, match="cannot be read"):
+        read_srt(tmp_path / "a.srt")
+
+
+def test_times_of_a_longer_video_become_those_of_the_part(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(
+        '[{"start": "00:01:40.500", "end": "00:01:41.000", "line": " a "},'
+        ' {"timestamp": [104, null], "text": "b"}]'
+    )
+    assert read_timed_json(tmp_path / "a.json", offset_s=100.0, duration_s=9.0) == (
+        Subtitle(start_s=0.5, end_s=1.0, text="a"),
+        Subtitle(start_s=4.0, end_s=9.0, text="b"),
+    )
+
+
+def test_a_subtitle_is_taken_once_from_its_start_until_before_its_end() -> None:
+    lines = [
+        Subtitle(start_s=0.0, end_s=1.0, text="a"),
+        Subtitle(start_s=1.0, end_s=2.0, text="b"),
+        Subtitle(start_s=1.5, end_s=9.0, text="c"),
+    ]
+    assert on_screen(lines, [1.0, 1.1]) == ["b"]
+    assert on_screen(lines, [8.9, 0.0, 8.0]) == ["a", "c"]
+    assert on_screen(lines, [9.0]) == []

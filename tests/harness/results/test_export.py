@@ -1,0 +1,69 @@
+"""What is exported of a run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from encodeonce.harness.results.export import (
+    ExportError,
+    file_names,
+    find_export,
+    formats,
+    read_run,
+)
+from tests.harness.bridges.export.runs import OTHER, write_run
+
+
+def test_every_file_of_the_folder_is_a_format() -> None:
+    assert {"lmms-eval", "vlmevalkit"} <= set(formats())
+    for name in formats():
+        assert callable(find_export(name))
+    with pytest.raises(ExportError, match="known: lmms-eval, vlmevalkit"):
+        find_export("excel")
+
+
+def test_a_run_has_one_export_a_variant_in_the_benchmarks_order(tmp_path: Path) -> None:
+    runs = read_run(write_run(tmp_path))
+    assert [run.variant for run in runs] == ["none/full", OTHER]
+    for run in runs:
+        [benchmark] = run.benchmarks
+        assert [row.sample.id for row in benchmark.rows] == ["a-1", "a-2", "b-1", "b-2"]
+        assert all(row.record.variant == run.variant for row in benchmark.rows)
+
+
+def test_variants_that_look_alike_as_file_names_are_told_apart() -> None:
+    names = file_names(["none/full", "none full", "int4/full", ".."])
+    assert len(set(names.values())) == 4
+    assert names["int4/full"] == "int4_full"
+    assert names["none/full"].startswith("none_full-")
+    assert names[".."] == "_"
+
+
+def test_questions_that_have_changed_since_are_refused(tmp_path: Path) -> None:
+    folder = write_run(tmp_path)
+    file = tmp_path / "questions.jsonl"
+    file.write_text(file.read_text("utf-8").replace("a car", "a tram"), encoding="utf-8")
+    with pytest.raises(ExportError, match="not those that the run has answered"):
+        read_run(folder)
+    file.unlink()
+    with pytest.raises(ExportError, match="the folder that the run was started in"):
+        read_run(folder)
+
+
+def test_a_run_without_records_is_refused(tmp_path: Path) -> None:
+    folder = write_run(tmp_path)
+    (folder / "records.jsonl").unlink()
+    with pytest.raises(ExportError, match="has no records yet"):
+        read_run(folder)
+
+
+def test_samples_that_were_not_asked_are_left_out_but_counted(tmp_path: Path) -> None:
+    folder = write_run(tmp_path)
+    path = folder / "records.jsonl"
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["sample"] != "a-2"]
+    path.write_text("".join(kept), encoding="utf-8")
+    [benchmark] = read_run(folder)[0].benchmarks
+    assert [row.index for row in benchmark.rows] == [0, 2, 3]
+    assert benchmark.num_samples == 4

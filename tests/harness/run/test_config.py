@@ -1,0 +1,110 @@
+"""Reading run files: what is refused, and what changes a run's identity."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import encodeonce.datasets.prompts as prompts
+from encodeonce.harness.run.config import ConfigError, RunConfig, load_config
+
+MINIMAL = {"model": {"path": "demo"}, "benchmarks": [{"name": "demo"}], "output": "out"}
+
+
+def load(tmp_path: Path, content: object) -> RunConfig:
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return load_config(path)
+
+
+def test_a_minimal_run_file_is_enough(tmp_path: Path) -> None:
+    config = load(tmp_path, MINIMAL)
+    assert config.workers.num_workers == 2
+    assert config.cache.on_miss == "error"
+
+
+def test_the_demos_run_files_are_understood() -> None:
+    folder = Path(prompts.__file__).parent / "demo"
+    variants = load_config(folder / "variants.yaml")
+    assert load_config(folder / "run.yaml").cache == variants.cache
+    assert (len(variants.weights), len(variants.kv)) == (2, 13)
+
+
+def test_an_unknown_key_is_refused_with_the_allowed_ones_and_a_guess(tmp_path: Path) -> None:
+    content = {**MINIMAL, "workers": {"executer": "ray"}}
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, content)
+    message = str(caught.value)
+    assert "workers.executer: unknown key" in message
+    assert "num_workers" in message
+    assert "Did you mean 'executor'?" in message
+
+
+def test_every_problem_of_a_file_is_named_at_once(tmp_path: Path) -> None:
+    content = {"model": {"path": "demo", "dtype": "int3"}, "benchmarks": [], "colour": 1}
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, content)
+    for word in ("model.dtype", "int3", "benchmarks", "colour", "output"):
+        assert word in str(caught.value)
+
+
+def test_an_unknown_key_inside_a_list_is_located(tmp_path: Path) -> None:
+    content = {**MINIMAL, "benchmarks": [{"name": "demo"}, {"nam": "demo"}]}
+    with pytest.raises(ConfigError, match=r"benchmarks\.1\.nam: unknown key.*Did you mean 'name'"):
+        load(tmp_path, content)
+
+
+def test_an_unknown_key_of_a_sampling_policy_is_located(tmp_path: Path) -> None:
+    content = {**MINIMAL, "frames": {"policy": "fps", "fps": 1, "max_frame": 8}}
+    with pytest.raises(ConfigError, match="max_frame: unknown key.*Did you mean 'max_frames'"):
+        load(tmp_path, content)
+
+
+@pytest.mark.parametrize("text", ["- a list", "just words", "{unclosed"])
+def test_what_is_not_a_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"run\.yaml"):
+        load_config(path)
+
+
+def test_a_missing_file_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read the run file"):
+        load_config(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"workers": {"executor": "local"}},
+        {"cache": {"path": "elsewhere"}},
+        {"output": "other"},
+        {"limit": 3},
+        {"check_uncached": "all"},
+        {"model": {"path": "demo", "device": "cpu"}},
+    ],
+)
+def test_what_changes_no_answer_does_not_change_the_identity(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    base, changed = load(tmp_path, MINIMAL), load(tmp_path, {**MINIMAL, **change})
+    assert base.answer_fields() == changed.answer_fields()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": {"path": "demo", "dtype": "float32"}},
+        {"frames": {"policy": "uniform_interior", "num_frames": 8}},
+        {"decoder": "pyav"},
+        {"vision": {"tap": "projected"}},
+        {"vision": {"micro_batch": 2}},
+        {"generation": {"max_new_tokens": 7}},
+        {"benchmarks": [{"name": "demo", "options": {"split": "all"}}]},
+    ],
+)
+def test_what_can_change_an_answer_changes_the_identity(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    base, changed = load(tmp_path, MINIMAL), load(tmp_path, {**MINIMAL, **change})
+    assert base.answer_fields() != changed.answer_fields()

@@ -1,0 +1,109 @@
+"""Variants of a run: what a run file may say of them, and what their names mean."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from encodeonce.harness.run.config import ConfigError, RunConfig, load_config
+from encodeonce.harness.run.variant import changed_titles, describe_variants, joined
+from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.spec import WeightsSpec
+
+MINIMAL = {"model": {"path": "demo"}, "benchmarks": [{"name": "demo"}], "output": "out"}
+
+
+def load(tmp_path: Path, **changes: Any) -> RunConfig:
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump({**MINIMAL, **changes}), encoding="utf-8")
+    return load_config(path)
+
+
+def test_without_a_word_there_is_the_baseline_alone(tmp_path: Path) -> None:
+    assert load(tmp_path).variants == ("none/full",)
+
+
+def test_a_list_of_budgets_is_a_variant_each_and_a_name_is_enough(tmp_path: Path) -> None:
+    kv = ["full", {"method": "snapkv", "keep": [0.5, 0.2]}]
+    config = load(tmp_path, weights=["none", {"method": "rtn", "label": "other"}], kv=kv)
+    assert config.variants == (
+        "none/full", "none/snapkv@0.5", "none/snapkv@0.2",
+        "other/full", "other/snapkv@0.5", "other/snapkv@0.2",
+    )  # fmt: skip
+    assert load(tmp_path, weights="none", kv="full").variants == ("none/full",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kv": ["full", {"method": "snapkv", "keep": [0.5, 0.5]}]}, "kv: .*'snapkv@0.5'.*label"),
+        ({"weights": ["none", {"method": "none"}]}, "weights: .*two variants are called 'none'"),
+        ({"kv": [{"method": "snapkv", "keep": 0.5, "label": "full"}]}, "kv: .*the whole cache"),
+        ({"kv": [{"method": "full", "label": "whole"}]}, "kv: .*'full'.*under 'whole'"),
+        ({"weights": [{"method": "none", "label": "base"}]}, "weights: .*under 'base'"),
+        ({"weights": [{"method": "rtn", "label": "a/b"}]}, "weights: .*'a/b' has a slash"),
+        ({"kv": [{"method": "snapvk", "keep": 0.5}]}, "kv: .*no method 'snapvk'.*snapkv"),
+        ({"kv": [{"method": "snapkv", "options": {"windw": 3}}]}, "kv: .*windw.*Options: "),
+        ({"weights": ["rnt"]}, "weights: .*no weights method is called 'rnt'.*'rtn'"),
+        ({"weights": [{"method": "rtn", "options": {"bits": 3}}]}, "weights: .*bits.*Options: "),
+        ({"kv": []}, "kv: .*at least one variant"),
+        (
+            {"kv": [{"method": "snapkv", "keep": 0.5}], "fidelity": True},
+            "fidelity: .*add 'full' to kv",
+        ),
+        (
+            {"kv": [{"method": "snapkv", "keep": 0.5}], "check_uncached": 3},
+            "check_uncached: .*'none/full'.*check_uncached: 0",
+        ),
+        ({"weights": [{"method": "rtn"}], "check_uncached": "all"}, "check_uncached: .*'none'"),
+    ],
+)
+def test_what_records_could_not_tell_apart_or_compare_is_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, **changes)
+
+
+def test_one_mistake_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, kv=[{"method": "snapkv", "kep": 0.5}])
+    (_, line) = str(caught.value).splitlines()
+    assert line.startswith("  kv.0.kep: unknown key.")
+
+
+def test_fidelity_changes_what_is_measured_and_so_the_run(tmp_path: Path) -> None:
+    plain, measured = load(tmp_path), load(tmp_path, fidelity=True)
+    assert plain.answer_fields() != measured.answer_fields()
+
+
+def test_more_variants_are_the_same_run(tmp_path: Path) -> None:
+    more = load(tmp_path, kv=["full", {"method": "snapkv", "keep": 0.5}])
+    assert load(tmp_path).answer_fields() == more.answer_fields()
+
+
+def test_a_name_means_its_fields_and_the_content_of_the_files_it_names(tmp_path: Path) -> None:
+    profile = tmp_path / "profile.json"
+    profile.write_text("1")
+    spec = KVSpec(method="prefixkv", keep=0.5, options={"profile": str(profile), "mode": "x"})
+    same = KVSpec(method="prefixkv", keep=0.5, options={"profile": str(profile), "mode": "x"})
+
+    def meanings(kv: KVSpec) -> Any:
+        return describe_variants([WeightsSpec()], [kv], lambda path: path.read_text())
+
+    before = meanings(spec)
+    assert before["kv"][spec.title]["files"] == {str(profile): "1"}
+    assert changed_titles(before, meanings(same)) == []
+    profile.write_text("2")
+    assert changed_titles(before, meanings(spec)) == [spec.title]
+    other = KVSpec(method="snapkv", keep=0.5, label=spec.title)
+    assert changed_titles(before, meanings(other)) == [spec.title]
+
+
+def test_names_are_added_and_kept_in_the_order_they_came() -> None:
+    def meanings(*names: str) -> Any:
+        kv = [KVSpec(method="x", label=name) for name in names]
+        return describe_variants([WeightsSpec()], kv, lambda path: "")
+
+    assert list(joined(meanings("b", "a"), meanings("c", "a"))["kv"]) == ["b", "a", "c"]

@@ -1,0 +1,183 @@
+"""What is asked of a decoder, and what becomes of a setting that fails."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from encodeonce.datasets.media.media import MediaRef
+from encodeonce.datasets.sample import Sample
+from encodeonce.harness.run.config import RunConfig
+from encodeonce.harness.run.plan import Branch, MediaGroup
+from encodeonce.harness.run.record import SampleError
+from encodeonce.harness.workers.evaluate import Sweeper, Swept
+from encodeonce.models.kv.spec import FULL, KVSpec
+from encodeonce.models.language.generation import Generation, GenerationSpec
+from encodeonce.models.language.likelihood import Likelihoods
+from encodeonce.models.spec import NONE
+from encodeonce.models.vision.visual import Visual
+
+HALF = KVSpec(method="snapkv", keep=0.5)
+TENTH = KVSpec(method="snapkv", keep=0.1)
+
+
+class EchoDecoder:
+    """Answers with the setting and the question; notes every sweep; fails where told to."""
+
+    def __init__(self, broken: Sequence[str] = (), most_settings: int = 9) -> None:
+        self.broken, self.most_settings = broken, most_settings
+        self.sweeps: list[tuple[str, ...]] = []
+
+    def check(self, question: str) -> None:
+        if "<image>" in question:
+            raise ValueError("a placeholder in the question")
+
+    def sweep(
+        self,
+        visuals: Sequence[Visual],
+        questions: Sequence[str],
+        generation: GenerationSpec,
+        settings: Sequence[KVSpec],
+        *,
+        fidelity: bool = False,
+    ) -> list[list[Generation]]:
+        self._note(settings)
+        return [
+            [
+                Generation(
+                    text=f"{kv.title} {question}",
+                    token_ids=(1,),
+                    logits_sha256="",
+                    first_logits={},
+                    num_visual_units=1,
+                    num_prompt_tokens=9,
+                    seconds={"generate": 1.0, **({"prefill": 5.0} if n == m == 0 else {})},
+                )
+                for m, question in enumerate(questions)
+            ]
+            for n, kv in enumerate(settings)
+        ]
+
+    def sweep_likelihoods(
+        self,
+        visuals: Sequence[Visual],
+        questions: Sequence[str],
+        continuations: Sequence[Sequence[str]],
+        settings: Sequence[KVSpec],
+    ) -> list[list[Likelihoods]]:
+        self._note(settings)
+        return [
+            [
+                Likelihoods(
+                    log_probs=(-1.0,) * len(texts),
+                    num_tokens=(2,) * len(texts),
+                    num_visual_units=1,
+                    num_prompt_tokens=9,
+                    seconds={"score": 1.0},
+                )
+                for texts in continuations
+            ]
+            for _ in settings
+        ]
+
+    def _note(self, settings: Sequence[KVSpec]) -> None:
+        self.sweeps.append(tuple(kv.title for kv in settings))
+        if len(settings) > self.most_settings or any(kv.title in self.broken for kv in settings):
+            raise RuntimeError("out of memory")
+
+
+def sweeper(tmp_path: Path, scoring: str = "generate", fidelity: bool = False) -> Sweeper:
+    config = RunConfig.model_validate(
+        {
+            "model": {"path": "demo"},
+            "benchmarks": [{"name": "demo", "scoring": scoring}],
+            "kv": ["full", HALF, TENTH],
+            "fidelity": fidelity,
+            "output": tmp_path,
+        }
+    )
+    return Sweeper(config)
+
+
+def branch(*settings: KVSpec, asked: str = "a", questions: str = "abc") -> Branch:
+    media = (MediaRef(kind="video", path="1.mp4"),)
+    samples = tuple(
+        Sample(id=name, media=media, question=name, target="yes", group="1") for name in asked
+    )
+    group = MediaGroup(
+        benchmark="demo",
+        root=Path(),
+        media=media,
+        samples=samples,
+        prompts=tuple(asked),
+        together=tuple(questions),
+    )
+    missing = frozenset((name, kv.title) for name in asked for kv in settings)
+    return Branch(group=group, weights=NONE, settings=settings, missing=missing)
+
+
+def sweep(one: Sweeper, decoder: Any, what: Branch) -> dict[str, Swept | SampleError]:
+    return one.sweep(decoder, [], what)
+
+
+def test_all_settings_are_asked_at_once_and_all_questions_with_them(tmp_path: Path) -> None:
+    decoder = EchoDecoder()
+    found = sweep(sweeper(tmp_path), decoder, branch(FULL, HALF))
+    assert decoder.sweeps == [("full", "snapkv@0.5")]
+    full, half = found["full"], found["snapkv@0.5"]
+    assert isinstance(full, Swept)
+    assert isinstance(half, Swept)
+    assert isinstance(half.results["a"], Generation)
+    assert half.results["a"].text == "snapkv@0.5 a"
+    assert half.results.keys() == {"a"}
+    # The seconds are those of all three questions, whoever is answered already.
+    assert full.seconds == {"generate": 3.0, "prefill": 5.0}
+    assert half.seconds == {"generate": 3.0}
+
+
+def test_a_setting_that_fails_takes_no_other_with_it(tmp_path: Path) -> None:
+    decoder = EchoDecoder(broken=["snapkv@0.1"])
+    found = sweep(sweeper(tmp_path), decoder, branch(FULL, HALF, TENTH))
+    assert found["snapkv@0.1"] == SampleError(type="RuntimeError", message="out of memory")
+    assert isinstance(found["full"], Swept)
+    assert isinstance(found["snapkv@0.5"], Swept)
+
+
+def test_settings_that_do_not_fit_together_are_asked_one_by_one(tmp_path: Path) -> None:
+    decoder = EchoDecoder(most_settings=1)
+    found = sweep(sweeper(tmp_path), decoder, branch(FULL, HALF))
+    assert [len(settings) for settings in decoder.sweeps] == [2, 1, 1]
+    assert all(isinstance(one, Swept) for one in found.values())
+
+
+def test_fidelity_has_the_full_cache_answer_beside_it(tmp_path: Path) -> None:
+    decoder = EchoDecoder()
+    found = sweep(sweeper(tmp_path, fidelity=True), decoder, branch(HALF))
+    assert decoder.sweeps == [("snapkv@0.5", "full")]
+    assert found.keys() == {"snapkv@0.5"}
+    half = found["snapkv@0.5"]
+    assert isinstance(half, Swept)
+    # What the comparison took is on the setting that it is for.
+    assert half.seconds == {"generate": 6.0, "prefill": 5.0}
+
+
+@pytest.mark.parametrize("scoring", ["generate", "nll"])
+def test_a_question_that_cannot_be_asked_is_not_put(tmp_path: Path, scoring: str) -> None:
+    decoder = EchoDecoder()
+    what = branch(HALF)
+    group = replace(what.group, prompts=("<image>",), together=("<image>",))
+    unaskable = replace(what, group=group)
+    found = sweep(sweeper(tmp_path, scoring), decoder, unaskable)
+    assert decoder.sweeps == []
+    assert found["snapkv@0.5"] == Swept(results={}, seconds={})
+
+
+def test_likelihoods_are_measured_under_every_setting(tmp_path: Path) -> None:
+    decoder = EchoDecoder()
+    found = sweep(sweeper(tmp_path, "nll"), decoder, branch(FULL, HALF, asked="ab"))
+    half = found["snapkv@0.5"]
+    assert isinstance(half, Swept)
+    assert half.results.keys() == {"a", "b"}
+    assert half.seconds == {"score": 2.0}

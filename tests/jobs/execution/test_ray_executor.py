@@ -1,0 +1,183 @@
+"""The Ray executor: the contract, and what kills processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from encodeonce.jobs.execution.executor import WorkerStartError
+from encodeonce.jobs.execution.queue import LOST, OVERDUE, Limits, WorkError
+from encodeonce.jobs.execution.ray_cluster import Cluster, ClusterError
+from encodeonce.jobs.execution.ray_executor import RayExecutor
+from tests.contracts.executor import (
+    MAX_ATTEMPTS,
+    ExecutorContract,
+    ScriptedWorker,
+    calls,
+    item,
+    run,
+)
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def executor(ray_cluster: None) -> RayExecutor:
+    return RayExecutor(num_workers=2, limits=Limits(max_attempts=MAX_ATTEMPTS))
+
+
+class TestRayExecutor(ExecutorContract):
+    pass
+
+
+@pytest.mark.parametrize("chunk_size", [1, 4])
+def test_what_kills_its_worker_is_quarantined_and_the_rest_ends_well(
+    ray_cluster: None, tmp_path: Path, chunk_size: int
+) -> None:
+    script = [item(f"i{n}") for n in range(12)]
+    script[2] = item("killed once", act="die", times=1)
+    script[5] = item("poison", act="die")
+    executor = RayExecutor(num_workers=2, limits=Limits(chunk_size=chunk_size, max_attempts=2))
+    outcomes = run(executor, tmp_path, script)
+    poison = outcomes.pop("poison")
+    assert (poison.status, poison.attempts) == ("quarantined", 2)
+    assert poison.error is not None
+    assert poison.error.type == LOST
+    assert "worker process has died" in poison.error.message
+    assert {outcome.status for outcome in outcomes.values()} == {"ok"}
+    assert calls(tmp_path, "killed once") == 2
+
+
+def test_what_hangs_is_killed_at_the_end_of_its_lease_and_quarantined(
+    ray_cluster: None, tmp_path: Path
+) -> None:
+    script = [item("hangs", act="hang"), *(item(f"i{n}") for n in range(4))]
+    executor = RayExecutor(num_workers=2, limits=Limits(lease_s=1.0, max_attempts=2))
+    outcomes = run(executor, tmp_path, script)
+    hung = outcomes.pop("hangs")
+    assert hung.status == "quarantined"
+    assert hung.error is not None
+    assert hung.error.type == OVERDUE
+    assert {outcome.status for outcome in outcomes.values()} == {"ok"}
+
+
+class DiesWhenMade(ScriptedWorker):
+    """Its process is killed while the worker is made, ``times`` times in all."""
+
+    def __init__(self, folder: Path, times: int) -> None:
+        super().__init__(folder)
+        if self.note("starts") < times:
+            self.die()
+
+
+def test_a_process_that_dies_while_starting_is_replaced(
+    executor: RayExecutor, tmp_path: Path
+) -> None:
+    outcomes = list(executor.run([item("a")], partial(DiesWhenMade, tmp_path, 1)))
+    assert [outcome.status for outcome in outcomes] == ["ok"]
+    assert calls(tmp_path, "starts") == 2
+
+
+def test_processes_that_always_die_while_starting_end_the_run(
+    ray_cluster: None, tmp_path: Path
+) -> None:
+    executor = RayExecutor(num_workers=1)
+    with pytest.raises(WorkerStartError, match="process has died"):
+        list(executor.run([item("a")], partial(DiesWhenMade, tmp_path, 99)))
+    assert calls(tmp_path, "starts") == 3
+
+
+def test_more_gpus_than_any_node_declares_are_refused_at_once(
+    ray_cluster: None, tmp_path: Path
+) -> None:
+    executor = RayExecutor(num_workers=1, num_gpus=1)
+    start_s = time.monotonic()
+    with pytest.raises(ClusterError, match=r"1 GPUs.*declare 2 CPUs and 0 GPUs"):
+        list(executor.run([item("a")], partial(ScriptedWorker, tmp_path)))
+    assert time.monotonic() - start_s < 2
+
+
+def test_a_factory_that_cannot_be_pickled_is_refused(executor: RayExecutor, tmp_path: Path) -> None:
+    with (tmp_path / "open").open("w") as file, pytest.raises(WorkError, match="top-level class"):
+        list(executor.run([item("a")], partial(ScriptedWorker, file)))  # type: ignore[arg-type]
+
+
+class Witness(ScriptedWorker):
+    """Tells what its process sees."""
+
+    def do(self, payload: dict[str, Any]) -> Any:
+        import datasets
+
+        return {
+            "datasets": hasattr(datasets, "load_dataset"),
+            "root on path": str(ROOT) in sys.path,
+            "environment": {name: os.environ.get(name) for name in payload["names"]},
+        }
+
+
+def test_a_worker_started_in_the_repository_sees_hugging_faces_datasets_and_its_threads(
+    ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = RayExecutor(num_workers=1, num_cpus=2, env_vars={"HF_HUB_OFFLINE": "1"})
+    names = ["OMP_NUM_THREADS", "HF_HUB_OFFLINE"]
+    (outcome,) = executor.run([item("a", names=names)], partial(Witness, tmp_path))
+    assert outcome.value == {
+        "datasets": True,
+        "root on path": True,
+        "environment": {"OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1"},
+    }
+
+
+def test_a_wheel_for_the_nodes_is_refused_when_it_is_too_late_to_ship_it(
+    ray_cluster: None, tmp_path: Path
+) -> None:
+    executor = RayExecutor(num_workers=1, cluster=Cluster(wheel=Path("dist/x.whl")))
+    with pytest.raises(ClusterError, match="connected to Ray already"):
+        list(executor.run([item("a")], partial(ScriptedWorker, tmp_path)))
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process exists and has not ended (a zombie has)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def stop_a_driver_after(num_ended: int, num_items: int, folder: Path, how: signal.Signals) -> None:
+    """Start a run with two workers, stop its driver, and check that the workers end with it."""
+    arguments = [str(folder), "2", str(num_items)]
+    driver = subprocess.Popen([sys.executable, "-m", "tests.jobs.slow_run", *arguments], cwd=ROOT)
+    path = folder / "ended.jsonl"
+    wait_until(lambda: path.exists() and len(path.read_bytes().splitlines()) > num_ended, 60)
+    driver.send_signal(how)
+    assert driver.wait(30) != 0
+    workers = [int(pid) for pid in (folder / "made").read_text().split()]
+    assert len(workers) == 2
+    wait_until(lambda: not any(map(is_running, workers)), 20)
+
+
+needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks processes up in /proc")
+
+
+@needs_proc
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_driver_that_is_stopped_takes_its_workers_along(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    stop_a_driver_after(5, 100, tmp_path, how)
