@@ -13,7 +13,7 @@ from encodeonce.datasets.media.ledger import Ledger
 WRITER = """
 import sys
 from pathlib import Path
-from encodeonce.datasets.ledger import Ledger
+from encodeonce.datasets.media.ledger import Ledger
 ledger = Ledger(Path(sys.argv[1]))
 for number in range(300):
     ledger.put(("writer", sys.argv[2], number), {"text": "x" * (number * 7 % 5000)})
