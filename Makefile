@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-plugins test-lmms test-vlmevalkit check types clean
+.PHONY: demo test test-plugins test-lmms test-vlmevalkit check types structure clean
 
 demo: $(VENV)/installed
 	$(BIN)/encodeonce run datasets/demo/run.yaml
@@ -57,6 +57,10 @@ $(VENV)-lmms/installed: pyproject.toml constraints.txt constraints-plugins.txt
 	$(VENV)-lmms/bin/pip install --quiet --disable-pip-version-check \
 		-c constraints-plugins.txt --no-deps lmms_eval
 	touch $@
+
+# The tree in numbers; tests/test_layout.py holds it to them.
+structure:
+	@$(PYTHON) -m tests.structure
 
 clean:
 	rm -rf $(VENV) $(VENV)-lmms $(VENV)-vlmevalkit build dist demo-run *.egg-info

@@ -1,6 +1,5 @@
-"""The rules that keep five flat folders working as one package (ARCHITECTURE.md)."""
+"""The rules that keep five folders working as one package, and each readable (ARCHITECTURE.md)."""
 
-import ast
 import subprocess
 import sys
 import tomllib
@@ -8,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-FOLDERS = ("cache_store", "datasets", "harness", "jobs", "models")
+from tests import structure
+from tests.structure import FOLDERS, ROOT, imported
 
 MAY_IMPORT = {
     "jobs": {"harness", "models", "datasets", "cache_store"},
@@ -28,19 +27,7 @@ ONLY_IN = {
 
 
 def modules() -> list[Path]:
-    return sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
-
-
-def imported(path: Path) -> set[str]:
-    """Return the dotted names that a module imports, at any depth."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names.add(node.module or "")
-    return names
+    return [path for folder in FOLDERS for path in structure.modules(folder)]
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
@@ -54,6 +41,28 @@ def test_imports_only_go_down(path: Path) -> None:
         if parts[0] == "encodeonce" and parts[1] != folder:
             assert parts[1] in MAY_IMPORT[folder], f"{path} imports upwards: {name}"
         assert folder in ONLY_IN.get(parts[0], {folder}), f"{folder}/ may not import {parts[0]}"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_arrow_between_the_rooms_of_a_folder_points_back_up(folder: str) -> None:
+    assert not [f"{arrow.file}: {arrow.imported}" for arrow in structure.back_up(folder)]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_module_and_no_function_is_too_long_to_read(folder: str) -> None:
+    lines = structure.module_lines(folder)
+    assert not {
+        str(path.relative_to(ROOT)): n
+        for path, n in lines.items()
+        if n > structure.MAX_MODULE_LINES
+    }
+    functions = list(structure.function_lines(folder).values())
+    assert structure.percentile(functions, 99) < structure.P99_FUNCTION_LINES
+
+
+def test_no_folder_is_a_warehouse() -> None:
+    files = structure.flat_folders()
+    assert not {str(path): n for path, n in files.items() if n > structure.MAX_FLAT_FILES}
 
 
 def test_no_folder_is_a_regular_package() -> None:
