@@ -103,8 +103,8 @@ class WeightsSpec(BaseModel):
 
     method: str = Field(
         default=UNCHANGED,
-        description="File name in quantization/methods/, e.g. 'bnb-nf4'; 'none' leaves the model "
-        "as it is.",
+        description="File name in quantization/methods/, e.g. 'bnb-nf4'; 'none' leaves the model as "
+        "it is.",
     )
     path: str | None = Field(
         default=None,

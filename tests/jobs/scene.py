@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.cache_store.signature import FeatureKey
 from encodeonce.harness.run.jsonl import read_json_lines
-from encodeonce.jobs.cli.app import app
+from encodeonce.jobs.cli.app.app import app
 from tests.fixtures.clips import write_clip
 from tests.fixtures.tiny_models import write_tiny_llava
 

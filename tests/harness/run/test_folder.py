@@ -102,7 +102,7 @@ def test_two_processes_cannot_write_to_one_folder_and_a_killed_one_leaves_no_loc
     code = textwrap.dedent(
         """
         import sys, time, pathlib
-        from encodeonce.harness.run.folder import RunFolder
+        from encodeonce.harness.run_folder import RunFolder
         with RunFolder(pathlib.Path(sys.argv[1])):
             print("locked", flush=True)
             time.sleep(60)
