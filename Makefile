@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-plugins test-lmms test-vlmevalkit check types structure clean
+.PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit check types structure clean
 
 demo: $(VENV)/installed
 	$(BIN)/encodeonce run datasets/demo/run.yaml
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+# The contracts again, with the kernels of other processors: tests/processors.py.
+test-processors: $(VENV)/installed
+	$(BIN)/python -m tests.processors
 
 # Other harnesses, each in an environment of its own.
 test-plugins: test-lmms test-vlmevalkit

@@ -25,6 +25,7 @@ from encodeonce.models.language.likelihood import (
     tokenize_continuations,
 )
 from encodeonce.models.language.prefix import Opening, Prefix, continued, prefill
+from encodeonce.models.language.rows import mixes_rows
 from encodeonce.models.timing import Stopwatch, synchronize
 from encodeonce.models.vision.visual import Visual
 
@@ -105,6 +106,7 @@ class PrefixDecoder(ABC):
         start = time.perf_counter()
         suffixes = [prefix.suffix(question) for question in questions]
         prepare_s = time.perf_counter() - start
+        generation = self._independent(generation)
         answers: dict[int, Generation] = {}
         for batch in _batches(suffixes, generation.max_batch, prefix.is_sliding):
             inputs = self._joined(prefix, [suffixes[n] for n in batch])
@@ -160,6 +162,7 @@ class PrefixDecoder(ABC):
         start = time.perf_counter()
         suffixes = [prefix.suffix(question) for question in questions]
         prepare_s = time.perf_counter() - start
+        generation = self._independent(generation)
         sweep = Sweep(self._model, self._tokenizer, prefix, settings, generation)
         answers: dict[tuple[int, int], Generation] = {}
         size = generation.max_batch
@@ -234,6 +237,12 @@ class PrefixDecoder(ABC):
         with continued(self._model, prefix), seen.watching(self._model):
             read_on(self._model, [suffix], prefix.fork())
         return Prompts(self._model, prefix, seen, [len(suffix)]).statistics(0)
+
+    def _independent(self, generation: GenerationSpec) -> GenerationSpec:
+        """Return how to generate so that no answer depends on those computed beside it."""
+        if mixes_rows(self._model):
+            return generation.model_copy(update={"max_batch": 1, "max_forks": 1})
+        return generation
 
     def _batch(
         self, prefix: Prefix, suffixes: Sequence[list[int]], numbers: Sequence[int]

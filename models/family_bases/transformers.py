@@ -29,6 +29,7 @@ from encodeonce.models.family_bases.architecture import Architecture, tapped
 from encodeonce.models.language.chat import Chat, Slot, load_chat, load_tokenizer
 from encodeonce.models.language.placeholders import Projected, Shown
 from encodeonce.models.language.prefix import Opening
+from encodeonce.models.language.rows import mixes_rows
 from encodeonce.models.quantization.method import Candidate, candidate, load_quantizer
 from encodeonce.models.reference import load_reference
 from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
@@ -203,6 +204,12 @@ class TransformersTower:
     def __init__(
         self, family: Architecture, model: Any, preprocessing: Preprocessing, micro_batch: int
     ) -> None:
+        if micro_batch > 1 and mixes_rows(model):
+            raise CheckpointError(
+                f"vision.micro_batch {micro_batch}: this tower's int8 weights look for outliers "
+                "over a whole batch, so a unit's features would depend on the units beside it. "
+                "Set vision.micro_batch: 1."
+            )
         self._family = family
         self._model = model
         self._preprocessing = preprocessing

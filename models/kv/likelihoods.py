@@ -21,6 +21,7 @@ from encodeonce.models.language.likelihood import (
     token_log_probs,
 )
 from encodeonce.models.language.prefix import Prefix, continued
+from encodeonce.models.language.rows import companies
 from encodeonce.models.timing import Stopwatch
 
 
@@ -61,7 +62,11 @@ def sweep_likelihoods(
         with watch.stage("compress"):
             forks = compress(prompts, 0, [settings[n] for n in some])
         with watch.stage("score"):
-            scored = _behind_prompt(model, prefix, forks, len(suffix), full, continuations)
+            scored = [
+                one
+                for together in companies(model, forks)
+                for one in _behind_prompt(model, prefix, together, len(suffix), full, continuations)
+            ]
         for n, fork, one in zip(some, forks, scored, strict=True):
             found[n] = _likelihoods(prefix, suffix, one, fork, num_more=0)
     if by_media:
@@ -69,7 +74,11 @@ def sweep_likelihoods(
         with watch.stage("compress"):
             forks = compress(prompts, 0, [settings[n] for n in by_media])
         with watch.stage("score"):
-            scored = _behind_prefix(model, prefix, forks, suffix, continuations)
+            scored = [
+                one
+                for together in companies(model, forks)
+                for one in _behind_prefix(model, prefix, together, suffix, continuations)
+            ]
         for n, fork, one in zip(by_media, forks, scored, strict=True):
             found[n] = _likelihoods(prefix, suffix, one, fork, num_more=len(suffix))
     ordered = [found[n] for n in range(len(settings))]
@@ -85,8 +94,6 @@ def _behind_prompt(
     continuations: Sequence[Sequence[int]],
 ) -> list[Scored]:
     """Return what compressed prompts make of the continuations."""
-    if not forks:
-        return []
     first = full.first_logits.expand(len(forks), -1)
     steps = [[first] for _ in continuations]
     room = max(map(len, continuations))

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 
 from encodeonce.models.language.generation import KVUse
 from encodeonce.models.language.prefix import fork
+from encodeonce.models.language.rows import companies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,14 +76,23 @@ def logits_from(
 ) -> torch.Tensor:
     """Return the logits (C, L, V) before each token of continuations; see `log_probs_from`."""
     first_1LV = read_on(model, [suffix], cache, logits_to_keep=1)
-    longest = max(map(len, continuations))
     logits_CLV = first_1LV.expand(len(continuations), 1, -1)
-    if longest > 1:
-        # Padded on the right, where causal attention never looks.
-        rows = [[*ids[:-1], *[ids[0]] * (longest - len(ids))] for ids in continuations]
-        rest = read_on(model, rows, fork(cache, len(rows)), logits_to_keep=0)
-        logits_CLV = torch.cat([logits_CLV, rest], dim=1)
+    if max(map(len, continuations)) > 1:
+        rest: list[torch.Tensor] = []
+        for some in companies(model, continuations):
+            rest += _behind(model, cache, some)
+        logits_CLV = torch.cat([logits_CLV, pad_sequence(rest, batch_first=True)], dim=1)
     return logits_CLV
+
+
+def _behind(
+    model: Any, cache: DynamicCache, continuations: Sequence[Sequence[int]]
+) -> torch.Tensor:
+    """Return the logits (C, L - 1, V) behind all tokens of continuations but the last."""
+    longest = max(2, *map(len, continuations))
+    # Padded on the right, where causal attention never looks.
+    rows = [[*ids[:-1], *[ids[0]] * (longest - len(ids))] for ids in continuations]
+    return read_on(model, rows, fork(cache, len(rows)), logits_to_keep=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 Kernels pick their blocking, and so their rounding, by shape. With a fixed shape a unit's features
 depend on nothing but the unit, provided that its place in the batch makes no difference either;
-that is measured once, on the first batch, and refused where it does not hold.
+that is measured once, on the first batch, and refused where it does not hold. Another processor may
+round otherwise, and answer that question otherwise.
 
 Shapes: U units, B micro-batch.
 """
@@ -44,7 +45,7 @@ class MicroBatch:
         return {name: array[:num_units] for name, array in self._encode(pixels).items()}
 
     def _check_places(self, unit: torch.Tensor) -> None:
-        """Encode one unit at the first and last place, among different neighbours.
+        """Encode one unit at every place, and among different neighbours.
 
         Raises:
             CheckpointError: its features differ.
@@ -53,8 +54,13 @@ class MicroBatch:
         first[0] = unit
         last = unit.flip(-1).expand(self._size, *unit.shape).clone()
         last[-1] = unit
+        everywhere = self._encode(unit.expand_as(first).clone())
         there, here = self._encode(first), self._encode(last)
-        if not all(torch.equal(there[name][0], here[name][-1]) for name in there):
+        if not all(
+            torch.equal(found, everywhere[name][0])
+            for name in there
+            for found in (*everywhere[name], there[name][0], here[name][-1])
+        ):
             raise CheckpointError(
                 f"vision.micro_batch {self._size}: on this device a unit's features depend on its "
                 "place in the batch, so stored features would not be reproducible. "

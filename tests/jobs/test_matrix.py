@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.contracts.logits import NotedLogits
 from tests.jobs.scene import Scene, make_scene, write_questions
 
 KV = ["full", {"method": "snapkv", "keep": [0.5, 0.25]}, {"method": "knorm", "keep": 0.5}]
@@ -34,10 +35,14 @@ def cells_of(report: Any) -> dict[str, Any]:
     }
 
 
-def test_a_run_answers_every_question_under_every_variant(scene: Scene) -> None:
+def test_a_run_answers_every_question_under_every_variant(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits = NotedLogits(monkeypatch)
     done = scene.execute("run", kv=KV, fidelity=True, check_uncached="all")
     assert done.exit_code == 0, done.stderr
     assert "24 of 24 answered" in done.stdout
+    logits.assert_no_close_calls()
     assert "identical: 6 of 6" in done.stdout
     assert set(bits(scene)) == {(name, sample) for name in NAMES for sample in SAMPLES}
     cells = cells_of(scene.report())
@@ -62,7 +67,10 @@ def test_the_full_cache_in_a_sweep_gives_the_bits_of_a_run_without_one(scene: Sc
     assert swept == bits(scene, plain)
 
 
-def test_variants_that_are_added_later_are_all_that_is_computed(scene: Scene) -> None:
+def test_variants_that_are_added_later_are_all_that_is_computed(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits = NotedLogits(monkeypatch)
     assert scene.execute("run").exit_code == 0
     num_before = len(scene.lines("records"))
     done = scene.execute("run", kv=KV)
@@ -72,17 +80,21 @@ def test_variants_that_are_added_later_are_all_that_is_computed(scene: Scene) ->
     assert len(added) == 3 * 6
     together = scene.folder / "together"
     assert scene.execute("run", kv=KV, output=str(together)).exit_code == 0
-    assert texts(scene, scene.output) == texts(scene, together)
+    logits.assert_no_close_calls()
+    assert tokens(scene, scene.output) == tokens(scene, together)
 
 
-def texts(scene: Scene, output: Path) -> dict[tuple[str, str], list[int]]:
+def tokens(scene: Scene, output: Path) -> dict[tuple[str, str], list[int]]:
     lines = scene.lines_of(output, "records")
     return {(line["variant"], line["sample"]): line["token_ids"] for line in lines}
 
 
-def test_cells_that_were_lost_are_answered_again_and_no_others(scene: Scene) -> None:
+def test_cells_that_were_lost_are_answered_again_and_no_others(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits = NotedLogits(monkeypatch)
     assert scene.execute("run", kv=KV).exit_code == 0
-    before = texts(scene, scene.output)
+    before = tokens(scene, scene.output)
     path = scene.output / "records.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join(lines[:5] + lines[9:14]), encoding="utf-8")
@@ -90,7 +102,8 @@ def test_cells_that_were_lost_are_answered_again_and_no_others(scene: Scene) -> 
     assert done.exit_code == 0, done.stderr
     assert len(scene.lines("records")) == len(lines)
     bits(scene)
-    assert texts(scene, scene.output) == before
+    logits.assert_no_close_calls()
+    assert tokens(scene, scene.output) == before
 
 
 def test_a_name_that_means_another_variant_is_refused(scene: Scene) -> None:

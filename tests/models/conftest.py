@@ -1,7 +1,7 @@
-"""One thread: bits are compared between a video encoded whole and unit by unit.
+"""One thread: tiny models are no faster with more.
 
-With several threads the kernels split their work by shape, and the two round differently. That is
-why encodeonce always encodes in one fixed shape, which plain transformers does not.
+With several, kernels split their work by shape as well, which is one more reason why batches of
+different shapes round differently (`tests.contracts.logits`).
 """
 
 from collections.abc import Iterator

@@ -8,12 +8,17 @@ from encodeonce.models.quantization.method import Candidate, Options
 
 
 class BnbInt8(Options):
-    """Rows share a scale; so do the activations they meet, but for outliers."""
+    """Rows share a scale; so do the activations they meet, but for outliers.
+
+    Which activations are outliers is decided over a whole batch, so questions and compressed caches
+    are computed one at a time, unless ``threshold`` is 0.
+    """
 
     threshold: float = Field(
         default=6.0,
         ge=0,
-        description="Activations beyond it are multiplied in float16; 0 treats all alike.",
+        description="Activations beyond it are multiplied in float16; 0 treats all alike. Other "
+        "than 0, questions are answered one at a time: outliers are looked for over a whole batch.",
     )
 
     def check(self, candidate: Candidate) -> None:

@@ -16,6 +16,7 @@ from encodeonce.models.families.longva import FAMILY, _pinpoints, best_fit
 from encodeonce.models.language.splicing import spliced
 from encodeonce.models.spec import Tap, VisionSpec
 from tests.contracts.family import QUESTION, SHORT, VIDEO, FamilyContract, Model, Scene
+from tests.contracts.logits import NotedLogits, Tokens, assert_close, generated
 from tests.fixtures.tiny.longva import CLIP, write_tiny_longva
 from tests.fixtures.tiny.parts import text_shape
 
@@ -38,7 +39,7 @@ class TestLongVA(FamilyContract):
         return write_tiny_longva(folder)
 
 
-def whole_forward(folder: Path, scene: Scene) -> tuple[torch.Tensor, tuple[int, ...]]:
+def whole_forward(folder: Path, scene: Scene) -> tuple[torch.Tensor, Tokens]:
     """Return embeddings of, and answer to, QUESTION about a video by LongVA's formulas."""
     weights = load_file(folder / "model.safetensors")
     tower = "model.vision_tower.vision_tower."
@@ -68,13 +69,8 @@ def whole_forward(folder: Path, scene: Scene) -> tuple[torch.Tensor, tuple[int, 
         embed = llm.get_input_embeddings()
         embeddings = torch.cat([embed(ids[0]), pooled, embed(ids[1])])[None]
         mask = torch.ones(embeddings.shape[:2], dtype=torch.long)
-        new = llm.generate(
-            inputs_embeds=embeddings,
-            attention_mask=mask,
-            max_new_tokens=SHORT.max_new_tokens,
-            do_sample=False,
-        )
-    return embeddings, tuple(new[0].tolist())
+        answer = generated(llm, SHORT, inputs_embeds=embeddings, attention_mask=mask)
+    return embeddings, answer
 
 
 def pixels_of(scene: Scene) -> torch.Tensor:
@@ -95,7 +91,10 @@ def pixels_of(scene: Scene) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("tap", ["tower", "projected"])
-def test_embeddings_and_answers_are_those_of_the_formulas(tmp_path: Path, tap: Tap) -> None:
+def test_embeddings_and_answers_are_those_of_the_formulas(
+    tmp_path: Path, tap: Tap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits = NotedLogits(monkeypatch)
     folder = write_tiny_longva(tmp_path)
     model = Model(folder, VisionSpec(tap=tap))
     embeddings, answer = whole_forward(folder, VIDEO)
@@ -104,7 +103,7 @@ def test_embeddings_and_answers_are_those_of_the_formulas(tmp_path: Path, tap: T
     ours = spliced(model.decoder._model, prompt)["inputs_embeds"]
     assert ours.shape == embeddings.shape
     assert torch.allclose(ours, embeddings, rtol=0, atol=1e-5)
-    assert model.cached(VIDEO).token_ids == answer
+    assert_close(logits.of(model.cached(VIDEO)), answer)
 
 
 def test_a_frame_of_sixteen_patches_is_four_tokens(tmp_path: Path) -> None:

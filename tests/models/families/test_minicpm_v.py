@@ -33,6 +33,7 @@ from tests.contracts.family import (
     Scene,
     spec,
 )
+from tests.contracts.logits import NotedLogits, Tokens, assert_close, generated
 from tests.fixtures.tiny.minicpm_v import VISION, write_tiny_minicpm_v
 from tests.fixtures.tiny.parts import text_shape
 
@@ -51,7 +52,7 @@ class TestMiniCPMV(FamilyContract):
         return write_tiny_minicpm_v(folder)
 
 
-def whole_forward(folder: Path, *scenes: Scene) -> tuple[torch.Tensor, tuple[int, ...]]:
+def whole_forward(folder: Path, *scenes: Scene) -> tuple[torch.Tensor, Tokens]:
     """Return embeddings of, and answer to, QUESTION as the released model class computes them.
 
     All tiles of the prompt are padded to one length and encoded at once; their features are
@@ -89,13 +90,9 @@ def whole_forward(folder: Path, *scenes: Scene) -> tuple[torch.Tensor, tuple[int
         features = resampler(hidden.last_hidden_state, sizes)
         embeddings = llm.get_input_embeddings()(ids)
         embeddings[ids == tokenizer.convert_tokens_to_ids("<unk>")] = features.flatten(0, 1)
-        new = llm.generate(
-            inputs_embeds=embeddings,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=SHORT.max_new_tokens,
-            do_sample=False,
-        )
-    return embeddings, tuple(new[0].tolist())
+        mask = torch.ones_like(ids)
+        answer = generated(llm, SHORT, inputs_embeds=embeddings, attention_mask=mask)
+    return embeddings, answer
 
 
 def tiles_and_marks(folder: Path, scenes: Sequence[Scene]) -> tuple[list[torch.Tensor], list[str]]:
@@ -128,8 +125,9 @@ def strip(tile: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("scenes", [(WIDE,), (VIDEO,), (IMAGE, WIDE, SHORT_CLIP)])
 def test_embeddings_and_answers_are_those_of_the_released_forward(
-    tmp_path: Path, scenes: tuple[Scene, ...]
+    tmp_path: Path, scenes: tuple[Scene, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    logits = NotedLogits(monkeypatch)
     folder = write_tiny_minicpm_v(tmp_path)
     model = Model(folder, VisionSpec(tap="projected"))
     embeddings, answer = whole_forward(folder, *scenes)
@@ -138,7 +136,7 @@ def test_embeddings_and_answers_are_those_of_the_released_forward(
     ours = spliced(model.decoder._model, prompt)["inputs_embeds"]
     assert ours.shape == embeddings.shape
     assert torch.allclose(ours, embeddings, rtol=0, atol=1e-5)
-    assert model.cached(*scenes).token_ids == answer
+    assert_close(logits.of(model.cached(*scenes)), answer)
 
 
 def test_another_version_is_refused(tmp_path: Path) -> None:

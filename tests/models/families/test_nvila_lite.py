@@ -28,6 +28,7 @@ from tests.contracts.family import (
     Scene,
     spec,
 )
+from tests.contracts.logits import NotedLogits, Tokens, assert_close, generated
 from tests.fixtures.tiny.nvila_lite import write_tiny_nvila_lite
 from tests.fixtures.tiny.parts import text_shape
 from tests.fixtures.tiny.vila import SIGLIP
@@ -51,7 +52,7 @@ class TestNvilaLite(FamilyContract):
         return write_tiny_nvila_lite(folder)
 
 
-def whole_forward(folder: Path, *scenes: Scene) -> tuple[torch.Tensor, tuple[int, ...]]:
+def whole_forward(folder: Path, *scenes: Scene) -> tuple[torch.Tensor, Tokens]:
     """Return embeddings of, and answer to, QUESTION by VILA's formulas."""
     weights = load_file(folder / "vision_tower" / "model.safetensors")
     siglip = SiglipVisionModel(SIGLIP).eval()
@@ -87,13 +88,9 @@ def whole_forward(folder: Path, *scenes: Scene) -> tuple[torch.Tensor, tuple[int
             rows.append(embedded("\n" + between))
         rows.append(embedded(f"{QUESTION}<|im_end|>\n<|im_start|>assistant\n"))
         embeddings = torch.cat(rows)[None]
-        new = llm.generate(
-            inputs_embeds=embeddings,
-            attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long),
-            max_new_tokens=SHORT.max_new_tokens,
-            do_sample=False,
-        )
-    return embeddings, tuple(new[0].tolist())
+        mask = torch.ones(embeddings.shape[:2], dtype=torch.long)
+        answer = generated(llm, SHORT, inputs_embeds=embeddings, attention_mask=mask)
+    return embeddings, answer
 
 
 def projected(block: torch.Tensor, mlp: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -123,8 +120,9 @@ def tiles_of(scenes: tuple[Scene, ...], alone: bool) -> list[torch.Tensor]:
 @pytest.mark.parametrize("tap", ["tower", "projected"])
 @pytest.mark.parametrize("scenes", [(WIDE,), (VIDEO,), (IMAGE, WIDE, VIDEO)])
 def test_embeddings_and_answers_are_those_of_the_formulas(
-    tmp_path: Path, scenes: tuple[Scene, ...], tap: Tap
+    tmp_path: Path, scenes: tuple[Scene, ...], tap: Tap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    logits = NotedLogits(monkeypatch)
     folder = write_tiny_nvila_lite(tmp_path)
     model = Model(folder, VisionSpec(tap=tap))
     embeddings, answer = whole_forward(folder, *scenes)
@@ -133,7 +131,7 @@ def test_embeddings_and_answers_are_those_of_the_formulas(
     ours = spliced(model.decoder._model, prompt)["inputs_embeds"]
     assert ours.shape == embeddings.shape
     assert torch.allclose(ours, embeddings, rtol=0, atol=1e-5)
-    assert model.cached(*scenes).token_ids == answer
+    assert_close(logits.of(model.cached(*scenes)), answer)
 
 
 def test_three_tiles_of_a_wide_picture_and_one_of_a_frame(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from tests.contracts.family import (
     Scene,
     spec,
 )
+from tests.contracts.logits import NotedLogits, Tokens, assert_close
 from tests.fixtures.tiny.qwen_vl_chat import (
     CONFIG,
     IMAGE_START,
@@ -92,24 +93,22 @@ def pixels_of(scene: Scene) -> torch.Tensor:
 
 @pytest.mark.parametrize("scenes", [(WIDE,), (VIDEO,), (IMAGE, WIDE, SHORT_CLIP)])
 def test_answers_are_those_of_the_original_forward(
-    tmp_path: Path, scenes: tuple[Scene, ...]
+    tmp_path: Path, scenes: tuple[Scene, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    noted = NotedLogits(monkeypatch)
     folder = write_tiny_qwen_vl_chat(tmp_path)
     code = PinnedCode(folder, spec(folder))
     original = code.load("modeling_qwen.QWenLMHeadModel")(CONFIG).eval()
     original.load_state_dict(load_file(folder / "model.safetensors"))
     pixels = torch.cat([pixels_of(scene) for scene in scenes])
-    ids, first = prompt_ids(len(pixels)), {}
+    ids, steps = prompt_ids(len(pixels)), []
     with torch.inference_mode():
         for _ in range(SHORT.max_new_tokens):
-            logits = original(torch.tensor([ids]), pixels)[0, -1]
-            first = first or dict(enumerate(logits.tolist()))
-            ids.append(int(logits.argmax()))
+            steps.append(original(torch.tensor([ids]), pixels)[0, -1])
+            ids.append(int(steps[-1].argmax()))
     answer = Model(folder, VisionSpec(tap="projected")).cached(*scenes)
     assert answer.num_prompt_tokens == len(prompt_ids(len(pixels)))
-    assert list(answer.token_ids) == ids[-SHORT.max_new_tokens :]
-    for token, logit in answer.first_logits.items():
-        assert logit == pytest.approx(first[token], abs=1e-4)
+    assert_close(noted.of(answer), Tokens(ids[-len(steps) :], torch.stack(steps)))
 
 
 def test_text_is_cut_and_merged_as_by_tiktoken(tmp_path: Path) -> None:

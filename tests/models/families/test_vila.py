@@ -19,6 +19,7 @@ from encodeonce.models.family import find_family
 from encodeonce.models.language.splicing import spliced
 from encodeonce.models.spec import Tap, VisionSpec
 from tests.contracts.family import QUESTION, SHORT, VIDEO, FamilyContract, Model, Scene, spec
+from tests.contracts.logits import NotedLogits, Tokens, assert_close, generated
 from tests.fixtures.tiny.parts import text_shape
 from tests.fixtures.tiny.vila import SIGLIP, write_tiny_vila
 
@@ -41,7 +42,7 @@ class TestVila(FamilyContract):
         return write_tiny_vila(folder)
 
 
-def whole_forward(folder: Path, scene: Scene) -> tuple[torch.Tensor, tuple[int, ...]]:
+def whole_forward(folder: Path, scene: Scene) -> tuple[torch.Tensor, Tokens]:
     """Return embeddings of, and answer to, QUESTION about a video by VILA's formulas."""
     weights = load_file(folder / "vision_tower" / "model.safetensors")
     siglip = SiglipVisionModel(SIGLIP).eval()
@@ -77,13 +78,9 @@ def whole_forward(folder: Path, scene: Scene) -> tuple[torch.Tensor, tuple[int, 
         )
         before = tokenizer(system, return_tensors="pt").input_ids[0]
         embeddings = torch.cat([embed(before), torch.stack(tokens)])[None]
-        new = llm.generate(
-            inputs_embeds=embeddings,
-            attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long),
-            max_new_tokens=SHORT.max_new_tokens,
-            do_sample=False,
-        )
-    return embeddings, tuple(new[0].tolist())
+        mask = torch.ones(embeddings.shape[:2], dtype=torch.long)
+        answer = generated(llm, SHORT, inputs_embeds=embeddings, attention_mask=mask)
+    return embeddings, answer
 
 
 def pixels_of(scene: Scene) -> torch.Tensor:
@@ -96,7 +93,10 @@ def pixels_of(scene: Scene) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("tap", ["tower", "projected"])
-def test_embeddings_and_answers_are_those_of_the_formulas(tmp_path: Path, tap: Tap) -> None:
+def test_embeddings_and_answers_are_those_of_the_formulas(
+    tmp_path: Path, tap: Tap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits = NotedLogits(monkeypatch)
     folder = write_tiny_vila(tmp_path)
     model = Model(folder, VisionSpec(tap=tap))
     embeddings, answer = whole_forward(folder, VIDEO)
@@ -105,7 +105,7 @@ def test_embeddings_and_answers_are_those_of_the_formulas(tmp_path: Path, tap: T
     ours = spliced(model.decoder._model, prompt)["inputs_embeds"]
     assert ours.shape == embeddings.shape
     assert torch.allclose(ours, embeddings, rtol=0, atol=1e-5)
-    assert model.cached(VIDEO).token_ids == answer
+    assert_close(logits.of(model.cached(VIDEO)), answer)
 
 
 def test_nine_tokens_of_five_by_five_patches(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from encodeonce.models.language.generation import _digest
 from encodeonce.models.spec import VisionSpec
 from encodeonce.models.vision.preprocessing import load_image_processor
 from tests.contracts.family import QUESTION, SHORT, Model, Scene
+from tests.contracts.logits import NotedLogits, Tokens, assert_close, generated
 from tests.fixtures.tiny.qwen_vl import (
     END,
     IMAGE,
@@ -25,28 +25,28 @@ from tests.fixtures.tiny.qwen_vl import (
 WRITE = [write_tiny_qwen2_vl, write_tiny_qwen2_5_vl, write_tiny_qwen3_vl]
 
 
-def answer(model: Model, placeholders: str, **inputs: torch.Tensor) -> tuple[str, tuple[int, ...]]:
-    """Return the digest of the whole model's logits, and its answer, from a prompt made here."""
+def answer(model: Model, placeholders: str, **inputs: torch.Tensor) -> Tokens:
+    """Return the whole model's answer, from a prompt made here."""
     whole: Any = model.family.model_class.from_pretrained(model.folder)  # type: ignore[attr-defined]
     tokenizer = AutoTokenizer.from_pretrained(model.folder)
     prompt = f"<s>user: {placeholders}{QUESTION}assistant: "
     ids = tokenizer(prompt, add_special_tokens=False, return_tensors="pt").input_ids
     image, video = tokenizer.convert_tokens_to_ids([IMAGE, VIDEO])
-    new = whole.generate(
+    return generated(
+        whole,
+        SHORT,
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
         mm_token_type_ids=(ids == image).long() + 2 * (ids == video).long(),
         **inputs,
-        max_new_tokens=SHORT.max_new_tokens,
-        do_sample=False,
-        output_logits=True,
-        return_dict_in_generate=True,
     )
-    return _digest(new.logits, row=0), tuple(new.sequences[0, ids.shape[1] :].tolist())
 
 
 @pytest.mark.parametrize("write", WRITE)
-def test_pictures(tmp_path: Path, write: Callable[[Path], Path]) -> None:
+def test_pictures(
+    tmp_path: Path, write: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits = NotedLogits(monkeypatch)
     model = Model(write(tmp_path), VisionSpec(tap="projected"))
     scenes = [Scene("image", size=(88, 40)), Scene("image", size=(40, 48), seed=1)]
     pictures = [scene.frames((0,)).pixels_THWC[0] for scene in scenes]
@@ -54,13 +54,16 @@ def test_pictures(tmp_path: Path, write: Callable[[Path], Path]) -> None:
     grids = processed["image_grid_thw"]
     assert grids[0, 2] > grids[0, 1]  # wide, so that rows and columns cannot be mistaken
     tokens = [START + IMAGE * int(grid.prod() // 4) + END for grid in grids]
-    by_hand, token_ids = answer(model, "".join(tokens), **processed)
-    assert model.plain(*scenes).logits_sha256 == by_hand
-    assert model.cached(*scenes).token_ids == token_ids
+    by_hand = answer(model, "".join(tokens), **processed)
+    assert torch.equal(logits.of(model.plain(*scenes)).logits_TV, by_hand.logits_TV)
+    assert_close(logits.of(model.cached(*scenes)), by_hand)
 
 
 @pytest.mark.parametrize("write", WRITE[:2])
-def test_a_video_of_an_odd_number_of_frames(tmp_path: Path, write: Callable[[Path], Path]) -> None:
+def test_a_video_of_an_odd_number_of_frames(
+    tmp_path: Path, write: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits = NotedLogits(monkeypatch)
     model = Model(write(tmp_path), VisionSpec(tap="projected"))
     scene = Scene("video", (0, 2, 4, 6, 8), size=(88, 40))  # one frame a second
     frames = scene.frames(scene.indices).pixels_THWC
@@ -83,6 +86,6 @@ def test_a_video_of_an_odd_number_of_frames(tmp_path: Path, write: Callable[[Pat
     if write is write_tiny_qwen2_5_vl:
         inputs["second_per_grid_ts"] = torch.tensor([2.0])
     tokens = START + VIDEO * (3 * rows * columns // 4) + END
-    by_hand, token_ids = answer(model, tokens, **inputs)
-    assert model.plain(scene).logits_sha256 == by_hand
-    assert model.cached(scene).token_ids == token_ids
+    by_hand = answer(model, tokens, **inputs)
+    assert torch.equal(logits.of(model.plain(scene)).logits_TV, by_hand.logits_TV)
+    assert_close(logits.of(model.cached(scene)), by_hand)

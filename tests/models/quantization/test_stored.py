@@ -18,6 +18,7 @@ from transformers import (
 
 from encodeonce.models.checkpoint.files import CheckpointError
 from encodeonce.models.family import find_family
+from encodeonce.models.language.rows import mixes_rows
 from encodeonce.models.quantization.grid import Grid, quantize
 from encodeonce.models.quantization.method import WeightsError, check_weights
 from encodeonce.models.spec import NONE, VisionSpec, WeightsSpec
@@ -191,6 +192,14 @@ def test_checkpoints_that_transformers_wrote_are_what_is_quantised_while_loading
     assert signature(saved) == signature(base)
 
 
+def test_int8_that_is_stored_is_known_to_mix_rows(base: Path, tmp_path: Path) -> None:
+    saved = saved_by_transformers(base, tmp_path / "saved", bnb(OUTSIDE, bits=8))
+    family, folder = find_family(spec(base))
+    for path, weights in ((base, WeightsSpec(method="checkpoint", path=str(saved))), (saved, NONE)):
+        decoder: Any = family.decoder(path, spec(path), VisionSpec(), weights=weights)
+        assert mixes_rows(decoder.model)
+
+
 def test_a_tower_that_is_quantised_has_a_signature_of_its_own(base: Path, tmp_path: Path) -> None:
     without_head = ["lm_head"]
     saved = saved_by_transformers(base, tmp_path / "saved", bnb(without_head, bits=8))
@@ -199,6 +208,9 @@ def test_a_tower_that_is_quantised_has_a_signature_of_its_own(base: Path, tmp_pa
     # It loads, and encodes other features than the model's.
     assert features(saved).shape == features(base).shape
     assert not np.array_equal(features(saved), features(base))
+    family, folder = find_family(spec(saved))
+    with pytest.raises(CheckpointError, match=r"vision\.micro_batch 2: .* int8"):
+        family.vision(folder, spec(saved), VisionSpec(micro_batch=2)).load()
     # As a variant of the model its language side meets the model's own projector.
     variant = WeightsSpec(method="checkpoint", path=str(saved))
     family, folder = find_family(spec(base))

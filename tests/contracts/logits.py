@@ -1,0 +1,103 @@
+"""Answers compared by the logits of all their tokens.
+
+Kernels choose how they block a multiplication by its shape, and some round a row otherwise beside
+other rows. So what was computed in batches of different shapes is compared within a tolerance; its
+bits are equal on some processors and not on others. What was computed in the same shapes is
+compared bit for bit, by `Generation.logits_sha256`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from encodeonce.models.kv import sweep
+from encodeonce.models.language import generation
+from encodeonce.models.language.generation import Generation, GenerationSpec, Greedy, generations
+
+TOLERANCE = 1e-5
+"""Most that rounding may change a float32 logit, as a part of the largest one, or of 1. Kernels of
+several processors were measured to change 2e-6 at most, two frames exchanged 8e-5 at least (in the
+least sensitive family)."""
+
+
+class Tokens(NamedTuple):
+    """An answer, and the logits (T, V) that its T tokens were chosen by."""
+
+    token_ids: Sequence[int]
+    logits_TV: torch.Tensor
+
+    def scale(self, step: int) -> float:
+        """Return what a tolerance is a part of."""
+        return max(1.0, float(self.logits_TV[step].abs().max()))
+
+    def lead(self, step: int, other: int) -> float:
+        """Return how far a step's token is ahead of another one."""
+        return float(self.logits_TV[step, self.token_ids[step]] - self.logits_TV[step, other])
+
+
+def generated(model: Any, spec: GenerationSpec, **inputs: torch.Tensor) -> Tokens:
+    """Continue one prompt by plain transformers."""
+    found = model.generate(
+        **inputs,
+        max_new_tokens=spec.max_new_tokens,
+        do_sample=False,
+        output_logits=True,
+        return_dict_in_generate=True,
+    )
+    num_tokens = len(found.logits)
+    return Tokens(found.sequences[0, -num_tokens:].tolist(), torch.cat(found.logits))
+
+
+def assert_close(ours: Tokens, theirs: Tokens) -> None:
+    """Compare two answers token by token.
+
+    From where two tokens are so close that rounding decides, answers go apart for good: what
+    follows is not compared.
+    """
+    for step in range(min(len(ours.token_ids), len(theirs.token_ids))):
+        difference = (ours.logits_TV[step] - theirs.logits_TV[step]).abs().max()
+        allowed = TOLERANCE * theirs.scale(step)
+        assert difference <= allowed, f"logits of token {step} differ by {difference:.2g}"
+        if ours.token_ids[step] != theirs.token_ids[step]:
+            assert theirs.lead(step, ours.token_ids[step]) <= 2 * allowed
+            return
+    assert len(ours.token_ids) == len(theirs.token_ids)
+
+
+class NotedLogits:
+    """Notes the logits of all answers that this process makes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._by_digest: dict[str, Tokens] = {}
+        for module in (generation, sweep):
+            monkeypatch.setattr(module, "generations", self._generations)
+
+    def _generations(self, tokenizer: Any, found: Greedy, *args: Any) -> list[Generation]:
+        answers = generations(tokenizer, found, *args)
+        for row, one in enumerate(answers):
+            steps = [step[row] for step in found.logits[: len(one.token_ids)]]
+            self._by_digest[one.logits_sha256] = Tokens(one.token_ids, torch.stack(steps))
+        return answers
+
+    def of(self, answer: Generation) -> Tokens:
+        """Return an answer's tokens with their logits."""
+        return self._by_digest[answer.logits_sha256]
+
+    def assert_close(self, ours: Generation, theirs: Generation) -> None:
+        """Compare two answers token by token; see `assert_close`."""
+        assert_close(self.of(ours), self.of(theirs))
+
+    def first_difference(self, ours: Generation, theirs: Generation) -> float:
+        """Return the largest difference of the first token's logits."""
+        one, other = (self.of(answer).logits_TV[0] for answer in (ours, theirs))
+        return float((one - other).abs().max())
+
+    def assert_no_close_calls(self) -> None:
+        """Check that rounding chose no token of any answer: then texts may be compared."""
+        assert self._by_digest
+        for one in self._by_digest.values():
+            for step, logits_V in enumerate(one.logits_TV):
+                best, second = logits_V.topk(2).values.tolist()
+                assert best - second > 10 * TOLERANCE * one.scale(step)
