@@ -4,30 +4,30 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from encodeonce.models.checkpoint.footprint import LoadedWeights
 from encodeonce.models.kv.likelihoods import sweep_likelihoods
-from encodeonce.models.kv.observe import Observation
 from encodeonce.models.kv.prompts import Prompts, needs_of, prefix_observation, question_observation
-from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.kv.statistics import Needs, PromptStatistics
 from encodeonce.models.kv.sweep import Batch, Sweep
-from encodeonce.models.language.generation import Generation, GenerationSpec, generate_batch
+from encodeonce.models.language.generation import Generation, GenerationSpec
 from encodeonce.models.language.likelihood import (
     Likelihoods,
     extended_inputs,
-    log_probs_from,
     logits_from,
     read_on,
     tokenize_continuations,
 )
-from encodeonce.models.language.prefix import Opening, Prefix, continued, prefill
+from encodeonce.models.language.prefix import Observation, Opening, Prefix, continued, prefill
 from encodeonce.models.language.rows import mixes_rows
-from encodeonce.models.timing import Stopwatch, synchronize
+from encodeonce.models.timing import Stopwatch, sum_seconds, synchronize
 from encodeonce.models.vision.visual import Visual
+
+R = TypeVar("R", Generation, Likelihoods)
 
 
 class PrefixDecoder(ABC):
@@ -67,13 +67,69 @@ class PrefixDecoder(ABC):
     def _open(self, visuals: Sequence[Visual]) -> Opening:
         """Return how prompts about some media begin."""
 
-    def prefill(self, visuals: Sequence[Visual], observation: Observation | None = None) -> Prefix:
-        """Run the model over what all questions on some media share."""
-        synchronize()
+    def prefill(self, visuals: Sequence[Visual], settings: Sequence[KVSpec] = (FULL,)) -> Prefix:
+        """Run over what the prompts of all questions on some media share, to hold it."""
+        # The full cache alone is prefilled by the model as it is: nothing watches.
+        is_watched = not all(setting.is_full for setting in settings)
+        return self._prefill(
+            visuals, prefix_observation(needs_of(settings)) if is_watched else None
+        )
+
+    def answer(
+        self,
+        prefix: Prefix,
+        questions: Sequence[str],
+        generation: GenerationSpec,
+        settings: Sequence[KVSpec] = (FULL,),
+        *,
+        fidelity: bool = False,
+    ) -> list[list[Generation]]:
+        """Answer questions from a prefix, which can be used again."""
         start = time.perf_counter()
-        opening = self._open(visuals)
-        synchronize()
-        return prefill(self._model, opening, time.perf_counter() - start, observation)
+        suffixes = [prefix.suffix(question) for question in questions]
+        prepare_s = time.perf_counter() - start
+        generation = self._independent(generation)
+        sweep = Sweep(self._model, self._tokenizer, prefix, settings, generation)
+        answers: dict[tuple[int, int], Generation] = {}
+        size = generation.max_batch
+        for batch in _batches(suffixes, size, prefix.is_sliding):
+            found = sweep.by_question(self._batch(prefix, suffixes, batch), fidelity=fidelity)
+            answers.update(_by_question(found, batch))
+        if any(setting.scope == "media" for setting in settings):
+            for batch in _batches(suffixes, size, same_length=True):
+                found = sweep.by_media(self._batch(prefix, suffixes, batch))
+                answers.update(_by_question(found, batch))
+        answers[0, 0] = _booked(answers[0, 0], {"prepare": prepare_s})
+        return [
+            [answers[setting, n] for n in range(len(questions))] for setting in range(len(settings))
+        ]
+
+    def score(
+        self,
+        prefix: Prefix,
+        questions: Sequence[str],
+        continuations: Sequence[Sequence[str]],
+        settings: Sequence[KVSpec] = (FULL,),
+    ) -> list[list[Likelihoods]]:
+        """Return how likely each question's continuations are; questions one after another."""
+        found = []
+        for question, texts in zip(questions, continuations, strict=True):
+            watch = Stopwatch()
+            with watch.stage("score"):
+                suffix = prefix.suffix(question)
+                token_ids = tokenize_continuations(self._tokenizer, texts)
+            first, *others = sweep_likelihoods(self._model, prefix, settings, suffix, token_ids)
+            found.append([_booked(first, watch.take()), *others])
+        return [[row[n] for row in found] for n in range(len(settings))]
+
+    def inspect(self, visuals: Sequence[Visual], question: str, needs: Needs) -> PromptStatistics:
+        """Return what KV methods may know of one prompt."""
+        prefix = self._prefill(visuals, prefix_observation(needs))
+        suffix = prefix.suffix(question)
+        seen = question_observation(needs, prefix, len(suffix))
+        with continued(self._model, prefix), seen.watching(self._model):
+            read_on(self._model, [suffix], prefix.fork())
+        return Prompts(self._model, prefix, seen, [len(suffix)]).statistics(0)
 
     def whole_prompt(self, visuals: Sequence[Visual], question: str, answer: str) -> dict[str, Any]:
         """Return what the model's forward takes for a prompt and its answer, in one go."""
@@ -91,152 +147,12 @@ class PrefixDecoder(ABC):
             suffix = prefix.suffix(question)
             return logits_from(self._model, prefix.fork(), suffix, [token_ids])[0]
 
-    def answer(
-        self, visuals: Sequence[Visual], questions: Sequence[str], generation: GenerationSpec
-    ) -> list[Generation]:
-        """Answer all questions on some media. What they share is booked on the first answer."""
-        prefix = self.prefill(visuals)
-        first, *others = self.answer_from(prefix, questions, generation)
-        return [replace(first, seconds=_added(prefix.seconds, first.seconds)), *others]
-
-    def answer_from(
-        self, prefix: Prefix, questions: Sequence[str], generation: GenerationSpec
-    ) -> list[Generation]:
-        """Answer questions from a prefix, which can be used again."""
+    def _prefill(self, visuals: Sequence[Visual], observation: Observation | None) -> Prefix:
+        synchronize()
         start = time.perf_counter()
-        suffixes = [prefix.suffix(question) for question in questions]
-        prepare_s = time.perf_counter() - start
-        generation = self._independent(generation)
-        answers: dict[int, Generation] = {}
-        for batch in _batches(suffixes, generation.max_batch, prefix.is_sliding):
-            inputs = self._joined(prefix, [suffixes[n] for n in batch])
-            with continued(self._model, prefix):
-                found = generate_batch(
-                    self._model,
-                    self._tokenizer,
-                    {**inputs, "past_key_values": prefix.fork(len(batch))},
-                    generation,
-                    num_prompt_tokens=[prefix.num_tokens + len(suffixes[n]) for n in batch],
-                    num_visual_units=prefix.opening.num_visual_units,
-                )
-            answers.update(zip(batch, found, strict=True))
-        first, *others = (answers[n] for n in range(len(questions)))
-        return [replace(first, seconds=_added({"prepare": prepare_s}, first.seconds)), *others]
-
-    def sweep(
-        self,
-        visuals: Sequence[Visual],
-        questions: Sequence[str],
-        generation: GenerationSpec,
-        settings: Sequence[KVSpec],
-        *,
-        fidelity: bool = False,
-    ) -> list[list[Generation]]:
-        """Answer all questions under several cache variants, from one prefill."""
-        if all(setting.is_full for setting in settings):
-            return [self.answer(visuals, questions, generation) for _ in settings]
-        prefix = self.prefill_for(visuals, settings)
-        table = self.sweep_from(prefix, questions, generation, settings, fidelity=fidelity)
-        shared = _added(prefix.seconds, table[0][0].seconds)
-        table[0][0] = replace(table[0][0], seconds=shared)
-        return table
-
-    def prefill_for(self, visuals: Sequence[Visual], settings: Sequence[KVSpec]) -> Prefix:
-        """Run over what questions share, and keep what some cache variants want to know of it."""
-        if all(setting.is_full for setting in settings):
-            return self.prefill(visuals)
-        return self.prefill(visuals, prefix_observation(needs_of(settings)))
-
-    def sweep_from(
-        self,
-        prefix: Prefix,
-        questions: Sequence[str],
-        generation: GenerationSpec,
-        settings: Sequence[KVSpec],
-        *,
-        fidelity: bool = False,
-    ) -> list[list[Generation]]:
-        """Answer questions as `sweep` does, from a prefix, which can be used again."""
-        if all(setting.is_full for setting in settings):
-            return [self.answer_from(prefix, questions, generation) for _ in settings]
-        start = time.perf_counter()
-        suffixes = [prefix.suffix(question) for question in questions]
-        prepare_s = time.perf_counter() - start
-        generation = self._independent(generation)
-        sweep = Sweep(self._model, self._tokenizer, prefix, settings, generation)
-        answers: dict[tuple[int, int], Generation] = {}
-        size = generation.max_batch
-        for batch in _batches(suffixes, size, prefix.is_sliding):
-            found = sweep.by_question(self._batch(prefix, suffixes, batch), fidelity=fidelity)
-            answers.update(_by_question(found, batch))
-        if any(setting.scope == "media" for setting in settings):
-            for batch in _batches(suffixes, size, same_length=True):
-                found = sweep.by_media(self._batch(prefix, suffixes, batch))
-                answers.update(_by_question(found, batch))
-        table = [
-            [answers[setting, n] for n in range(len(questions))] for setting in range(len(settings))
-        ]
-        prepared = _added({"prepare": prepare_s}, table[0][0].seconds)
-        table[0][0] = replace(table[0][0], seconds=prepared)
-        return table
-
-    def likelihoods(
-        self,
-        visuals: Sequence[Visual],
-        questions: Sequence[str],
-        continuations: Sequence[Sequence[str]],
-    ) -> list[Likelihoods]:
-        """Return how likely each question's continuations are; questions one after another."""
-        prefix = self.prefill(visuals)
-        shared, found = prefix.seconds, []
-        for question, texts in zip(questions, continuations, strict=True):
-            watch = Stopwatch()
-            with watch.stage("score"):
-                suffix = prefix.suffix(question)
-                token_ids = tokenize_continuations(self._tokenizer, texts)
-                with continued(self._model, prefix):
-                    scored = log_probs_from(self._model, prefix.fork(), suffix, token_ids)
-            one = Likelihoods(
-                log_probs=scored.sums(),
-                first_log_probs=scored.firsts(),
-                are_greedy=tuple(scored.are_greedy),
-                num_tokens=tuple(map(len, token_ids)),
-                num_visual_units=prefix.opening.num_visual_units,
-                num_prompt_tokens=prefix.num_tokens + len(suffix),
-                seconds=_added(shared, watch.take()),
-            )
-            found.append(one)
-            shared = {}
-        return found
-
-    def sweep_likelihoods(
-        self,
-        visuals: Sequence[Visual],
-        questions: Sequence[str],
-        continuations: Sequence[Sequence[str]],
-        settings: Sequence[KVSpec],
-    ) -> list[list[Likelihoods]]:
-        """Return how likely each question's continuations are under several cache variants."""
-        if all(setting.is_full for setting in settings):
-            return [self.likelihoods(visuals, questions, continuations) for _ in settings]
-        prefix = self.prefill(visuals, prefix_observation(needs_of(settings)))
-        shared, found = prefix.seconds, []
-        for question, texts in zip(questions, continuations, strict=True):
-            suffix = prefix.suffix(question)
-            token_ids = tokenize_continuations(self._tokenizer, texts)
-            first, *others = sweep_likelihoods(self._model, prefix, settings, suffix, token_ids)
-            found.append([replace(first, seconds=_added(shared, first.seconds)), *others])
-            shared = {}
-        return [[row[n] for row in found] for n in range(len(settings))]
-
-    def inspect(self, visuals: Sequence[Visual], question: str, needs: Needs) -> PromptStatistics:
-        """Return what KV methods may know of one prompt."""
-        prefix = self.prefill(visuals, prefix_observation(needs))
-        suffix = prefix.suffix(question)
-        seen = question_observation(needs, prefix, len(suffix))
-        with continued(self._model, prefix), seen.watching(self._model):
-            read_on(self._model, [suffix], prefix.fork())
-        return Prompts(self._model, prefix, seen, [len(suffix)]).statistics(0)
+        opening = self._open(visuals)
+        synchronize()
+        return prefill(self._model, opening, time.perf_counter() - start, observation)
 
     def _independent(self, generation: GenerationSpec) -> GenerationSpec:
         """Return how to generate so that no answer depends on those computed beside it."""
@@ -247,23 +163,21 @@ class PrefixDecoder(ABC):
     def _batch(
         self, prefix: Prefix, suffixes: Sequence[list[int]], numbers: Sequence[int]
     ) -> Batch:
+        """Return whole prompts, with masked tokens between prefix and shorter questions."""
         some = [suffixes[n] for n in numbers]
-        return Batch(**self._joined(prefix, some), num_question_tokens=[len(s) for s in some])
-
-    def _joined(self, prefix: Prefix, suffixes: Sequence[list[int]]) -> dict[str, torch.Tensor]:
-        """Return whole prompts (B, N), with masked tokens between prefix and shorter questions."""
-        longest = max(map(len, suffixes))
+        longest = max(map(len, some))
         rows, mask = [], []
-        for suffix in suffixes:
+        for suffix in some:
             num_padding = longest - len(suffix)
             # Any token but a visual one will do: it is masked.
             rows.append([*prefix.opening.token_ids, *suffix[:1] * num_padding, *suffix])
             mask.append([*[1] * prefix.num_tokens, *[0] * num_padding, *[1] * len(suffix)])
         device = self._model.device
-        return {
-            "input_ids": torch.tensor(rows, device=device),
-            "attention_mask": torch.tensor(mask, device=device),
-        }
+        return Batch(
+            input_ids=torch.tensor(rows, device=device),
+            attention_mask=torch.tensor(mask, device=device),
+            num_question_tokens=[len(suffix) for suffix in some],
+        )
 
 
 def _batches(
@@ -298,9 +212,6 @@ def _by_question(
     }
 
 
-def _added(*stages: Any) -> dict[str, float]:
-    total: dict[str, float] = {}
-    for seconds in stages:
-        for stage, value in seconds.items():
-            total[stage] = total.get(stage, 0.0) + value
-    return total
+def _booked(result: R, seconds: Mapping[str, float]) -> R:
+    """Return a result with more seconds."""
+    return replace(result, seconds=sum_seconds([seconds, result.seconds]))

@@ -18,7 +18,7 @@ from encodeonce.datasets.media.info import MediaInfo
 from encodeonce.datasets.media.media import Frames
 from encodeonce.models.checkpoint.files import CheckpointError, local_checkpoint
 from encodeonce.models.checkpoint.footprint import LoadedWeights
-from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.kv.statistics import Needs, PromptStatistics
 from encodeonce.models.language.generation import Generation, GenerationSpec
 from encodeonce.models.language.likelihood import Likelihoods
@@ -76,88 +76,62 @@ class Decoder(Protocol):
         """
         ...
 
+    def prefill(self, visuals: Sequence[Visual], settings: Sequence[KVSpec] = (FULL,)) -> Prefix:
+        """Run over what the prompts of all questions on some media share, to hold it.
+
+        Args:
+            visuals: each media item of the samples, with features as `Tower.encode` gave them.
+            settings: the cache variants that are going to be asked for. What compressed ones want
+                to know of the prefix is kept beside it.
+        """
+        ...
+
     def answer(
-        self, visuals: Sequence[Visual], questions: Sequence[str], generation: GenerationSpec
-    ) -> list[Generation]:
-        """Answer all questions on some media, with one prefill of what their prompts share.
-
-        Which questions are asked together may change the rounding, their order may not.
-
-        Args:
-            visuals: each media of the samples, with features as `Tower.encode` gave them.
-            questions: texts of the prompts, without media.
-            generation: how to generate.
-        """
-        ...
-
-    def prefill(self, visuals: Sequence[Visual]) -> Prefix:
-        """Run over what the prompts of all questions on some media share, to hold it."""
-        ...
-
-    def answer_from(
-        self, prefix: Prefix, questions: Sequence[str], generation: GenerationSpec
-    ) -> list[Generation]:
-        """Answer questions as `answer` does, from what `prefill` gave; it can be used again."""
-        ...
-
-    def sweep(
-        self,
-        visuals: Sequence[Visual],
-        questions: Sequence[str],
-        generation: GenerationSpec,
-        settings: Sequence[KVSpec],
-        *,
-        fidelity: bool = False,
-    ) -> list[list[Generation]]:
-        """Answer all questions under several cache variants, from one prefill of each prompt.
-
-        Args:
-            visuals: as `answer` takes them.
-            questions: as `answer` takes them.
-            generation: how to generate.
-            settings: the variants; `full` gives what `answer` gives, bit for bit.
-            fidelity: whether the full cache's answer is also teacher-forced through every
-                compressed one.
-
-        Returns:
-            For each setting the answers to the questions, in order. What all share is booked on
-            the first answer of the first setting.
-        """
-        ...
-
-    def prefill_for(self, visuals: Sequence[Visual], settings: Sequence[KVSpec]) -> Prefix:
-        """Run over what questions share as `prefill` does, for `sweep_from`."""
-        ...
-
-    def sweep_from(
         self,
         prefix: Prefix,
         questions: Sequence[str],
         generation: GenerationSpec,
-        settings: Sequence[KVSpec],
+        settings: Sequence[KVSpec] = (FULL,),
         *,
         fidelity: bool = False,
     ) -> list[list[Generation]]:
-        """Answer questions as `sweep` does, from what `prefill_for` gave; it can be used again."""
+        """Answer questions under several cache variants, from one prefill of each prompt.
+
+        Which questions are asked together may change the rounding, their order may not.
+
+        Args:
+            prefix: what `prefill` gave for these settings, or more; it can be used again.
+            questions: texts of the prompts, without media; at least one.
+            generation: how to generate.
+            settings: the variants. The full cache's answers are the same bits whatever else is
+                asked for.
+            fidelity: whether the full cache's answer is also teacher-forced through every
+                compressed one; `full` has to be among the settings.
+
+        Returns:
+            For each setting the answers to the questions, in order. What all settings share is
+            booked on the first answer of the first; the prefix's seconds stay with the prefix.
+        """
         ...
 
-    def likelihoods(
+    def score(
         self,
-        visuals: Sequence[Visual],
+        prefix: Prefix,
         questions: Sequence[str],
         continuations: Sequence[Sequence[str]],
-    ) -> list[Likelihoods]:
-        """Return how likely some texts are as answers to each question, teacher-forced."""
-        ...
-
-    def sweep_likelihoods(
-        self,
-        visuals: Sequence[Visual],
-        questions: Sequence[str],
-        continuations: Sequence[Sequence[str]],
-        settings: Sequence[KVSpec],
+        settings: Sequence[KVSpec] = (FULL,),
     ) -> list[list[Likelihoods]]:
-        """Return what `likelihoods` does under each of several cache variants."""
+        """Return how likely some texts are as answers to each question, teacher-forced.
+
+        Args:
+            prefix: as `answer` takes it.
+            questions: as `answer` takes them.
+            continuations: the texts of each question.
+            settings: as `answer` takes them.
+
+        Returns:
+            What `answer` returns, with likelihoods for answers.
+        """
         ...
 
     def inspect(self, visuals: Sequence[Visual], question: str, needs: Needs) -> PromptStatistics:

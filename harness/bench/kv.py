@@ -17,8 +17,8 @@ from encodeonce.harness.bench.scene import Scene, SceneSpec
 from encodeonce.models.checkpoint.footprint import peak, reset_peak
 from encodeonce.models.family import Decoder
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.language.generation import Generation, GenerationSpec
-from encodeonce.models.timing import synchronize
+from encodeonce.models.language.generation import GenerationSpec
+from encodeonce.models.timing import sum_seconds, synchronize
 from encodeonce.models.vision.visual import Visual
 
 TRANSFORMERS = "transformers' cache"
@@ -121,27 +121,21 @@ def _measure(
     reset_peak()
     synchronize()
     start = time.perf_counter()
-    (answers,) = decoder.sweep(visuals, questions, spec, [way.setting])
+    prefix = decoder.prefill(visuals, [way.setting])
+    (answers,) = decoder.answer(prefix, questions, spec, [way.setting])
     synchronize()
     total_s = time.perf_counter() - start
     if not is_counted:
         return
     way.total_s.append(total_s)
-    way.stages_s.append(_stages(answers))
+    stages = (prefix.seconds, *(answer.seconds for answer in answers))
+    way.stages_s.append(sum_seconds(stages))
     way.peak_bytes = max((n for n in (way.peak_bytes, peak()) if n is not None), default=None)
     way.num_prompt_tokens = answers[0].num_prompt_tokens
     way.num_generated_tokens = sum(len(answer.token_ids) for answer in answers)
     used = [answer.kv for answer in answers if answer.kv is not None]
     way.full_bytes = sum(use.full_bytes for use in used)
     way.kept_bytes = sum(use.kept_bytes for use in used)
-
-
-def _stages(answers: Sequence[Generation]) -> dict[str, float]:
-    total: dict[str, float] = {}
-    for answer in answers:
-        for stage, seconds in answer.seconds.items():
-            total[stage] = total.get(stage, 0.0) + seconds
-    return total
 
 
 def _questions(

@@ -10,7 +10,7 @@ Shapes: L tokens of the answer, V vocabulary.
 import gc
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from encodeonce.models.quantization.making.make import Calibration, make_quantiz
 from encodeonce.models.quantization.making.recipe import Recipe
 from encodeonce.models.quantization.method import check_weights
 from encodeonce.models.spec import NONE, WeightsSpec
-from encodeonce.models.timing import synchronize
+from encodeonce.models.timing import sum_seconds, synchronize
 from encodeonce.models.vision.visual import Visual
 
 
@@ -152,7 +152,9 @@ def _measured(
 
     def answer() -> Generation:
         synchronize()
-        return decoder.answer(visuals, [bench.question], generation)[0]
+        prefix = decoder.prefill(visuals)
+        ((found,),) = decoder.answer(prefix, [bench.question], generation)
+        return replace(found, seconds=sum_seconds([prefix.seconds, found.seconds]))
 
     warm = answer()
     reset_peak()

@@ -192,38 +192,32 @@ class Answerer:
             if question.prompt not in answered:
                 alike = [one.prompt for one in questions[n:] if one.generation == spec]
                 fresh = [prompt for prompt in dict.fromkeys(alike) if prompt not in answered]
-                if prefix is None:
-                    answered.update(self._sweep(visuals, fresh, spec))
-                else:  # no more than is due
-                    answered.update(self._go_on(prefix, fresh[: spec.max_batch], spec))
+                if prefix is not None:  # no more than is due
+                    fresh = fresh[: spec.max_batch]
+                answered.update(self._answer(prefix, visuals, fresh, spec))
             yield answered[question.prompt]
 
     def _prefill(self, visuals: Sequence[Visual]) -> Prefix:
         self._done["prefills"] += 1
-        prefix = self._decoder.prefill(visuals)
+        prefix = self._decoder.prefill(visuals, [self._kv])
         self._book(prefix.seconds)
         return prefix
 
-    def _go_on(self, prefix: Prefix, prompts: Sequence[str], spec: GenerationSpec) -> Answers:
-        return self._where_allowed(
-            prompts, lambda allowed: self._decoder.answer_from(prefix, allowed, spec)
-        )
-
-    def _sweep(
-        self, visuals: Sequence[Visual], prompts: Sequence[str], spec: GenerationSpec
+    def _answer(
+        self,
+        prefix: Prefix | None,
+        visuals: Sequence[Visual],
+        prompts: Sequence[str],
+        spec: GenerationSpec,
     ) -> Answers:
-        """Answer all prompts from compressed caches: what is compressed is not kept."""
-        self._done["prefills"] += 1
-        return self._where_allowed(
-            prompts, lambda allowed: self._decoder.sweep(visuals, allowed, spec, [self._kv])[0]
-        )
-
-    def _where_allowed(
-        self, prompts: Sequence[str], ask: Callable[[list[str]], list[Generation]]
-    ) -> Answers:
+        """Answer prompts from a prefix, or from one of their own: compressed ones are not kept."""
         answers: Answers = {**self._refused(prompts)}
         allowed = [prompt for prompt in prompts if prompt not in answers]
-        for prompt, answer in zip(allowed, ask(allowed) if allowed else [], strict=True):
+        if not allowed:
+            return answers
+        prefix = self._prefill(visuals) if prefix is None else prefix
+        (found,) = self._decoder.answer(prefix, allowed, spec, [self._kv])
+        for prompt, answer in zip(allowed, found, strict=True):
             self._book(answer.seconds, answer.kv)
             self._done["tokens"] += len(answer.token_ids)
             answers[prompt] = answer
@@ -247,10 +241,8 @@ class Answerer:
         """Return the scores of texts by prompt and text."""
         if not texts:
             return {}
-        self._done["prefills"] += 1
-        (found,) = self._decoder.sweep_likelihoods(
-            visuals, list(texts), list(texts.values()), [self._kv]
-        )
+        prefix = self._prefill(visuals)
+        (found,) = self._decoder.score(prefix, list(texts), list(texts.values()), [self._kv])
         scores: dict[tuple[str, str], TextScore] = {}
         for prompt, one in zip(texts, found, strict=True):
             self._book(one.seconds, one.kv)

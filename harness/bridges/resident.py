@@ -95,7 +95,7 @@ class ResidentAnswerer:
                 self._workplace.request(one.root, one.ref, one.benchmark, sampling) for one in media
             ]
         prefix = self._prefix(requests)
-        [[answer]] = self._decoder.sweep_from(prefix, [question], self._generation, [self._kv])
+        [[answer]] = self._decoder.answer(prefix, [question], self._generation, [self._kv])
         self._book(answer.seconds)
         return answer
 
@@ -121,7 +121,7 @@ class ResidentAnswerer:
             # Before the new one is made: the memory may not hold both.
             self._prefixes.popitem(last=False)
         visuals = [self._source.visual(request) for request in requests]
-        prefix = self._decoder.prefill_for(visuals, [self._kv])
+        prefix = self._decoder.prefill(visuals, [self._kv])
         self._book(prefix.seconds)
         self._num_prefills += 1
         self._prefixes[shared] = prefix

@@ -19,6 +19,7 @@ from encodeonce.harness.workers.recorder import Result, Scribe, scoring_of
 from encodeonce.harness.workers.session import Workplace
 from encodeonce.models.family import Decoder
 from encodeonce.models.kv.spec import FULL, KVSpec
+from encodeonce.models.language.prefix import Prefix
 from encodeonce.models.spec import WeightsSpec
 from encodeonce.models.timing import Stopwatch, sum_seconds
 from encodeonce.models.vision.visual import Visual
@@ -150,14 +151,18 @@ class Sweeper:
         ]
         if not asked:
             return {kv.title: Swept(results={}, seconds={}) for kv in branch.settings}
-        if self._scoring[group.benchmark] == "generate":
-            return self._generated(decoder, visuals, branch, asked)
-        return self._measured(decoder, visuals, branch, asked)
+        prefix = decoder.prefill(visuals, branch.settings)
+        is_generated = self._scoring[group.benchmark] == "generate"
+        put = self._generated if is_generated else self._measured
+        swept = put(decoder, prefix, branch, asked)
+        first = branch.settings[0].title
+        seconds = sum_seconds([prefix.seconds, swept[first].seconds])
+        return {**swept, first: replace(swept[first], seconds=seconds)}
 
     def _generated(
         self,
         decoder: Decoder,
-        visuals: Sequence[Visual],
+        prefix: Prefix,
         branch: Branch,
         asked: Sequence[tuple[Sample, str]],
     ) -> dict[str, Swept]:
@@ -166,8 +171,8 @@ class Sweeper:
         # The full cache's answer, given already, is what the others' fidelity is measured by.
         is_beside = self._fidelity and not any(kv.is_full for kv in branch.settings)
         settings = (*branch.settings, FULL) if is_beside else branch.settings
-        found = decoder.sweep(
-            visuals, together, self._generation, settings, fidelity=self._fidelity
+        found = decoder.answer(
+            prefix, together, self._generation, settings, fidelity=self._fidelity
         )
         swept = {}
         for kv, results in zip(settings, found, strict=True):
@@ -182,14 +187,14 @@ class Sweeper:
     def _measured(
         self,
         decoder: Decoder,
-        visuals: Sequence[Visual],
+        prefix: Prefix,
         branch: Branch,
         asked: Sequence[tuple[Sample, str]],
     ) -> dict[str, Swept]:
         scoring = self._scoring[branch.group.benchmark]
         texts = [tuple(continuations(scoring, sample).values()) for sample, _ in asked]
         prompts = [prompt for _, prompt in asked]
-        found = decoder.sweep_likelihoods(visuals, prompts, texts, branch.settings)
+        found = decoder.score(prefix, prompts, texts, branch.settings)
         return {
             kv.title: _swept(asked, results, results)
             for kv, results in zip(branch.settings, found, strict=True)

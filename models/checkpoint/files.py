@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch import nn
 from transformers import PreTrainedModel
 
-from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.checkpoint.tensors import to_array
 from encodeonce.models.spec import ModelSpec
 
@@ -148,7 +148,7 @@ def load_without(
     parts: Sequence[str],
     folder: Path,
     spec: ModelSpec,
-    treatment: Treatment | None = None,
+    hooks: LoadingHooks | None = None,
 ) -> Any:
     """Load a checkpoint except for some of its submodules, which become `nn.Identity`.
 
@@ -159,14 +159,14 @@ def load_without(
         parts: dotted names of submodules to leave out, e.g. ``"model.vision_tower"``.
         folder: the checkpoint.
         spec: precision, device and attention.
-        treatment: how weights are held; as they are stored by default.
+        hooks: how weights are held; as they are stored by default.
 
     Raises:
         CheckpointError: the checkpoint lacks weights of the parts that are kept.
     """
     config_class: Any = model_class.config_class
     config = config_class.from_pretrained(folder, local_files_only=True)
-    return load_partial(model_class, parts, folder, config, None, spec, treatment or Treatment())
+    return load_partial(model_class, parts, folder, config, None, spec, hooks or LoadingHooks())
 
 
 def load_partial(
@@ -176,7 +176,7 @@ def load_partial(
     config: Any,
     weights: Mapping[str, torch.Tensor] | None,
     spec: ModelSpec,
-    treatment: Treatment,
+    hooks: LoadingHooks,
 ) -> Any:
     """Load a model without some parts, from a folder or from named weights.
 
@@ -184,8 +184,8 @@ def load_partial(
         CheckpointError: weights are missing.
     """
     where = device(spec)
-    partial: Any = _partial(model_class, parts, treatment)
-    config = treatment.config(config)
+    partial: Any = _partial(model_class, parts, hooks)
+    config = hooks.config(config)
 
     def skeleton() -> nn.Module:
         with torch.device("meta"):
@@ -200,7 +200,7 @@ def load_partial(
         attn_implementation=spec.attention,
         output_loading_info=True,
         local_files_only=True,
-        **treatment.arguments(skeleton, where),
+        **hooks.arguments(skeleton, where),
     )
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
@@ -208,18 +208,18 @@ def load_partial(
             f"{folder or model_class.__name__} lacks {len(missing)} weights, first {missing[0]}: "
             "they would be random"
         )
-    treatment.finish(model, where)
+    hooks.finish(model, where)
     return model.eval().requires_grad_(False)
 
 
 def _partial(
-    model_class: type[PreTrainedModel], parts: Sequence[str], treatment: Treatment
+    model_class: type[PreTrainedModel], parts: Sequence[str], hooks: LoadingHooks
 ) -> type[PreTrainedModel]:
     def init(self: PreTrainedModel, config: Any) -> None:
         model_class.__init__(self, config)  # on the meta device inside from_pretrained: free
         for part in parts:
             self.set_submodule(part, nn.Identity())
-        treatment.outline(self)
+        hooks.outline(self)
 
     def save_pretrained(self: PreTrainedModel, *args: Any, **kwargs: Any) -> None:
         raise CheckpointError(
@@ -244,7 +244,7 @@ def _partial(
         "_tied_weights_keys": tied,
         "_keys_to_ignore_on_load_unexpected": [
             *(f"^{re.escape(prefix)}" for prefix in prefixes),
-            *treatment.ignored,
+            *hooks.ignored,
         ],
     }
     return type(model_class.__name__, (model_class,), attributes)

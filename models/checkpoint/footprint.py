@@ -1,4 +1,4 @@
-"""Memory: what a model holds, and the most that was ever in use."""
+"""Memory: what a loaded model holds, what loading it took, and the most that was in use."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +14,54 @@ from encodeonce.models.checkpoint.decoder_layers import decoder_layers
 from encodeonce.models.timing import synchronize
 
 _COUNTER, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedWeights:
+    """What a decoder holds, and what loading it took."""
+
+    bytes_by_part: Mapping[str, int]
+    """Of parameters and buffers: ``layers`` (what is quantised), ``embeddings``, ``head``,
+    ``projector``, ``other``. What is tied is counted once."""
+    load_s: float
+    peak_bytes: int | None
+    """Most memory held while loading: allocated on the GPU, or resident; None where the system
+    does not say."""
+
+    @property
+    def num_bytes(self) -> int:
+        """All parts together."""
+        return sum(self.bytes_by_part.values())
+
+
+class LoadingMeasure:
+    """Times the loading of a model and notes its peak of memory, from when it is made."""
+
+    def __init__(self) -> None:
+        reset_peak()
+        synchronize()
+        self._start = time.perf_counter()
+
+    def take(self, model: Any, projector: nn.Module | None) -> LoadedWeights:
+        """Return what was measured, and what a model and its projector hold."""
+        synchronize()
+        load_s = time.perf_counter() - self._start
+        counted: set[int] = set()
+        parts = {
+            "layers": decoder_layers(model),
+            "embeddings": model.get_input_embeddings(),
+            "head": model.get_output_embeddings(),
+            "projector": projector,
+            "other": model,
+        }
+        return LoadedWeights(
+            bytes_by_part={
+                name: 0 if part is None else held_bytes(part, counted)
+                for name, part in parts.items()
+            },
+            load_s=load_s,
+            peak_bytes=peak(),
+        )
 
 
 def reset_peak() -> None:
@@ -78,51 +126,3 @@ def _plain_tensors(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:
         inside = list(getattr(value, "__dict__", {}).values())
     for item in inside:
         yield from _plain_tensors(item, seen)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedWeights:
-    """What a decoder holds, and what loading it took."""
-
-    bytes_by_part: Mapping[str, int]
-    """Of parameters and buffers: ``layers`` (what is quantised), ``embeddings``, ``head``,
-    ``projector``, ``other``. What is tied is counted once."""
-    load_s: float
-    peak_bytes: int | None
-    """Most memory held while loading: allocated on the GPU, or resident; None where the system
-    does not say."""
-
-    @property
-    def num_bytes(self) -> int:
-        """All parts together."""
-        return sum(self.bytes_by_part.values())
-
-
-class LoadingMeasure:
-    """Runs from when it is made."""
-
-    def __init__(self) -> None:
-        reset_peak()
-        synchronize()
-        self._start = time.perf_counter()
-
-    def take(self, model: Any, projector: nn.Module | None) -> LoadedWeights:
-        """Return what was measured, and what a model and its projector hold."""
-        synchronize()
-        load_s = time.perf_counter() - self._start
-        counted: set[int] = set()
-        parts = {
-            "layers": decoder_layers(model),
-            "embeddings": model.get_input_embeddings(),
-            "head": model.get_output_embeddings(),
-            "projector": projector,
-            "other": model,
-        }
-        return LoadedWeights(
-            bytes_by_part={
-                name: 0 if part is None else held_bytes(part, counted)
-                for name, part in parts.items()
-            },
-            load_s=load_s,
-            peak_bytes=peak(),
-        )

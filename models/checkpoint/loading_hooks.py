@@ -1,7 +1,7 @@
-"""How weights become what a model computes with, while transformers loads them.
+"""Hooks into the loading of a checkpoint: how its weights become what a model computes with.
 
-The loaders of a checkpoint's parts (`files.py` and `parts.py` beside this) call a
-treatment's hooks; a weight method returns one.
+A weight method (`quantization/methods/`) returns them; the loaders of a checkpoint's parts
+(`files.py` and `parts.py` beside this) call them.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,8 +16,8 @@ STORED = "quantization_config"
 """Where a checkpoint's config.json says how its weights are quantised."""
 
 
-class Treatment:
-    """Weights as they are stored. Subclasses hook into the loading."""
+class LoadingHooks:
+    """What loaders call, in the order below. These leave weights as they are stored."""
 
     ignored: tuple[str, ...] = ()
     """Patterns of names of tensors in a checkpoint that have no place in the model."""
@@ -45,7 +45,7 @@ class Treatment:
         model.to(device)
 
 
-class ByTransformers(Treatment):
+class ByTransformers(LoadingHooks):
     """Weights that transformers quantises while it reads them, or reads as quantised."""
 
     def __init__(self, quantization: Callable[[list[str]], Any] | None = None) -> None:
@@ -68,7 +68,7 @@ class ByTransformers(Treatment):
         """Nothing is left: quantised weights are not moved."""
 
 
-class NotQuantised(Treatment):
+class NotQuantised(LoadingHooks):
     """A part of a quantised checkpoint that holds plain weights: needs no library."""
 
     def config(self, config: Any) -> Any:

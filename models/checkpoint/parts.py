@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from encodeonce.models.checkpoint.files import CheckpointError, device, load_partial, tensors
-from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.spec import ModelSpec
 
 
@@ -46,14 +46,14 @@ def load_part(
     config: Any,
     weights: Mapping[str, torch.Tensor],
     model: ModelSpec,
-    treatment: Treatment | None = None,
+    hooks: LoadingHooks | None = None,
 ) -> Any:
     """Load a part by transformers from named weights.
 
     Raises:
         CheckpointError: weights are missing.
     """
-    return load_partial(part_class, (), None, config, weights, model, treatment or Treatment())
+    return load_partial(part_class, (), None, config, weights, model, hooks or LoadingHooks())
 
 
 def settled(part: nn.Module, model: ModelSpec) -> Any:

@@ -12,8 +12,8 @@ from encodeonce.models.checkpoint.files import CheckpointError
 from encodeonce.models.checkpoint.loading_hooks import (
     STORED,
     ByTransformers,
+    LoadingHooks,
     NotQuantised,
-    Treatment,
 )
 
 _PACKED = ("U8", "I8", "I32", "F8_E4M3", "F8_E5M2")
@@ -34,7 +34,7 @@ def part_quantization(folder: Path, parts: Sequence[str]) -> Mapping[str, Any] |
     return stored if stored is not None and _holds_packed(folder, parts) else None
 
 
-def part_treatment(folder: Path, parts: Sequence[str]) -> Treatment:
+def part_hooks(folder: Path, parts: Sequence[str]) -> LoadingHooks:
     """Return how the parts are loaded; what is not quantised needs no quantiser's library.
 
     Raises:

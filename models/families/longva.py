@@ -27,7 +27,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from encodeonce.datasets.media.info import MediaInfo
 from encodeonce.datasets.media.media import Frames
 from encodeonce.models.checkpoint.files import CheckpointError, tensors, weights_digest
-from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.checkpoint.parts import PenultimateLayer, load_part, part_weights, settled
 from encodeonce.models.family_bases.assembled import AssembledFamily
 from encodeonce.models.language.chat import load_tokenizer
@@ -68,7 +68,7 @@ class LongVA(AssembledFamily):
         weights = part_weights(folder, _PROJECTOR)
         return settled(PoolingProjector(weights), model)
 
-    def language(self, folder: Path, model: ModelSpec, treatment: Treatment) -> tuple[Any, Any]:
+    def language(self, folder: Path, model: ModelSpec, hooks: LoadingHooks) -> tuple[Any, Any]:
         """Load Qwen2 and its tokenizer."""
         weights = {
             name: read()
@@ -76,7 +76,7 @@ class LongVA(AssembledFamily):
             if name.startswith(("model.embed_tokens.", "model.layers.", "model.norm.", "lm_head."))
         }
         config = self.language_config(folder)
-        llm = load_part(Qwen2ForCausalLM, config, weights, model, treatment)
+        llm = load_part(Qwen2ForCausalLM, config, weights, model, hooks)
         return llm, self.tokenizer(folder)
 
     def tokenizer(self, folder: Path) -> Any:

@@ -30,7 +30,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from encodeonce.models.checkpoint.files import CheckpointError, weights_digest
-from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.checkpoint.parts import filled, load_part, part_weights, settled
 from encodeonce.models.checkpoint.remote_code import PinnedCode, check_trusted, code_sha256
 from encodeonce.models.family_bases.assembled import AssembledFamily, AssembledVision
@@ -108,11 +108,11 @@ class MiniCPMV(AssembledFamily):
         """Return nothing more to do: the resampler is with the tower."""
         return nn.Identity()
 
-    def language(self, folder: Path, model: ModelSpec, treatment: Treatment) -> tuple[Any, Any]:
+    def language(self, folder: Path, model: ModelSpec, hooks: LoadingHooks) -> tuple[Any, Any]:
         """Load Qwen2 and its tokenizer."""
         config = self.language_config(folder)
         weights = part_weights(folder, "llm.")
-        llm = load_part(Qwen2ForCausalLM, config, weights, model, treatment)
+        llm = load_part(Qwen2ForCausalLM, config, weights, model, hooks)
         tokenizer = self.tokenizer(folder)
         llm.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(list(_ENDS))
         return llm, tokenizer

@@ -22,7 +22,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
 from encodeonce.models.checkpoint.files import CheckpointError
-from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.checkpoint.parts import filled, load_part, part_weights
 from encodeonce.models.family_bases.assembled import PLACEHOLDER, AssembledVision
 from encodeonce.models.family_bases.vila import (
@@ -83,11 +83,11 @@ class NvilaLite(VilaLayout):
         """Return ``mlp_downsample_3x3_fix``."""
         return NineToOneProjector(weights)
 
-    def language(self, folder: Path, model: ModelSpec, treatment: Treatment) -> tuple[Any, Any]:
+    def language(self, folder: Path, model: ModelSpec, hooks: LoadingHooks) -> tuple[Any, Any]:
         """Load Qwen2 and its tokenizer."""
         config = self.language_config(folder)
         weights = part_weights(folder / "llm")
-        llm = load_part(Qwen2ForCausalLM, config, weights, model, treatment)
+        llm = load_part(Qwen2ForCausalLM, config, weights, model, hooks)
         tokenizer = self.tokenizer(folder)
         ends = {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(_END)}
         llm.generation_config.eos_token_id = sorted(ends)

@@ -34,7 +34,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from encodeonce.models.checkpoint.files import CheckpointError, tensors, weights_digest
-from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.checkpoint.parts import filled, load_part, part_weights, settled
 from encodeonce.models.checkpoint.remote_code import PinnedCode, check_trusted, code_sha256
 from encodeonce.models.family_bases.assembled import AssembledFamily, AssembledVision
@@ -114,14 +114,14 @@ class QwenVL(AssembledFamily):
         """Return nothing more to do: the resampler is with the tower."""
         return nn.Identity()
 
-    def language(self, folder: Path, model: ModelSpec, treatment: Treatment) -> tuple[Any, Any]:
+    def language(self, folder: Path, model: ModelSpec, hooks: LoadingHooks) -> tuple[Any, Any]:
         """Load Qwen as a Qwen2, and its tokenizer."""
         weights: dict[str, torch.Tensor] = {}
         for name, read in tensors(folder):
             if not name.startswith(_VISUAL):
                 weights |= _as_qwen2(name, read())
         config = self.language_config(folder)
-        llm = load_part(Qwen2ForCausalLM, config, weights, model, treatment)
+        llm = load_part(Qwen2ForCausalLM, config, weights, model, hooks)
         tokenizer = self.tokenizer(folder)
         llm.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(list(_ENDS))
         return llm, tokenizer

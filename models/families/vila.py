@@ -21,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from encodeonce.models.checkpoint.files import CheckpointError
-from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.checkpoint.parts import filled, load_part, part_weights
 from encodeonce.models.family_bases.assembled import AssembledVision
 from encodeonce.models.family_bases.vila import (
@@ -75,11 +75,11 @@ class Vila(VilaLayout):
         """Return ``mlp_downsample``."""
         return DownsamplingProjector(weights)
 
-    def language(self, folder: Path, model: ModelSpec, treatment: Treatment) -> tuple[Any, Any]:
+    def language(self, folder: Path, model: ModelSpec, hooks: LoadingHooks) -> tuple[Any, Any]:
         """Load Llama and its tokenizer."""
         config = self.language_config(folder)
         weights = part_weights(folder / "llm")
-        llm = load_part(LlamaForCausalLM, config, weights, model, treatment)
+        llm = load_part(LlamaForCausalLM, config, weights, model, hooks)
         return llm, self.tokenizer(folder)
 
     def language_config(self, folder: Path) -> LlamaConfig:

@@ -21,7 +21,7 @@ from encodeonce.cache_store.signature import Signature
 from encodeonce.datasets.media.info import MediaInfo
 from encodeonce.datasets.media.media import Frames
 from encodeonce.models.checkpoint.footprint import LoadedWeights, LoadingMeasure
-from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.checkpoint.tensors import to_array, to_tensor
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.language.chat import question_first
@@ -35,7 +35,7 @@ from encodeonce.models.language.splicing import (
     up_to_last_media,
     visible,
 )
-from encodeonce.models.quantization.method import candidate, load_quantizer
+from encodeonce.models.quantization.method import find_candidate, load_quantizer
 from encodeonce.models.reference import PlainReference
 from encodeonce.models.spec import NONE, ModelSpec, Tap, VisionSpec, WeightsSpec
 from encodeonce.models.vision.micro_batch import MicroBatch
@@ -67,7 +67,7 @@ class AssembledFamily(ABC):
         """Load what turns features (N, P, D) into the language model's tokens."""
 
     @abstractmethod
-    def language(self, folder: Path, model: ModelSpec, treatment: Treatment) -> tuple[Any, Any]:
+    def language(self, folder: Path, model: ModelSpec, hooks: LoadingHooks) -> tuple[Any, Any]:
         """Load the language model and its tokenizer."""
 
     @abstractmethod
@@ -136,10 +136,10 @@ class AssembledFamily(ABC):
     ) -> "AssembledDecoder":
         """Load the language side (with the projector, where features are the tower's)."""
         measure = LoadingMeasure()
-        variant = candidate(weights, model, folder)
-        treatment = load_quantizer(weights).treatment(variant)
+        variant = find_candidate(weights, model, folder)
+        hooks = load_quantizer(weights).loading_hooks(variant)
         projector = self.projector(folder, model) if vision.tap == "tower" else None
-        language, tokenizer = self.language(variant.source, model, treatment)
+        language, tokenizer = self.language(variant.source, model, hooks)
         loaded = measure.take(language, projector)
         return AssembledDecoder(
             self, language, tokenizer, self.preprocessing(folder), projector, loaded
@@ -148,8 +148,8 @@ class AssembledFamily(ABC):
     def reference(self, folder: Path, model: ModelSpec) -> "AssembledReference":
         """Load all parts."""
         eyes = nn.Sequential(self.tower(folder, model), self.projector(folder, model))
-        treatment = load_quantizer(NONE).treatment(candidate(NONE, model, folder))
-        language = self.language(folder, model, treatment)
+        hooks = load_quantizer(NONE).loading_hooks(find_candidate(NONE, model, folder))
+        language = self.language(folder, model, hooks)
         return AssembledReference(self, *language, eyes, self.preprocessing(folder))
 
 

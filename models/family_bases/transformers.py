@@ -21,7 +21,7 @@ from encodeonce.datasets.media.info import MediaInfo
 from encodeonce.datasets.media.media import Frames, MediaKind
 from encodeonce.models.checkpoint.files import CheckpointError, load_without, weights_digest
 from encodeonce.models.checkpoint.footprint import LoadedWeights, LoadingMeasure
-from encodeonce.models.checkpoint.quantized_parts import part_quantization, part_treatment
+from encodeonce.models.checkpoint.quantized_parts import part_hooks, part_quantization
 from encodeonce.models.checkpoint.tensors import to_array, to_tensor
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.family import Reference
@@ -30,7 +30,7 @@ from encodeonce.models.language.chat import Chat, Slot, load_chat, load_tokenize
 from encodeonce.models.language.placeholders import Projected, Shown
 from encodeonce.models.language.prefix import Opening
 from encodeonce.models.language.rows import mixes_rows
-from encodeonce.models.quantization.method import Candidate, candidate, load_quantizer
+from encodeonce.models.quantization.method import Candidate, find_candidate, load_quantizer
 from encodeonce.models.reference import load_reference
 from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
 from encodeonce.models.vision.micro_batch import MicroBatch
@@ -86,7 +86,7 @@ class TransformersFamily(Architecture):
         """Load everything but the tower (and the projector, where features are projected)."""
         measure = LoadingMeasure()
         language, projector = self._language_side(
-            candidate(weights, model, folder), vision, weights
+            find_candidate(weights, model, folder), vision, weights
         )
         loaded = measure.take(language, projector)
         chat = self.chat(folder, language.config)
@@ -97,14 +97,12 @@ class TransformersFamily(Architecture):
         self, variant: Candidate, vision: VisionSpec, weights: WeightsSpec
     ) -> tuple[Any, Any | None]:
         """Return the model without its tower, and the projector if it is needed."""
-        treatment = load_quantizer(weights).treatment(variant)
+        hooks = load_quantizer(weights).loading_hooks(variant)
         is_elsewhere = variant.source != variant.folder
         left_out = [self.tower]
         if self.projector is not None and (vision.tap == "projected" or is_elsewhere):
             left_out.append(self.projector)
-        language = load_without(
-            self.model_class, left_out, variant.source, variant.model, treatment
-        )
+        language = load_without(self.model_class, left_out, variant.source, variant.model, hooks)
         if self.projector is None or vision.tap == "projected":
             return language, None
         whole = self._projector_alone(variant) if is_elsewhere else language
@@ -113,9 +111,9 @@ class TransformersFamily(Architecture):
     def _projector_alone(self, variant: Candidate) -> Any:
         """Load the model's own projector, where the language model is another checkpoint's."""
         assert self.projector is not None
-        treatment = part_treatment(variant.folder, [last_name(self.projector)])
+        hooks = part_hooks(variant.folder, [last_name(self.projector)])
         left_out = [self.tower, *self.language]
-        return load_without(self.model_class, left_out, variant.folder, variant.model, treatment)
+        return load_without(self.model_class, left_out, variant.folder, variant.model, hooks)
 
     def reference(self, folder: Path, model: ModelSpec) -> Reference:
         """Load the whole model the ordinary way."""
@@ -162,10 +160,8 @@ class TransformersVision:
         projector = self.family.projector
         if self.vision_spec.tap == "tower" and projector is not None:
             left_out.append(projector)
-        treatment = part_treatment(self.folder, self._parts)
-        model = load_without(
-            self.family.model_class, left_out, self.folder, self.model_spec, treatment
-        )
+        hooks = part_hooks(self.folder, self._parts)
+        model = load_without(self.family.model_class, left_out, self.folder, self.model_spec, hooks)
         if projector is not None:
             model = tapped(model, projector, after=self.vision_spec.tap == "projected")
         size = self.vision_spec.micro_batch

@@ -3,14 +3,14 @@
 Shapes: K heads of keys, N tokens of a prompt.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 
 from encodeonce.models.kv.forks import Fork, KVLayer
-from encodeonce.models.kv.method import KVMethod, find_method
+from encodeonce.models.kv.method import find_method
 from encodeonce.models.kv.prompts import Prompts
-from encodeonce.models.kv.selection import Entries, Selection
+from encodeonce.models.kv.selection import Entries
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.kv.statistics import PromptStatistics
 
@@ -28,24 +28,13 @@ def compress_layers(
 ) -> list[list[KVLayer]]:
     """Return some layers of a prompt's cache under each setting, planned over these alone."""
     statistics = prompts.statistics(row, numbers)
-    by_number = {layer.layer: layer for layer in statistics.layers}
-    methods = [find_method(setting) for setting in settings]
-    plans = [
-        _plan(method, statistics, setting.keep)
-        for method, setting in zip(methods, settings, strict=True)
-    ]
-    found: list[list[KVLayer]] = [[] for _ in settings]
-    for number in numbers:
-        if number not in by_number:
-            whole = prompts.window_layer(number, row)
-            for mine in found:
-                mine.append(whole)
-            continue
-        # Once for all settings: these are copies.
-        keys, values = by_number[number].keys, by_number[number].values
-        for mine, method, plan in zip(found, methods, plans, strict=True):
-            entries = _apply(method, keys, values, plan[number], statistics.is_visual)
-            mine.append(KVLayer(entries=entries, window=None))
+    windows = {n: prompts.window_layer(n, row) for n in numbers if prompts.is_window(n)}
+    found = []
+    for setting in settings:
+        entries = iter(_entries(setting, statistics))
+        found.append(
+            [windows.get(n) or KVLayer(entries=next(entries), window=None) for n in numbers]
+        )
     return found
 
 
@@ -69,24 +58,18 @@ def fork_of(prompts: Prompts, row: int, setting: KVSpec, layers: Sequence[KVLaye
     )
 
 
-def _plan(
-    method: KVMethod | None, prompt: PromptStatistics, keep: float
-) -> Mapping[int, Selection]:
-    """Return what stays, by layer."""
+def _entries(setting: KVSpec, prompt: PromptStatistics) -> list[Entries]:
+    """Return what a setting leaves of each layer."""
+    method = find_method(setting)
     if method is not None:
-        plan = method.plan(prompt, keep)
-        return {layer.layer: chosen for layer, chosen in zip(prompt.layers, plan, strict=True)}
+        plan = method.plan(prompt, setting.keep)
+        return method.apply_layers(prompt.layers, plan, prompt.is_visual)
     everything = torch.arange(prompt.num_tokens, device=prompt.is_visual.device)
-    return {layer.layer: everything.expand(layer.num_kv_heads, -1) for layer in prompt.layers}
-
-
-def _apply(
-    method: KVMethod | None,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    selection: Selection,
-    is_visual: torch.Tensor,
-) -> Entries:
-    if method is None:
-        return Entries(keys=keys, values=values, indices=selection)
-    return method.apply(keys, values, selection, is_visual)
+    return [
+        Entries(
+            keys=layer.keys,
+            values=layer.values,
+            indices=everything.expand(layer.num_kv_heads, -1),
+        )
+        for layer in prompt.layers
+    ]

@@ -3,7 +3,8 @@
 Shapes: R settings, L tokens of a text, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -44,45 +45,71 @@ def sweep_likelihoods(
         continuations: token ids of each text.
     """
     watch = Stopwatch()
+    by_question = {n: s for n, s in enumerate(settings) if s.scope == "question"}
+    by_media = {n: s for n, s in enumerate(settings) if s.scope == "media"}
     found: dict[int, Likelihoods] = {}
-    by_question = [n for n, s in enumerate(settings) if s.scope == "question"]
-    by_media = [n for n, s in enumerate(settings) if s.scope == "media"]
     if by_question:
-        with watch.stage("score"):
-            seen = question_observation(needs_of(settings), prefix, len(suffix))
-            with continued(model, prefix), seen.watching(model):
-                full = log_probs_from(model, prefix.fork(), suffix, continuations)
-        found.update(
-            (n, _likelihoods(prefix, suffix, full, None))
-            for n in by_question
-            if settings[n].is_full
-        )
-        prompts = Prompts(model, prefix, seen, [len(suffix)])
-        some = [n for n in by_question if not settings[n].is_full]
-        with watch.stage("compress"):
-            forks = compress(prompts, 0, [settings[n] for n in some])
-        with watch.stage("score"):
-            scored = [
-                one
-                for together in companies(model, forks)
-                for one in _behind_prompt(model, prefix, together, len(suffix), full, continuations)
-            ]
-        for n, fork, one in zip(some, forks, scored, strict=True):
-            found[n] = _likelihoods(prefix, suffix, one, fork, num_more=0)
+        found |= _by_question(model, prefix, by_question, suffix, continuations, watch)
     if by_media:
-        prompts = Prompts(model, prefix, None, [len(suffix)])
-        with watch.stage("compress"):
-            forks = compress(prompts, 0, [settings[n] for n in by_media])
-        with watch.stage("score"):
-            scored = [
-                one
-                for together in companies(model, forks)
-                for one in _behind_prefix(model, prefix, together, suffix, continuations)
-            ]
-        for n, fork, one in zip(by_media, forks, scored, strict=True):
-            found[n] = _likelihoods(prefix, suffix, one, fork, num_more=len(suffix))
+        found |= _by_media(model, prefix, by_media, suffix, continuations, watch)
     ordered = [found[n] for n in range(len(settings))]
     return [replace(ordered[0], seconds=watch.take()), *ordered[1:]]
+
+
+def _by_question(
+    model: Any,
+    prefix: Prefix,
+    settings: Mapping[int, KVSpec],
+    suffix: Sequence[int],
+    continuations: Sequence[Sequence[int]],
+    watch: Stopwatch,
+) -> dict[int, Likelihoods]:
+    """Return likelihoods under the full cache and settings of scope "question", by number."""
+    compressed = {n: setting for n, setting in settings.items() if not setting.is_full}
+    seen = question_observation(needs_of(list(compressed.values())), prefix, len(suffix))
+    # The full cache alone is read by the model as it is.
+    watching = seen.watching(model) if compressed else nullcontext()
+    with watch.stage("score"), continued(model, prefix), watching:
+        full = log_probs_from(model, prefix.fork(), suffix, continuations)
+    found = {n: _likelihoods(prefix, suffix, full, None) for n in settings if n not in compressed}
+    if not compressed:
+        return found
+    prompts = Prompts(model, prefix, seen, [len(suffix)])
+    with watch.stage("compress"):
+        forks = compress(prompts, 0, list(compressed.values()))
+    with watch.stage("score"):
+        scored = [
+            one
+            for together in companies(model, forks)
+            for one in _behind_prompt(model, prefix, together, len(suffix), full, continuations)
+        ]
+    for n, fork, one in zip(compressed, forks, scored, strict=True):
+        found[n] = _likelihoods(prefix, suffix, one, fork)
+    return found
+
+
+def _by_media(
+    model: Any,
+    prefix: Prefix,
+    settings: Mapping[int, KVSpec],
+    suffix: Sequence[int],
+    continuations: Sequence[Sequence[int]],
+    watch: Stopwatch,
+) -> dict[int, Likelihoods]:
+    """Return likelihoods under settings of scope "media", by number."""
+    prompts = Prompts(model, prefix, None, [len(suffix)])
+    with watch.stage("compress"):
+        forks = compress(prompts, 0, list(settings.values()))
+    with watch.stage("score"):
+        scored = [
+            one
+            for together in companies(model, forks)
+            for one in _behind_prefix(model, prefix, together, suffix, continuations)
+        ]
+    return {
+        n: _likelihoods(prefix, suffix, one, fork, num_more=len(suffix))
+        for n, fork, one in zip(settings, forks, scored, strict=True)
+    }
 
 
 def _behind_prompt(

@@ -71,14 +71,34 @@ class KVMethod(BaseModel, ABC):
         """
 
     def apply(
-        self,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        selection: Selection,
-        is_visual: torch.Tensor,
+        self, layer: LayerStatistics, selection: Selection, is_visual: torch.Tensor
     ) -> Entries:
-        """Return what stays of a layer's (K, N, D); methods that merge override this."""
-        return gather(keys, values, selection)
+        """Return what stays of a layer; methods that merge override this.
+
+        Args:
+            layer: its keys and values, and its number.
+            selection: what `plan` chose there.
+            is_visual: (N,) bool.
+        """
+        return gather(layer.keys, layer.values, selection)
+
+    def apply_layers(
+        self,
+        layers: Sequence[LayerStatistics],
+        plan: Sequence[Selection],
+        is_visual: torch.Tensor,
+    ) -> list[Entries]:
+        """Return what stays of several layers; methods that compute them at once override this.
+
+        Args:
+            layers: some of the prompt's, one where layers are compressed during the prefill.
+            plan: what `plan` chose in each.
+            is_visual: (N,) bool.
+        """
+        return [
+            self.apply(layer, selection, is_visual)
+            for layer, selection in zip(layers, plan, strict=True)
+        ]
 
     def eviction(self, num_tokens: int, kept: Sequence[int], keep: float) -> Eviction | None:
         """Return what the method removes while decoding, if it does.

@@ -59,7 +59,7 @@ class Prompts:
             questions: their pass, each filled up on the left; None for the prefix alone.
             lengths: tokens of each question.
         """
-        assert prefix.observation is not None
+        assert isinstance(prefix.observation, Observation), "prefilled for other settings"
         self._prefix, self._lengths = prefix, lengths
         self._before, self._after = prefix.observation, questions
         self._rotary = text_rotary(model, prefix.opening.position_offset)

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from encodeonce.models.kv.compress import can_stream, compress, compress_layers, fork_of
-from encodeonce.models.kv.forks import Fork, KVLayer, decoding, ragged_cache, teacher_forced
+from encodeonce.models.kv.fidelity import fidelities
+from encodeonce.models.kv.forks import Fork, KVLayer, decoding, ragged_cache
 from encodeonce.models.kv.prompts import Prompts, needs_of, question_observation
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.language.generation import (
@@ -28,7 +29,7 @@ from encodeonce.models.language.generation import (
     until_end,
 )
 from encodeonce.models.language.prefix import Prefix, continued
-from encodeonce.models.timing import Stopwatch, synchronize
+from encodeonce.models.timing import Stopwatch, sum_seconds, synchronize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,34 +87,47 @@ class Sweep:
         settings = self._settings
         wanted = [n for n, s in enumerate(settings) if s.scope == "question"]
         compressed = [n for n in wanted if not settings[n].is_full]
-        is_full_wanted = len(compressed) < len(wanted)
-        if not wanted:
-            return {}
-        if not is_full_wanted and all(can_stream(settings[n]) for n in compressed):
+        full = [n for n in wanted if settings[n].is_full]
+        if not compressed:
+            return self._uncompressed(batch, full)
+        if not full and all(can_stream(settings[n]) for n in compressed):
             return self._streamed(batch, compressed)
+        return self._in_two_phases(batch, full, compressed, fidelity)
+
+    def _uncompressed(self, batch: Batch, numbers: Sequence[int]) -> dict[int, list[Generation]]:
+        """Answer from the full cache alone, with nothing watching."""
+        if not numbers:
+            return {}
+        cache = self._prefix.fork(len(batch.num_question_tokens))
+        with continued(self._model, self._prefix):
+            found = greedy(self._model, batch.inputs(cache), self._generation.max_new_tokens)
+        return {n: self._generations(found, batch) for n in numbers}
+
+    def _in_two_phases(
+        self, batch: Batch, full: Sequence[int], compressed: Sequence[int], fidelity: bool
+    ) -> dict[int, list[Generation]]:
+        """Prefill the questions over the full cache, and compress copies of it after that."""
         lengths = batch.num_question_tokens
         seen = question_observation(self._needs, self._prefix, max(lengths))
         with continued(self._model, self._prefix), seen.watching(self._model):
-            full = greedy(
+            found = greedy(
                 self._model,
                 batch.inputs(self._prefix.fork(len(lengths))),
-                self._generation.max_new_tokens if is_full_wanted else 1,
+                self._generation.max_new_tokens if full else 1,
             )
         prompts = Prompts(self._model, self._prefix, seen, lengths)
-        answers = {}
-        for n in wanted:
-            if settings[n].is_full:
-                answers[n] = self._generations(full, batch)
+        answers = {n: self._generations(found, batch) for n in full}
         for some in self._chunks(compressed, len(lengths)):
             start = _now()
             by_row = [
-                compress(prompts, row, [settings[n] for n in some]) for row in range(len(lengths))
+                compress(prompts, row, [self._settings[n] for n in some])
+                for row in range(len(lengths))
             ]
             forks = [fork for of_setting in zip(*by_row, strict=True) for fork in of_setting]
             compress_s = _now() - start
-            answers.update(self._forked(batch, forks, full, some, compress_s, fidelity))
-        if not is_full_wanted:
-            _book(answers[wanted[0]], full.seconds)
+            answers.update(self._forked(batch, forks, found, some, compress_s, fidelity))
+        if not full:
+            _book(answers[compressed[0]], found.seconds)
         return answers
 
     def _streamed(self, batch: Batch, numbers: Sequence[int]) -> dict[int, list[Generation]]:
@@ -207,11 +221,11 @@ class Sweep:
         first = [full.token_ids[row][0] for row in rows]
         found, removed, seconds = self._decode(batch.rows(rows, first), forks, full, rows)
         results = self._generations(found, batch.rows(rows))
-        close: list[Fidelity | None] = [None] * len(forks)
+        close: Sequence[Fidelity | None] = [None] * len(forks)
         own = {"compress": compress_s, "generate": seconds}
         if fidelity:
             start = _now()
-            close = self._fidelity(batch, forks, full, rows)
+            close = fidelities(self._model, self._prefix, batch.longest, forks, full, rows)
             own["compare"] = _now() - start
         answers: dict[int, list[Generation]] = {}
         for n, (one, fork) in enumerate(zip(results, forks, strict=True)):
@@ -248,45 +262,6 @@ class Sweep:
         found = Greedy(token_ids=token_ids, logits=logits, seconds={})
         return found, removed, _now() - start
 
-    def _fidelity(
-        self, batch: Batch, forks: Sequence[Fork], full: Greedy, rows: Sequence[int]
-    ) -> list[Fidelity | None]:
-        """Return how each fork continues the full cache's answer."""
-        longest = max(len(tokens) for tokens in full.token_ids)
-        if longest < 2:
-            return [Fidelity(num_tokens=0, num_agreeing=0, total_kl=0.0)] * len(forks)
-        given = [[*t[:-1], *[t[0]] * (longest - len(t))] for t in full.token_ids]
-        offset = self._prefix.opening.position_offset
-        cache = ragged_cache(
-            [replace(fork, eviction=None) for fork in forks], batch.longest, longest
-        )
-        steps = teacher_forced(
-            self._model,
-            cache,
-            forks,
-            [given[row] for row in rows],
-            [fork.num_tokens + offset for fork in forks],
-        )
-        agreeing, total_kl = [0] * len(forks), [0.0] * len(forks)
-        for number, logits in enumerate(steps, 1):
-            log_probs = logits.float().log_softmax(-1)
-            expected = full.logits[number].log_softmax(-1)[list(rows)]
-            same = (log_probs.argmax(-1) == expected.argmax(-1)).tolist()
-            divergence = (expected.exp() * (expected - log_probs)).sum(-1)
-            kl = divergence.clamp(min=0.0).tolist()  # rounding makes a zero negative
-            for fork, row in enumerate(rows):
-                if number < len(full.token_ids[row]):
-                    agreeing[fork] += same[fork]
-                    total_kl[fork] += kl[fork]
-        return [
-            Fidelity(
-                num_tokens=len(full.token_ids[row]) - 1,
-                num_agreeing=agreeing[fork],
-                total_kl=total_kl[fork],
-            )
-            for fork, row in enumerate(rows)
-        ]
-
     def _chunks(self, numbers: Sequence[int], num_rows: int) -> Iterator[Sequence[int]]:
         """Yield settings whose forks are decoded together."""
         size = max(1, self._generation.max_forks // num_rows)
@@ -306,9 +281,7 @@ def _removed(history: Sequence[int] | None, num_fed: int) -> int:
 
 def _book(answers: list[Generation], seconds: Mapping[str, float]) -> None:
     """Add seconds to the first of some answers."""
-    total = dict(answers[0].seconds)
-    for stage, value in seconds.items():
-        total[stage] = total.get(stage, 0.0) + value
+    total = sum_seconds([answers[0].seconds, seconds])
     answers[0] = replace(answers[0], seconds=total)
 
 

@@ -1,4 +1,9 @@
-"""Greedy generation by transformers, with the seconds to the first token told apart."""
+"""Answers: how they are asked for, what is said of one, and the greedy generation behind them.
+
+Whatever answers, from pixels, from a full cache or from compressed ones, goes through `greedy`.
+
+Shapes: B prompts, N tokens of a prompt, V vocabulary.
+"""
 
 import hashlib
 import time
@@ -12,6 +17,24 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 
 from encodeonce.models.checkpoint.tensors import to_array
 from encodeonce.models.timing import synchronize
+
+Token = TypeVar("Token", int, str)
+NUM_FIRST_LOGITS = 8
+"""So many of the first token's logits, the largest, are kept with an answer."""
+
+
+class GenerationSpec(BaseModel):
+    """How answers are generated: greedily, so that two runs can be compared token by token."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_new_tokens: int = Field(default=32, ge=1, description="Longest answer, in tokens.")
+    max_batch: int = Field(
+        default=16, ge=1, description="Most questions on one video that are answered together."
+    )
+    max_forks: int = Field(
+        default=64, ge=1, description="Most compressed caches that are decoded together."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,20 +76,6 @@ class Fidelity:
     """Sum over positions of KL(full || compressed), nats, from float32 log-softmax."""
 
 
-class GenerationSpec(BaseModel):
-    """How answers are generated: greedily, so that two runs can be compared token by token."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    max_new_tokens: int = Field(default=32, ge=1, description="Longest answer, in tokens.")
-    max_batch: int = Field(
-        default=16, ge=1, description="Most questions on one video that are answered together."
-    )
-    max_forks: int = Field(
-        default=64, ge=1, description="Most compressed caches that are decoded together."
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
     """A generated answer and what it took."""
@@ -90,9 +99,16 @@ class Generation:
     """Where it was asked for, and the cache was compressed."""
 
 
-Token = TypeVar("Token", int, str)
-NUM_FIRST_LOGITS = 8
-"""So many of the first token's logits, the largest, are kept with an answer."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Greedy:
+    """Tokens that B prompts were continued with, and where they came from."""
+
+    token_ids: Sequence[list[int]]
+    """Of each prompt, up to the first end-of-text."""
+    logits: Sequence[torch.Tensor]
+    """(B, V) float32 before each new token, as the model gave them."""
+    seconds: Mapping[str, float]
+    """``prefill``: to the first token; ``generate``: from there."""
 
 
 class _FirstToken(StoppingCriteria):
@@ -110,65 +126,17 @@ class _FirstToken(StoppingCriteria):
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
-def generate(
-    model: Any,
-    tokenizer: Any,
-    inputs: Mapping[str, Any],
-    spec: GenerationSpec,
-    num_visual_units: int,
-    prepare_s: float,
-) -> Generation:
-    """Generate greedily for one prompt, from its first token on.
-
-    Args:
-        model: a transformers model with ``generate``.
-        tokenizer: turns the new tokens into text.
-        inputs: keyword arguments of ``generate``; ``input_ids`` of shape (1, N) among them.
-        spec: how long the answer may be.
-        num_visual_units: images in the prompt.
-        prepare_s: seconds already spent on making ``inputs``.
-    """
-    lengths = [inputs["input_ids"].shape[1]]
-    (found,) = generate_batch(model, tokenizer, inputs, spec, lengths, num_visual_units)
-    return replace(found, seconds={"prepare": prepare_s, **found.seconds})
-
-
-def generate_batch(
-    model: Any,
-    tokenizer: Any,
-    inputs: Mapping[str, Any],
-    spec: GenerationSpec,
-    num_prompt_tokens: Sequence[int],
-    num_visual_units: int,
-) -> list[Generation]:
-    """Generate greedily for B prompts at once; the seconds are booked on the first.
-
-    Args:
-        model: a transformers model with ``generate``.
-        tokenizer: turns the new tokens into text.
-        inputs: keyword arguments of ``generate``; ``input_ids`` of shape (B, N) among them.
-        spec: how long the answers may be.
-        num_prompt_tokens: of each prompt, padding not counted.
-        num_visual_units: images in each prompt.
-    """
-    found = greedy(model, inputs, spec.max_new_tokens)
-    return generations(tokenizer, found, num_prompt_tokens, num_visual_units)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Greedy:
-    """Tokens that B prompts were continued with, and where they came from."""
-
-    token_ids: Sequence[list[int]]
-    """Of each prompt, up to the first end-of-text."""
-    logits: Sequence[torch.Tensor]
-    """(B, V) float32 for each step, as the model gave them."""
-    seconds: Mapping[str, float]
-    """``prefill``: to the first token; ``generate``: from there."""
-
-
 def greedy(model: Any, inputs: Mapping[str, Any], max_new_tokens: int) -> Greedy:
-    """Continue B prompts with the likeliest tokens, by transformers' ``generate``."""
+    """Continue B prompts with the likeliest tokens, by transformers' ``generate``.
+
+    Args:
+        model: a transformers model with ``generate``, in the state that belongs to the prompts;
+            what watches it or attends in its place is in force already.
+        inputs: the whole prompts, ``input_ids`` and ``attention_mask`` of (B, N); under
+            ``past_key_values`` a cache of B rows that holds their first tokens, and grows; and
+            what else the model's forward takes, such as pixels.
+        max_new_tokens: of each prompt; fewer where all end before.
+    """
     first_token = _FirstToken()
     synchronize()
     start = time.perf_counter()
@@ -197,7 +165,14 @@ def greedy(model: Any, inputs: Mapping[str, Any], max_new_tokens: int) -> Greedy
 def generations(
     tokenizer: Any, found: Greedy, num_prompt_tokens: Sequence[int], num_visual_units: int
 ) -> list[Generation]:
-    """Return answers; the seconds are booked on the first."""
+    """Return B answers; the seconds are booked on the first.
+
+    Args:
+        tokenizer: turns tokens into text.
+        found: the prompts' continuations.
+        num_prompt_tokens: of each prompt, padding not counted.
+        num_visual_units: images in each prompt.
+    """
     return [
         Generation(
             text=tokenizer.decode(tokens, skip_special_tokens=True).strip(),
@@ -210,6 +185,30 @@ def generations(
         )
         for row, (tokens, length) in enumerate(zip(found.token_ids, num_prompt_tokens, strict=True))
     ]
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    inputs: Mapping[str, Any],
+    spec: GenerationSpec,
+    num_visual_units: int,
+    prepare_s: float,
+) -> Generation:
+    """Generate greedily for one prompt, from its first token on.
+
+    Args:
+        model: a transformers model with ``generate``.
+        tokenizer: turns the new tokens into text.
+        inputs: keyword arguments of ``generate``; ``input_ids`` of shape (1, N) among them.
+        spec: how long the answer may be.
+        num_visual_units: images in the prompt.
+        prepare_s: seconds already spent on making ``inputs``.
+    """
+    found = greedy(model, inputs, spec.max_new_tokens)
+    lengths = [inputs["input_ids"].shape[1]]
+    (answer,) = generations(tokenizer, found, lengths, num_visual_units)
+    return replace(answer, seconds={"prepare": prepare_s, **answer.seconds})
 
 
 def until_end(token_ids: list[int], eos: int | list[int] | None) -> list[int]:

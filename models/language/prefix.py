@@ -10,21 +10,29 @@ Shapes: P prefix tokens, B questions.
 import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch import nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from encodeonce.models.kv.observe import Observation
 from encodeonce.models.timing import synchronize
 
 
 class PrefixError(ValueError):
     """A prompt does not begin with what the media's other prompts begin with."""
+
+
+class Observation(Protocol):
+    """What watches the prefill of a prefix and keeps what it saw, for those who made it."""
+
+    def watching(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Watch a model for a while. What it computes does not change by a bit."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +63,7 @@ class Prefix:
     seconds: Mapping[str, float]
     """What it took: ``prepare``, ``prefill``."""
     observation: Observation | None = None
-    """What KV methods asked for."""
+    """What watched the prefill: where caches made of it are going to be compressed."""
 
     @property
     def num_tokens(self) -> int:

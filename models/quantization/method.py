@@ -1,6 +1,7 @@
-"""What a weight method provides. The folder `methods/` is the registry.
+"""What a weight method provides, and how the method of a weight variant is found.
 
-Each file defines one ``QUANTIZER``, a strict pydantic model whose fields are the method's options.
+The folder `methods/` is the registry: each file there defines one ``QUANTIZER``, a strict pydantic
+model whose fields are the method's options.
 """
 
 import difflib
@@ -12,7 +13,7 @@ from typing import Protocol
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from encodeonce.models.checkpoint.files import local_checkpoint
-from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.spec import ModelSpec, WeightsSpec
 
 
@@ -22,7 +23,7 @@ class WeightsError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A model, and where the language side of a variant of it is read from."""
+    """What a method is asked to load: a model, and where its language side is read from."""
 
     model: ModelSpec
     folder: Path
@@ -51,8 +52,8 @@ class Quantizer(Protocol):
         """
         ...
 
-    def treatment(self, candidate: Candidate) -> Treatment:
-        """Return how the weights are loaded."""
+    def loading_hooks(self, candidate: Candidate) -> LoadingHooks:
+        """Return how the weights are held: what the loader of the language side calls."""
         ...
 
 
@@ -63,7 +64,7 @@ def quantizer_names() -> list[str]:
 
 
 def load_quantizer(spec: WeightsSpec) -> Quantizer:
-    """Make the quantizer that a user asked for.
+    """Return a variant's method, with its options.
 
     Raises:
         WeightsError: there is no such method, or it has no such options.
@@ -88,6 +89,23 @@ def load_quantizer(spec: WeightsSpec) -> Quantizer:
     return quantizer
 
 
+def find_candidate(spec: WeightsSpec, model: ModelSpec, folder: Path) -> Candidate:
+    """Return what a variant's method is asked to load.
+
+    Args:
+        spec: the variant.
+        model: the model it is a variant of.
+        folder: the model's checkpoint.
+
+    Raises:
+        CheckpointError: ``spec.path`` names no checkpoint.
+    """
+    source = folder
+    if spec.path is not None:
+        source = local_checkpoint(ModelSpec(path=spec.path), key="weights path")
+    return Candidate(model=model, folder=folder, source=source, path=spec.path)
+
+
 def check_weights(spec: WeightsSpec, model: ModelSpec, folder: Path) -> None:
     """Refuse a variant that cannot be loaded, before anything is.
 
@@ -100,16 +118,4 @@ def check_weights(spec: WeightsSpec, model: ModelSpec, folder: Path) -> None:
         WeightsError: there is no such method or option, its library is not installed, this machine
             has no kernel for it, or the checkpoint does not fit.
     """
-    load_quantizer(spec).check(candidate(spec, model, folder))
-
-
-def candidate(spec: WeightsSpec, model: ModelSpec, folder: Path) -> Candidate:
-    """Return a model and where the language side of a variant of it is read from.
-
-    Raises:
-        CheckpointError: ``spec.path`` names no checkpoint.
-    """
-    source = folder
-    if spec.path is not None:
-        source = local_checkpoint(ModelSpec(path=spec.path), key="weights path")
-    return Candidate(model=model, folder=folder, source=source, path=spec.path)
+    load_quantizer(spec).check(find_candidate(spec, model, folder))

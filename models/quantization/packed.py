@@ -16,7 +16,7 @@ from torch import nn
 
 from encodeonce.models.checkpoint.decoder_layers import decoder_layers
 from encodeonce.models.checkpoint.files import CheckpointError, StoredTensor, stored_tensors
-from encodeonce.models.checkpoint.loading_hooks import Treatment, without_stored
+from encodeonce.models.checkpoint.loading_hooks import LoadingHooks, without_stored
 from encodeonce.models.family import find_family
 from encodeonce.models.quantization.grid import Codes, dense_linear
 from encodeonce.models.quantization.int4_linear import Int4Linear
@@ -43,7 +43,7 @@ def built(
     return dense_linear(codes.dense().to(where, dtype), bias)
 
 
-class PackedTreatment(Treatment):
+class PackedHooks(LoadingHooks):
     """Packed linear layers of a checkpoint's language model."""
 
     def __init__(self, candidate: Candidate, stored: Mapping[str, Any], kernel: Kernel) -> None:

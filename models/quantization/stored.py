@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from encodeonce.models.checkpoint.loading_hooks import STORED, ByTransformers, Treatment
+from encodeonce.models.checkpoint.loading_hooks import STORED, ByTransformers, LoadingHooks
 from encodeonce.models.quantization.bnb import Bnb, require_bnb
 from encodeonce.models.quantization.checks import require, stored_quantization
 from encodeonce.models.quantization.method import Candidate, WeightsError
-from encodeonce.models.quantization.packed import Kernel, PackedTreatment
+from encodeonce.models.quantization.packed import Kernel, PackedHooks
 
 _READ_HERE = ("awq", "gptq")
 """Kinds in one of our own `layouts`: no library, no GPU needed."""
@@ -30,7 +30,7 @@ def check_stored(candidate: Candidate) -> None:
     method = str(stored.get("quant_method"))
     why = f"{candidate.source}, quantised by {method},"
     if method in _READ_HERE:
-        PackedTreatment(candidate, stored, Kernel.DENSE)
+        PackedHooks(candidate, stored, Kernel.DENSE)
     elif method not in _BY_TRANSFORMERS:
         allowed = ", ".join(sorted((*_READ_HERE, *_BY_TRANSFORMERS)))
         raise WeightsError(f"{why} is of a kind that is not handled. Handled: {allowed}.")
@@ -40,13 +40,13 @@ def check_stored(candidate: Candidate) -> None:
             require_bnb(candidate, why)
 
 
-def stored_treatment(candidate: Candidate) -> Treatment:
+def stored_hooks(candidate: Candidate) -> LoadingHooks:
     """Return how the weights of a checkpoint are loaded, whether it is quantised or not."""
     stored = stored_quantization(candidate)
     if stored is None:
-        return Treatment()
+        return LoadingHooks()
     if stored["quant_method"] in _READ_HERE:
-        return PackedTreatment(candidate, stored, Kernel.DENSE)
+        return PackedHooks(candidate, stored, Kernel.DENSE)
     if stored["quant_method"] == "bitsandbytes":
         return Bnb()
     if stored["quant_method"] == "compressed-tensors":

@@ -28,6 +28,7 @@ from encodeonce.models.family import Family, find_family
 from encodeonce.models.language.generation import Generation, GenerationSpec, generate
 from encodeonce.models.spec import ModelSpec, RemoteCode, Tap, VisionSpec
 from encodeonce.models.vision.visual import Decoded, Visual
+from tests.asking import answered
 from tests.contracts.kv import KVContract
 from tests.contracts.logits import TOLERANCE, NotedLogits
 from tests.processors import only_reproducible
@@ -131,8 +132,8 @@ class Model:
 
     def cached(self, *scenes: Scene) -> Generation:
         visuals = [self.visual(scene) for scene in scenes]
-        (answer,) = self.decoder.answer(visuals, [QUESTION], SHORT)
-        return answer  # type: ignore[no-any-return]
+        (answer,) = answered(self.decoder, visuals, [QUESTION], SHORT)
+        return answer
 
     def plain(self, *scenes: Scene) -> Generation:
         return self.reference.answer(self.decoded(*scenes), QUESTION, SHORT)
@@ -286,7 +287,8 @@ class FamilyContract(KVContract, ABC):
         logits = NotedLogits(monkeypatch)
         for model in models.values():
             right = model.cached(VIDEO)
-            punctuated = model.decoder.answer([model.visual(VIDEO)], [f"{QUESTION}."], SHORT)
+            visuals = [model.visual(VIDEO)]
+            punctuated = answered(model.decoder, visuals, [f"{QUESTION}."], SHORT)
             for wrong in (model.cached(LAST_NEGATIVE), model.cached(EXCHANGED), *punctuated):
                 assert logits.first_difference(right, wrong) > 5 * TOLERANCE
 
@@ -319,9 +321,9 @@ class FamilyContract(KVContract, ABC):
         logits = NotedLogits(monkeypatch)
         for model in models.values():
             visuals = [model.visual(WIDE), model.visual(SHORT_CLIP)]
-            together = model.decoder.answer(visuals, QUESTIONS, SHORT)
+            together = answered(model.decoder, visuals, QUESTIONS, SHORT)
             for question, answer in zip(QUESTIONS, together, strict=True):
-                (alone,) = model.decoder.answer(visuals, [question], SHORT)
+                (alone,) = answered(model.decoder, visuals, [question], SHORT)
                 assert answer.num_prompt_tokens == alone.num_prompt_tokens
                 logits.assert_close(answer, alone)
 
@@ -330,13 +332,13 @@ class FamilyContract(KVContract, ABC):
     ) -> None:
         for model in models.values():
             decoder, one, other = model.decoder, [model.visual(VIDEO)], [model.visual(WIDE)]
-            first = digests_of(decoder.answer(one, QUESTIONS, SHORT))
+            first = digests_of(answered(decoder, one, QUESTIONS, SHORT))
             held = decoder.prefill(one)
-            decoder.answer(other, QUESTIONS[:2], SHORT)
+            answered(decoder, other, QUESTIONS[:2], SHORT)
             decoder.prefill(other)
-            assert digests_of(decoder.answer_from(held, QUESTIONS, SHORT)) == first
-            assert digests_of(decoder.answer_from(held, QUESTIONS, SHORT)) == first
-            backwards = decoder.answer(one, QUESTIONS[::-1], SHORT)
+            assert digests_of(decoder.answer(held, QUESTIONS, SHORT)[0]) == first
+            assert digests_of(decoder.answer(held, QUESTIONS, SHORT)[0]) == first
+            backwards = answered(decoder, one, QUESTIONS[::-1], SHORT)
             assert digests_of(backwards)[::-1] == first
 
     def test_the_model_keeps_nothing_of_a_prefix_even_when_a_question_fails(
@@ -351,7 +353,7 @@ class FamilyContract(KVContract, ABC):
 
             before = kept()
             visuals = [model.visual(VIDEO)]
-            first = digests_of(decoder.answer(visuals, QUESTIONS, SHORT))
+            first = digests_of(answered(decoder, visuals, QUESTIONS, SHORT))
             assert kept() == before
             held = decoder.prefill(visuals)
             decoder.prefill([model.visual(WIDE)])
@@ -359,9 +361,9 @@ class FamilyContract(KVContract, ABC):
             with monkeypatch.context() as patch:
                 patch.setattr("encodeonce.models.language.generation._FirstToken.__call__", _fail)
                 with pytest.raises(RuntimeError, match="in the middle"):
-                    decoder.answer([model.visual(WIDE)], QUESTIONS, SHORT)
+                    answered(decoder, [model.visual(WIDE)], QUESTIONS, SHORT)
             assert kept() == before
-            assert digests_of(decoder.answer_from(held, QUESTIONS, SHORT)) == first
+            assert digests_of(decoder.answer(held, QUESTIONS, SHORT)[0]) == first
 
     state: ClassVar[tuple[str, ...]] = ()
     """Attributes of the model that a prompt leaves behind."""
@@ -373,8 +375,8 @@ class FamilyContract(KVContract, ABC):
         model = models[self.taps[-1]]
         visuals = [model.visual(VIDEO)]
         pairs = SHORT.model_copy(update={"max_batch": 2})
-        together = model.decoder.answer(visuals, QUESTIONS, SHORT)
-        in_pairs = model.decoder.answer(visuals, QUESTIONS, pairs)
+        together = answered(model.decoder, visuals, QUESTIONS, SHORT)
+        in_pairs = answered(model.decoder, visuals, QUESTIONS, pairs)
         for one, other in zip(in_pairs, together, strict=True):
             logits.assert_close(one, other)
 
@@ -385,7 +387,8 @@ class FamilyContract(KVContract, ABC):
         plain = [plain_model.reference.likelihoods(media, q, texts) for q in QUESTIONS]
         for model in models.values():
             visuals = [model.visual(WIDE), model.visual(SHORT_CLIP)]
-            ours = model.decoder.likelihoods(visuals, QUESTIONS, [texts] * len(QUESTIONS))
+            prefix = model.decoder.prefill(visuals)
+            (ours,) = model.decoder.score(prefix, QUESTIONS, [texts] * len(QUESTIONS))
             for one, other in zip(ours, plain, strict=True):
                 assert one.log_probs == pytest.approx(other.log_probs, abs=10 * TOLERANCE)
                 assert one.num_tokens == other.num_tokens
@@ -418,7 +421,7 @@ class FamilyContract(KVContract, ABC):
                 read = store.get(entry.keys)
                 stored = Visual(info=scene.info, units=visual.units, features=read)
                 answers = [
-                    model.decoder.answer([one], [QUESTION], SHORT)[0].logits_sha256
+                    answered(model.decoder, [one], [QUESTION], SHORT)[0].logits_sha256
                     for one in (visual, stored)
                 ]
                 assert answers[0] == answers[1]
@@ -499,7 +502,7 @@ class FamilyContract(KVContract, ABC):
         model = models[self.taps[-1]]
         token = self.placeholder
         with pytest.raises(ValueError, match="does the question contain the placeholder"):
-            model.decoder.answer([model.visual(IMAGE)], [f"What does {token} mean?"], SHORT)
+            answered(model.decoder, [model.visual(IMAGE)], [f"What does {token} mean?"], SHORT)
         with pytest.raises(ValueError, match="does the question contain the placeholder"):
             model.decoder.check(f"What does {token} mean?")
         model.decoder.check(QUESTION)
@@ -522,5 +525,5 @@ class FamilyContract(KVContract, ABC):
         assert {str(array.dtype) for array in features.arrays.values()} == {"bfloat16"}
         units = side.units(VIDEO.info, VIDEO.indices)
         visual = Visual(info=VIDEO.info, units=units, features=features)
-        (answer,) = family.decoder(path, half, vision).answer([visual], [QUESTION], SHORT)
+        (answer,) = answered(family.decoder(path, half, vision), [visual], [QUESTION], SHORT)
         assert answer.token_ids

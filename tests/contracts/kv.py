@@ -24,6 +24,7 @@ from encodeonce.models.kv.method import method_class, method_names
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.language.generation import Generation, GenerationSpec, Greedy, generations
 from encodeonce.models.language.likelihood import extended_inputs
+from tests.asking import answered, swept
 from tests.contracts.logits import TOLERANCE, NotedLogits, Tokens, assert_close
 
 MERGES = ("look_m",)
@@ -133,7 +134,7 @@ class KVContract:
         model = models[list(models)[-1]]
         decoder, visuals = model.decoder, self.visuals(model)
         watched = Watched(monkeypatch)
-        table = decoder.sweep(visuals, self.questions, LONG, [FULL, *SETTINGS])
+        table = swept(decoder, visuals, self.questions, LONG, [FULL, *SETTINGS])
         prefix = decoder.prefill(visuals)
         suffixes = [prefix.suffix(question) for question in self.questions]
         forks = iter(watched.forks)
@@ -155,7 +156,7 @@ class KVContract:
         decoder, visuals = model.decoder, self.visuals(model)
         watched = Watched(monkeypatch)
         question = self.questions[:1]
-        table = decoder.sweep(visuals, question, LONG, BY_MEDIA)
+        table = swept(decoder, visuals, question, LONG, BY_MEDIA)
         prefix = decoder.prefill(visuals)
         (found,) = watched.greedy
         for row, (fork, (answer,)) in enumerate(zip(watched.forks, table, strict=True)):
@@ -166,9 +167,9 @@ class KVContract:
     ) -> None:
         for model in models.values():
             visuals = self.visuals(model)
-            plain = model.decoder.answer(visuals, self.questions, LONG)
-            table = model.decoder.sweep(
-                visuals, self.questions, LONG, [*SETTINGS[:2], FULL, *BY_MEDIA[:1]]
+            plain = answered(model.decoder, visuals, self.questions, LONG)
+            table = swept(
+                model.decoder, visuals, self.questions, LONG, [*SETTINGS[:2], FULL, *BY_MEDIA[:1]]
             )
             assert [a.logits_sha256 for a in table[2]] == [a.logits_sha256 for a in plain]
 
@@ -178,8 +179,8 @@ class KVContract:
         model = models[list(models)[-1]]
         visuals = self.visuals(model)
         apart = [one for one in SETTINGS if method_class(one.method).layers_apart]
-        streamed = model.decoder.sweep(visuals, self.questions, LONG, apart)
-        afterwards = model.decoder.sweep(visuals, self.questions, LONG, [*apart, FULL])
+        streamed = swept(model.decoder, visuals, self.questions, LONG, apart)
+        afterwards = swept(model.decoder, visuals, self.questions, LONG, [*apart, FULL])
         for one, other in zip(streamed, afterwards[:-1], strict=True):
             assert [a.logits_sha256 for a in one] == [a.logits_sha256 for a in other]
             assert [a.kv for a in one] == [a.kv for a in other]
@@ -193,9 +194,9 @@ class KVContract:
         # Which of two nearly equal tokens another method keeps may hang on a rounding.
         names = ("random", "streaming_llm")
         settings = [one for one in (*SETTINGS, *BY_MEDIA) if one.method in names]
-        together = model.decoder.sweep(visuals, self.questions, LONG, settings)
+        together = swept(model.decoder, visuals, self.questions, LONG, settings)
         for number, question in enumerate(self.questions):
-            alone = model.decoder.sweep(visuals, [question], LONG, settings)
+            alone = swept(model.decoder, visuals, [question], LONG, settings)
             for ours, (theirs,) in zip(together, alone, strict=True):
                 logits.assert_close(ours[number], theirs)
                 assert ours[number].kv == theirs.kv
@@ -209,15 +210,15 @@ class KVContract:
         watched = Watched(monkeypatch)
         texts = ["a red circle", "no"]
         settings = [*SETTINGS, FULL]
-        table = decoder.sweep_likelihoods(visuals, self.questions[:1], [texts], settings)
-        prefix = decoder.prefill(visuals)
+        prefix = decoder.prefill(visuals, settings)
+        table = decoder.score(prefix, self.questions[:1], [texts], settings)
         for fork, (found,) in zip(watched.forks, table[:-1], strict=True):
             for text, log_prob in zip(texts, found.log_probs, strict=True):
                 ids = decoder._tokenizer(text, add_special_tokens=False).input_ids
                 logits = reference_logits(decoder, prefix, fork, self.questions[0], ids)
                 expected = logits.log_softmax(-1).gather(1, torch.tensor(ids)[:, None]).sum()
                 assert log_prob == pytest.approx(float(expected), abs=10 * TOLERANCE)
-        plain = decoder.likelihoods(visuals, self.questions[:1], [texts])
+        (plain,) = decoder.score(decoder.prefill(visuals), self.questions[:1], [texts])
         assert table[-1][0].log_probs == plain[0].log_probs
 
     def _check(

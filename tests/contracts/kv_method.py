@@ -78,7 +78,7 @@ class KVMethodContract:
     def test_everything_stays_where_nothing_has_to_go(self) -> None:
         prompt = made_up_prompt()
         for layer, selection in zip(prompt.layers, self.make().plan(prompt, 1.0), strict=True):
-            entries = self.make().apply(layer.keys, layer.values, selection, prompt.is_visual)
+            entries = self.make().apply(layer, selection, prompt.is_visual)
             assert entries.num_entries == prompt.num_tokens * NUM_KV_HEADS
             for kept, had in zip(entries.keys, layer.keys, strict=True):
                 assert torch.equal(kept, had)

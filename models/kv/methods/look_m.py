@@ -45,14 +45,11 @@ class LookM(KVMethod):
         return top(scores, count)
 
     def apply(
-        self,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        selection: Selection,
-        is_visual: torch.Tensor,
+        self, layer: LayerStatistics, selection: Selection, is_visual: torch.Tensor
     ) -> Entries:
         """Merge what goes into what stays."""
         assert isinstance(selection, torch.Tensor)
+        keys, values = layer.keys, layer.values
         goes = torch.ones(keys.shape[:2], dtype=torch.bool, device=keys.device)
         goes.scatter_(1, selection, value=False)
         gone = goes.nonzero()[:, 1].view(len(keys), -1)

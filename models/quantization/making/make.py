@@ -29,7 +29,7 @@ from encodeonce.models.quantization.making.recipe import (
     fitting_grid,
     quantize_layers,
 )
-from encodeonce.models.quantization.method import WeightsError, candidate
+from encodeonce.models.quantization.method import WeightsError, find_candidate
 from encodeonce.models.spec import NONE, ModelSpec, VisionSpec
 
 UNFINISHED = ".layers"
@@ -81,7 +81,7 @@ def make_quantized(
     if target.exists() and not (target / UNFINISHED).is_dir() and any(target.iterdir()):
         raise WeightsError(f"{target} is not empty; give another folder, or remove it")
     family, folder = find_family(model)
-    refuse_quantised(candidate(NONE, model, folder), recipe.method)
+    refuse_quantised(find_candidate(NONE, model, folder), recipe.method)
     vision = VisionSpec(tap="projected") if calibration is None else calibration.vision
     decoder: Any = family.decoder(folder, model, vision)
     language = family.language_folder(folder)

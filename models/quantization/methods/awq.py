@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import Field
 
-from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.quantization.checks import refuse_other_model
 from encodeonce.models.quantization.made_here import check_kernel, check_made_by, stored_as
 from encodeonce.models.quantization.method import Candidate, Options, WeightsError
-from encodeonce.models.quantization.packed import Kernel, PackedTreatment
+from encodeonce.models.quantization.packed import Kernel, PackedHooks
 
 
 class Awq(Options):
@@ -35,12 +35,12 @@ class Awq(Options):
             )
         refuse_other_model(candidate)
         stored = self._stored(candidate)
-        PackedTreatment(candidate, stored, self.kernel)
+        PackedHooks(candidate, stored, self.kernel)
         check_kernel(candidate, self.kernel, stored)
 
-    def treatment(self, candidate: Candidate) -> Treatment:
+    def loading_hooks(self, candidate: Candidate) -> LoadingHooks:
         """Return how the weights are loaded."""
-        return PackedTreatment(candidate, self._stored(candidate), self.kernel)
+        return PackedHooks(candidate, self._stored(candidate), self.kernel)
 
     def _stored(self, candidate: Candidate) -> Mapping[str, Any]:
         stored = stored_as(candidate, "awq", ("awq", "compressed-tensors"))

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.quantization.bnb import check_bnb, eight_bit
 from encodeonce.models.quantization.method import Candidate, Options
 
@@ -25,7 +25,7 @@ class BnbInt8(Options):
         """Refuse what bitsandbytes cannot quantise here."""
         check_bnb(candidate, "bnb-int8")
 
-    def treatment(self, candidate: Candidate) -> Treatment:
+    def loading_hooks(self, candidate: Candidate) -> LoadingHooks:
         """Return how the weights are loaded."""
         return eight_bit(self.threshold)
 

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.quantization.bnb import check_4bit, check_bnb, four_bit
 from encodeonce.models.quantization.method import Candidate, Options
 
@@ -19,7 +19,7 @@ class BnbNF4(Options):
         check_bnb(candidate, "bnb-nf4")
         check_4bit(candidate, "bnb-nf4")
 
-    def treatment(self, candidate: Candidate) -> Treatment:
+    def loading_hooks(self, candidate: Candidate) -> LoadingHooks:
         """Return how the weights are loaded."""
         return four_bit(candidate, "nf4", self.double_quant)
 

@@ -1,9 +1,9 @@
 """The language side of a checkpoint that somebody has quantised already."""
 
-from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.quantization.checks import refuse_other_model, stored_quantization
 from encodeonce.models.quantization.method import Candidate, Options, WeightsError
-from encodeonce.models.quantization.stored import check_stored, stored_treatment
+from encodeonce.models.quantization.stored import check_stored, stored_hooks
 
 
 class Checkpoint(Options):
@@ -24,9 +24,9 @@ class Checkpoint(Options):
         refuse_other_model(candidate)
         check_stored(candidate)
 
-    def treatment(self, candidate: Candidate) -> Treatment:
+    def loading_hooks(self, candidate: Candidate) -> LoadingHooks:
         """Return how the weights are loaded."""
-        return stored_treatment(candidate)
+        return stored_hooks(candidate)
 
 
 QUANTIZER = Checkpoint

@@ -1,9 +1,9 @@
 """The model as it is; a checkpoint that is quantised already, as it is quantised."""
 
-from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.quantization.checks import refuse_path
 from encodeonce.models.quantization.method import Candidate, Options
-from encodeonce.models.quantization.stored import check_stored, stored_treatment
+from encodeonce.models.quantization.stored import check_stored, stored_hooks
 
 
 class Unchanged(Options):
@@ -14,9 +14,9 @@ class Unchanged(Options):
         refuse_path(candidate, "none")
         check_stored(candidate)
 
-    def treatment(self, candidate: Candidate) -> Treatment:
+    def loading_hooks(self, candidate: Candidate) -> LoadingHooks:
         """Return how the weights are loaded."""
-        return stored_treatment(candidate)
+        return stored_hooks(candidate)
 
 
 QUANTIZER = Unchanged

@@ -10,13 +10,13 @@ import torch
 from pydantic import Field
 
 from encodeonce.models.checkpoint.decoder_layers import decoder_layers, linears
-from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.quantization.checks import layer_widths, refuse_other_model, refuse_quantised
 from encodeonce.models.quantization.grid import Grid, quantize
 from encodeonce.models.quantization.int4_linear import check_int4
 from encodeonce.models.quantization.made_here import check_kernel, check_made_by, stored_as
 from encodeonce.models.quantization.method import Candidate, Options, WeightsError
-from encodeonce.models.quantization.packed import Kernel, PackedTreatment, built
+from encodeonce.models.quantization.packed import Kernel, PackedHooks, built
 
 
 class Rtn(Options):
@@ -65,18 +65,18 @@ class Rtn(Options):
                 f"{', '.join(given)}"
             )
 
-    def treatment(self, candidate: Candidate) -> Treatment:
+    def loading_hooks(self, candidate: Candidate) -> LoadingHooks:
         """Return how the weights are loaded."""
         if candidate.path is None:
             return Rounding(self.grid, self.kernel)
         stored = stored_as(candidate, "rtn", ("compressed-tensors",))
-        return PackedTreatment(candidate, stored, self.kernel)
+        return PackedHooks(candidate, stored, self.kernel)
 
 
 QUANTIZER = Rtn
 
 
-class Rounding(Treatment):
+class Rounding(LoadingHooks):
     """Layers are rounded on the device, one linear layer after another."""
 
     def __init__(self, grid: Grid, kernel: Kernel) -> None:

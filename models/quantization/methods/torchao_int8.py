@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import TorchAoConfig
 
-from encodeonce.models.checkpoint.loading_hooks import ByTransformers, Treatment
+from encodeonce.models.checkpoint.loading_hooks import ByTransformers, LoadingHooks
 from encodeonce.models.quantization.checks import refuse_path, refuse_quantised, require
 from encodeonce.models.quantization.method import Candidate, Options
 
@@ -19,7 +19,7 @@ class TorchAoInt8(Options):
         refuse_quantised(candidate, "torchao-int8")
         require("torchao", "torchao", "weights 'torchao-int8'")
 
-    def treatment(self, candidate: Candidate) -> Treatment:
+    def loading_hooks(self, candidate: Candidate) -> LoadingHooks:
         """Return how the weights are loaded."""
         return ByTransformers(_config)
 

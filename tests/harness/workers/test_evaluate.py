@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,9 +35,12 @@ class EchoDecoder:
         if "<image>" in question:
             raise ValueError("a placeholder in the question")
 
-    def sweep(
+    def prefill(self, visuals: Sequence[Visual], settings: Sequence[KVSpec]) -> Any:
+        return SimpleNamespace(seconds={"prefill": 5.0})
+
+    def answer(
         self,
-        visuals: Sequence[Visual],
+        prefix: Any,
         questions: Sequence[str],
         generation: GenerationSpec,
         settings: Sequence[KVSpec],
@@ -53,16 +57,16 @@ class EchoDecoder:
                     first_logits={},
                     num_visual_units=1,
                     num_prompt_tokens=9,
-                    seconds={"generate": 1.0, **({"prefill": 5.0} if n == m == 0 else {})},
+                    seconds={"generate": 1.0},
                 )
-                for m, question in enumerate(questions)
+                for question in questions
             ]
-            for n, kv in enumerate(settings)
+            for kv in settings
         ]
 
-    def sweep_likelihoods(
+    def score(
         self,
-        visuals: Sequence[Visual],
+        prefix: Any,
         questions: Sequence[str],
         continuations: Sequence[Sequence[str]],
         settings: Sequence[KVSpec],

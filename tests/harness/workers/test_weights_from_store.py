@@ -23,6 +23,7 @@ from encodeonce.models.quantization.method import check_weights
 from encodeonce.models.spec import NONE, WeightsSpec
 from encodeonce.models.timing import Stopwatch
 from encodeonce.models.vision.visual import Visual
+from tests.asking import answered
 from tests.jobs.scene import make_scene
 from tests.models.quantization.making import make
 
@@ -98,8 +99,8 @@ def test_variants_and_quantised_checkpoints_find_everything_in_the_models_store(
         for variant in variants if path == models[0] else ("none",):
             decoder = store.decoder(WeightsSpec.model_validate(variant))
             for group in store.groups:
-                answers = decoder.answer(
-                    visuals[group.media], group.prompts, GenerationSpec(max_new_tokens=2)
+                answers = answered(
+                    decoder, visuals[group.media], group.prompts, GenerationSpec(max_new_tokens=2)
                 )
                 assert len(answers) == len(group.prompts)
 

@@ -8,6 +8,7 @@ from encodeonce.models.kv.method import check_kv
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.vision.visual import Visual
+from tests.asking import swept
 from tests.contracts.logits import NotedLogits
 
 pytest.importorskip("kvpress")
@@ -30,7 +31,7 @@ def test_a_press_keeps_what_our_method_keeps(
         KVSpec(method="kvpress", keep=0.4, options=press),
     ]
     questions = ["Which digit comes first?", "How many scenes show the 3?"]
-    ours, theirs = decoder.sweep(visuals, questions, GenerationSpec(max_new_tokens=4), settings)
+    ours, theirs = swept(decoder, visuals, questions, GenerationSpec(max_new_tokens=4), settings)
     for one, other in zip(ours, theirs, strict=True):
         logits.assert_close(one, other)
         assert one.kv == other.kv

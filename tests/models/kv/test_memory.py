@@ -15,6 +15,7 @@ from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.spec import VisionSpec
 from encodeonce.models.synthetic.llava import LlavaShape, write_random_llava
 from encodeonce.models.vision.visual import Visual
+from tests.asking import swept
 from tests.contracts.family import Model, Scene
 
 SHAPE = LlavaShape(
@@ -72,7 +73,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 def peak_bytes(model: Model, visuals: list[Visual], settings: Sequence[KVSpec]) -> int:
     spec = GenerationSpec(max_new_tokens=1)
     with PeakBytes() as counted:
-        model.decoder.sweep(visuals, ["What is shown?"], spec, settings)
+        swept(model.decoder, visuals, ["What is shown?"], spec, settings)
     return counted.peak
 
 

@@ -12,6 +12,7 @@ from encodeonce.models.kv.methods.prefixkv import FixedPoint, search
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.vision.visual import Visual
+from tests.asking import swept
 from tests.contracts.kv_method import made_up_prompt
 
 NUM_TOKENS, NUM_LAYERS = 300, 6
@@ -164,7 +165,7 @@ def test_paper_mode_decodes_and_says_how_much_it_held(decoder: Any, visuals: lis
         KVSpec(method="prefixkv", keep=0.2, options={"mode": "paper"}),
     ]
     spec = GenerationSpec(max_new_tokens=24)
-    exact, paper = decoder.sweep(visuals, ["Describe the video."], spec, settings)
+    exact, paper = swept(decoder, visuals, ["Describe the video."], spec, settings)
     assert exact[0].kv.kept_bytes == paper[0].kv.kept_bytes
     held = paper[0].kv.end_bytes / paper[0].kv.full_end_bytes
     assert held == pytest.approx(0.2, abs=0.01)

@@ -11,11 +11,12 @@ def test_what_greedy_generation_writes_is_greedy_and_nothing_else_is() -> None:
     model = ModelSpec(path="demo", dtype="float32", device="cpu")
     family, folder = find_family(model)
     decoder = family.decoder(folder, model, VisionSpec())
-    (answer,) = decoder.answer([], [QUESTION], GenerationSpec(max_new_tokens=1))
+    prefix = decoder.prefill([])
+    ((answer,),) = decoder.answer(prefix, [QUESTION], GenerationSpec(max_new_tokens=1))
     written = answer.text
     assert written
     texts = [written, f"{written}{written}", "z"]
-    (ours,) = decoder.likelihoods([], [QUESTION], [texts])
+    ((ours,),) = decoder.score(prefix, [QUESTION], [texts])
     assert ours.num_tokens == (1, 2, 1)
     assert ours.are_greedy == (True, False, False)
     plain = family.reference(folder, model).likelihoods([], QUESTION, texts)

@@ -10,6 +10,7 @@ from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.language.rows import mixes_rows
 from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
+from tests.asking import answered, swept
 from tests.contracts.logits import TOLERANCE, NotedLogits
 
 DEMO = ModelSpec(path="demo", dtype="float32", device="cpu")
@@ -34,22 +35,23 @@ def int8() -> Any:
 
 
 def test_questions_and_settings_are_answered_with_the_bits_of_each_alone(int8: Any) -> None:
-    together = int8.sweep([], QUESTIONS, SPEC, SETTINGS, fidelity=True)
+    together = int8.answer(int8.prefill([], SETTINGS), QUESTIONS, SPEC, SETTINGS, fidelity=True)
     for setting, answers in zip(SETTINGS, together, strict=True):
         for question, answer in zip(QUESTIONS, answers, strict=True):
-            ((alone,),) = int8.sweep([], [question], SPEC, [setting])
+            ((alone,),) = swept(int8, [], [question], SPEC, [setting])
             assert answer.logits_sha256 == alone.logits_sha256
-    plain = int8.answer([], QUESTIONS, SPEC)
+    plain = answered(int8, [], QUESTIONS, SPEC)
     assert [a.logits_sha256 for a in plain] == [a.logits_sha256 for a in together[0]]
 
 
 def test_texts_are_as_likely_as_each_alone(int8: Any) -> None:
-    (plain,) = int8.likelihoods([], QUESTIONS[:1], [TEXTS])
-    together = int8.sweep_likelihoods([], QUESTIONS[:1], [TEXTS], SETTINGS)
+    ((plain,),) = int8.score(int8.prefill([]), QUESTIONS[:1], [TEXTS])
+    together = int8.score(int8.prefill([], SETTINGS), QUESTIONS[:1], [TEXTS], SETTINGS)
     assert together[0][0].log_probs == plain.log_probs
     for setting, (found,) in zip(SETTINGS, together, strict=True):
         for text, log_prob in zip(TEXTS, found.log_probs, strict=True):
-            ((alone,),) = int8.sweep_likelihoods([], QUESTIONS[:1], [[text]], [setting])
+            prefix = int8.prefill([], [setting])
+            ((alone,),) = int8.score(prefix, QUESTIONS[:1], [[text]], [setting])
             assert alone.log_probs == (log_prob,)
 
 
@@ -57,9 +59,9 @@ def test_as_one_batch_the_difference_would_not_be_rounding(
     int8: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logits = NotedLogits(monkeypatch)
-    alone = int8.answer([], QUESTIONS, SPEC)
+    alone = answered(int8, [], QUESTIONS, SPEC)
     monkeypatch.setattr(prefix_decoder, "mixes_rows", lambda model: False)
-    together = int8.answer([], QUESTIONS, SPEC)
+    together = answered(int8, [], QUESTIONS, SPEC)
     differences = map(logits.first_difference, alone, together)
     assert max(differences) > 100 * TOLERANCE
 

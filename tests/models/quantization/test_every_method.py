@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from encodeonce.models.checkpoint.loading_hooks import Treatment
+from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.family import find_family
 from encodeonce.models.quantization.method import (
     Options,
     WeightsError,
-    candidate,
+    find_candidate,
     load_quantizer,
     quantizer_names,
 )
@@ -52,11 +52,11 @@ def test_checking_loads_nothing_and_what_passes_can_be_loaded(name: str, tmp_pat
     model = spec(write_tiny_llava(tmp_path, hidden_size=128, intermediate_size=256))
     _, folder = find_family(model)
     weights = WeightsSpec(method=name)
-    quantizer, found = load_quantizer(weights), candidate(weights, model, folder)
+    quantizer, found = load_quantizer(weights), find_candidate(weights, model, folder)
     (folder / "model.safetensors").write_bytes(b"")  # reading it would fail
     try:
         quantizer.check(found)
     except WeightsError as error:
         assert "path of a" in str(error)  # it reads a checkpoint that is quantised already
         return
-    assert isinstance(quantizer.treatment(found), Treatment)
+    assert isinstance(quantizer.loading_hooks(found), LoadingHooks)

@@ -20,6 +20,7 @@ from encodeonce.models.checkpoint.files import DEMO_CHECKPOINT, CheckpointError
 from encodeonce.models.family import find_family
 from encodeonce.models.quantization.method import WeightsError, check_weights
 from encodeonce.models.spec import NONE, VisionSpec, WeightsSpec
+from tests.asking import answered
 from tests.contracts.family import QUESTIONS, SHORT, Model, Scene, digests_of
 from tests.fixtures.tiny_models import write_tiny_llava
 from tests.models.quantization.making import make, spec
@@ -83,15 +84,15 @@ def test_every_method_that_runs_on_a_cpu_answers_from_the_unquantised_models_fea
     )
     assert not any("vision_tower" in n for n, _ in decoder.model.named_parameters())
     _only_decoder_layers_differ(decoder, plain)
-    answers = decoder.answer(visuals, QUESTIONS, SHORT)
+    answers = answered(decoder, visuals, QUESTIONS, SHORT)
     assert all(answer.token_ids for answer in answers)
-    assert digests_of(decoder.answer(visuals, QUESTIONS, SHORT)) == digests_of(answers)
-    ids = plain.answer(visuals, QUESTIONS[:1], SHORT)[0].token_ids
+    assert digests_of(answered(decoder, visuals, QUESTIONS, SHORT)) == digests_of(answers)
+    ids = answered(plain, visuals, QUESTIONS[:1], SHORT)[0].token_ids
     expected, found = (one.answer_logits(visuals, QUESTIONS[0], ids) for one in (plain, decoder))
     error = float((found - expected).norm() / expected.norm())
     assert (error == 0) == (name == "none")
     assert error < 0.5
-    assert decoder.likelihoods(visuals, QUESTIONS[:1], [("yes", "no")])[0].log_probs
+    assert decoder.score(decoder.prefill(visuals), QUESTIONS[:1], [("yes", "no")])[0][0].log_probs
     _bytes_are_counted(name, decoder, plain)
 
 
