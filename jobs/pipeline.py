@@ -16,7 +16,7 @@ from encodeonce.harness.workers.evaluate import EvaluateWorker
 from encodeonce.harness.workers.precompute import PrecomputeWorker
 from encodeonce.harness.workers.recorder import lost_records
 from encodeonce.harness.workers.reference import ReferenceWorker
-from encodeonce.harness.workers.session import Workplace
+from encodeonce.harness.workers.session import Session
 from encodeonce.jobs.execution.executor import Executor, WorkerFactory
 from encodeonce.jobs.execution.progress import Progress, Tally
 from encodeonce.jobs.execution.queue import Outcome, WorkItem
@@ -36,12 +36,12 @@ class Pipeline:
             ValueError: the configuration, a benchmark or the checkpoint cannot be used.
         """
         self.plan = make_plan(config)
-        workplace = Workplace(config)
+        session = Session(config)  # nothing of it is opened, so nothing is to be closed
         self.folder = RunFolder.create(
             config,
-            checkpoint_sha256=workplace.checkpoint_sha256(),
+            checkpoint_sha256=session.checkpoint_sha256(),
             samples_sha256=self.plan.samples_sha256,
-            variants=workplace.variants(config.weights, config.kv),
+            variants=session.variants(config.weights, config.kv),
         )
         self._config = config
         self._executor = executor

@@ -34,6 +34,11 @@ class Stopwatch:
         """Count ``seconds`` to a stage."""
         self._seconds[name] = self._seconds.get(name, 0.0) + seconds
 
+    def book(self, seconds: Mapping[str, float]) -> None:
+        """Count seconds that were measured elsewhere, by stage."""
+        for stage, value in seconds.items():
+            self.add(stage, value)
+
     def take(self) -> dict[str, float]:
         """Return the seconds by stage since the last call, and start again from zero."""
         seconds, self._seconds = self._seconds, {}

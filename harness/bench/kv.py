@@ -18,6 +18,7 @@ from encodeonce.models.checkpoint.footprint import peak, reset_peak
 from encodeonce.models.family import Decoder
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.language.generation import GenerationSpec
+from encodeonce.models.spec import NONE
 from encodeonce.models.timing import sum_seconds, synchronize
 from encodeonce.models.vision.visual import Visual
 
@@ -85,21 +86,21 @@ def run_kv_bench(bench: KVBench, on_run: Callable[[str], None]) -> list[Way]:
         MediaError: the media cannot be used.
         ValueError: a prompt of so many tokens cannot be made.
     """
-    scene = Scene(bench.scene)
-    with closing(scene.source(scene.workplace.vision.load)) as source:
-        on_run("encoding")
-        visuals = scene.visuals(source)
-    decoder = scene.decoder()
-    questions = _questions(decoder, visuals, max(bench.batches), bench.num_prompt_tokens)
     ways = [
         Way(name=TRANSFORMERS if setting.is_full else setting.title, setting=setting, batch=batch)
         for batch in bench.batches
         for setting in (FULL, *bench.settings)
     ]
-    for run in range(bench.num_runs + 1):
-        for way in ways:
-            on_run(f"{way.name}, batch {way.batch}, " + (f"run {run}" if run else "warming up"))
-            _measure(way, decoder, visuals, questions[: way.batch], bench, is_counted=run > 0)
+    with closing(Scene(bench.scene)) as scene:
+        on_run("encoding")
+        scene.encode()
+        visuals = scene.visuals()
+        decoder = scene.session.decoder_slot.put(NONE)
+        questions = _questions(decoder, visuals, max(bench.batches), bench.num_prompt_tokens)
+        for run in range(bench.num_runs + 1):
+            for way in ways:
+                on_run(f"{way.name}, batch {way.batch}, " + (f"run {run}" if run else "warming up"))
+                _measure(way, decoder, visuals, questions[: way.batch], bench, is_counted=run > 0)
     for way in ways:
         full = max(other.full_bytes for other in ways if other.batch == way.batch)
         way.full_bytes, way.kept_bytes = full, way.kept_bytes or full

@@ -11,14 +11,12 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from encodeonce.cache_store.features import Features
 from encodeonce.harness.bench.scene import Scene, SceneSpec
-from encodeonce.harness.workers.features import FeatureSource, decode_all
 from encodeonce.models.checkpoint.footprint import peak, reset_peak
 from encodeonce.models.family import Decoder
 from encodeonce.models.language.generation import Generation, GenerationSpec
+from encodeonce.models.spec import NONE
 from encodeonce.models.timing import sum_seconds, synchronize
-from encodeonce.models.vision.visual import Decoded
 
 Answers = tuple[list[Generation], float]
 """Answers, and the seconds from the start until the first token of the first."""
@@ -114,48 +112,39 @@ def run_prefix_bench(bench: PrefixBench, on_run: Callable[[str], None]) -> Prefi
         CheckpointError: the model cannot be used.
         MediaError: the media cannot be used.
     """
-    scene = Scene(bench.scene)
-    encoding = _encode(scene, bench.num_runs, on_run)
-    found = []
-    expected: list[Generation] = []
     ways = {
         "no cache": _no_cache,
         "features": _features,
         "features, shared prefix": _shared_prefix,
         "resident prefix": _resident_prefix,
     }
-    for name, load in ways.items():
-        gc.collect()
-        way = load(scene, bench)
-        found.append(_measure(name, way, scene, bench, on_run, expected))
-        del way
+    found = []
+    expected: list[Generation] = []
+    with closing(Scene(bench.scene)) as scene:
+        encoding = _encode(scene, bench.num_runs, on_run)
+        for name, load in ways.items():
+            gc.collect()
+            way = load(scene, bench)
+            found.append(_measure(name, way, scene, bench, on_run, expected))
+            del way
     return PrefixResult(encoding=encoding, ways=tuple(found))
 
 
 def _encode(scene: Scene, num_runs: int, on_run: Callable[[str], None]) -> Encoding:
     """Encode once to warm up, then time; the features are stored."""
-    tower = scene.workplace.vision.load()
-
-    def encode() -> Features:
-        frames = decode_all(scene.request, scene.stopwatch)
-        with scene.stopwatch.stage("preprocess"):
-            pixels = tower.preprocess(frames, scene.request.signature)
-        with scene.stopwatch.stage("encode"):
-            return tower.encode(pixels)
-
-    on_run("encoding")
-    features = encode()
-    scene.stopwatch.take()
-    totals = []
-    for _ in range(num_runs):
+    request = scene.request
+    with scene.encoding() as session:
         on_run("encoding")
-        start = time.perf_counter()
-        encode()
-        totals.append(time.perf_counter() - start)
-    stages = {name: seconds / num_runs for name, seconds in scene.stopwatch.take().items()}
-    with closing(scene.source(lambda: tower)) as source:
-        source.ensure(scene.request)
-    scene.stopwatch.take()
+        features = session.features.encode(request, request.units)
+        session.stopwatch.take()
+        totals = []
+        for _ in range(num_runs):
+            on_run("encoding")
+            start = time.perf_counter()
+            session.features.encode(request, request.units)
+            totals.append(time.perf_counter() - start)
+        stages = {name: value / num_runs for name, value in session.stopwatch.take().items()}
+        session.features.ensure(request)
     return Encoding(
         total_s=tuple(totals),
         stages_s=stages,
@@ -165,14 +154,12 @@ def _encode(scene: Scene, num_runs: int, on_run: Callable[[str], None]) -> Encod
 
 
 def _no_cache(scene: Scene, bench: PrefixBench) -> _Way:
-    workplace, request = scene.workplace, scene.request
-    reference = workplace.family.reference(workplace.checkpoint, scene.spec.model)
+    reference = scene.session.load_reference()
 
     def answer_one(question: str) -> Answers:
         start = time.perf_counter()
-        frames = decode_all(request, scene.stopwatch)
+        media = scene.session.decoded(scene.request)
         decode_s = time.perf_counter() - start
-        media = Decoded(info=request.info, units=request.units, frames=frames)
         answer = reference.answer([media], question, bench.generation)
         return [answer], decode_s + _until_first_token(answer)
 
@@ -180,33 +167,32 @@ def _no_cache(scene: Scene, bench: PrefixBench) -> _Way:
 
 
 def _features(scene: Scene, bench: PrefixBench) -> _Way:
-    decoder, source = scene.decoder(), scene.source()
+    decoder = scene.session.decoder_slot.put(NONE)
 
     def answer_one(question: str) -> Answers:
-        return _from_features(scene, decoder, source, [question], bench.generation)
+        return _from_features(scene, decoder, [question], bench.generation)
 
     return _Way(answer=lambda: _one_by_one(answer_one, bench.questions))
 
 
 def _shared_prefix(scene: Scene, bench: PrefixBench) -> _Way:
-    decoder, source = scene.decoder(), scene.source()
+    decoder = scene.session.decoder_slot.put(NONE)
 
     def answer() -> Answers:
-        return _from_features(scene, decoder, source, bench.questions, bench.generation)
+        return _from_features(scene, decoder, bench.questions, bench.generation)
 
-    return _Way(answer=answer, kv_bytes=decoder.prefill(scene.visuals(source)).nbytes)
+    return _Way(answer=answer, kv_bytes=decoder.prefill(scene.visuals()).nbytes)
 
 
 def _from_features(
     scene: Scene,
     decoder: Decoder,
-    source: FeatureSource,
     questions: Sequence[str],
     generation: GenerationSpec,
 ) -> Answers:
     """Answer questions by one prefill; its seconds are booked on the first answer."""
     start = time.perf_counter()
-    visuals = scene.visuals(source)
+    visuals = scene.visuals()
     read_s = time.perf_counter() - start
     prefix = decoder.prefill(visuals)
     ((first, *others),) = decoder.answer(prefix, questions, generation)
@@ -215,8 +201,8 @@ def _from_features(
 
 
 def _resident_prefix(scene: Scene, bench: PrefixBench) -> _Way:
-    decoder = scene.decoder()
-    prefix = decoder.prefill(scene.visuals(scene.source()))
+    decoder = scene.session.decoder_slot.put(NONE)
+    prefix = decoder.prefill(scene.visuals())
 
     def answer() -> Answers:
         (answers,) = decoder.answer(prefix, bench.questions, bench.generation)
@@ -244,7 +230,7 @@ def _measure(
     if not expected:
         expected.extend(answers)
     reset_peak()
-    scene.stopwatch.take()
+    scene.session.stopwatch.take()
     num_runs = bench.num_runs
     totals, firsts = [], []
     stages: dict[str, float] = {}
@@ -256,7 +242,7 @@ def _measure(
         synchronize()
         totals.append(time.perf_counter() - start)
         firsts.append(first_s)
-        for seconds in (scene.stopwatch.take(), *(answer.seconds for answer in answers)):
+        for seconds in (scene.session.stopwatch.take(), *(answer.seconds for answer in answers)):
             for stage, value in seconds.items():
                 stages[stage] = stages.get(stage, 0.0) + value / num_runs
     return Measurement(

@@ -7,7 +7,6 @@ token does not make all that follow incomparable.
 Shapes: L tokens of the answer, V vocabulary.
 """
 
-import gc
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -22,7 +21,6 @@ from encodeonce.models.language.generation import Generation, GenerationSpec
 from encodeonce.models.quantization.grid import Grid
 from encodeonce.models.quantization.making.make import Calibration, make_quantized
 from encodeonce.models.quantization.making.recipe import Recipe
-from encodeonce.models.quantization.method import check_weights
 from encodeonce.models.spec import NONE, WeightsSpec
 from encodeonce.models.timing import sum_seconds, synchronize
 from encodeonce.models.vision.visual import Visual
@@ -95,28 +93,27 @@ def run_quant_bench(bench: QuantBench, on_step: Callable[[str], None]) -> list[M
     Raises:
         WeightsError: a variant cannot be loaded here; said before anything is.
     """
-    scene = Scene(bench.scene)
-    for variant in bench.variants:
-        if not _is_made_here(variant):
-            check_weights(variant, bench.scene.model, scene.workplace.checkpoint)
-    on_step("encoding")
-    with closing(scene.source(scene.workplace.vision.load)) as source:
-        visuals = scene.visuals(source)
-    del source
     found: list[Measurement] = []
     expected: _Expected | None = None
-    for variant in (NONE, *bench.variants):
-        if _is_made_here(variant):
-            on_step("quantising by AWQ")
-            variant = _made_here(bench, variant, visuals)
-            check_weights(variant, bench.scene.model, scene.workplace.checkpoint)
-        on_step(f"{variant.title}: loading")
-        _free()
-        decoder: Any = scene.decoder(variant)
-        on_step(f"{variant.title}: answering")
-        one, expected = _measured(bench, variant, decoder, visuals, expected)
-        found.append(one)
-        del decoder
+    with closing(Scene(bench.scene)) as scene:
+        for variant in bench.variants:
+            if not _is_made_here(variant):
+                scene.session.check_weights(variant)
+        on_step("encoding")
+        scene.encode()
+        visuals = scene.visuals()
+        for variant in (NONE, *bench.variants):
+            if _is_made_here(variant):
+                on_step("quantising by AWQ")
+                scene.session.decoder_slot.empty()  # two models may be one too many for the memory
+                variant = _made_here(bench, variant, visuals)
+                scene.session.check_weights(variant)
+            on_step(f"{variant.title}: loading")
+            decoder: Any = scene.session.decoder_slot.put(variant)
+            on_step(f"{variant.title}: answering")
+            one, expected = _measured(bench, variant, decoder, visuals, expected)
+            found.append(one)
+            del decoder
     return found
 
 
@@ -134,7 +131,6 @@ def _made_here(bench: QuantBench, variant: WeightsSpec, visuals: list[Visual]) -
         description={"prompt": "the measured one"}, prompts=prompts, vision=bench.scene.vision
     )
     recipe = Recipe(method="awq", grid=Grid())
-    _free()
     target = bench.scene.folder / "awq"
     made = make_quantized(bench.scene.model, recipe, calibration, target, lambda done, total: None)
     label = variant.label or f"{variant.title} (made here)"
@@ -191,9 +187,3 @@ def closeness(expected_LV: torch.Tensor, log_probs_LV: torch.Tensor) -> Closenes
 
 def _until_first_token(answer: Generation) -> float:
     return answer.seconds.get("prepare", 0.0) + answer.seconds["prefill"]
-
-
-def _free() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -1,17 +1,13 @@
-"""One media and one model, set up to be measured: what the benchmarks of models share."""
+"""One media item and one model, set up to be measured: what the benchmarks of models share."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from encodeonce.datasets.media.media import MediaKind, MediaRef
 from encodeonce.datasets.media.sampling import FrameSampling
 from encodeonce.harness.run.config import BenchmarkSpec, CacheSpec, RunConfig
-from encodeonce.harness.workers.features import FeatureSource, MediaRequest
-from encodeonce.harness.workers.session import Workplace
-from encodeonce.models.family import Decoder, Tower
-from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
-from encodeonce.models.timing import Stopwatch
+from encodeonce.harness.workers.session import Session
+from encodeonce.models.spec import ModelSpec, VisionSpec
 from encodeonce.models.vision.visual import Visual
 
 
@@ -32,18 +28,22 @@ class SceneSpec:
 
 
 class Scene:
-    """A media looked up, and ways to its features and to the model's parts."""
+    """A media item looked up, and a session that reads its features from the store.
+
+    Attributes:
+        request: the media item.
+        session: answers about it; never loads the tower.
+    """
 
     def __init__(self, spec: SceneSpec) -> None:
-        """Look the media up; no weights are loaded.
+        """Look the media item up; no weights are loaded.
 
         Raises:
             CheckpointError: the model cannot be used.
-            MediaError: the media cannot be used.
+            MediaError: the media item cannot be used.
         """
         self.spec = spec
-        self.stopwatch = Stopwatch()
-        config = RunConfig(
+        self._config = RunConfig(
             model=spec.model,
             benchmarks=(BenchmarkSpec(name="questions"),),
             frames=spec.frames,
@@ -51,20 +51,24 @@ class Scene:
             cache=CacheSpec(path=spec.folder),
             output=spec.folder,
         )
-        self.workplace = Workplace(config)
+        self.session = Session(self._config)
         ref = MediaRef(kind=spec.kind, path=spec.media.name)
         root = spec.media.parent.absolute()
-        self.request: MediaRequest = self.workplace.request(root, ref, "bench")
+        self.request = self.session.look_up(root, ref, "bench")
 
-    def source(self, load_tower: Callable[[], Tower] | None = None) -> FeatureSource:
-        """Return where features come from; with a tower, missing ones are made."""
-        store = self.workplace.open_store()
-        return FeatureSource(store, load_tower, self.stopwatch, self.workplace.provenance())
+    def encoding(self) -> Session:
+        """Return a session that may load the tower. Close it, and nothing of it is in memory."""
+        return Session(self._config, on_miss="encode")
 
-    def decoder(self, weights: WeightsSpec = NONE) -> Decoder:
-        """Load the language side, its weights held as ``weights`` says."""
-        return self.workplace.decoder(weights)
+    def encode(self) -> None:
+        """Put the media item's features into the store."""
+        with self.encoding() as session:
+            session.features.ensure(self.request)
 
-    def visuals(self, source: FeatureSource) -> list[Visual]:
-        """Return the media as the language side is given it."""
-        return [source.visual(self.request)]
+    def visuals(self) -> list[Visual]:
+        """Return the media item as the language side is given it, read from the store."""
+        return [self.session.visual(self.request)]
+
+    def close(self) -> None:
+        """Close the session."""
+        self.session.close()

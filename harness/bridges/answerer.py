@@ -1,4 +1,4 @@
-"""Answers what another harness asks, one request after another and in its order.
+"""Answers requests of another harness, one after another and in their order.
 
 The other harness decides what is asked and what comes of the answers. Requests on the same media
 that lie close together share one read of the features and one prefill.
@@ -16,21 +16,19 @@ from encodeonce.datasets.media.in_memory import picture_of
 from encodeonce.datasets.media.media import MediaRef
 from encodeonce.harness.bridges.in_order import in_order, windows
 from encodeonce.harness.bridges.requests import (
-    Asked,
-    Continuation,
+    GenerationRequest,
+    LikelihoodRequest,
     MediaFile,
-    Question,
+    Request,
     TextScore,
     VariantConfig,
     Work,
 )
-from encodeonce.harness.workers.features import MediaRequest
-from encodeonce.harness.workers.session import Workplace
+from encodeonce.harness.workers.media_lookup import MediaRequest
+from encodeonce.harness.workers.session import Session
 from encodeonce.models.checkpoint.footprint import LoadedWeights
 from encodeonce.models.language.generation import Generation, GenerationSpec, KVUse
 from encodeonce.models.language.prefix import Prefix
-from encodeonce.models.quantization.method import check_weights
-from encodeonce.models.timing import Stopwatch
 from encodeonce.models.vision.visual import Visual
 
 logger = logging.getLogger(__name__)
@@ -38,7 +36,7 @@ logger = logging.getLogger(__name__)
 MAX_PIXELS_BYTES = 256 * 2**20
 """Pictures without files that are held at a time."""
 
-A = TypeVar("A", bound=Asked)
+A = TypeVar("A", bound=Request)
 R = TypeVar("R")
 AnswerGroup = Callable[[Sequence[A], Sequence[Visual]], Iterator[R | Exception]]
 """Yields the results of requests on the same media, in their order."""
@@ -50,13 +48,13 @@ Answers = dict[str, Generation | Exception]
 class _Resolved(Generic[A]):
     """A request whose media are known, or the reason why they are not."""
 
-    asked: A
+    request: A
     media: tuple[MediaRequest, ...] = ()
     error: Exception | None = None
 
     @property
     def nbytes(self) -> int:
-        held = [request.frames for request in self.media if request.frames is not None]
+        held = [media.frames for media in self.media if media.frames is not None]
         return sum(frames.pixels_THWC.nbytes for frames in held)
 
 
@@ -78,13 +76,13 @@ class Answerer:
             ValueError: the checkpoint, or the variant, cannot be used.
             StoreError: the store cannot.
         """
-        self._workplace = Workplace(config)
-        check_weights(config.weights, config.model, self._workplace.checkpoint)
+        self._session = Session(config)
+        self._session.check_weights(config.weights)
         self._window = window
         self._kv = config.kv
-        self._stopwatch = Stopwatch()
-        self._source = self._workplace.feature_source(self._stopwatch)
-        self._decoder = self._workplace.decoder(config.weights)
+        self._stopwatch = self._session.stopwatch
+        self._features = self._session.features
+        self._decoder = self._session.decoder_slot.put(config.weights)
         self._done: Counter[str] = Counter()
 
     @property
@@ -92,11 +90,11 @@ class Answerer:
         """What the language side holds, and what loading it took."""
         return self._decoder.loaded
 
-    def answers(self, questions: Iterable[Question]) -> Iterator[Generation | Exception]:
+    def answers(self, questions: Iterable[GenerationRequest]) -> Iterator[Generation | Exception]:
         """Yield the answer to each question, as soon as there is one."""
         return self._in_order(questions, self._answer_group)
 
-    def scores(self, texts: Iterable[Continuation]) -> Iterator[TextScore | Exception]:
+    def scores(self, texts: Iterable[LikelihoodRequest]) -> Iterator[TextScore | Exception]:
         """Yield how likely each text is."""
         return self._in_order(texts, self._score_group)
 
@@ -104,7 +102,7 @@ class Answerer:
         """Return what was done since the last call."""
         done, self._done = self._done, Counter()
         return Work(
-            cache=self._source.take_use(),
+            cache=self._features.take_use(),
             num_answers=done["answers"],
             num_errors=done["errors"],
             num_prefills=done["prefills"],
@@ -116,11 +114,13 @@ class Answerer:
 
     def close(self) -> None:
         """Stop the threads; what was put into the store is durable."""
-        self._source.close()
+        self._session.close()
 
-    def _in_order(self, asked: Iterable[A], answer: AnswerGroup[A, R]) -> Iterator[R | Exception]:
+    def _in_order(
+        self, requests: Iterable[A], answer: AnswerGroup[A, R]
+    ) -> Iterator[R | Exception]:
         held = windows(
-            map(self._resolve, asked),
+            map(self._resolve, requests),
             lambda one: one.nbytes,
             max_items=self._window,
             max_bytes=MAX_PIXELS_BYTES,
@@ -138,29 +138,29 @@ class Answerer:
 
         def expect(members: Sequence[int]) -> None:
             for media in window[members[0]].media:
-                self._source.read_ahead(media)
+                self._features.read_ahead(media)
 
         # A request whose media are not known shares them with no other.
         keys = [one.error or tuple(media.keys for media in one.media) for one in window]
         return in_order(keys, work, expect)
 
-    def _resolve(self, asked: A) -> _Resolved[A]:
+    def _resolve(self, request: A) -> _Resolved[A]:
         try:
             with self._stopwatch.stage("look up"):
-                media = tuple(self._request(one, asked.benchmark) for one in asked.media)
+                media = tuple(self._look_up(one, request.benchmark) for one in request.media)
         # Any kind: it takes one request with it and no other.
         except Exception as error:
-            return _Resolved(asked=asked, error=error)
+            return _Resolved(request=request, error=error)
         # Without what the other harness gave: decoded pictures would be held twice.
-        return _Resolved(asked=replace(asked, media=()), media=media)
+        return _Resolved(request=replace(request, media=()), media=media)
 
-    def _request(self, media: MediaFile | Image.Image, benchmark: str) -> MediaRequest:
+    def _look_up(self, media: MediaFile | Image.Image, benchmark: str) -> MediaRequest:
         if isinstance(media, Image.Image):
-            return self._workplace.request_picture(picture_of(media), benchmark)
+            return self._session.media.request_picture(picture_of(media), benchmark)
         # Through links, which is how the Hub's cache names its files.
         path = media.path.expanduser().resolve()
         ref = MediaRef(kind=media.kind, path=path.name, clip_s=media.clip_s)
-        return self._workplace.request(path.parent, ref, benchmark)
+        return self._session.media.request(path.parent, ref, benchmark)
 
     def _work(
         self, members: Sequence[_Resolved[A]], answer: AnswerGroup[A, R]
@@ -168,21 +168,21 @@ class Answerer:
         """Answer requests on the same media."""
         num_done = 0
         try:
-            for result in answer([one.asked for one in members], self._fetch(members[0])):
+            for result in answer([one.request for one in members], self._visuals(members[0])):
                 num_done += 1
                 yield result
         # What keeps the features away, or is too much for the memory, fails these alone.
         except Exception as error:
-            logger.info("a request of %s failed", members[0].asked.benchmark, exc_info=True)
+            logger.info("a request of %s failed", members[0].request.benchmark, exc_info=True)
             yield from [error] * (len(members) - num_done)
 
-    def _fetch(self, resolved: _Resolved[A]) -> list[Visual]:
+    def _visuals(self, resolved: _Resolved[A]) -> list[Visual]:
         if resolved.error is not None:
             raise resolved.error
-        return [self._source.visual(media) for media in resolved.media]
+        return [self._session.visual(media) for media in resolved.media]
 
     def _answer_group(
-        self, questions: Sequence[Question], visuals: Sequence[Visual]
+        self, questions: Sequence[GenerationRequest], visuals: Sequence[Visual]
     ) -> Iterator[Generation | Exception]:
         prefix = self._prefill(visuals) if self._kv.is_full else None
         known: dict[GenerationSpec, Answers] = {}
@@ -224,7 +224,7 @@ class Answerer:
         return answers
 
     def _score_group(
-        self, texts: Sequence[Continuation], visuals: Sequence[Visual]
+        self, texts: Sequence[LikelihoodRequest], visuals: Sequence[Visual]
     ) -> Iterator[TextScore | Exception]:
         refused = self._refused([one.prompt for one in texts])
         by_prompt: dict[str, dict[str, None]] = {}
@@ -262,8 +262,7 @@ class Answerer:
         return refused
 
     def _book(self, seconds: Mapping[str, float], kv: KVUse | None = None) -> None:
-        for stage, value in seconds.items():
-            self._stopwatch.add(stage, value)
+        self._stopwatch.book(seconds)
         if kv is not None:
             self._done["kv bytes"] += kv.full_bytes
             self._done["kept kv bytes"] += kv.kept_bytes

@@ -1,4 +1,4 @@
-"""What another harness asks for, what it gets back, and what its users may say to encodeonce."""
+"""Requests of another harness, what it gets back, and what its users may say to encodeonce."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class MediaFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Request:
     """A prompt about some media."""
 
     media: tuple[MediaFile | Image.Image, ...]
@@ -58,14 +58,14 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question(Asked):
+class GenerationRequest(Request):
     """To be answered by greedy generation."""
 
     generation: GenerationSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Continuation(Asked):
+class LikelihoodRequest(Request):
     """To be answered by how likely a text is as the answer."""
 
     text: str

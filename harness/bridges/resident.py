@@ -1,4 +1,4 @@
-"""Answers for programs that put one question at a time, about any files: foreign harnesses.
+"""Answers programs that put one question at a time, about any files: foreign harnesses.
 
 What questions on the same media share stays in memory from one question to the next.
 """
@@ -12,13 +12,13 @@ from encodeonce.datasets.media.sampling import FrameSampling
 from encodeonce.harness.run.config import AnswerConfig
 from encodeonce.harness.run.plan import PlannedMedia
 from encodeonce.harness.run.record import CacheUse
-from encodeonce.harness.workers.features import MediaRequest
-from encodeonce.harness.workers.session import Workplace
+from encodeonce.harness.workers.media_lookup import MediaRequest
+from encodeonce.harness.workers.session import Session
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.language.generation import Generation
 from encodeonce.models.language.prefix import Prefix
 from encodeonce.models.spec import WeightsSpec
-from encodeonce.models.timing import Stopwatch
+from encodeonce.models.timing import sum_seconds
 
 Shared = tuple[tuple[FeatureKey, ...], ...]
 """What questions have in common that can share a prefix: the units of each media, by content."""
@@ -35,11 +35,10 @@ class ResidentUse:
     """By stage."""
 
     def __add__(self, other: "ResidentUse") -> "ResidentUse":
-        stages = dict.fromkeys((*self.seconds, *other.seconds))
         return ResidentUse(
             num_prefills=self.num_prefills + other.num_prefills,
             cache=self.cache + other.cache,
-            seconds={s: self.seconds.get(s, 0.0) + other.seconds.get(s, 0.0) for s in stages},
+            seconds=sum_seconds([self.seconds, other.seconds]),
         )
 
 
@@ -63,11 +62,11 @@ class ResidentAnswerer:
         Raises:
             CheckpointError: there is no such checkpoint, or no family for it.
         """
-        self._workplace = Workplace(config)
-        self._stopwatch = Stopwatch()
-        self._source = self._workplace.feature_source(self._stopwatch)
+        self._session = Session(config)
+        self._stopwatch = self._session.stopwatch
+        self._features = self._session.features
         with self._stopwatch.stage("load"):
-            self._decoder = self._workplace.decoder(weights)
+            self._decoder = self._session.decoder_slot.put(weights)
         self._kv = kv
         self._generation = config.generation
         self._num_prefixes = num_prefixes
@@ -90,13 +89,12 @@ class ResidentAnswerer:
             ValueError: the question contains a placeholder of the model's.
         """
         self._decoder.check(question)
-        with self._stopwatch.stage("look up"):
-            requests = [
-                self._workplace.request(one.root, one.ref, one.benchmark, sampling) for one in media
-            ]
+        requests = [
+            self._session.look_up(one.root, one.ref, one.benchmark, sampling) for one in media
+        ]
         prefix = self._prefix(requests)
         [[answer]] = self._decoder.answer(prefix, [question], self._generation, [self._kv])
-        self._book(answer.seconds)
+        self._stopwatch.book(answer.seconds)
         return answer
 
     def take_use(self) -> ResidentUse:
@@ -104,13 +102,13 @@ class ResidentAnswerer:
         num_prefills, self._num_prefills = self._num_prefills, 0
         return ResidentUse(
             num_prefills=num_prefills,
-            cache=self._source.take_use(),
+            cache=self._features.take_use(),
             seconds=self._stopwatch.take(),
         )
 
     def close(self) -> None:
         """Stop the threads; what was put is durable."""
-        self._source.close()
+        self._session.close()
 
     def _prefix(self, requests: Sequence[MediaRequest]) -> Prefix:
         shared = tuple(request.keys for request in requests)
@@ -120,13 +118,9 @@ class ResidentAnswerer:
         while len(self._prefixes) >= self._num_prefixes:
             # Before the new one is made: the memory may not hold both.
             self._prefixes.popitem(last=False)
-        visuals = [self._source.visual(request) for request in requests]
+        visuals = [self._session.visual(request) for request in requests]
         prefix = self._decoder.prefill(visuals, [self._kv])
-        self._book(prefix.seconds)
+        self._stopwatch.book(prefix.seconds)
         self._num_prefills += 1
         self._prefixes[shared] = prefix
         return prefix
-
-    def _book(self, seconds: Mapping[str, float]) -> None:
-        for stage, value in seconds.items():
-            self._stopwatch.add(stage, value)

@@ -1,19 +1,17 @@
-"""Calibration of KV methods on samples of a run."""
+"""Makes PrefixKV's profile of a run: what each layer keeps in the mean over some samples."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from itertools import zip_longest
 
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import MediaGroup, Plan, make_plan
-from encodeonce.harness.workers.session import Workplace
+from encodeonce.harness.workers.session import Session
 from encodeonce.models.kv.methods.prefixkv import search
 from encodeonce.models.kv.prefixkv_profile import Profile
 from encodeonce.models.kv.selection import uniform_count
-from encodeonce.models.kv.statistics import Needs
+from encodeonce.models.kv.statistics import Needs, PromptStatistics
 from encodeonce.models.spec import NONE
-from encodeonce.models.timing import Stopwatch
 
 
 def calibrate_prefixkv(
@@ -41,29 +39,26 @@ def calibrate_prefixkv(
         raise ValueError(
             f"--num-samples {num_samples}: the run has {plan.num_samples}; ask for fewer"
         )
-    workplace = Workplace(config)
-    decoder = workplace.decoder(NONE)
     kept: dict[float, list[list[float]]] = {budget: [] for budget in budgets}
     digest = hashlib.sha256()
-    with closing(workplace.feature_source(Stopwatch())) as source:
+    with Session(config) as session:
+        decoder = session.decoder_slot.put(NONE)
         for group, number in _spread(plan, num_samples):
             name = f"{group.benchmark}/{group.samples[number].id}"
             on_sample(name)
             digest.update(f"{name} {group.prompts[number]}\n".encode())
             visuals = []
             for ref in group.media:
-                request = workplace.request(group.root, ref, group.benchmark)
+                request = session.look_up(group.root, ref, group.benchmark)
                 digest.update(f"{request.media.sha256}\n".encode())
-                visuals.append(source.visual(request))
+                visuals.append(session.visual(request))
             needs = Needs(column_sums=True)
             prompt = decoder.inspect(visuals, group.prompts[number], needs)
-            importance = [layer.column_sums.mean(0) for layer in prompt.layers]
             for budget, shares in kept.items():
-                total = uniform_count(prompt.num_tokens, budget) * len(importance)
-                counts = search(importance, total)
-                shares.append([count / prompt.num_tokens for count in counts])
+                shares.append(_shares(prompt, budget))
+        checkpoint_sha256 = session.checkpoint_sha256()
     return Profile(
-        checkpoint_sha256=workplace.checkpoint_sha256(),
+        checkpoint_sha256=checkpoint_sha256,
         model=config.model.path,
         data_sha256=digest.hexdigest(),
         num_samples=num_samples,
@@ -77,6 +72,13 @@ def _spread(plan: Plan, num_samples: int) -> Iterator[tuple[MediaGroup, int]]:
     in_turn = (one for turn in zip_longest(*by_group) for one in turn if one is not None)
     for _, one in zip(range(num_samples), in_turn, strict=False):
         yield one
+
+
+def _shares(prompt: PromptStatistics, budget: float) -> list[float]:
+    """Return which part of a prompt each layer keeps."""
+    importance = [layer.column_sums.mean(0) for layer in prompt.layers]
+    total = uniform_count(prompt.num_tokens, budget) * len(importance)
+    return [count / prompt.num_tokens for count in search(importance, total)]
 
 
 def _mean(rows: Sequence[Sequence[float]]) -> list[float]:

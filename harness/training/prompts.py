@@ -1,20 +1,17 @@
-"""Calibration prompts from a run's benchmarks, with their media's features from the store."""
+"""Makes calibration prompts of a run: its samples, with their media's features from the store."""
 
 import random
 from collections.abc import Iterator
-from contextlib import closing
-from typing import Any
 
 from encodeonce.cache_store.store import MissingFeatures
+from encodeonce.datasets.media.media import MediaRef
 from encodeonce.datasets.sample import Sample
 from encodeonce.harness.run.config import ConfigError, RunConfig
 from encodeonce.harness.run.plan import MediaGroup, make_plan
-from encodeonce.harness.workers.features import FeatureSource
-from encodeonce.harness.workers.session import Workplace
+from encodeonce.harness.workers.session import Session
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.quantization.making.calibration import Inputs
 from encodeonce.models.quantization.making.make import Calibration
-from encodeonce.models.timing import Stopwatch
 from encodeonce.models.vision.visual import Visual
 
 
@@ -51,18 +48,16 @@ def run_calibration(config: RunConfig, num_prompts: int) -> Calibration:
 def _prompts(
     config: RunConfig, chosen: list[tuple[MediaGroup, Sample, str]], decoder: PrefixDecoder
 ) -> Iterator[Inputs]:
-    workplace = Workplace(config)
-    store, provenance = workplace.open_store(), workplace.provenance()
-    with closing(FeatureSource(store, None, Stopwatch(), provenance)) as source:
+    with Session(config, on_miss="error") as session:
         for group, sample, prompt in chosen:
-            visuals = [_visual(workplace, source, group, ref) for ref in sample.media]
+            visuals = [_visual(session, group, ref) for ref in sample.media]
             yield decoder.whole_prompt(visuals, prompt, sample.target)
 
 
-def _visual(workplace: Workplace, source: FeatureSource, group: MediaGroup, ref: Any) -> Visual:
-    request = workplace.request(group.root, ref, group.benchmark)
+def _visual(session: Session, group: MediaGroup, ref: MediaRef) -> Visual:
+    request = session.look_up(group.root, ref, group.benchmark)
     try:
-        return source.visual(request)
+        return session.visual(request)
     except MissingFeatures as error:
         raise ConfigError(
             f"calibration needs the features of {ref.path}, and {error}. Put them there: "

@@ -1,4 +1,4 @@
-"""What is in the store for a run, before any model is loaded."""
+"""Looks a run's media up in the store, before any model is loaded."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from encodeonce.cache_store.coverage import coverage
 from encodeonce.datasets.media.media import MediaError
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import Plan
-from encodeonce.harness.workers.session import Workplace
+from encodeonce.harness.workers.session import Session
 
 
 @dataclass(slots=True)
@@ -37,24 +37,24 @@ def measure_coverage(
     Args:
         config: the run.
         plan: its media.
-        on_media: called after each media, for progress.
+        on_media: called after each media item, for progress.
     """
-    workplace = Workplace(config)
-    store = workplace.open_store()
     found = RunCoverage()
-    for planned in plan.media():
-        found.num_media += 1
-        try:
-            request = workplace.request(planned.root, planned.ref, planned.benchmark)
-        except MediaError as error:
-            found.errors.append((planned.ref.path, error))
-            continue
-        finally:
-            on_media()
-        units = coverage(store, request.keys)
-        found.num_present += len(units.present)
-        found.num_missing += len(units.missing)
-        found.num_damaged += len(units.damaged)
-        if units.to_encode:
-            found.media_with_gaps.append(planned.ref.path)
+    with Session(config) as session:
+        for planned in plan.media():
+            found.num_media += 1
+            try:
+                # Untimed: seconds are measured on the GPU, and there none is to be woken.
+                request = session.media.request(planned.root, planned.ref, planned.benchmark)
+            except MediaError as error:
+                found.errors.append((planned.ref.path, error))
+                continue
+            finally:
+                on_media()
+            units = coverage(session.store, request.keys)
+            found.num_present += len(units.present)
+            found.num_missing += len(units.missing)
+            found.num_damaged += len(units.damaged)
+            if units.to_encode:
+                found.media_with_gaps.append(planned.ref.path)
     return found

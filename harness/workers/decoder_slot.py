@@ -17,11 +17,11 @@ class WeightsNotLoaded(RuntimeError):
     """A weight variant could not be loaded by this worker."""
 
 
-class DecoderShelf:
+class DecoderSlot:
     """Room for one decoder. The former is dropped before the next is loaded."""
 
     def __init__(self, load: Callable[[WeightsSpec], Decoder]) -> None:
-        """Make an empty shelf; ``load`` makes the decoder of a weight variant."""
+        """Make an empty slot; ``load`` makes the decoder of a weight variant."""
         self._load = load
         self._title: str | None = None
         self._decoder: Decoder | None = None
@@ -29,9 +29,8 @@ class DecoderShelf:
         self._failed: dict[str, str] = {}
 
     def put(self, weights: WeightsSpec) -> Decoder:
-        """Load a variant's decoder, whatever is on the shelf; raises what loading raises."""
-        self._title = self._decoder = None
-        _free_memory()
+        """Load a variant's decoder, whatever is in the slot; raises what loading raises."""
+        self.empty()
         decoder = self._load(weights)
         self._title, self._decoder, self._unsaid = weights.title, decoder, decoder.loaded
         return decoder
@@ -55,13 +54,14 @@ class DecoderShelf:
             f"weights {weights.title!r} do not load: {self._failed[weights.title]}"
         )
 
+    def empty(self) -> None:
+        """Drop the decoder, and free what it held if nobody else has it."""
+        self._title = self._decoder = None
+        gc.collect()  # a transformers model is a cycle: its modules know it
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
     def take_loaded(self) -> LoadedWeights | None:
         """Return what was loaded since the last call, if anything was."""
         loaded, self._unsaid = self._unsaid, None
         return loaded
-
-
-def _free_memory() -> None:
-    gc.collect()  # a transformers model is a cycle: its modules know it
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -1,6 +1,7 @@
-"""The workers: plain classes that walk one branch of the tree at a time. No Ray in here.
+"""Answers from stored features: the worker of ``encodeonce evaluate``, a plain class without Ray.
 
-Each is made in its own process from a run's configuration, and answers with plain JSON values.
+It takes a branch at a time: a media group under one weight variant. All its cache settings are
+asked at once, for they share a prefill, and one by one only if that fails.
 """
 
 import logging
@@ -14,14 +15,13 @@ from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import Branch, MediaGroup
 from encodeonce.harness.run.record import SampleError
 from encodeonce.harness.run.scoring import continuations
-from encodeonce.harness.workers.decoder_slot import DecoderShelf
-from encodeonce.harness.workers.recorder import Result, Scribe, scoring_of
-from encodeonce.harness.workers.session import Workplace
+from encodeonce.harness.workers.recorder import Recorder, Result, scoring_of
+from encodeonce.harness.workers.session import Session
 from encodeonce.models.family import Decoder
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.language.prefix import Prefix
 from encodeonce.models.spec import WeightsSpec
-from encodeonce.models.timing import Stopwatch, sum_seconds
+from encodeonce.models.timing import sum_seconds
 from encodeonce.models.vision.visual import Visual
 
 logger = logging.getLogger(__name__)
@@ -44,67 +44,59 @@ class EvaluateWorker:
             only: the weight variant, if there is just one: what keeps it from loading keeps the
                 worker from starting. Otherwise each is loaded when its turn comes.
         """
-        self._workplace = Workplace(config)
-        self._stopwatch = Stopwatch()
-        self._source = self._workplace.feature_source(self._stopwatch)
-        self._decoders = DecoderShelf(self._workplace.decoder)
-        self._sweeper = Sweeper(config)
-        self._scribe = Scribe(config, fingerprint, self._stopwatch)
+        self._session = Session(config)
+        self._stopwatch = self._session.stopwatch
+        self._features = self._session.features
+        self._evaluator = BranchEvaluator(config)
+        self._recorder = Recorder(config, fingerprint, self._stopwatch)
         if only is not None:
-            self._decoders.put(only)
+            self._session.decoder_slot.put(only)
 
     def do(self, branch: Branch) -> list[dict[str, Any]]:
         """Answer and score every sample of a group; a failure becomes a typed error."""
         self._stopwatch.take()
-        self._source.take_use()
+        self._features.take_use()
         try:
-            visuals = [self._fetch(branch.group, ref) for ref in branch.group.media]
-            decoder = self._decoders.get(branch.weights)
+            visuals = [self._visual(branch.group, ref) for ref in branch.group.media]
+            decoder = self._session.decoder_slot.get(branch.weights)
         # What keeps the features away (a damaged file, a miss) fails these samples alone.
         except Exception as error:
             logger.info("group %s failed", branch.group.media, exc_info=True)
-            return self._scribe.all_failed(branch, error, self._source.take_use())
-        swept = self._sweeper.sweep(decoder, visuals, branch)
-        unbooked = {title: one.seconds for title, one in swept.items() if isinstance(one, Swept)}
+            return self._recorder.all_failed(branch, error, self._features.take_use())
+        found = self._evaluator.evaluate(decoder, visuals, branch)
+        unbooked = {
+            title: one.seconds for title, one in found.items() if isinstance(one, SettingResults)
+        }
 
         def answer(kv: KVSpec, sample: Sample, prompt: str) -> Result | SampleError:
-            self._book(unbooked.pop(kv.title, {}))
+            self._stopwatch.book(unbooked.pop(kv.title, {}))
             decoder.check(prompt)
-            found = swept[kv.title]
-            return found.results[sample.id] if isinstance(found, Swept) else found
+            one = found[kv.title]
+            return one.results[sample.id] if isinstance(one, SettingResults) else one
 
-        loaded = self._decoders.take_loaded()
-        return self._scribe.write(branch, answer, self._source.take_use(), loaded)
+        loaded = self._session.decoder_slot.take_loaded()
+        return self._recorder.record(branch, answer, self._features.take_use(), loaded)
 
     def expect(self, branch: Branch) -> None:
         """Begin to read the features of the next group."""
         group = branch.group
         for ref in group.media:
             try:
-                request = self._workplace.request(group.root, ref, group.benchmark)
+                request = self._session.media.request(group.root, ref, group.benchmark)
             except MediaError:  # said when it is that group's turn
                 return
-            self._source.read_ahead(request)
+            self._features.read_ahead(request)
 
     def close(self) -> None:
         """Stop the threads."""
-        self._source.close()
+        self._session.close()
 
-    def _book(self, seconds: Mapping[str, float]) -> None:
-        for stage, value in seconds.items():
-            self._stopwatch.add(stage, value)
-
-    def _fetch(self, group: MediaGroup, ref: MediaRef) -> Visual:
-        with self._stopwatch.stage("look up"):
-            request = self._workplace.request(group.root, ref, group.benchmark)
-        return self._source.visual(request)
-
-
-logger = logging.getLogger(__name__)
+    def _visual(self, group: MediaGroup, ref: MediaRef) -> Visual:
+        return self._session.visual(self._session.look_up(group.root, ref, group.benchmark))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Swept:
+class SettingResults:
     """What came of a media group under one setting."""
 
     results: Mapping[str, Result]
@@ -113,17 +105,17 @@ class Swept:
     """By stage, for all questions that were put, also those that are answered already."""
 
 
-class Sweeper:
-    """Puts questions as the run file says."""
+class BranchEvaluator:
+    """Puts a branch's questions to a decoder, as the run file says."""
 
     def __init__(self, config: RunConfig) -> None:
         self._generation = config.generation
         self._fidelity = config.fidelity
         self._scoring = scoring_of(config)
 
-    def sweep(
+    def evaluate(
         self, decoder: Decoder, visuals: Sequence[Visual], branch: Branch
-    ) -> dict[str, Swept | SampleError]:
+    ) -> dict[str, SettingResults | SampleError]:
         """Return what came of each of the branch's settings, by title."""
         try:
             return dict(self._at_once(decoder, visuals, branch))
@@ -135,14 +127,14 @@ class Sweeper:
             return {branch.settings[0].title: reason}
         # One that cannot be used here, or that was one too many for the memory, must not take the
         # others with it.
-        found: dict[str, Swept | SampleError] = {}
+        found: dict[str, SettingResults | SampleError] = {}
         for kv in branch.settings:
-            found |= self.sweep(decoder, visuals, replace(branch, settings=(kv,)))
+            found |= self.evaluate(decoder, visuals, replace(branch, settings=(kv,)))
         return found
 
     def _at_once(
         self, decoder: Decoder, visuals: Sequence[Visual], branch: Branch
-    ) -> dict[str, Swept]:
+    ) -> dict[str, SettingResults]:
         group = branch.group
         asked = [
             (sample, prompt)
@@ -150,7 +142,7 @@ class Sweeper:
             if can_ask(decoder, prompt)
         ]
         if not asked:
-            return {kv.title: Swept(results={}, seconds={}) for kv in branch.settings}
+            return {kv.title: SettingResults(results={}, seconds={}) for kv in branch.settings}
         prefix = decoder.prefill(visuals, branch.settings)
         is_generated = self._scoring[group.benchmark] == "generate"
         put = self._generated if is_generated else self._measured
@@ -165,7 +157,7 @@ class Sweeper:
         prefix: Prefix,
         branch: Branch,
         asked: Sequence[tuple[Sample, str]],
-    ) -> dict[str, Swept]:
+    ) -> dict[str, SettingResults]:
         prompts = dict.fromkeys(branch.group.together)
         together = [prompt for prompt in prompts if can_ask(decoder, prompt)]
         # The full cache's answer, given already, is what the others' fidelity is measured by.
@@ -177,7 +169,9 @@ class Sweeper:
         swept = {}
         for kv, results in zip(settings, found, strict=True):
             by_prompt = dict(zip(together, results, strict=True))
-            swept[kv.title] = _swept(asked, [by_prompt[prompt] for _, prompt in asked], results)
+            swept[kv.title] = _setting_results(
+                asked, [by_prompt[prompt] for _, prompt in asked], results
+            )
         if is_beside:
             beside, first = swept.pop(FULL.title), branch.settings[0].title
             seconds = sum_seconds([swept[first].seconds, beside.seconds])
@@ -190,21 +184,21 @@ class Sweeper:
         prefix: Prefix,
         branch: Branch,
         asked: Sequence[tuple[Sample, str]],
-    ) -> dict[str, Swept]:
+    ) -> dict[str, SettingResults]:
         scoring = self._scoring[branch.group.benchmark]
         texts = [tuple(continuations(scoring, sample).values()) for sample, _ in asked]
         prompts = [prompt for _, prompt in asked]
         found = decoder.score(prefix, prompts, texts, branch.settings)
         return {
-            kv.title: _swept(asked, results, results)
+            kv.title: _setting_results(asked, results, results)
             for kv, results in zip(branch.settings, found, strict=True)
         }
 
 
-def _swept(
+def _setting_results(
     asked: Sequence[tuple[Sample, str]], results: Sequence[Result], all_results: Sequence[Result]
-) -> Swept:
-    return Swept(
+) -> SettingResults:
+    return SettingResults(
         results={sample.id: one for (sample, _), one in zip(asked, results, strict=True)},
         seconds=sum_seconds(one.seconds for one in all_results),
     )

@@ -1,10 +1,9 @@
 """Where a worker gets features from: the store, and the tower for what is missing there."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from encodeonce.cache_store.claims import Claims
@@ -12,53 +11,17 @@ from encodeonce.cache_store.coverage import coverage
 from encodeonce.cache_store.features import Features
 from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.cache_store.lru import LruStore
-from encodeonce.cache_store.signature import FeatureKey, Signature
+from encodeonce.cache_store.signature import FeatureKey
 from encodeonce.cache_store.store import Entry, FeatureStore, MissingFeatures
-from encodeonce.datasets.media.decode import decode
-from encodeonce.datasets.media.info import MediaInfo
-from encodeonce.datasets.media.media import Frames, Media
 from encodeonce.harness.run.record import CacheUse
+from encodeonce.harness.workers.media_lookup import MediaRequest
 from encodeonce.models.family import Tower
 from encodeonce.models.timing import Stopwatch
-from encodeonce.models.vision.visual import Unit, Visual
+from encodeonce.models.vision.visual import Unit
 
 CLAIM_EXPIRES_S = 15.0
 """A worker that was killed keeps others from its media for so long."""
 CLAIM_POLL_S = 0.05
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MediaRequest:
-    """A media and the units of it that a run needs. Known without decoding."""
-
-    media: Media
-    info: MediaInfo
-    signature: Signature
-    units: tuple[Unit, ...]
-    benchmark: str
-    """Who asked: kept beside the features for people, no part of the key."""
-    frames: Frames | None = None
-    """All frames of a media that has no file."""
-
-    @property
-    def keys(self) -> tuple[FeatureKey, ...]:
-        """Where the units' features are stored."""
-        digest = self.signature.digest
-        return tuple(FeatureKey(self.media.sha256, digest, unit.name) for unit in self.units)
-
-    def frames_of(self, units: Iterable[Unit]) -> tuple[int, ...]:
-        """Return the frames that make up ``units``, each once, in order of time."""
-        return tuple(sorted({frame for unit in units for frame in unit.frames}))
-
-    def decode(self, units: Iterable[Unit]) -> Frames:
-        """Return the frames that make up ``units``, in order of time.
-
-        Raises:
-            UndecodableMedia: a frame cannot be had.
-        """
-        if self.frames is not None:
-            return self.frames
-        return decode(self.media, self.info, self.frames_of(units))
 
 
 class FeatureSource:
@@ -110,10 +73,6 @@ class FeatureSource:
         """
         self._fill(request, coverage(self._store, request.keys).to_encode)
 
-    def visual(self, request: MediaRequest) -> Visual:
-        """Return a media as the language side is given it; raises what `fetch` does."""
-        return Visual(info=request.info, units=request.units, features=self.fetch(request))
-
     def fetch(self, request: MediaRequest) -> Features:
         """Return the features of all units of a request, in order; see `ensure`."""
         try:
@@ -124,14 +83,33 @@ class FeatureSource:
         self._fill(request, ())
         return features
 
+    def encode(self, request: MediaRequest, units: tuple[Unit, ...]) -> Features:
+        """Decode and encode some units of a request, whatever the store has; stores nothing.
+
+        Only where there is a tower.
+
+        Raises:
+            MediaError: the media item does not decode.
+        """
+        tower = self._loaded_tower()
+        with self._stopwatch.stage("decode"):
+            frames = request.decode(units)
+        with self._stopwatch.stage("preprocess"):
+            pixels = tower.preprocess(frames, request.signature)
+        with self._stopwatch.stage("encode"):
+            features = tower.encode(pixels)
+        self._use += CacheUse(num_frames_decoded=len(frames.timestamps_s))
+        return features
+
     def read_ahead(self, request: MediaRequest) -> None:
         """Begin to read what `fetch` will be asked for next."""
         self._ahead[request.keys] = self._thread.submit(self._reader.get, request.keys)
 
     def close(self) -> None:
-        """Stop the threads, and give back what is claimed."""
+        """Stop the threads, give back what is claimed, let go of the tower."""
         self._thread.shutdown(cancel_futures=True)
         self._resources.close()
+        self._tower = None
 
     def _read(self, request: MediaRequest) -> Features:
         with self._stopwatch.stage("read"):
@@ -168,7 +146,7 @@ class FeatureSource:
             self._claims.release(key)
 
     def _encode_and_store(self, request: MediaRequest, units: tuple[Unit, ...]) -> None:
-        features = self._encode(request, units)
+        features = self.encode(request, units)
         entry = Entry(
             signature=request.signature,
             media=request.media.sha256,
@@ -184,26 +162,9 @@ class FeatureSource:
             self._store.put([entry])
         self._use += CacheUse(num_encoded=len(units), bytes_written=features.nbytes)
 
-    def _encode(self, request: MediaRequest, units: tuple[Unit, ...]) -> Features:
-        tower = self._loaded_tower()
-        with self._stopwatch.stage("decode"):
-            frames = request.decode(units)
-        with self._stopwatch.stage("preprocess"):
-            pixels = tower.preprocess(frames, request.signature)
-        with self._stopwatch.stage("encode"):
-            features = tower.encode(pixels)
-        self._use += CacheUse(num_frames_decoded=len(frames.timestamps_s))
-        return features
-
     def _loaded_tower(self) -> Tower:
         if self._tower is None:
             assert self._load_tower is not None
             with self._stopwatch.stage("load"):
                 self._tower = self._load_tower()
         return self._tower
-
-
-def decode_all(request: MediaRequest, stopwatch: Stopwatch) -> Frames:
-    """Decode every frame of a request, as evaluation without a store has to."""
-    with stopwatch.stage("decode"):
-        return request.decode(request.units)

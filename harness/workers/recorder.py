@@ -1,4 +1,4 @@
-"""Turns results into records: what a worker says of a branch."""
+"""Turns results into records: scores them, and books the seconds and the memory that they took."""
 
 import logging
 import resource
@@ -27,8 +27,8 @@ Answer = Callable[[KVSpec, Sample, str], Result | SampleError]
 NO_USE = CacheUse()
 
 
-class Scribe:
-    """Scores results and books what they took."""
+class Recorder:
+    """Makes the records of a run's branches."""
 
     def __init__(self, config: RunConfig, fingerprint: str, stopwatch: Stopwatch) -> None:
         self._fingerprint = fingerprint
@@ -38,7 +38,7 @@ class Scribe:
             spec.title: load_benchmark(spec.name, spec.options) for spec in config.benchmarks
         }
 
-    def write(
+    def record(
         self,
         branch: Branch,
         answer: Answer,
@@ -71,7 +71,7 @@ class Scribe:
     ) -> list[dict[str, Any]]:
         """Return a record with the same error for each missing answer."""
         reason = SampleError.of(error)
-        return self.write(branch, lambda kv, sample, prompt: reason, use)
+        return self.record(branch, lambda kv, sample, prompt: reason, use)
 
     def _booked(self, record: Record, use: CacheUse) -> dict[str, Any]:
         seconds = dict(self._stopwatch.take())

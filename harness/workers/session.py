@@ -1,126 +1,159 @@
-"""What a worker, and the driver's look at the store, set up from a configuration."""
+"""A session: one model with its feature store, set up once for whoever answers from it.
+
+Workers, bridges, calibration and benchmarks of models all begin here.
+"""
 
 import socket
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
 
 from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.datasets.media.digest import file_sha256
-from encodeonce.datasets.media.in_memory import Picture
-from encodeonce.datasets.media.info import MediaInfo
 from encodeonce.datasets.media.ledger import Ledger
-from encodeonce.datasets.media.library import MediaLibrary
-from encodeonce.datasets.media.media import Frames, Media, MediaRef
-from encodeonce.datasets.media.probe import probe
+from encodeonce.datasets.media.media import MediaRef
 from encodeonce.datasets.media.sampling import FrameSampling
 from encodeonce.harness.run.config import AnswerConfig
 from encodeonce.harness.run.variant import Meanings, describe_variants
-from encodeonce.harness.workers.features import FeatureSource, MediaRequest
+from encodeonce.harness.workers.decoder_slot import DecoderSlot
+from encodeonce.harness.workers.features import FeatureSource
+from encodeonce.harness.workers.media_lookup import MediaLookup, MediaRequest
 from encodeonce.models.checkpoint.files import checkpoint_digest, device
-from encodeonce.models.family import Decoder, find_family
+from encodeonce.models.family import Reference, find_family
 from encodeonce.models.kv.method import find_method
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.quantization.method import check_weights
 from encodeonce.models.spec import WeightsSpec
 from encodeonce.models.timing import Stopwatch
+from encodeonce.models.vision.visual import Decoded, Visual
+
+OnMiss = Literal["error", "encode"]
+"""What becomes of units that the store lacks."""
 
 
-class Workplace:
-    """Checkpoint, vision side and media of a run. Loads no weights."""
+class Session:
+    """A model's vision side, its store, its stopwatch, and room for one decoder.
 
-    def __init__(self, config: AnswerConfig) -> None:
+    Making one loads no weights and opens no store: `store` and `features` open when first used,
+    the tower is loaded at the first miss that is to be encoded, a decoder when `decoder_slot` is
+    asked for it. Use as a context manager, or close it; closing twice does no harm.
+
+    Attributes:
+        stopwatch: seconds of all that is done here, by stage.
+        media: finds media and their keys, untimed.
+        decoder_slot: holds one weight variant's decoder at a time.
+    """
+
+    def __init__(self, config: AnswerConfig, on_miss: OnMiss | None = None) -> None:
         """Find the checkpoint and describe its vision side.
+
+        Args:
+            config: model, frames and store.
+            on_miss: what becomes of units that the store lacks; by default what
+                ``config.cache.on_miss`` says.
 
         Raises:
             CheckpointError: there is no such checkpoint, no family for it, or its chat template
                 puts the question before the media.
         """
-        self.config = config
-        self.family, self.checkpoint = find_family(config.model)
-        self.family.check_prompts(self.checkpoint)
-        self.vision = self.family.vision(self.checkpoint, config.model, config.vision)
+        self._config = config
+        self._on_miss = on_miss or config.cache.on_miss
+        self._family, self._checkpoint = find_family(config.model)
+        self._family.check_prompts(self._checkpoint)
+        self._vision = self._family.vision(self._checkpoint, config.model, config.vision)
         # Beside the store, so that a file is hashed and probed once for all runs and machines.
         self._ledger = Ledger(config.cache.path / "media.jsonl")
-        self._libraries: dict[Path, MediaLibrary] = {}
-
-    def open_store(self) -> Hdf5Store:
-        """Open the run's feature store, creating it if it is not there."""
-        return Hdf5Store(self.config.cache.path / "features", codec=self.config.cache.codec)
-
-    def feature_source(self, stopwatch: Stopwatch) -> FeatureSource:
-        """Return where answers take features from: with the tower only if a miss is to be encoded.
-
-        Args:
-            stopwatch: takes the seconds.
-        """
-        return FeatureSource(
-            self.open_store(),
-            self.vision.load if self.config.cache.on_miss == "encode" else None,
-            stopwatch,
-            self.provenance(),
-            memory_bytes=self.config.cache.memory_mib * 2**20,
+        self._resources = ExitStack()
+        self.stopwatch = Stopwatch()
+        self.media = MediaLookup(config, self._vision, self._ledger)
+        self.decoder_slot = DecoderSlot(
+            partial(self._family.decoder, self._checkpoint, config.model, config.vision)
         )
 
-    def provenance(self) -> dict[str, str]:
-        """Return who encodes here: what the signature leaves out, but somebody may want to know."""
-        return {
-            "model": self.config.model.path,
-            "host": socket.gethostname(),
-            "device": str(device(self.config.model)),
-            "software": f"torch {version('torch')}, transformers {version('transformers')}",
-        }
+    def __enter__(self) -> Self:
+        """Return the session."""
+        return self
 
-    def request(
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the session."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop the threads, give back what is claimed, let go of the weights.
+
+        What was put into the store is durable before that.
+        """
+        self._resources.close()
+        self.decoder_slot.empty()
+
+    @cached_property
+    def store(self) -> Hdf5Store:
+        """The feature store; made if it is not there."""
+        return Hdf5Store(self._config.cache.path / "features", codec=self._config.cache.codec)
+
+    @cached_property
+    def features(self) -> FeatureSource:
+        """Where features come from: with the tower only if a miss is to be encoded."""
+        source = FeatureSource(
+            self.store,
+            self._vision.load if self._on_miss == "encode" else None,
+            self.stopwatch,
+            self._provenance(),
+            memory_bytes=self._config.cache.memory_mib * 2**20,
+        )
+        return self._resources.enter_context(closing(source))
+
+    def look_up(
         self,
         root: Path,
         ref: MediaRef,
         benchmark: str,
         sampling: FrameSampling | None = None,
     ) -> MediaRequest:
-        """Return what the run needs of a media: digest, frames, keys. Decodes nothing.
+        """Return what `MediaLookup.request` does, its seconds booked on ``look up``."""
+        with self.stopwatch.stage("look up"):
+            return self.media.request(root, ref, benchmark, sampling)
 
-        Args:
-            root: folder that the media may not leave.
-            ref: the media.
-            benchmark: who asks.
-            sampling: which frames; by default those that the run's configuration says.
+    def visual(self, request: MediaRequest) -> Visual:
+        """Return a media item as the language side is given it: with features from the store.
 
         Raises:
-            MediaError: the file is missing, outside the root, or not what it should be.
+            MissingFeatures: units are missing and are not to be encoded.
+            MediaError: the media item has to be decoded and cannot be.
         """
-        if root not in self._libraries:
-            self._libraries[root] = MediaLibrary(root, self._ledger)
-        media = self._libraries[root].resolve(ref)
-        info = probe(media, ledger=self._ledger, backend=self.config.decoder)
-        frames = (sampling or self.config.frames).indices(info, media.clip_s)
-        return self._request(media, info, frames, benchmark)
+        features = self.features.fetch(request)
+        return Visual(info=request.info, units=request.units, features=features)
 
-    def request_picture(self, picture: Picture, benchmark: str) -> MediaRequest:
-        """Return what the run needs of a picture that has no file."""
-        frames = self.config.frames.indices(picture.info, picture.media.clip_s)
-        return self._request(picture.media, picture.info, frames, benchmark, picture.frames)
+    def decoded(self, request: MediaRequest) -> Decoded:
+        """Return a media item as the whole model is given it: decoded, without the store.
 
-    def _request(
-        self,
-        media: Media,
-        info: MediaInfo,
-        frames: Sequence[int],
-        benchmark: str,
-        pixels: Frames | None = None,
-    ) -> MediaRequest:
-        return MediaRequest(
-            media=media,
-            info=info,
-            signature=self.vision.signature(info, frames),
-            units=self.vision.units(info, frames),
-            benchmark=benchmark,
-            frames=pixels,
-        )
+        Raises:
+            UndecodableMedia: a frame cannot be had.
+        """
+        with self.stopwatch.stage("decode"):
+            frames = request.decode(request.units)
+        return Decoded(info=request.info, units=request.units, frames=frames)
 
-    def decoder(self, weights: WeightsSpec) -> Decoder:
-        """Load the language side with a variant's weights."""
-        return self.family.decoder(self.checkpoint, self.config.model, self.config.vision, weights)
+    def load_reference(self) -> Reference:
+        """Load the whole model, as plain transformers runs it."""
+        return self._family.reference(self._checkpoint, self._config.model)
+
+    def check_weights(self, weights: WeightsSpec) -> None:
+        """Find out, before anything is loaded, that a weight variant can be.
+
+        Raises:
+            WeightsError: it cannot be loaded here, or not from this checkpoint.
+        """
+        check_weights(weights, self._config.model, self._checkpoint)
 
     def variants(self, weights: Sequence[WeightsSpec], kv: Sequence[KVSpec]) -> Meanings:
         """Return what variants mean.
@@ -130,7 +163,7 @@ class Workplace:
                 options were made for another model.
         """
         for spec in weights:
-            check_weights(spec, self.config.model, self.checkpoint)
+            self.check_weights(spec)
         if methods := [method for method in map(find_method, kv) if method]:
             checkpoint_sha256 = self.checkpoint_sha256()
             for method in methods:
@@ -139,9 +172,18 @@ class Workplace:
 
     def checkpoint_sha256(self) -> str:
         """Return the digest of the checkpoint's files; a file is read again only if it changed."""
-        return self._sha256(self.checkpoint)
+        return self._sha256(self._checkpoint)
 
     def _sha256(self, path: Path) -> str:
         if path.is_dir():
             return checkpoint_digest(path, lambda file: file_sha256(file, self._ledger))
         return file_sha256(path, self._ledger)
+
+    def _provenance(self) -> dict[str, str]:
+        """Return who encodes here: what the signature leaves out, but somebody may want to know."""
+        return {
+            "model": self._config.model.path,
+            "host": socket.gethostname(),
+            "device": str(device(self._config.model)),
+            "software": f"torch {version('torch')}, transformers {version('transformers')}",
+        }

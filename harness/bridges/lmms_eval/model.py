@@ -33,7 +33,7 @@ from encodeonce.harness.bridges.lmms_eval.generation import (
     read_generation,
 )
 from encodeonce.harness.bridges.lmms_eval.images import Shown, media_of, shown_by
-from encodeonce.harness.bridges.requests import Continuation, Question, Work
+from encodeonce.harness.bridges.requests import GenerationRequest, LikelihoodRequest, Work
 from encodeonce.harness.report.numbers import human_bytes, percent
 from encodeonce.harness.run.variant import variant_name
 from encodeonce.models.checkpoint.files import device, hide_loading_bars
@@ -130,15 +130,15 @@ class _Model(lmms):  # type: ignore[misc]
         kwargs = self._generation_kwargs(request)
         return read_generation(kwargs, self._arguments.generation, request.task_name)
 
-    def _question(self, request: Instance, shown: Shown, wanted: Wanted) -> Question:
-        return Question(
+    def _question(self, request: Instance, shown: Shown, wanted: Wanted) -> GenerationRequest:
+        return GenerationRequest(
             media=shown.media,
             prompt=shown.text,
             benchmark=request.task_name,
             generation=wanted.generation,
         )
 
-    def _continuation(self, request: Instance) -> Continuation:
+    def _continuation(self, request: Instance) -> LikelihoodRequest:
         if len(request.args) != 6:
             raise UnsupportedRequest(
                 f"{_place(request)}: it asks how likely an answer is without any question "
@@ -150,7 +150,7 @@ class _Model(lmms):  # type: ignore[misc]
         if not isinstance(text, str) or not text:
             raise UnsupportedRequest(f"{_place(request)}: an answer must be a text; got {text!r}")
         shown = _explained(request, lambda: _simple(doc_to_visual(doc), context))
-        return Continuation(
+        return LikelihoodRequest(
             media=shown.media, prompt=shown.text, benchmark=request.task_name, text=text
         )
 

@@ -15,14 +15,14 @@ PLANNED = "planned"
 """Key of a `PlannedMedia` in messages of our own benchmarks, beside the file's path."""
 
 
-class Asked(NamedTuple):
+class MediaQuestion(NamedTuple):
     """A message as our models are asked: media first, then the text."""
 
     media: tuple[PlannedMedia, ...]
     question: str
 
 
-def read_message(message: Sequence[Mapping[str, Any]], dataset: str) -> Asked:
+def read_message(message: Sequence[Mapping[str, Any]], dataset: str) -> MediaQuestion:
     """Return the media of a message in order, and its texts, joined by newlines.
 
     The kit's own models that do not interleave read messages like that
@@ -35,7 +35,7 @@ def read_message(message: Sequence[Mapping[str, Any]], dataset: str) -> Asked:
     """
     media = tuple(_planned(part, dataset) for part in message if part["type"] != "text")
     texts = [part["value"] for part in message if part["type"] == "text"]
-    return Asked(media=media, question="\n".join(text for text in texts if text.strip()))
+    return MediaQuestion(media=media, question="\n".join(text for text in texts if text.strip()))
 
 
 def _planned(part: Mapping[str, Any], dataset: str) -> PlannedMedia:

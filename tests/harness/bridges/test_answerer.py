@@ -13,9 +13,9 @@ from encodeonce.cache_store.store import MissingFeatures
 from encodeonce.datasets.media.media import MediaRef, MissingMedia
 from encodeonce.harness.bridges.answerer import Answerer
 from encodeonce.harness.bridges.requests import (
-    Continuation,
+    GenerationRequest,
+    LikelihoodRequest,
     MediaFile,
-    Question,
     TextScore,
     VariantConfig,
 )
@@ -64,8 +64,8 @@ def opened(
     answerer.close()
 
 
-def question(prompt: str, *media: MediaFile | Image.Image) -> Question:
-    return Question(media=media, prompt=prompt, benchmark="test", generation=SHORT)
+def question(prompt: str, *media: MediaFile | Image.Image) -> GenerationRequest:
+    return GenerationRequest(media=media, prompt=prompt, benchmark="test", generation=SHORT)
 
 
 def frames_of(clip: MediaFile, indices: tuple[int, ...]) -> list[Image.Image]:
@@ -189,7 +189,7 @@ def test_an_answer_is_given_before_the_next_one_is_computed(
 def test_questions_are_read_a_window_ahead_and_no_further(answerer: Answerer) -> None:
     num_read = 0
 
-    def asked() -> Iterator[Question]:
+    def asked() -> Iterator[GenerationRequest]:
         nonlocal num_read
         for n in range(3 * WINDOW):
             num_read += 1
@@ -204,7 +204,8 @@ def test_batches_answer_as_one_at_a_time(answerer: Answerer, clip: MediaFile) ->
     alone = texts(answerer.answers([question(text, clip) for text in prompts]))
     pairs = SHORT.model_copy(update={"max_batch": 2})
     batched = [
-        Question(media=(clip,), prompt=text, benchmark="test", generation=pairs) for text in prompts
+        GenerationRequest(media=(clip,), prompt=text, benchmark="test", generation=pairs)
+        for text in prompts
     ]
     assert texts(answerer.answers(batched)) == alone
 
@@ -213,7 +214,7 @@ def test_texts_are_scored_with_those_of_the_same_prompt(
     answerer: Answerer, clip: MediaFile
 ) -> None:
     options = [
-        Continuation(media=(clip,), prompt=prompt, benchmark="test", text=text)
+        LikelihoodRequest(media=(clip,), prompt=prompt, benchmark="test", text=text)
         for prompt in ("What?", "Where?")
         for text in ("yes", "no way", "yes")
     ]
@@ -222,7 +223,7 @@ def test_texts_are_scored_with_those_of_the_same_prompt(
     assert scores[0] == scores[2] != scores[3]
     assert [score.num_tokens for score in scores[:3]] == [3, 6, 3]  # type: ignore[union-attr]
     assert answerer.take_work().num_prefills == 1
-    refused = Continuation(media=(clip,), prompt="<image>", benchmark="test", text="yes")
+    refused = LikelihoodRequest(media=(clip,), prompt="<image>", benchmark="test", text="yes")
     assert isinstance(next(answerer.scores([refused])), ValueError)
 
 
@@ -242,7 +243,7 @@ def test_under_a_compressed_cache_what_was_kept_is_measured(
         assert (work.num_answers, work.num_prefills) == (4, 2)
         assert 0.4 < work.kept_kv_bytes / work.kv_bytes < 0.6
         options = [
-            Continuation(media=(clip,), prompt="What?", benchmark="test", text=text)
+            LikelihoodRequest(media=(clip,), prompt="What?", benchmark="test", text=text)
             for text in ("yes", "no way")
         ]
         assert all(isinstance(score, TextScore) for score in compressed.scores(options))

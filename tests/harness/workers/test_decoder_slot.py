@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from encodeonce.harness.workers.decoder_slot import DecoderShelf, WeightsNotLoaded
+from encodeonce.harness.workers.decoder_slot import DecoderSlot, WeightsNotLoaded
 from encodeonce.models.checkpoint.footprint import LoadedWeights
 from encodeonce.models.spec import WeightsSpec
 
@@ -45,11 +45,11 @@ def test_the_former_decoder_is_gone_before_the_next_is_loaded() -> None:
     gc.disable()
     try:
         loader = Loader()
-        shelf = DecoderShelf(loader)
-        first = weakref.ref(shelf.get(NONE))
-        assert shelf.get(NONE) is first()
-        shelf.get(NF4)
-        shelf.get(NONE)
+        slot = DecoderSlot(loader)
+        first = weakref.ref(slot.get(NONE))
+        assert slot.get(NONE) is first()
+        slot.get(NF4)
+        slot.get(NONE)
     finally:
         gc.enable()
     assert loader.loaded == ["none", "nf4", "none"]
@@ -58,23 +58,23 @@ def test_the_former_decoder_is_gone_before_the_next_is_loaded() -> None:
 
 def test_weights_that_do_not_load_are_tried_once_and_named_every_time() -> None:
     loader = Loader()
-    shelf = DecoderShelf(loader)
+    slot = DecoderSlot(loader)
     for _ in range(2):
         with pytest.raises(WeightsNotLoaded, match="'broken' do not load: ValueError: no kernel"):
-            shelf.get(BROKEN)
-    shelf.get(NONE)
+            slot.get(BROKEN)
+    slot.get(NONE)
     assert loader.loaded == ["broken", "none"]
 
 
 def test_what_was_loaded_is_said_once() -> None:
-    shelf = DecoderShelf(Loader())
-    assert shelf.take_loaded() is None
-    shelf.get(NONE)
-    assert shelf.take_loaded() == LOADED
-    shelf.get(NONE)
-    assert shelf.take_loaded() is None
+    slot = DecoderSlot(Loader())
+    assert slot.take_loaded() is None
+    slot.get(NONE)
+    assert slot.take_loaded() == LOADED
+    slot.get(NONE)
+    assert slot.take_loaded() is None
 
 
 def test_what_is_put_beforehand_raises_what_loading_raises() -> None:
     with pytest.raises(ValueError, match="no kernel"):
-        DecoderShelf(Loader()).put(BROKEN)
+        DecoderSlot(Loader()).put(BROKEN)

@@ -13,7 +13,7 @@ from encodeonce.datasets.sample import Sample
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import Branch, MediaGroup
 from encodeonce.harness.run.record import SampleError
-from encodeonce.harness.workers.evaluate import Sweeper, Swept
+from encodeonce.harness.workers.evaluate import BranchEvaluator, SettingResults
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.language.generation import Generation, GenerationSpec
 from encodeonce.models.language.likelihood import Likelihoods
@@ -92,7 +92,7 @@ class EchoDecoder:
             raise RuntimeError("out of memory")
 
 
-def sweeper(tmp_path: Path, scoring: str = "generate", fidelity: bool = False) -> Sweeper:
+def evaluator(tmp_path: Path, scoring: str = "generate", fidelity: bool = False) -> BranchEvaluator:
     config = RunConfig.model_validate(
         {
             "model": {"path": "demo"},
@@ -102,7 +102,7 @@ def sweeper(tmp_path: Path, scoring: str = "generate", fidelity: bool = False) -
             "output": tmp_path,
         }
     )
-    return Sweeper(config)
+    return BranchEvaluator(config)
 
 
 def branch(*settings: KVSpec, asked: str = "a", questions: str = "abc") -> Branch:
@@ -122,17 +122,19 @@ def branch(*settings: KVSpec, asked: str = "a", questions: str = "abc") -> Branc
     return Branch(group=group, weights=NONE, settings=settings, missing=missing)
 
 
-def sweep(one: Sweeper, decoder: Any, what: Branch) -> dict[str, Swept | SampleError]:
-    return one.sweep(decoder, [], what)
+def evaluate(
+    one: BranchEvaluator, decoder: Any, what: Branch
+) -> dict[str, SettingResults | SampleError]:
+    return one.evaluate(decoder, [], what)
 
 
 def test_all_settings_are_asked_at_once_and_all_questions_with_them(tmp_path: Path) -> None:
     decoder = EchoDecoder()
-    found = sweep(sweeper(tmp_path), decoder, branch(FULL, HALF))
+    found = evaluate(evaluator(tmp_path), decoder, branch(FULL, HALF))
     assert decoder.sweeps == [("full", "snapkv@0.5")]
     full, half = found["full"], found["snapkv@0.5"]
-    assert isinstance(full, Swept)
-    assert isinstance(half, Swept)
+    assert isinstance(full, SettingResults)
+    assert isinstance(half, SettingResults)
     assert isinstance(half.results["a"], Generation)
     assert half.results["a"].text == "snapkv@0.5 a"
     assert half.results.keys() == {"a"}
@@ -143,26 +145,26 @@ def test_all_settings_are_asked_at_once_and_all_questions_with_them(tmp_path: Pa
 
 def test_a_setting_that_fails_takes_no_other_with_it(tmp_path: Path) -> None:
     decoder = EchoDecoder(broken=["snapkv@0.1"])
-    found = sweep(sweeper(tmp_path), decoder, branch(FULL, HALF, TENTH))
+    found = evaluate(evaluator(tmp_path), decoder, branch(FULL, HALF, TENTH))
     assert found["snapkv@0.1"] == SampleError(type="RuntimeError", message="out of memory")
-    assert isinstance(found["full"], Swept)
-    assert isinstance(found["snapkv@0.5"], Swept)
+    assert isinstance(found["full"], SettingResults)
+    assert isinstance(found["snapkv@0.5"], SettingResults)
 
 
 def test_settings_that_do_not_fit_together_are_asked_one_by_one(tmp_path: Path) -> None:
     decoder = EchoDecoder(most_settings=1)
-    found = sweep(sweeper(tmp_path), decoder, branch(FULL, HALF))
+    found = evaluate(evaluator(tmp_path), decoder, branch(FULL, HALF))
     assert [len(settings) for settings in decoder.sweeps] == [2, 1, 1]
-    assert all(isinstance(one, Swept) for one in found.values())
+    assert all(isinstance(one, SettingResults) for one in found.values())
 
 
 def test_fidelity_has_the_full_cache_answer_beside_it(tmp_path: Path) -> None:
     decoder = EchoDecoder()
-    found = sweep(sweeper(tmp_path, fidelity=True), decoder, branch(HALF))
+    found = evaluate(evaluator(tmp_path, fidelity=True), decoder, branch(HALF))
     assert decoder.sweeps == [("snapkv@0.5", "full")]
     assert found.keys() == {"snapkv@0.5"}
     half = found["snapkv@0.5"]
-    assert isinstance(half, Swept)
+    assert isinstance(half, SettingResults)
     # What the comparison took is on the setting that it is for.
     assert half.seconds == {"generate": 6.0, "prefill": 5.0}
 
@@ -173,15 +175,15 @@ def test_a_question_that_cannot_be_asked_is_not_put(tmp_path: Path, scoring: str
     what = branch(HALF)
     group = replace(what.group, prompts=("<image>",), together=("<image>",))
     unaskable = replace(what, group=group)
-    found = sweep(sweeper(tmp_path, scoring), decoder, unaskable)
+    found = evaluate(evaluator(tmp_path, scoring), decoder, unaskable)
     assert decoder.sweeps == []
-    assert found["snapkv@0.5"] == Swept(results={}, seconds={})
+    assert found["snapkv@0.5"] == SettingResults(results={}, seconds={})
 
 
 def test_likelihoods_are_measured_under_every_setting(tmp_path: Path) -> None:
     decoder = EchoDecoder()
-    found = sweep(sweeper(tmp_path, "nll"), decoder, branch(FULL, HALF, asked="ab"))
+    found = evaluate(evaluator(tmp_path, "nll"), decoder, branch(FULL, HALF, asked="ab"))
     half = found["snapkv@0.5"]
-    assert isinstance(half, Swept)
+    assert isinstance(half, SettingResults)
     assert half.results.keys() == {"a", "b"}
     assert half.seconds == {"score": 2.0}

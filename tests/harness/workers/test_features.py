@@ -16,7 +16,8 @@ from encodeonce.datasets.media.library import MediaLibrary
 from encodeonce.datasets.media.media import Frames, MediaRef
 from encodeonce.datasets.media.probe import probe
 from encodeonce.harness.run.record import CacheUse
-from encodeonce.harness.workers.features import FeatureSource, MediaRequest
+from encodeonce.harness.workers.features import FeatureSource
+from encodeonce.harness.workers.media_lookup import MediaRequest
 from encodeonce.models.timing import Stopwatch
 from encodeonce.models.vision.visual import Unit
 from tests.fixtures.clips import write_clip

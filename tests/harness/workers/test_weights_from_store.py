@@ -1,8 +1,7 @@
 """Weight variants answer from what the unquantised model encoded: the tower stays unloaded."""
 
 import math
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +9,16 @@ import pytest
 import torch
 import yaml
 
+from encodeonce.datasets.media.media import MediaRef
 from encodeonce.harness.run.config import ConfigError, RunConfig
 from encodeonce.harness.run.plan import MediaGroup, make_plan
 from encodeonce.harness.training.prompts import run_calibration
-from encodeonce.harness.workers.features import FeatureSource
-from encodeonce.harness.workers.session import Workplace
+from encodeonce.harness.workers.session import Session
 from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.quantization.grid import Grid
 from encodeonce.models.quantization.making.make import make_quantized
 from encodeonce.models.quantization.making.recipe import Recipe
-from encodeonce.models.quantization.method import check_weights
 from encodeonce.models.spec import NONE, WeightsSpec
-from encodeonce.models.timing import Stopwatch
 from encodeonce.models.vision.visual import Visual
 from tests.asking import answered
 from tests.jobs.scene import make_scene
@@ -39,20 +36,19 @@ class Store:
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
-        self.workplace = Workplace(config)
         self.plan = make_plan(config)
 
     def fill(self) -> None:
-        with closing(self._source(self.workplace.vision.load)) as source:
+        with Session(self.config, on_miss="encode") as session:
             for media in self.plan.media():
-                request = self.workplace.request(media.root, media.ref, media.benchmark)
-                source.ensure(request)
+                request = session.look_up(media.root, media.ref, media.benchmark)
+                session.features.ensure(request)
 
     def visuals(self) -> dict[tuple[Any, ...], list[Visual]]:
         """Return every group's media, all of them found in the store."""
-        with closing(self._source(None)) as source:
-            found = {g.media: [self._one(source, g, ref) for ref in g.media] for g in self.groups}
-            use = source.take_use()
+        with Session(self.config, on_miss="error") as session:
+            found = {g.media: [visual(session, g, ref) for ref in g.media] for g in self.groups}
+            use = session.features.take_use()
         assert use.num_hits == use.num_units > 0
         assert use.num_encoded == 0
         return found
@@ -61,20 +57,14 @@ class Store:
     def groups(self) -> tuple[MediaGroup, ...]:
         return self.plan.groups
 
-    def _source(self, load_tower: Callable[[], Any] | None) -> FeatureSource:
-        store, provenance = self.workplace.open_store(), self.workplace.provenance()
-        return FeatureSource(store, load_tower, Stopwatch(), provenance)
-
-    def _one(self, source: FeatureSource, group: MediaGroup, ref: Any) -> Visual:
-        request = self.workplace.request(group.root, ref, group.benchmark)
-        features = source.fetch(request)
-        return Visual(info=request.info, units=request.units, features=features)
-
     def decoder(self, weights: WeightsSpec) -> Any:
-        check_weights(weights, self.config.model, self.workplace.checkpoint)
-        return self.workplace.family.decoder(
-            self.workplace.checkpoint, self.config.model, self.config.vision, weights=weights
-        )
+        session = Session(self.config)
+        session.check_weights(weights)
+        return session.decoder_slot.put(weights)
+
+
+def visual(session: Session, group: MediaGroup, ref: MediaRef) -> Visual:
+    return session.visual(session.look_up(group.root, ref, group.benchmark))
 
 
 def test_variants_and_quantised_checkpoints_find_everything_in_the_models_store(
