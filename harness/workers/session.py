@@ -92,7 +92,7 @@ class Workplace:
         if root not in self._libraries:
             self._libraries[root] = MediaLibrary(root, self._ledger)
         media = self._libraries[root].resolve(ref)
-        info = probe(media, ledger=self._ledger, backend=self.config.decoder)
+        info = probe(media, ledger=self._ledger, backend=self.config.video_backend)
         frames = (sampling or self.config.frames).indices(info, media.clip_s)
         return self._request(media, info, frames, benchmark)
 

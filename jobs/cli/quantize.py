@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from encodeonce.harness.run.config import RunConfig, load_config
+from encodeonce.harness.run.config import RunConfig
+from encodeonce.harness.run.read_config import load_config
 from encodeonce.harness.training.prompts import run_calibration
 from encodeonce.jobs.cli.user_errors import user_errors
 from encodeonce.models.checkpoint.files import device as device_of

@@ -16,13 +16,8 @@ from encodeonce.datasets.media.sampling import UniformInclusive
 from encodeonce.harness.bench.machine import hardware
 from encodeonce.harness.report.section import Section, Table
 from encodeonce.harness.report.terminal import print_report
-from encodeonce.harness.run.config import (
-    BenchmarkSpec,
-    CacheSpec,
-    RunConfig,
-    WorkersSpec,
-    load_config,
-)
+from encodeonce.harness.run.config import BenchmarkSpec, CacheSpec, RunConfig, WorkersSpec
+from encodeonce.harness.run.read_config import load_config
 from encodeonce.jobs.cli.bench.sweep_measurement import (
     Side,
     SweepBench,
