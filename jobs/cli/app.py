@@ -21,7 +21,7 @@ from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.plan import make_plan
 from encodeonce.harness.run.read_config import load_config
 from encodeonce.harness.workers.coverage import RunCoverage, measure_coverage
-from encodeonce.jobs.cli.bench.store import bench_app
+from encodeonce.jobs.cli.bench.app import bench_app
 from encodeonce.jobs.cli.benchmarks import benchmarks
 from encodeonce.jobs.cli.calibrate import calibrate_app
 from encodeonce.jobs.cli.compare import compare_runs
