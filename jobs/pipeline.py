@@ -19,7 +19,7 @@ from encodeonce.harness.workers.reference import ReferenceWorker
 from encodeonce.harness.workers.session import Session
 from encodeonce.jobs.execution.executor import Executor, WorkerFactory
 from encodeonce.jobs.execution.progress import Progress, Tally
-from encodeonce.jobs.execution.queue import Outcome, WorkItem
+from encodeonce.jobs.execution.work import Outcome, WorkItem
 from encodeonce.models.kv.spec import FULL
 from encodeonce.models.spec import NONE
 

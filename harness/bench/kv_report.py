@@ -1,12 +1,12 @@
-"""The report of ``encodeonce bench kv``, and what is stored of it."""
+"""The report of ``encodeonce bench kv``, in the terminal and as JSON."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
+from encodeonce.harness.bench.cells import ABSENT, bytes_or_absent, spread, times
 from encodeonce.harness.bench.kv import TRANSFORMERS, KVBench, Way
-from encodeonce.harness.bench.machine import hardware
+from encodeonce.harness.bench.result_file import describe_scene
 from encodeonce.harness.report.numbers import human_bytes, percent
 from encodeonce.harness.report.section import Section, Table
 
@@ -27,14 +27,14 @@ def _batch(ways: Sequence[Way], batch: int) -> Section:
     rows = [
         (
             way.name,
-            f"{way.median_s:.3f} ({min(way.total_s):.3f} to {max(way.total_s):.3f})",
+            spread(way.total_s),
             *(f"{way.median_stage_s(stage):.3f}" for stage in _STAGES),
-            f"{baseline.median_s / way.median_s:.2f}x",
-            _ratio(decoding_s, way.median_stage_s("generate")),
+            times(baseline.median_s / way.median_s),
+            times(_ratio(decoding_s, way.median_stage_s("generate"))),
             f"{way.tokens_per_s:.1f}",
-            percent(way.kept_bytes / way.full_bytes, 1) if way.full_bytes else "-",
+            percent(way.kept_bytes / way.full_bytes, 1) if way.full_bytes else ABSENT,
             human_bytes(way.kept_bytes),
-            "-" if way.peak_bytes is None else human_bytes(way.peak_bytes),
+            bytes_or_absent(way.peak_bytes),
         )
         for way in ways
     ]
@@ -62,19 +62,14 @@ def _batch(ways: Sequence[Way], batch: int) -> Section:
     )
 
 
-def _ratio(baseline_s: float, seconds: float) -> str:
-    return f"{baseline_s / seconds:.2f}x" if seconds > 0 else "-"
+def _ratio(baseline_s: float, seconds: float) -> float | None:
+    return baseline_s / seconds if seconds > 0 else None
 
 
-def to_json(bench: KVBench, ways: Sequence[Way], when: datetime) -> dict[str, Any]:
+def to_json(bench: KVBench, ways: Sequence[Way]) -> dict[str, Any]:
     """Return everything that was measured, and on what, as plain JSON values."""
-    scene = bench.scene
     return {
-        "date": when.isoformat(timespec="seconds"),
-        "hardware": hardware(),
-        "model": {**scene.model.model_dump(mode="json"), "path": scene.model_name},
-        "media": {"kind": scene.kind, "name": scene.media.name},
-        "frames": scene.frames.model_dump(mode="json"),
+        **describe_scene(bench.scene),
         "num_runs": bench.num_runs,
         "num_new_tokens": bench.num_new_tokens,
         "ways": [

@@ -1,4 +1,4 @@
-"""The machine and the software that something was measured on."""
+"""The machine and the software that something is measured on, and whether the machine is idle."""
 
 import hashlib
 import os
@@ -11,6 +11,14 @@ from typing import Any
 
 import torch
 
+LIBRARIES = ("encodeonce", "torch", "transformers")
+
+PROBE = bytes(1 << 20)
+NUM_HASHES = 40
+"""Of `PROBE`: about 20 ms of one core."""
+IDLE = 0.9
+"""Share of its cores from which on a number of threads is taken to have them for itself."""
+
 
 def hardware() -> dict[str, Any]:
     """Return what a figure has to be read with, as plain JSON values."""
@@ -20,9 +28,6 @@ def hardware() -> dict[str, Any]:
         "num_cpus": os.cpu_count(),
         "num_threads": torch.get_num_threads(),
         "system": platform.platform(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": version("transformers"),
     }
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
@@ -32,6 +37,11 @@ def hardware() -> dict[str, Any]:
             "cuda": torch.version.cuda,
         }
     return found
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the software that a figure depends on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
 
 
 def _processor() -> str:
@@ -45,20 +55,10 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-PROBE = bytes(1 << 20)
-
-
-NUM_HASHES = 40
-"""About 20 ms of one core."""
-
-
-IDLE = 0.9
-
-
 def available_cores(num_threads: int) -> float:
     """Return how many cores ``num_threads`` threads get at this moment.
 
-    Hashing releases the GIL and stays in the cache: what is missing, others have.
+    Hashing releases the GIL and stays in the cache: cores that are missing are in others' use.
     """
 
     def work() -> None:

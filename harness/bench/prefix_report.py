@@ -1,15 +1,14 @@
-"""The report of ``encodeonce bench prefix``, and what is stored of it."""
+"""The report of ``encodeonce bench prefix``, in the terminal and as JSON."""
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
-from encodeonce.harness.bench.machine import hardware
+from encodeonce.harness.bench.cells import ABSENT, bytes_or_absent, spread, times
 from encodeonce.harness.bench.prefix import Encoding, Measurement, PrefixBench, PrefixResult
+from encodeonce.harness.bench.result_file import describe_scene
 from encodeonce.harness.report.numbers import human_bytes, human_count
-from encodeonce.harness.report.summary import Section, Table
+from encodeonce.harness.report.section import Section, Table
 
 
 def sections(result: PrefixResult) -> list[Section]:
@@ -21,7 +20,7 @@ def _encoding(found: Encoding) -> Section:
     return Section(
         title="Encoding the media, once for all",
         sentences=(
-            f"{_spread(found.total_s)} s for {human_count(found.num_units, 'unit')}; features of "
+            f"{spread(found.total_s)} s for {human_count(found.num_units, 'unit')}; features of "
             f"{human_bytes(found.feature_bytes)}. All ways but the first begin after it.",
         ),
     )
@@ -32,12 +31,12 @@ def _ways(found: Sequence[Measurement]) -> Section:
     rows = [
         (
             one.name,
-            _spread(one.first_token_s),
-            _spread(one.total_s),
-            f"{baseline / one.median_s:.2f}x",
+            spread(one.first_token_s),
+            spread(one.total_s),
+            times(baseline / one.median_s),
             f"{one.tokens_per_s:.1f}",
-            "-" if one.peak_bytes is None else human_bytes(one.peak_bytes),
-            human_bytes(one.kv_bytes) if one.kv_bytes else "-",
+            bytes_or_absent(one.peak_bytes),
+            human_bytes(one.kv_bytes) if one.kv_bytes else ABSENT,
             f"{one.num_same_as_no_cache} of {one.num_answers}",
         )
         for one in found
@@ -78,15 +77,10 @@ def _stages(result: PrefixResult) -> Section:
     )
 
 
-def to_json(bench: PrefixBench, result: PrefixResult, when: datetime) -> dict[str, Any]:
+def to_json(bench: PrefixBench, result: PrefixResult) -> dict[str, Any]:
     """Return everything that was measured, and on what, as plain JSON values."""
     return {
-        "date": when.isoformat(timespec="seconds"),
-        "hardware": hardware(),
-        "model": {**bench.scene.model.model_dump(mode="json"), "path": bench.scene.model_name},
-        "vision": bench.scene.vision.model_dump(mode="json"),
-        "media": {"kind": bench.scene.kind, "name": bench.scene.media.name},
-        "frames": bench.scene.frames.model_dump(mode="json"),
+        **describe_scene(bench.scene),
         "questions": list(bench.questions),
         "num_runs": bench.num_runs,
         "num_new_tokens": bench.num_new_tokens,
@@ -97,7 +91,3 @@ def to_json(bench: PrefixBench, result: PrefixResult, when: datetime) -> dict[st
             for one in result.ways
         ],
     }
-
-
-def _spread(seconds: Sequence[float]) -> str:
-    return f"{statistics.median(seconds):.3f} ({min(seconds):.3f} to {max(seconds):.3f})"

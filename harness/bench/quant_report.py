@@ -1,15 +1,15 @@
-"""The report of ``encodeonce bench quant``, and what is stored of it."""
+"""The report of ``encodeonce bench quant``, in the terminal and as JSON."""
 
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
-from encodeonce.harness.bench.machine import hardware
+from encodeonce.harness.bench.cells import bytes_or_absent, spread, times
 from encodeonce.harness.bench.quant import Measurement, QuantBench
+from encodeonce.harness.bench.result_file import describe_scene
 from encodeonce.harness.report.numbers import human_bytes
-from encodeonce.harness.report.summary import Section, Table
+from encodeonce.harness.report.section import Section, Table
 
 
 def sections(found: Sequence[Measurement]) -> list[Section]:
@@ -20,8 +20,8 @@ def sections(found: Sequence[Measurement]) -> list[Section]:
             one.name,
             human_bytes(one.loaded.bytes_by_part["layers"]),
             human_bytes(one.loaded.num_bytes),
-            "-" if one.loaded.peak_bytes is None else human_bytes(one.loaded.peak_bytes),
-            "-" if one.peak_bytes is None else human_bytes(one.peak_bytes),
+            bytes_or_absent(one.loaded.peak_bytes),
+            bytes_or_absent(one.peak_bytes),
         )
         for one in found
     ]
@@ -29,9 +29,9 @@ def sections(found: Sequence[Measurement]) -> list[Section]:
         (
             one.name,
             f"{one.loaded.load_s:.1f}",
-            _spread(one.first_token_s, 3),
-            _spread(one.tokens_per_s, 1),
-            f"{statistics.median(one.tokens_per_s) / statistics.median(plain.tokens_per_s):.2f}x",
+            spread(one.first_token_s),
+            spread(one.tokens_per_s, 1),
+            times(statistics.median(one.tokens_per_s) / statistics.median(plain.tokens_per_s)),
         )
         for one in found
     ]
@@ -79,22 +79,12 @@ def sections(found: Sequence[Measurement]) -> list[Section]:
     ]
 
 
-def to_json(bench: QuantBench, found: Sequence[Measurement], when: datetime) -> dict[str, Any]:
+def to_json(bench: QuantBench, found: Sequence[Measurement]) -> dict[str, Any]:
     """Return everything that was measured, and on what, as plain JSON values."""
-    scene = bench.scene
     return {
-        "date": when.isoformat(timespec="seconds"),
-        "hardware": hardware(),
-        "model": {**scene.model.model_dump(mode="json"), "path": scene.model_name},
-        "media": {"kind": scene.kind, "name": scene.media.name},
-        "frames": scene.frames.model_dump(mode="json"),
+        **describe_scene(bench.scene),
         "question": bench.question,
         "num_runs": bench.num_runs,
         "num_new_tokens": bench.num_new_tokens,
         "variants": [{**asdict(one), "tokens_per_s": one.tokens_per_s} for one in found],
     }
-
-
-def _spread(values: Sequence[float], digits: int) -> str:
-    low, middle, high = (f"{f(values):.{digits}f}" for f in (min, statistics.median, max))
-    return f"{middle} ({low} to {high})"

@@ -21,9 +21,8 @@ import ml_dtypes
 import numpy as np
 
 from encodeonce.harness.bench.machine import wait_until_idle
-from encodeonce.harness.bench.store_rivals import Contender, forget, make_contenders
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from encodeonce.harness.bench.rivals.contender import Array, Contender, forget
+from encodeonce.harness.bench.store_rivals import make_contenders
 
 PATCHES, WIDTH = 576, 1024
 """Of CLIP ViT-L/14-336: a frame of 1.125 MiB in 16 bits."""
@@ -56,7 +55,7 @@ class BenchOptions:
 
 
 @dataclass(slots=True, kw_only=True)
-class Row:
+class ContenderTimes:
     """What one contender took, seconds: median over rounds, one entry each."""
 
     name: str
@@ -83,13 +82,13 @@ class BenchResult:
     """All rows, and under what circumstances."""
 
     options: BenchOptions
-    rows: list[Row] = field(default_factory=list)
+    rows: list[ContenderTimes] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     cores: list[float] = field(default_factory=list)
     """Cores that our threads got just before each contender's reads; the rest was others'."""
     num_cpus: int = field(default_factory=lambda: os.cpu_count() or 1)
 
-    def row(self, name: str, dtype: str) -> Row | None:
+    def row(self, name: str, dtype: str) -> ContenderTimes | None:
         """Return a contender's row, None if it did not run."""
         return next((row for row in self.rows if (row.name, row.dtype) == (name, dtype)), None)
 
@@ -106,7 +105,7 @@ def run_bench(
             contenders, result.skipped = make_contenders(folder, options.num_threads)
             frames = make_features(options.num_frames, DTYPES[dtype], options.seed)
             rows = {
-                name: Row(name=name, dtype=dtype, entry_bytes=frames.nbytes)
+                name: ContenderTimes(name=name, dtype=dtype, entry_bytes=frames.nbytes)
                 for name in [*(contender.name for contender in contenders), MEMCPY]
             }
             result.rows += rows.values()
@@ -137,7 +136,7 @@ def make_features(num_frames: int, dtype: np.dtype[Any], seed: int) -> Array:
 
 
 def _write_round(
-    contenders: list[Contender], rows: dict[str, Row], frames: Array, round_: int
+    contenders: list[Contender], rows: dict[str, ContenderTimes], frames: Array, round_: int
 ) -> None:
     # In a fixed order: one contender reads what another has written.
     entry = np.roll(frames, round_, axis=0)
@@ -147,7 +146,7 @@ def _write_round(
 
 def _read_round(
     contenders: list[Contender],
-    rows: dict[str, Row],
+    rows: dict[str, ContenderTimes],
     frames: Array,
     round_: int,
     rng: random.Random,
@@ -180,7 +179,7 @@ def _read_round(
     return cores
 
 
-def _time(row: Row, work: str, run: Callable[[], None]) -> None:
+def _time(row: ContenderTimes, work: str, run: Callable[[], None]) -> None:
     started_s = time.perf_counter()
     run()
     row.seconds.setdefault(work, []).append(time.perf_counter() - started_s)

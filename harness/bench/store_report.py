@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from encodeonce.harness.bench.store import MEMCPY, BenchResult, Row
+from encodeonce.harness.bench.store import MEMCPY, BenchResult, ContenderTimes
 from encodeonce.harness.bench.store_small import NUM_LOOKUPS, SmallResult
 from encodeonce.harness.report.numbers import human_bytes
 from encodeonce.harness.report.section import Section, Table
@@ -111,7 +111,7 @@ def to_json(result: BenchResult, small: Sequence[SmallResult]) -> dict[str, Any]
     }
 
 
-def _times(slow: Row | None, fast: Row | None, work: str) -> float | None:
+def _times(slow: ContenderTimes | None, fast: ContenderTimes | None, work: str) -> float | None:
     """Return how many times faster one is, by the medians."""
     if slow is None or fast is None:
         return None
@@ -119,7 +119,7 @@ def _times(slow: Row | None, fast: Row | None, work: str) -> float | None:
     return None if slow_s is None or fast_s is None else slow_s / fast_s
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: ContenderTimes) -> tuple[str, ...]:
     size = f"{row.stored_bytes / row.entry_bytes:.3f}" if row.stored_bytes else "-"
     works = WORKS[1:] if row.name == STOCK else WORKS  # it writes nothing itself
     rates = [row.rate(work) if work in works else None for work in WORKS]

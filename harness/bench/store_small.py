@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -16,9 +15,8 @@ import torch
 from encodeonce.cache_store.features import MAIN, Features
 from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.cache_store.store import Entry
-from encodeonce.harness.bench.store_rivals import as_tensor, bench_signature
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from encodeonce.harness.bench.rivals.contender import Array, as_tensor
+from encodeonce.harness.bench.rivals.packs import bench_signature
 
 TAIL = (4, 256)
 """A unit of 2 KiB: what is measured is the cost of an entry, not of its bytes."""

@@ -7,6 +7,7 @@ off the configuration's own fields: a new field is a new argument.
 
 import difflib
 import json
+import logging
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -14,11 +15,13 @@ from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from encodeonce.harness.run.config import ConfigError
+from encodeonce.harness.run.config import RENAMED, ConfigError
+
+logger = logging.getLogger(__name__)
 
 Config = TypeVar("Config", bound=BaseModel)
 Place = tuple[str, ...]
-"""Where a value belongs: ``("model", "dtype")``, or ``("decoder",)``."""
+"""Where a value belongs: ``("model", "dtype")``, or ``("video_backend",)``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,7 @@ class Arguments(Generic[Config]):
             ConfigError: an argument is unknown, or its value is not allowed; names every one.
         """
         names = self.names()
+        given = self._under_new_names(given)
         fields = self.config.model_fields
         places = {name: self._places(name)[0] for name in fields}
         places |= {".".join(place): place for place in names.values()} | names
@@ -85,6 +89,15 @@ class Arguments(Generic[Config]):
             by_place = {place: name for name, place in names.items()}
             lines = [self._problem(problem, by_place) for problem in error.errors()]
             raise ConfigError("\n".join(lines)) from error
+
+    def _under_new_names(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments with old names replaced; say so where one was used."""
+        for old, new in RENAMED.items():
+            if old in given and new in given:
+                raise ConfigError(f"{self.what}: {old} is the old name of {new}: give only {new}")
+            if old in given:
+                logger.warning("%s: %s is now %s (the old name still works)", self.what, old, new)
+        return {RENAMED.get(name, name): value for name, value in given.items()}
 
     def _places(self, name: str) -> list[Place]:
         """Return where the values of a field of the configuration belong: a section's leaves."""

@@ -149,7 +149,7 @@ class _Album:
             found = library.resolve(ref)
             if self._known_sha256 and found.sha256 not in self._known_sha256:
                 return Strip(missing=f"{ref.path} is not the file it was when the run used it")
-            info = probe(found, ledger=self._ledger, backend=self._config.decoder)
+            info = probe(found, ledger=self._ledger, backend=self._config.video_backend)
             indices = self._config.frames.indices(info, found.clip_s)
             num_seen += len(indices)
             shown = decode(found, info, _evenly(sorted(set(indices)), each))

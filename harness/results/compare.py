@@ -11,7 +11,7 @@ from encodeonce.harness.results.intervals import clustered_mean
 from encodeonce.harness.results.paired import paired_difference
 from encodeonce.harness.results.perplexity import summarize_nll
 from encodeonce.harness.results.summary import Summary, summarize_evaluation
-from encodeonce.harness.run.config import CHANGES_NO_ANSWER
+from encodeonce.harness.run.config import CHANGES_NO_ANSWER, under_new_names
 from encodeonce.harness.run.record import Record
 from encodeonce.harness.run.scoring import REFERENCE
 from encodeonce.harness.run.variant import split_variant
@@ -203,7 +203,7 @@ def _fields_of(
     run: Mapping[str, Any], pairs: Sequence[tuple[str, str]], side: int
 ) -> Iterator[tuple[str, Any]]:
     """Yield what a run is made of: its configuration, digests, software, and the one variant."""
-    yield from _flat(run["config"], "")
+    yield from _flat(under_new_names(run["config"]), "")
     for name in ("checkpoint files", "questions"):
         yield name, run["identity"].get(name)
     yield from _flat(run["versions"], "software.")

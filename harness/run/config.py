@@ -1,20 +1,21 @@
-"""One YAML file describes a run. Unknown keys are refused, with the allowed ones named."""
+"""A run as one YAML file describes it: models of its keys, each with its meaning and default.
 
-import difflib
+`read_config` reads such a file.
+"""
+
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from encodeonce.datasets.media.probe import VideoBackend
@@ -29,7 +30,13 @@ from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
 
 CHANGES_NO_ANSWER = ("cache", "workers", "output", "limit", "check_uncached", "weights", "kv")
 """Fields that say what computes, where results lie, and how much of the work is done. What a
-variant's name means is kept for each (`variants.describe_variants`)."""
+variant's name means is kept for each (`variant.describe_variants`)."""
+
+RENAMED = {"decoder": "video_backend"}
+"""Keys by the names they had in earlier versions; run files and run folders may still have them."""
+
+_NAMES_IN_FINGERPRINTS = {new: old for old, new in RENAMED.items()}
+"""A fingerprint hashes names too: under a new one, no run folder on disk could be resumed."""
 
 
 class ConfigError(ValueError):
@@ -140,6 +147,28 @@ class WorkersSpec(_Strict):
     )
 
 
+def under_new_names(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a run file with the names of `RENAMED` replaced.
+
+    Raises:
+        ValueError: a key is there by both names.
+    """
+    for old, new in RENAMED.items():
+        if old in content and new in content:
+            raise ValueError(f"{old} is the old name of {new}: keep {new} and remove {old}")
+    return {RENAMED.get(name, name): value for name, value in content.items()}
+
+
+def _list_old_names(schema: dict[str, Any]) -> None:
+    """Let a JSON schema allow the old names, so that editors do not call them wrong."""
+    for old, new in RENAMED.items():
+        if new in schema["properties"]:
+            described = {**schema["properties"][new], "title": old}
+            described |= {"description": f"Old name of {new}.", "deprecated": True}
+            described.pop("default", None)
+            schema["properties"][old] = described
+
+
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str | Mapping) else value
 
@@ -151,17 +180,26 @@ class AnswerConfig(_Strict):
     encodeonce.
     """
 
+    model_config = ConfigDict(json_schema_extra=_list_old_names)
+
     model: ModelSpec
     frames: FrameSampling = Field(
         default=UniformInclusive(num_frames=8),
         description="Which frames of a video the model sees.",
     )
-    decoder: VideoBackend = Field(
-        default="auto", description="'auto': decord where it is exact, PyAV otherwise."
+    video_backend: VideoBackend = Field(
+        default="auto",
+        description="What decodes videos: 'decord', 'pyav', or 'auto': decord where it is exact, "
+        "PyAV otherwise.",
     )
     vision: VisionSpec = Field(default_factory=VisionSpec)
     generation: GenerationSpec = Field(default_factory=GenerationSpec)
     cache: CacheSpec = Field(default_factory=CacheSpec)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, content: Any) -> Any:
+        return under_new_names(content) if isinstance(content, Mapping) else content
 
 
 class RunConfig(AnswerConfig):
@@ -235,74 +273,10 @@ class RunConfig(AnswerConfig):
         return tuple(variant_name(weights, kv) for weights in self.weights for kv in self.kv)
 
     def answer_fields(self) -> dict[str, Any]:
-        """Return the fields that can change an answer: all but `CHANGES_NO_ANSWER`."""
+        """Return the fields that can change an answer: all but `CHANGES_NO_ANSWER`.
+
+        A run's fingerprint is the digest of these, so that names are those of the first version.
+        """
         content = self.model_dump(mode="json", exclude=set(CHANGES_NO_ANSWER))
         content["model"].pop("device")
-        return content
-
-
-Form = TypeVar("Form", bound=RunConfig)
-
-
-def load_config(path: Path) -> RunConfig:
-    """Read a run file; see `load_run_file`."""
-    return load_run_file(path, RunConfig)
-
-
-def load_run_file(path: Path, form: type[Form]) -> Form:
-    """Read a run file of another form, e.g. for a foreign harness.
-
-    Raises:
-        ConfigError: the file is missing, is not YAML, or says something that is not allowed; the
-            message names every place.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the run file {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(
-            f"{path}: a run file is a mapping of {', '.join(form.model_fields)}; "
-            f"got {type(content).__name__}"
-        )
-    try:
-        return form.model_validate(content)
-    except ValidationError as error:
-        problems = "\n".join(f"  {_explain(problem, form)}" for problem in error.errors())
-        raise ConfigError(f"{path}:\n{problems}") from error
-
-
-def _explain(problem: Any, form: type[RunConfig]) -> str:
-    """Return one line for a pydantic problem: where, what was got, what is allowed."""
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] != "extra_forbidden":
-        got = "" if problem["type"] == "missing" else f"; got {problem['input']!r}"
-        return f"{where}: {problem['msg']}{got}"
-    allowed = _fields_at(problem["loc"][:-1], form)
-    unknown = str(problem["loc"][-1])
-    close = difflib.get_close_matches(unknown, allowed, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"{where}: unknown key. Allowed: {', '.join(allowed)}.{hint}"
-
-
-def _fields_at(location: tuple[int | str, ...], form: type[RunConfig]) -> list[str]:
-    """Return the field names of the (possibly nested) model that ``location`` leads to."""
-    schema = form.model_json_schema()
-    node = schema
-    for part in location:
-        if "discriminator" in node:  # pydantic names the chosen alternative in the location
-            node = {"$ref": node["discriminator"]["mapping"][part]}
-        else:
-            node = node["items"] if isinstance(part, int) else node["properties"][part]
-        node = _resolve(node, schema)
-    return list(node["properties"])
-
-
-def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    reference = node.get("$ref")
-    if reference is None:
-        return node
-    definition: dict[str, Any] = schema["$defs"][reference.rpartition("/")[2]]
-    return definition
+        return {_NAMES_IN_FINGERPRINTS.get(name, name): value for name, value in content.items()}

@@ -23,7 +23,7 @@ from encodeonce.harness.results.summary import (
     summarize_precompute,
 )
 from encodeonce.harness.results.timeline import Step, hit_timeline
-from encodeonce.harness.run.config import RunConfig
+from encodeonce.harness.run.config import RENAMED, RunConfig
 from encodeonce.harness.run.jsonl import JsonLinesWriter, read_json_lines
 from encodeonce.harness.run.record import CacheUse, Record
 from encodeonce.harness.run.variant import Meanings, changed_titles, joined, variant_names
@@ -218,7 +218,7 @@ def _precompute_steps(outcomes: Sequence[Mapping[str, Any]]) -> Iterator[Step]:
 
 
 def _require_same(folder: RunFolder, found: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    names = [name for name in identity if found.get(name) != identity[name]]
+    names = [RENAMED.get(name, name) for name in identity if found.get(name) != identity[name]]
     if names:
         raise RunFolderError(
             f"output: {folder.path} holds another run, which differs in: {', '.join(names)}. "

@@ -86,7 +86,7 @@ class MediaLookup:
         if root not in self._libraries:
             self._libraries[root] = MediaLibrary(root, self._ledger)
         media = self._libraries[root].resolve(ref)
-        info = probe(media, ledger=self._ledger, backend=self._config.decoder)
+        info = probe(media, ledger=self._ledger, backend=self._config.video_backend)
         frames = (sampling or self._config.frames).indices(info, media.clip_s)
         return self._request(media, info, frames, benchmark)
 

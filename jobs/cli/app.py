@@ -16,11 +16,12 @@ from encodeonce.harness.report.summary import headline, pictures, sections
 from encodeonce.harness.report.terminal import print_report
 from encodeonce.harness.report.thumbnails import sights
 from encodeonce.harness.results.summary import Summary, problems
-from encodeonce.harness.run.config import RunConfig, load_config
+from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.plan import make_plan
+from encodeonce.harness.run.read_config import load_config
 from encodeonce.harness.workers.coverage import RunCoverage, measure_coverage
-from encodeonce.jobs.cli.bench.store import bench_app
+from encodeonce.jobs.cli.bench.app import bench_app
 from encodeonce.jobs.cli.benchmarks import benchmarks
 from encodeonce.jobs.cli.calibrate import calibrate_app
 from encodeonce.jobs.cli.compare import compare_runs

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from encodeonce.harness.run.config import load_config
+from encodeonce.harness.run.read_config import load_config
 from encodeonce.harness.training.prefixkv import calibrate_prefixkv
 from encodeonce.jobs.cli.user_errors import user_errors
 

@@ -5,10 +5,12 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
-from encodeonce.harness.run.config import RunConfig, load_config
+from encodeonce.harness.report.numbers import human_count
+from encodeonce.harness.run.config import RunConfig
+from encodeonce.harness.run.read_config import load_config
 from encodeonce.harness.training.prompts import run_calibration
+from encodeonce.jobs.cli.progress_bar import progress_bar
 from encodeonce.jobs.cli.user_errors import user_errors
 from encodeonce.models.checkpoint.files import device as device_of
 from encodeonce.models.quantization.grid import Grid
@@ -84,12 +86,8 @@ def _config_about(run: Path, model: str) -> RunConfig:
 
 def _make(spec: ModelSpec, recipe: Recipe, calibration: Calibration | None, output: Path) -> Made:
     console.print(f"{recipe.method} on {device_of(spec)} in {spec.dtype}", highlight=False)
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("loading, and measuring activations", total=None)
-
-        def on_layer(done: int, total: int) -> None:
-            bar.update(task, description="layers", completed=done, total=total)
-
+    first = "loading, and measuring activations"
+    with progress_bar("quantising", lambda n: human_count(n, "layer"), first) as on_layer:
         return make_quantized(spec, recipe, calibration, output, on_layer)
 
 

@@ -3,14 +3,12 @@
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +18,7 @@ from encodeonce.cache_store.maintenance.stat import SignatureStat, describe, ls,
 from encodeonce.cache_store.maintenance.transfer import TransferReport, export_store, import_store
 from encodeonce.cache_store.maintenance.verify import VerifyReport, verify
 from encodeonce.harness.report.numbers import human_bytes, human_count, human_seconds
+from encodeonce.jobs.cli.progress_bar import progress_bar
 from encodeonce.jobs.cli.sizes import parse_bytes, parse_seconds
 from encodeonce.jobs.cli.user_errors import user_errors
 
@@ -44,7 +43,7 @@ def show(store: Store) -> None:
     """Show what is in a store, by signature, and what each signature is made of."""
     with (
         user_errors(OSError),
-        _progress("reading the index", human_count_of("pack")) as on_progress,
+        progress_bar("reading the index", human_count_of("pack")) as on_progress,
     ):
         stats = stat(StoreFolder(store), on_progress)
     if not stats:
@@ -77,7 +76,7 @@ def check(store: Store) -> None:
 
     Exits with 1 if anything was damaged, even if it could be repaired.
     """
-    with user_errors(OSError), _progress("verifying", human_bytes) as on_progress:
+    with user_errors(OSError), progress_bar("verifying", human_bytes) as on_progress:
         report = verify(StoreFolder(store), on_progress)
     _print_verified(report)
     if not report.clean:
@@ -130,7 +129,7 @@ def send(
     ] = None,
 ) -> None:
     """Write a part of a store to one file, to be imported on another cluster."""
-    with user_errors(OSError), _progress("exporting", human_count_of("pack")) as on_progress:
+    with user_errors(OSError), progress_bar("exporting", human_count_of("pack")) as on_progress:
         media = None if media_list is None else set(media_list.read_text("ascii").split())
         report = export_store(StoreFolder(store), target, signature, media, on_progress)
     _print_transferred("exported", report)
@@ -142,7 +141,7 @@ def receive(
     source: Annotated[Path, typer.Argument(metavar="FILE.tar", help="What `export` wrote.")],
 ) -> None:
     """Add what an export holds to a store; what is there already stays."""
-    with user_errors(OSError), _progress("importing", human_count_of("pack")) as on_progress:
+    with user_errors(OSError), progress_bar("importing", human_count_of("pack")) as on_progress:
         report = import_store(StoreFolder(store), source, on_progress)
     _print_transferred("imported", report)
 
@@ -243,24 +242,3 @@ def _print_transferred(verb: str, report: TransferReport) -> None:
         f"{human_bytes(report.num_bytes)}",
         highlight=False,
     )
-
-
-@contextmanager
-def _progress(doing: str, in_words: Callable[[int], str]) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on the terminal; give a function to move it."""
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[done]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task(doing, total=None, done="")
-
-        def on_progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, done=in_words(done))
-
-        yield on_progress

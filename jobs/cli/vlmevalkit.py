@@ -10,7 +10,7 @@ from encodeonce.harness.bridges.vlmevalkit.launch import as_script, find_script,
 from encodeonce.harness.bridges.vlmevalkit.run_file import KitConfig
 from encodeonce.harness.bridges.vlmevalkit.tally import Tally
 from encodeonce.harness.report.numbers import human_count
-from encodeonce.harness.run.config import load_run_file
+from encodeonce.harness.run.read_config import load_run_file
 from encodeonce.jobs.cli.user_errors import stop, user_errors
 
 UNTOUCHED = {"allow_interspersed_args": False}

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-from encodeonce.jobs.execution.queue import Attempt, ItemError, Outcome, Verdict, WorkItem
+from encodeonce.jobs.execution.work import Attempt, ItemError, Outcome, Verdict, WorkItem
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ from encodeonce.jobs.execution.executor import (
     close_quietly,
     describe,
 )
-from encodeonce.jobs.execution.queue import LOST, ItemError, Limits, Outcome, WorkItem, WorkQueue
+from encodeonce.jobs.execution.queue import WorkQueue
+from encodeonce.jobs.execution.work import LOST, ItemError, Limits, Outcome, WorkItem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,14 +1,16 @@
-"""How far the run is, shown by the driver from the outcomes it receives."""
+"""How far a run is, as the driver shows it from the outcomes it receives."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Self, TextIO
 
-from tqdm import tqdm
+from rich import progress as rich_progress
+from rich.console import Console
+from rich.table import Column
 
-from encodeonce.jobs.execution.queue import Outcome, WorkItem
+from encodeonce.jobs.execution.work import Outcome, WorkItem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,11 +18,11 @@ class Tally:
     """What one outcome adds to the counts. The caller knows what its values mean."""
 
     done: int
-    """Samples (or media) accounted for, whatever became of them."""
+    """Answers (or media items) accounted for, whatever became of them."""
     errors: int = 0
-    """Of these, how many have a typed error."""
+    """How many of these have a typed error."""
     hits: int = 0
-    """Units the store had."""
+    """Units found in the store."""
     misses: int = 0
 
 
@@ -44,7 +46,7 @@ class ProgressState:
         self._done_weight += weight
 
     def remaining_s(self, now_s: float) -> float | None:
-        """Estimate from the weight done so far, since heavy items come first; None at first."""
+        """Estimate from the weight done so far, as heavy items come first; None before any is."""
         if self._done_weight <= 0:
             return None
         left = max(0.0, self._total_weight - self._done_weight)
@@ -91,7 +93,7 @@ class Progress:
         """Follow the run of ``items``.
 
         Args:
-            items: What is to be done now; items done by an earlier run are left out.
+            items: What is to be done now, without what an earlier run did.
             count: What an outcome adds, e.g. the number of samples in its media group.
             title: First word, e.g. ``"evaluate"``.
             unit: What `Tally.done` counts, e.g. ``"samples"``.
@@ -108,10 +110,11 @@ class Progress:
         self.state = ProgressState(
             total=total, total_weight=sum(self._weights.values()), start_s=self._line_s
         )
-        self._bar: tqdm[Any] | None = None
+        self._bar: rich_progress.Progress | None = None
         if stream.isatty():
-            form = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit}{postfix}"
-            self._bar = tqdm(total=total, desc=title, unit=unit, file=stream, bar_format=form)
+            self._bar = _bar_on(stream)
+            self._task = self._bar.add_task(title, total=total, counts=self._counts(self._line_s))
+            self._bar.start()
 
     def update(self, outcome: Outcome) -> None:
         """Count ``outcome`` and show it."""
@@ -120,18 +123,18 @@ class Progress:
         self.state.add(tally, weight=self._weights[outcome.item], quarantined=quarantined)
         now_s = time.monotonic()
         if self._bar is not None:
-            self._bar.set_postfix_str(self.state.details(now_s), refresh=False)
-            self._bar.update(tally.done)
+            self._show(self._bar, now_s)
         elif now_s - self._line_s >= self._line_every_s:
             self._write_line(now_s)
 
     def close(self) -> None:
         """Show the last state."""
+        now_s = time.monotonic()
         if self._bar is not None:
-            self._bar.refresh()
-            self._bar.close()
+            self._show(self._bar, now_s)
+            self._bar.stop()
         else:
-            self._write_line(time.monotonic())
+            self._write_line(now_s)
 
     def __enter__(self) -> Self:
         """Return the progress."""
@@ -146,9 +149,26 @@ class Progress:
         """Close it."""
         self.close()
 
+    def _show(self, bar: rich_progress.Progress, now_s: float) -> None:
+        bar.update(self._task, completed=self.state.done, counts=self._counts(now_s))
+
     def _write_line(self, now_s: float) -> None:
-        state = self.state
-        counts = f"{self._title}: {state.done}/{state.total} {self._unit}"
-        self._stream.write(f"{counts}, {state.details(now_s)}\n")
+        self._stream.write(f"{self._title}: {self._counts(now_s)}\n")
         self._stream.flush()
         self._line_s = now_s
+
+    def _counts(self, now_s: float) -> str:
+        """Return e.g. ``3/9 samples, hit rate 75.0 %, errors 0, 3:05 left``."""
+        state = self.state
+        return f"{state.done}/{state.total} {self._unit}, {state.details(now_s)}"
+
+
+def _bar_on(stream: TextIO) -> rich_progress.Progress:
+    """Return a bar that takes what width the counts leave; it keeps to one line."""
+    return rich_progress.Progress(
+        rich_progress.TextColumn("{task.description} {task.percentage:3.0f} %", markup=False),
+        rich_progress.BarColumn(bar_width=None, table_column=Column(ratio=1)),
+        rich_progress.TextColumn("{task.fields[counts]}", markup=False),
+        console=Console(file=stream, highlight=False),
+        expand=True,
+    )

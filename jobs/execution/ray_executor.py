@@ -25,19 +25,18 @@ from encodeonce.jobs.execution.executor import (
     close_quietly,
     describe,
 )
-from encodeonce.jobs.execution.queue import (
+from encodeonce.jobs.execution.queue import Chunk, WorkQueue
+from encodeonce.jobs.execution.ray_cluster import Cluster, connected, require_room, worker_env
+from encodeonce.jobs.execution.work import (
     LOST,
     OVERDUE,
     Attempt,
-    Chunk,
     ItemError,
     Limits,
     Outcome,
     WorkError,
     WorkItem,
-    WorkQueue,
 )
-from encodeonce.jobs.execution.ray_cluster import Cluster, connected, require_room, worker_env
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from encodeonce.harness.run.config import WorkersSpec
 from encodeonce.jobs.execution.executor import Executor
 from encodeonce.jobs.execution.local import LocalExecutor
-from encodeonce.jobs.execution.queue import Limits
+from encodeonce.jobs.execution.work import Limits
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from encodeonce.jobs.execution.executor import Executor, RetryableError, WorkerStartError
-from encodeonce.jobs.execution.queue import Outcome, WorkError, WorkItem
+from encodeonce.jobs.execution.work import Outcome, WorkError, WorkItem
 
 MAX_ATTEMPTS = 3
 """Of the executors that inherit the contract."""

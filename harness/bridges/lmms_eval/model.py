@@ -22,7 +22,8 @@ from lmms_eval.api.instance import (
 from lmms_eval.api.model import lmms
 from lmms_eval.models.model_utils.gen_metrics import log_metrics
 from lmms_eval.utils import eval_logger
-from tqdm import tqdm
+from rich.console import Console
+from rich.progress import track
 
 from encodeonce.cache_store.signature import canonical_json
 from encodeonce.harness.bridges.answerer import Answerer
@@ -178,7 +179,8 @@ class _Model(lmms):  # type: ignore[misc]
         return None
 
     def _counted(self, results: Iterable[T], total: int) -> Iterable[T]:
-        return tqdm(results, desc="encodeonce", total=total, disable=self.rank != 0)
+        console, is_quiet = Console(stderr=True), self.rank != 0
+        return track(results, "encodeonce", total=total, console=console, disable=is_quiet)
 
     def _report(self, work: Work) -> None:
         """Log what was done, and put it among lmms-eval's results, under ``throughput``."""

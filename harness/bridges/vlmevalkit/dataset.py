@@ -160,7 +160,7 @@ def benchmark_class(spec: BenchmarkSpec, config: KitConfig) -> type[Any]:
         folder=Path(LMUDataRoot()) / "images" / spec.title,
         library=MediaLibrary(benchmark.media_root, ledger),
         ledger=ledger,
-        backend=config.decoder,
+        backend=config.video_backend,
         sampling=config.frames,
     )
     attributes = {

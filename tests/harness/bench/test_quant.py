@@ -11,6 +11,7 @@ import torch
 from encodeonce.datasets.media.sampling import UniformInclusive
 from encodeonce.harness.bench.quant import QuantBench, closeness, run_quant_bench
 from encodeonce.harness.bench.quant_report import sections, to_json
+from encodeonce.harness.bench.result_file import result_json
 from encodeonce.harness.bench.scene import SceneSpec
 from encodeonce.harness.report.markdown import to_markdown
 from encodeonce.models.quantization.method import WeightsError
@@ -63,9 +64,19 @@ def test_a_vila_of_random_weights_is_quantised_and_measured(tmp_path: Path) -> N
     assert max(layers[1], layers[3]) < 0.45 * layers[0]
     page = to_markdown("bench", sections(found))
     assert all(name in page for name in names)
-    written = json.loads(json.dumps(to_json(asked, found, datetime(2026, 11, 21, tzinfo=UTC))))
+    written = json.loads(
+        json.dumps(
+            result_json(
+                to_json(asked, found),
+                when=datetime(2026, 11, 21, tzinfo=UTC),
+                command=["encodeonce", "bench", "quant", "bnb-nf4", "--model", "/data/tiny"],
+            )
+        )
+    )
     assert written["date"] == "2026-11-21T00:00:00+00:00"
     assert written["hardware"]["device"]
+    assert written["versions"].keys() == {"python", "encodeonce", "torch", "transformers"}
+    assert written["command"] == "encodeonce bench quant bnb-nf4 --model tiny"
     assert written["model"]["path"] == "tiny"
     assert len(written["variants"]) == 4
 

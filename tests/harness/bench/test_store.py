@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from encodeonce.harness.bench.store import MEMCPY, BenchOptions, BenchResult, Row, run_bench
+from encodeonce.harness.bench.store import (
+    MEMCPY,
+    BenchOptions,
+    BenchResult,
+    ContenderTimes,
+    run_bench,
+)
 from encodeonce.harness.bench.store_report import promises, sections, to_json
 from encodeonce.harness.bench.store_small import run_small
 
@@ -40,9 +46,9 @@ def test_every_contender_reads_back_what_it_wrote_and_is_measured(tmp_path: Path
 
 
 def test_a_claim_is_kept_only_if_the_medians_say_so() -> None:
-    def row(name: str, stored_bytes: int, warm_s: float, few_s: float) -> Row:
+    def row(name: str, stored_bytes: int, warm_s: float, few_s: float) -> ContenderTimes:
         seconds = {"warm": [9.0, warm_s, 0.0], "warm few": [few_s]}
-        return Row(
+        return ContenderTimes(
             name=name,
             dtype="bfloat16",
             entry_bytes=1000,

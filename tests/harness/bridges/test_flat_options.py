@@ -42,7 +42,7 @@ def test_every_field_of_every_section_has_a_name() -> None:
     assert names["dtype"] == ("model", "dtype")
     assert names["pretrained"] == ("model", "path")
     assert names["store"] == ("cache", "path")
-    assert names["decoder"] == ("decoder",)
+    assert names["video_backend"] == ("video_backend",)
     assert names["fps"] == ("frames", "fps")
     assert len(set(names.values())) == len(names)
     assert "path" not in names
@@ -133,3 +133,11 @@ def test_every_unknown_argument_is_named_with_the_allowed_ones_and_a_guess() -> 
 def test_a_wrong_value_is_named_as_the_user_named_it(given: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         read(**given)
+
+
+def test_an_argument_by_its_old_name_is_read_with_a_hint(caplog: pytest.LogCaptureFixture) -> None:
+    assert read(pretrained="demo", decoder="pyav").video_backend == "pyav"
+    assert "options: decoder is now video_backend" in caplog.text
+    message = refusal(pretrained="demo", decoder="pyav", video_backend="pyav")
+    assert "decoder is the old name of video_backend" in message
+    assert "decoder" not in OPTIONS.names()

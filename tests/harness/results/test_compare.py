@@ -1,6 +1,7 @@
 """Two runs side by side: what was changed, who got better, and what is not compared."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -107,6 +108,14 @@ def test_what_was_changed_is_told_field_by_field(tmp_path: Path) -> None:
     same = pair(tmp_path / "same", [a_record("a1")], [a_record("a1")])
     page = to_markdown("t", compare_sections(same))
     assert "Nothing that could change an answer." in page
+
+
+def test_a_key_by_its_old_name_in_an_earlier_run_is_no_difference(tmp_path: Path) -> None:
+    before, after = side(tmp_path / "a", [a_record("a1")]), side(tmp_path / "b", [a_record("a1")])
+    config = {**before.run["config"], "decoder": before.run["config"]["video_backend"]}
+    del config["video_backend"]
+    earlier = replace(before, run={**before.run, "config": config})
+    assert compare(earlier, after)["changed"] == []
 
 
 def test_two_variants_of_one_run_differ_in_what_their_names_mean(tmp_path: Path) -> None:

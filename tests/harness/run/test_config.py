@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 import encodeonce.datasets.prompts as prompts
-from encodeonce.harness.run.config import ConfigError, RunConfig, load_config
+from encodeonce.harness.run.config import ConfigError, RunConfig
+from encodeonce.harness.run.read_config import load_config
 
 MINIMAL = {"model": {"path": "demo"}, "benchmarks": [{"name": "demo"}], "output": "out"}
 
@@ -96,7 +97,7 @@ def test_what_changes_no_answer_does_not_change_the_identity(
     [
         {"model": {"path": "demo", "dtype": "float32"}},
         {"frames": {"policy": "uniform_interior", "num_frames": 8}},
-        {"decoder": "pyav"},
+        {"video_backend": "pyav"},
         {"vision": {"tap": "projected"}},
         {"vision": {"micro_batch": 2}},
         {"generation": {"max_new_tokens": 7}},
@@ -108,3 +109,28 @@ def test_what_can_change_an_answer_changes_the_identity(
 ) -> None:
     base, changed = load(tmp_path, MINIMAL), load(tmp_path, {**MINIMAL, **change})
     assert base.answer_fields() != changed.answer_fields()
+
+
+def test_a_key_by_its_old_name_is_read_with_a_hint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = load(tmp_path, {**MINIMAL, "decoder": "pyav"})
+    assert config == load(tmp_path, {**MINIMAL, "video_backend": "pyav"})
+    (hint,) = caplog.messages
+    assert "run.yaml: decoder: is now video_backend:" in hint
+
+
+def test_a_key_by_both_names_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"decoder is the old name of video_backend") as caught:
+        load(tmp_path, {**MINIMAL, "decoder": "pyav", "video_backend": "pyav"})
+    assert "demo" not in str(caught.value)
+
+
+def test_old_names_are_allowed_in_the_schema_but_not_suggested(tmp_path: Path) -> None:
+    old = RunConfig.model_json_schema()["properties"]["decoder"]
+    assert old["deprecated"]
+    assert old["enum"] == ["auto", "decord", "pyav"]
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, {**MINIMAL, "decodr": "pyav"})
+    assert "video_backend" in str(caught.value)
+    assert "decoder" not in str(caught.value)

@@ -1,5 +1,6 @@
 """The output folder: resuming, locking, and refusing what belongs to another run."""
 
+import json
 import os
 import subprocess
 import sys
@@ -149,3 +150,45 @@ def test_records_survive_the_way_to_disk(tmp_path: Path) -> None:
     )
     write(folder, full)
     assert folder.records("records") == [full]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fingerprint"),
+    [
+        ({}, "fff7a16913a61a688f32ac59fab1023dca04421abfcef888229b14784f1f11d8"),
+        (
+            {"decoder": "pyav"},
+            "444c7959f706a90d3475945dcb3406c811e81a031cea39b45cc55978b0b666a2",
+        ),
+        (
+            {
+                "video_backend": "decord",
+                "model": {"path": "demo", "dtype": "float32", "device": "cpu"},
+                "frames": {"policy": "fps", "fps": 1, "max_frames": 8},
+                "vision": {"tap": "projected", "micro_batch": 2},
+                "generation": {"max_new_tokens": 7},
+                "fidelity": True,
+            },
+            "4db4c7b13ea6d7cd45c64f292242a2d9687a21280a1a569c4c0cef6b64c362e2",
+        ),
+    ],
+)
+def test_a_fingerprint_is_the_one_that_earlier_versions_gave(
+    tmp_path: Path, changes: dict[str, object], fingerprint: str
+) -> None:
+    """Recorded from commit 9e61cdd, when ``video_backend`` was called ``decoder``."""
+    assert create(config(tmp_path, **changes)).fingerprint == fingerprint
+
+
+def test_the_difference_of_another_run_is_called_as_in_the_run_file(tmp_path: Path) -> None:
+    create(config(tmp_path))
+    with pytest.raises(RunFolderError, match="which differs in: video_backend"):
+        create(config(tmp_path, video_backend="pyav"))
+
+
+def test_the_folder_of_an_earlier_version_is_resumed(tmp_path: Path) -> None:
+    before = create(config(tmp_path, decoder="pyav")).description()
+    assert before["identity"]["decoder"] == "pyav"
+    before["config"]["decoder"] = before["config"].pop("video_backend")
+    (tmp_path / "run.json").write_text(json.dumps(before), encoding="utf-8")
+    assert create(config(tmp_path, video_backend="pyav")).fingerprint == before["fingerprint"]

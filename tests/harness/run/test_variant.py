@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from encodeonce.harness.run.config import ConfigError, RunConfig, load_config
+from encodeonce.harness.run.config import ConfigError, RunConfig
+from encodeonce.harness.run.read_config import load_config
 from encodeonce.harness.run.variant import changed_titles, describe_variants, joined
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.spec import WeightsSpec

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from encodeonce.jobs.execution.local import LocalExecutor
-from encodeonce.jobs.execution.queue import Limits
+from encodeonce.jobs.execution.work import Limits
 from tests.contracts.executor import (
     MAX_ATTEMPTS,
     ExecutorContract,

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from encodeonce.jobs.execution.progress import Progress, ProgressState, Tally, clock
-from encodeonce.jobs.execution.queue import Outcome, Status, WorkItem
+from encodeonce.jobs.execution.work import Outcome, Status, WorkItem
 
 
 def outcome(name: str, status: Status = "ok") -> Outcome:

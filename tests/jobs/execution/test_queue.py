@@ -7,17 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encodeonce.jobs.execution.queue import (
+from encodeonce.jobs.execution.queue import Chunk, WorkQueue
+from encodeonce.jobs.execution.work import (
     LOST,
     OVERDUE,
     Attempt,
-    Chunk,
     ItemError,
     Limits,
     Outcome,
     WorkError,
     WorkItem,
-    WorkQueue,
 )
 
 CRASH = ItemError(type=LOST, message="signal 9")

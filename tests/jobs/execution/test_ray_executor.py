@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from encodeonce.jobs.execution.executor import WorkerStartError
-from encodeonce.jobs.execution.queue import LOST, OVERDUE, Limits, WorkError
 from encodeonce.jobs.execution.ray_cluster import Cluster, ClusterError
 from encodeonce.jobs.execution.ray_executor import RayExecutor
+from encodeonce.jobs.execution.work import LOST, OVERDUE, Limits, WorkError
 from tests.contracts.executor import (
     MAX_ATTEMPTS,
     ExecutorContract,

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from encodeonce.harness.bridges.vlmevalkit.run_file import KitConfig
-from encodeonce.harness.run.config import ConfigError, RunConfig, load_run_file
+from encodeonce.harness.run.config import ConfigError, RunConfig
+from encodeonce.harness.run.read_config import load_run_file
 
 
 def load(tmp_path: Path, **content: Any) -> KitConfig:

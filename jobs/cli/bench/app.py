@@ -1,0 +1,15 @@
+"""``encodeonce bench``: measures the program itself."""
+
+import typer
+
+from encodeonce.jobs.cli.bench.kv import kv
+from encodeonce.jobs.cli.bench.prefix import prefix
+from encodeonce.jobs.cli.bench.quant import quant
+from encodeonce.jobs.cli.bench.store import store
+from encodeonce.jobs.cli.bench.sweep import sweep
+
+bench_app = typer.Typer(
+    help="Measure the program itself.", no_args_is_help=True, add_completion=False
+)
+for command in (prefix, kv, sweep, quant, store):
+    bench_app.command()(command)

@@ -1,0 +1,63 @@
+"""What every benchmark's command does around the measurement itself."""
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from encodeonce.harness.bench.result_file import result_json, result_path, write_result
+from encodeonce.harness.report.section import Section
+from encodeonce.harness.report.terminal import print_report
+from encodeonce.jobs.cli.user_errors import user_errors
+
+console = Console()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measuring:
+    """A measurement that a command makes."""
+
+    folder: Path
+    """For what is only needed meanwhile; gone at the end."""
+    started: datetime
+    path: Path | None
+    """The file that measurements are written to, if that is asked for."""
+
+    def report(
+        self, sections: Sequence[Section], measurements: Mapping[str, Any], headline: str = ""
+    ) -> None:
+        """Print what was measured, and write it to the file."""
+        print_report(console, sections)
+        if headline:
+            console.print(headline, style="bold", highlight=False, soft_wrap=True)
+        if self.path is not None:
+            command = ["encodeonce", *sys.argv[1:]]
+            write_result(self.path, result_json(measurements, when=self.started, command=command))
+            console.print(f"all measurements: {self.path}", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def measuring(what: str, output: Path | None) -> Iterator[Measuring]:
+    """Yield a measurement; what the user can mend ends the command with one message.
+
+    Args:
+        what: is measured; a part of the file's name where ``output`` is a folder.
+        output: file or folder for the measurements.
+    """
+    with tempfile.TemporaryDirectory(prefix="encodeonce-bench-") as folder, user_errors(OSError):
+        started = datetime.now(UTC)
+        path = None if output is None else result_path(output, what, started)
+        yield Measuring(folder=Path(folder), started=started, path=path)
+
+
+@contextmanager
+def status_line() -> Iterator[Callable[[str], None]]:
+    """Show on the terminal what is being done; yield the function that says it."""
+    with Console(stderr=True).status("measuring") as status:
+        yield lambda step: status.update(f"measuring: {step}")
