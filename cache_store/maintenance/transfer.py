@@ -18,11 +18,11 @@ from pathlib import Path
 
 from encodeonce.cache_store.codec import DamagedChunk
 from encodeonce.cache_store.commit import commit_pack
-from encodeonce.cache_store.copying import copy_rows
 from encodeonce.cache_store.durable import explain, sync_folder
 from encodeonce.cache_store.index import NamespaceIndex
 from encodeonce.cache_store.layout import FORMAT, StoreFolder, refuse_unknown
 from encodeonce.cache_store.log import PackRecord, decode_record, encode_record
+from encodeonce.cache_store.maintenance.copying import copy_rows
 from encodeonce.cache_store.maintenance.scrub import scrub
 from encodeonce.cache_store.maintenance.stat import Progress, find_signatures, no_progress
 from encodeonce.cache_store.pack import write_pack, write_pack_file
@@ -145,7 +145,7 @@ def _export_pack(
 ) -> None:
     """Add one pack; if only some rows are wanted, a new pack of those."""
     namespace, info = index.namespace, index.packs[pack]
-    path = namespace.pack(info.pack)
+    path = index.pack_path(pack)
     signature = canonical_json(namespace.read_signature()).encode("ascii")
     record = index.log.read(info.seq)
     whole = isinstance(record, PackRecord) and len(rows) == record.manifest.num_rows
