@@ -11,7 +11,7 @@ import shutil
 import tarfile
 import tempfile
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,8 @@ from encodeonce.cache_store.store import CorruptFeatures, StoreError
 from encodeonce.cache_store.unit_table import unit_digest
 
 HEADER = "encodeonce-export.json"
+_Chosen = tuple[NamespaceIndex, int, list[int]]
+"""Rows of a pack, by the pack's number in its index."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,15 +74,7 @@ def export_store(
         raise StoreError(f"nothing in {folder.root} matches: see `encodeonce store ls`")
     private = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with private.open("xb") as file:
-            with tarfile.open(fileobj=file, mode="w") as tar:
-                header = {"format": FORMAT, "requires": [], "num_packs": len(work)}
-                _add(tar, HEADER, canonical_json(header).encode("ascii"))
-                for done, (index, pack, rows) in enumerate(work):
-                    on_progress(done, len(work))
-                    _export_pack(tar, index, pack, rows, target.parent)
-            file.flush()
-            os.fsync(file.fileno())
+        _write_tar(private, work, on_progress)
         num_bytes = private.stat().st_size
         private.replace(target)
         sync_folder(target.parent)
@@ -93,6 +87,18 @@ def export_store(
     return TransferReport(
         num_packs=len(work), num_units=num_units, num_skipped=0, num_bytes=num_bytes
     )
+
+
+def _write_tar(path: Path, work: Sequence[_Chosen], on_progress: Progress) -> None:
+    with path.open("xb") as file:
+        with tarfile.open(fileobj=file, mode="w") as tar:
+            header = {"format": FORMAT, "requires": [], "num_packs": len(work)}
+            _add(tar, HEADER, canonical_json(header).encode("ascii"))
+            for done, (index, pack, rows) in enumerate(work):
+                on_progress(done, len(work))
+                _export_pack(tar, index, pack, rows, path.parent)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def import_store(

@@ -18,13 +18,12 @@ from encodeonce.models.checkpoint.files import CheckpointError
 from encodeonce.models.checkpoint.remote_code import PinnedCode
 from encodeonce.models.families.minicpm_v import FAMILY, OLD_NAMES
 from encodeonce.models.family import find_family
-from encodeonce.models.language.splicing import spliced
 from encodeonce.models.spec import Tap, VisionSpec
 from encodeonce.models.vision.adaptive_slices import without_filling
+from tests.contracts.assembled import Answered, answered, assert_answers_as
 from tests.contracts.family import (
     IMAGE,
     QUESTION,
-    SHORT,
     SHORT_CLIP,
     VIDEO,
     WIDE,
@@ -45,13 +44,10 @@ class TestMiniCPMV(FamilyContract):
         "resampler": {"projected": True},
         "embed_tokens": {"projected": False},
     }
-
-    @staticmethod
-    def write(folder: Path) -> Path:
-        return write_tiny_minicpm_v(folder)
+    write = staticmethod(write_tiny_minicpm_v)
 
 
-def whole_forward(folder: Path, *scenes: Scene) -> tuple[torch.Tensor, tuple[int, ...]]:
+def whole_forward(folder: Path, *scenes: Scene) -> Answered:
     """Return embeddings of, and answer to, QUESTION as the released model class computes them.
 
     All tiles of the prompt are padded to one length and encoded at once; their features are
@@ -89,13 +85,7 @@ def whole_forward(folder: Path, *scenes: Scene) -> tuple[torch.Tensor, tuple[int
         features = resampler(hidden.last_hidden_state, sizes)
         embeddings = llm.get_input_embeddings()(ids)
         embeddings[ids == tokenizer.convert_tokens_to_ids("<unk>")] = features.flatten(0, 1)
-        new = llm.generate(
-            inputs_embeds=embeddings,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=SHORT.max_new_tokens,
-            do_sample=False,
-        )
-    return embeddings, tuple(new[0].tolist())
+        return answered(llm, embeddings)
 
 
 def tiles_and_marks(folder: Path, scenes: Sequence[Scene]) -> tuple[list[torch.Tensor], list[str]]:
@@ -132,13 +122,7 @@ def test_embeddings_and_answers_are_those_of_the_released_forward(
 ) -> None:
     folder = write_tiny_minicpm_v(tmp_path)
     model = Model(folder, VisionSpec(tap="projected"))
-    embeddings, answer = whole_forward(folder, *scenes)
-    media = [model.decoder._project(model.visual(scene)) for scene in scenes]
-    prompt = FAMILY.prompt(model.decoder._tokenizer, media, QUESTION)
-    ours = spliced(model.decoder._model, prompt)["inputs_embeds"]
-    assert ours.shape == embeddings.shape
-    assert torch.allclose(ours, embeddings, rtol=0, atol=1e-5)
-    assert model.cached(*scenes).token_ids == answer
+    assert_answers_as(whole_forward(folder, *scenes), FAMILY, model, *scenes)
 
 
 def test_another_version_is_refused(tmp_path: Path) -> None:

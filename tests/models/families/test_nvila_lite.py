@@ -15,18 +15,18 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM,
 from encodeonce.models.checkpoint.files import CheckpointError
 from encodeonce.models.families.nvila_lite import FAMILY
 from encodeonce.models.family import find_family
-from encodeonce.models.language.splicing import spliced
 from encodeonce.models.spec import Tap, VisionSpec
+from tests.contracts.assembled import Answered, answered, assert_answers_as, fill_tower
 from tests.contracts.family import (
     IMAGE,
     QUESTION,
-    SHORT,
     VIDEO,
     WIDE,
     FamilyContract,
     Model,
     Scene,
     spec,
+    told_apart,
 )
 from tests.fixtures.tiny.nvila_lite import write_tiny_nvila_lite
 from tests.fixtures.tiny.parts import text_shape
@@ -35,30 +35,20 @@ from tests.fixtures.tiny.vila import SIGLIP
 
 class TestNvilaLite(FamilyContract):
     family = "nvila_lite"
-    matters: ClassVar[dict[str, dict[Tap, bool]]] = {
-        "vision_model.encoder": {"tower": True, "projected": True},
-        "mm_projector/": {"tower": False, "projected": True},
-        "embed_tokens": {"tower": False, "projected": False},
-    }
+    matters = told_apart("vision_model.encoder", "mm_projector/", "embed_tokens")
 
     loaded_as: ClassVar[dict[str, str]] = {
         "vision_model.encoder": "encoder.layers",
         "mm_projector/": "1.layers.",
     }
-
-    @staticmethod
-    def write(folder: Path) -> Path:
-        return write_tiny_nvila_lite(folder)
+    write = staticmethod(write_tiny_nvila_lite)
 
 
-def whole_forward(folder: Path, *scenes: Scene) -> tuple[torch.Tensor, tuple[int, ...]]:
+def whole_forward(folder: Path, *scenes: Scene) -> Answered:
     """Return embeddings of, and answer to, QUESTION by VILA's formulas."""
     weights = load_file(folder / "vision_tower" / "model.safetensors")
     siglip = SiglipVisionModel(SIGLIP).eval()
-    prefix = "" if next(iter(siglip.state_dict())).startswith("vision_model.") else "vision_model."
-    for name, tensor in siglip.state_dict().items():
-        if tensor.is_floating_point():
-            tensor.copy_(weights[prefix + name])
+    fill_tower(siglip, weights)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "llm")
     llm = Qwen2ForCausalLM(Qwen2Config(**text_shape(tokenizer), tie_word_embeddings=False)).eval()
     llm.load_state_dict(load_file(folder / "llm" / "model.safetensors"))
@@ -87,13 +77,7 @@ def whole_forward(folder: Path, *scenes: Scene) -> tuple[torch.Tensor, tuple[int
             rows.append(embedded("\n" + between))
         rows.append(embedded(f"{QUESTION}<|im_end|>\n<|im_start|>assistant\n"))
         embeddings = torch.cat(rows)[None]
-        new = llm.generate(
-            inputs_embeds=embeddings,
-            attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long),
-            max_new_tokens=SHORT.max_new_tokens,
-            do_sample=False,
-        )
-    return embeddings, tuple(new[0].tolist())
+        return answered(llm, embeddings)
 
 
 def projected(block: torch.Tensor, mlp: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -127,13 +111,7 @@ def test_embeddings_and_answers_are_those_of_the_formulas(
 ) -> None:
     folder = write_tiny_nvila_lite(tmp_path)
     model = Model(folder, VisionSpec(tap=tap))
-    embeddings, answer = whole_forward(folder, *scenes)
-    media = [model.decoder._project(model.visual(scene)) for scene in scenes]
-    prompt = FAMILY.prompt(model.decoder._tokenizer, media, QUESTION)
-    ours = spliced(model.decoder._model, prompt)["inputs_embeds"]
-    assert ours.shape == embeddings.shape
-    assert torch.allclose(ours, embeddings, rtol=0, atol=1e-5)
-    assert model.cached(*scenes).token_ids == answer
+    assert_answers_as(whole_forward(folder, *scenes), FAMILY, model, *scenes)
 
 
 def test_three_tiles_of_a_wide_picture_and_one_of_a_frame(tmp_path: Path) -> None:
