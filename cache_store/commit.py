@@ -1,4 +1,7 @@
-"""Commit a pack that is written, or remove it when others were faster."""
+"""What a store writes into the log as it goes: packs it has written, units it has found damaged.
+
+Others may write at the same moment: both ask again after whatever came in between.
+"""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -6,6 +9,8 @@ from collections.abc import Callable, Mapping
 from encodeonce.cache_store.index import NamespaceIndex
 from encodeonce.cache_store.log import DamageRecord, PackRecord
 from encodeonce.cache_store.store import CorruptFeatures, StoreError
+
+logger = logging.getLogger(__name__)
 
 
 def commit_pack(index: NamespaceIndex, record: PackRecord, is_wanted: Callable[[], bool]) -> bool:
@@ -32,9 +37,6 @@ def commit_pack(index: NamespaceIndex, record: PackRecord, is_wanted: Callable[[
     return False
 
 
-logger = logging.getLogger(__name__)
-
-
 def quarantine(index: NamespaceIndex, pack: int, reasons: Mapping[bytes, str]) -> None:
     """Mark units of a pack, given by digest, as damaged; where nothing can be written, log it.
 
@@ -53,7 +55,7 @@ def quarantine(index: NamespaceIndex, pack: int, reasons: Mapping[bytes, str]) -
 def corrupt(index: NamespaceIndex, pack: int, reasons: Mapping[bytes, str]) -> CorruptFeatures:
     """Return the error that a reader raises."""
     return CorruptFeatures(
-        f"{len(reasons)} unit(s) in {index.namespace.pack(index.packs[pack].pack)} are damaged "
+        f"{len(reasons)} unit(s) in {index.pack_path(pack)} are damaged "
         f"({next(iter(reasons.values()))}). Nothing was served, and they are marked as damaged: "
         "`encodeonce precompute` encodes them again, `encodeonce store verify` looks for more"
     )

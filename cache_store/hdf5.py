@@ -114,25 +114,21 @@ class Hdf5Store:
         """
         check_one_media(keys)
         index = self.index(keys[0].signature)
-        places = [None] * len(keys) if index is None else _locate(index, keys)
-        missing = [key for key, place in zip(keys, places, strict=True) if place is None]
-        if index is None or missing:
-            with self._lock:
-                self.counters.misses += len(missing)
-            raise MissingFeatures(missing)
+        places = [None] * len(keys) if index is None else index.look_up(keys)
+        if index is None or None in places:
+            self._raise_missing(keys, places)
         located = [
             _Located(key, place[0], *index.manifest(place[0]).find_row(place[1]))
             for key, place in zip(keys, places, strict=True)
             if place is not None
         ]
         arrays = allocate([unit.table for unit in located], out)
-        files, failures = self._open(index, located)
-        if failures:
+        files = self._files.open_all({unit.pack: index.pack_path(unit.pack) for unit in located})
+        if len(files) < len({unit.pack for unit in located}):
             index.refresh()
-            if _locate(index, keys) != places:  # collected meanwhile: look again
+            if index.look_up(keys) != places:  # collected meanwhile: look again
                 return self.get(keys, out)
-        else:
-            failures = self._read(index, located, files, arrays)
+        failures = _vanished(located, files) or self._read(index, located, files, arrays)
         if failures:
             self._raise_damage(index, located, failures)
         self._mark_used(index, places)
@@ -232,24 +228,13 @@ class Hdf5Store:
                 absent.append(Pending(entry, tuple(rows)))
         return absent
 
-    def _open(
-        self, index: NamespaceIndex, located: Sequence[_Located]
-    ) -> tuple[dict[int, PackFile], list[Failure]]:
-        """Return the open packs by number, and a failure for each unit whose pack is not there."""
-        files: dict[int, PackFile] = {}
-        for pack in {unit.pack for unit in located}:
-            path = index.namespace.pack(index.packs[pack].pack)
-            try:
-                files[pack] = self._files.open(path)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise explain(error, "opening", path) from error
-        return files, [
-            Failure(position, "its file has vanished")
-            for position, unit in enumerate(located)
-            if unit.pack not in files
-        ]
+    def _raise_missing(
+        self, keys: Sequence[FeatureKey], places: Sequence[Place | None]
+    ) -> NoReturn:
+        missing = [key for key, place in zip(keys, places, strict=True) if place is None]
+        with self._lock:
+            self.counters.misses += len(missing)
+        raise MissingFeatures(missing)
 
     def _read(
         self,
@@ -285,7 +270,7 @@ class Hdf5Store:
         for pack, reasons in by_pack.items():
             with self._lock:
                 self.counters.damaged += len(reasons)
-            self._files.forget(index.namespace.pack(index.packs[pack].pack))
+            self._files.forget(index.pack_path(pack))
             quarantine(index, pack, reasons)
         first = next(iter(by_pack))
         raise corrupt(index, first, by_pack[first])
@@ -295,11 +280,10 @@ class Hdf5Store:
         self._last_use.mark(index.namespace.used(index.packs[pack].pack) for pack in packs)
 
 
-def _locate(index: NamespaceIndex, keys: Sequence[FeatureKey]) -> list[Place | None]:
-    """Return where units are, having read what was committed since if some are not found."""
-    digests = [unit_digest(key.media, key.unit) for key in keys]
-    places = index.locate(digests)
-    if None in places:
-        index.refresh()
-        places = index.locate(digests)
-    return places
+def _vanished(located: Sequence[_Located], files: Mapping[int, PackFile]) -> list[Failure]:
+    """Return a failure for each unit whose pack is not there."""
+    return [
+        Failure(position, "its file has vanished")
+        for position, unit in enumerate(located)
+        if unit.pack not in files
+    ]

@@ -3,10 +3,12 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from encodeonce.cache_store.layout import Namespace
+from encodeonce.cache_store.live_units import LiveUnits
 from encodeonce.cache_store.log import (
     DamagedRecord,
     DamageRecord,
@@ -16,15 +18,15 @@ from encodeonce.cache_store.log import (
     Record,
 )
 from encodeonce.cache_store.manifest import Manifest
-from encodeonce.cache_store.recovery import adoptable, read_manifest
+from encodeonce.cache_store.recovery import Manifests, adoptable
+from encodeonce.cache_store.signature import FeatureKey
 from encodeonce.cache_store.snapshot import PackInfo, Snapshot, read_snapshot, write_snapshot
-from encodeonce.cache_store.unit_table import Place, UnitTable, unit_digest
+from encodeonce.cache_store.unit_table import Place, unit_digest
 
 logger = logging.getLogger(__name__)
 
 MIN_RECORDS_A_SNAPSHOT = 256
 MIN_UNITS_A_SNAPSHOT = 20_000
-KEPT_MANIFEST_ROWS = 200_000
 
 
 class NamespaceIndex:
@@ -51,22 +53,28 @@ class NamespaceIndex:
         self.lock = threading.RLock()
         self._numbers: dict[str, int] = {}
         self._adopted_numbers: set[int] = set()
-        self._old = UnitTable.of([])
-        """Units of the snapshot; `_hidden` are those of them that were found damaged since."""
-        self._hidden: set[bytes] = set()
-        self._new: dict[bytes, Place] = {}
-        self._damaged: dict[bytes, Place] = {}
-        self._manifests: dict[str, Manifest] = {}
-        self._manifest_rows = 0
+        self._units = LiveUnits()
+        self._manifests = Manifests(namespace, self.log)
         self._snapshot_seq = 0
         self._load(read(namespace))
 
     def locate(self, digests: Sequence[bytes]) -> list[Place | None]:
         """Return where units are; None where they are not live. Reads no files."""
         with self.lock:
-            old = [digest for digest in digests if digest not in self._new]
-            found = dict(zip(old, self._old.find(old), strict=True))
-            return [self._place(digest, found.get(digest)) for digest in digests]
+            return self._units.locate(digests)
+
+    def look_up(self, keys: Sequence[FeatureKey]) -> list[Place | None]:
+        """Return where units are; if some are not found, after reading what others committed.
+
+        Raises:
+            StoreError: the log cannot be read.
+        """
+        digests = [unit_digest(key.media, key.unit) for key in keys]
+        places = self.locate(digests)
+        if None in places:
+            self.refresh()
+            places = self.locate(digests)
+        return places
 
     def locate_committed(self, digests: Sequence[bytes]) -> list[Place | None]:
         """Return where units are by the log alone: what a writer may rely on.
@@ -79,13 +87,16 @@ class NamespaceIndex:
     def is_damaged(self, digest: bytes) -> bool:
         """Say whether a unit was stored, was found damaged, and was not stored again."""
         with self.lock:
-            place = self._damaged.get(digest)
-            return place is not None and not self.packs[place[0]].dropped_at
+            return self._units.is_damaged(digest)
 
     def num_damaged(self) -> int:
         """Return how many units are damaged and not stored again."""
         with self.lock:
-            return sum(self.is_damaged(digest) for digest in self._damaged)
+            return self._units.num_damaged()
+
+    def pack_path(self, pack: int) -> Path:
+        """Return where a pack's file is."""
+        return self.namespace.pack(self.packs[pack].pack)
 
     def manifest(self, pack: int) -> Manifest:
         """Return what a pack contains, from its record, or from itself if that is damaged.
@@ -93,14 +104,7 @@ class NamespaceIndex:
         Raises:
             CorruptFeatures: neither can be read.
         """
-        info = self.packs[pack]
-        with self.lock:
-            manifest = self._manifests.get(info.pack)
-        if manifest is None:
-            manifest = read_manifest(self.log, self.namespace, info)
-            with self.lock:
-                self._keep_manifest(manifest)
-        return manifest
+        return self._manifests.read(self.packs[pack])
 
     def live_rows(self, pack: int) -> Iterator[tuple[int, str, str]]:
         """Iterate over (row, media, unit) of the rows of a pack that are live."""
@@ -113,7 +117,7 @@ class NamespaceIndex:
     def num_live(self) -> dict[int, int]:
         """Return how many live units each pack of the store has."""
         with self.lock:
-            live = self._to_snapshot().live
+            live = self._units.live_table()
             counts = np.bincount(live.pack, minlength=len(self.packs)).tolist()
             return {pack: counts[pack] for pack in self.live_packs()}
 
@@ -180,15 +184,17 @@ class NamespaceIndex:
         with self.lock:
             # In proportion to what the snapshot holds: the cost of writing stays a few percent.
             many_records = max(MIN_RECORDS_A_SNAPSHOT, self._snapshot_seq // 32)
-            many_units = max(MIN_UNITS_A_SNAPSHOT, len(self._old) // 16)
-            is_due = self.tail - self._snapshot_seq >= many_records or len(self._new) >= many_units
+            many_units = max(MIN_UNITS_A_SNAPSHOT, self._units.num_in_table // 16)
+            num_records, num_units = self.tail - self._snapshot_seq, self._units.num_recent
+            is_due = num_records >= many_records or num_units >= many_units
             if is_due and not self.damaged_records:
                 self.write_snapshot()
 
     def write_snapshot(self) -> None:
         """Write what is known now, for the next one who opens the store, where that is allowed."""
         with self.lock:
-            snapshot = self._to_snapshot()
+            live, damaged = self._units.live_table(), self._units.damaged_table()
+            snapshot = Snapshot(self.tail, tuple(self.packs), live, damaged)
             try:
                 write_snapshot(self.namespace, snapshot)
             except OSError as error:
@@ -213,8 +219,8 @@ class NamespaceIndex:
     def _take(self, snapshot: Snapshot) -> None:
         self.packs = list(snapshot.packs)
         self._numbers = {info.pack: number for number, info in enumerate(self.packs)}
-        self._old, self._new, self._hidden = snapshot.live, {}, set()
-        self._damaged = dict(snapshot.damaged.rows())
+        dropped = [number for number, info in enumerate(self.packs) if info.dropped_at]
+        self._units.restart(snapshot.live, snapshot.damaged, dropped)
         self.tail = self._snapshot_seq = snapshot.seq
 
     def _recover(self, last: int) -> None:
@@ -250,7 +256,7 @@ class NamespaceIndex:
             case DropRecord(packs, _):
                 self._drop(packs)
             case DamageRecord(pack, digests, _):
-                self._mark_damaged(pack, digests)
+                self._units.mark_damaged(digests, self._numbers.get(pack))
 
     def _add(self, record: PackRecord) -> None:
         manifest = record.manifest
@@ -267,52 +273,13 @@ class NamespaceIndex:
         )
         self.packs.append(info)
         self._numbers[info.pack] = number
-        self._keep_manifest(manifest)
-        digests = {unit_digest(media, unit): row for row, media, unit in manifest.rows()}
-        places = self.locate(list(digests))
-        for (digest, row), place in zip(digests.items(), places, strict=True):
-            if place is None or place[0] in self._adopted_numbers:
-                self._new[digest] = (number, row)
-                self._damaged.pop(digest, None)
+        self._manifests.keep(manifest)
+        rows = {unit_digest(media, unit): row for row, media, unit in manifest.rows()}
+        self._units.add(rows, number, instead_of=self._adopted_numbers)
 
     def _drop(self, packs: Iterable[str]) -> None:
         for pack in packs:
             if pack in self._numbers:
-                self.packs[self._numbers[pack]].dropped_at = self.tail
-
-    def _mark_damaged(self, pack: str, digests: Sequence[bytes]) -> None:
-        number = self._numbers.get(pack)
-        for digest, place in zip(digests, self.locate(digests), strict=True):
-            if place is not None and place[0] == number:
-                self._new.pop(digest, None)
-                self._hidden.add(digest)
-                self._damaged[digest] = place
-
-    def _place(self, digest: bytes, old_position: int | None) -> Place | None:
-        place = self._new.get(digest)
-        if place is None and old_position is not None and digest not in self._hidden:
-            place = self._old.place(old_position)
-        return None if place is None or self.packs[place[0]].dropped_at else place
-
-    def _keep_manifest(self, manifest: Manifest) -> None:
-        if manifest.pack not in self._manifests:
-            self._manifests[manifest.pack] = manifest
-            self._manifest_rows += manifest.num_rows
-        while self._manifest_rows > KEPT_MANIFEST_ROWS and len(self._manifests) > 1:
-            oldest = next(iter(self._manifests))
-            self._manifest_rows -= self._manifests.pop(oldest).num_rows
-
-    def _to_snapshot(self) -> Snapshot:
-        dropped = np.array([bool(info.dropped_at) for info in self.packs] or [False])
-        stay = ~dropped[self._old.pack]
-        for position in self._old.find([*self._hidden, *self._new]):
-            if position is not None:
-                stay[position] = False
-        new = [(digest, place) for digest, place in self._new.items() if not dropped[place[0]]]
-        damaged = [(digest, p) for digest, p in self._damaged.items() if not dropped[p[0]]]
-        return Snapshot(
-            self.tail,
-            tuple(self.packs),
-            self._old.where(stay).merged(UnitTable.of(new)),
-            UnitTable.of(damaged),
-        )
+                number = self._numbers[pack]
+                self.packs[number].dropped_at = self.tail
+                self._units.drop(number)

@@ -13,6 +13,7 @@ import numpy as np
 import xxhash
 
 from encodeonce.cache_store.codec import DamagedChunk, chunk_codecs, flat_bytes
+from encodeonce.cache_store.durable import explain
 from encodeonce.cache_store.features import DTYPES
 from encodeonce.cache_store.lossy import LossyCodec
 from encodeonce.cache_store.manifest import ArrayLayout, Part, Table
@@ -74,6 +75,22 @@ class PackFiles:
             if len(self._open) > OPEN_PACKS:
                 self._open.popitem(last=False)
             return file
+
+    def open_all(self, paths: Mapping[int, Path]) -> dict[int, PackFile]:
+        """Open packs by their numbers; those whose files have vanished are left out.
+
+        Raises:
+            StoreError: a pack cannot be opened.
+        """
+        files = {}
+        for number, path in paths.items():
+            try:
+                files[number] = self.open(path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise explain(error, "opening", path) from error
+        return files
 
     def forget(self, path: Path) -> None:
         """Let go of a pack, so that it is opened again."""

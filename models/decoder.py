@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 
 from encodeonce.models.checkpoint.footprint import LoadedWeights
+from encodeonce.models.checkpoint.rows import mixes_rows
 from encodeonce.models.kv.likelihoods import sweep_likelihoods
 from encodeonce.models.kv.prompts import Prompts, needs_of, prefix_observation, question_observation
 from encodeonce.models.kv.spec import FULL, KVSpec
@@ -23,7 +24,6 @@ from encodeonce.models.language.likelihood import (
     tokenize_continuations,
 )
 from encodeonce.models.language.prefix import Observation, Opening, Prefix, continued, prefill
-from encodeonce.models.language.rows import mixes_rows
 from encodeonce.models.timing import Stopwatch, sum_seconds, synchronize
 from encodeonce.models.vision.visual import Visual
 

@@ -38,7 +38,7 @@ PATHS = (
     "tests/models/families/test_nvila_lite.py",
     "tests/models/families/test_qwen2_5_vl.py",
     "tests/models/families/test_smolvlm.py",
-    "tests/models/language/test_rows.py",
+    "tests/models/checkpoint/test_rows.py",
     "tests/jobs/test_matrix.py",
     "tests/jobs/test_run.py",
 )

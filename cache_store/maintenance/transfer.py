@@ -11,18 +11,18 @@ import shutil
 import tarfile
 import tempfile
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from encodeonce.cache_store.codec import DamagedChunk
 from encodeonce.cache_store.commit import commit_pack
-from encodeonce.cache_store.copying import copy_rows
 from encodeonce.cache_store.durable import explain, sync_folder
 from encodeonce.cache_store.index import NamespaceIndex
 from encodeonce.cache_store.layout import FORMAT, StoreFolder, refuse_unknown
 from encodeonce.cache_store.log import PackRecord, decode_record, encode_record
+from encodeonce.cache_store.maintenance.copying import copy_rows
 from encodeonce.cache_store.maintenance.scrub import scrub
 from encodeonce.cache_store.maintenance.stat import Progress, find_signatures, no_progress
 from encodeonce.cache_store.pack import write_pack, write_pack_file
@@ -32,6 +32,8 @@ from encodeonce.cache_store.store import CorruptFeatures, StoreError
 from encodeonce.cache_store.unit_table import unit_digest
 
 HEADER = "encodeonce-export.json"
+_Chosen = tuple[NamespaceIndex, int, list[int]]
+"""Rows of a pack, by the pack's number in its index."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,15 +74,7 @@ def export_store(
         raise StoreError(f"nothing in {folder.root} matches: see `encodeonce store ls`")
     private = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with private.open("xb") as file:
-            with tarfile.open(fileobj=file, mode="w") as tar:
-                header = {"format": FORMAT, "requires": [], "num_packs": len(work)}
-                _add(tar, HEADER, canonical_json(header).encode("ascii"))
-                for done, (index, pack, rows) in enumerate(work):
-                    on_progress(done, len(work))
-                    _export_pack(tar, index, pack, rows, target.parent)
-            file.flush()
-            os.fsync(file.fileno())
+        _write_tar(private, work, on_progress)
         num_bytes = private.stat().st_size
         private.replace(target)
         sync_folder(target.parent)
@@ -93,6 +87,18 @@ def export_store(
     return TransferReport(
         num_packs=len(work), num_units=num_units, num_skipped=0, num_bytes=num_bytes
     )
+
+
+def _write_tar(path: Path, work: Sequence[_Chosen], on_progress: Progress) -> None:
+    with path.open("xb") as file:
+        with tarfile.open(fileobj=file, mode="w") as tar:
+            header = {"format": FORMAT, "requires": [], "num_packs": len(work)}
+            _add(tar, HEADER, canonical_json(header).encode("ascii"))
+            for done, (index, pack, rows) in enumerate(work):
+                on_progress(done, len(work))
+                _export_pack(tar, index, pack, rows, path.parent)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def import_store(
@@ -145,7 +151,7 @@ def _export_pack(
 ) -> None:
     """Add one pack; if only some rows are wanted, a new pack of those."""
     namespace, info = index.namespace, index.packs[pack]
-    path = namespace.pack(info.pack)
+    path = index.pack_path(pack)
     signature = canonical_json(namespace.read_signature()).encode("ascii")
     record = index.log.read(info.seq)
     whole = isinstance(record, PackRecord) and len(rows) == record.manifest.num_rows

@@ -11,11 +11,11 @@ import h5py
 
 from encodeonce.cache_store.codec import DamagedChunk
 from encodeonce.cache_store.commit import commit_pack, quarantine
-from encodeonce.cache_store.copying import copy_rows
 from encodeonce.cache_store.durable import explain, replace
 from encodeonce.cache_store.index import NamespaceIndex
 from encodeonce.cache_store.layout import Namespace, StoreFolder
 from encodeonce.cache_store.log import LostRecord, PackRecord
+from encodeonce.cache_store.maintenance.copying import copy_rows
 from encodeonce.cache_store.maintenance.scrub import ScrubResult, scrub
 from encodeonce.cache_store.maintenance.stat import Progress, no_progress
 from encodeonce.cache_store.pack import write_pack
@@ -105,8 +105,7 @@ def _repaired_index(namespace: Namespace, report: VerifyReport) -> NamespaceInde
 def _verify_pack(
     index: NamespaceIndex, pack: int, report: VerifyReport, on_bytes: Callable[[int], None]
 ) -> None:
-    info = index.packs[pack]
-    path = index.namespace.pack(info.pack)
+    path = index.pack_path(pack)
     try:
         record = _pack_record(index, pack)
         result = scrub(path, record, on_bytes)
@@ -138,8 +137,7 @@ def _pack_record(index: NamespaceIndex, pack: int) -> PackRecord:
 
 def _rewrite(index: NamespaceIndex, pack: int, result: ScrubResult, report: VerifyReport) -> None:
     """Copy the good rows of a pack whose HDF5 structure is damaged into a new one."""
-    old = index.packs[pack].pack
-    path = index.namespace.pack(old)
+    path = index.pack_path(pack)
     rows = [row for row, _, _ in index.live_rows(pack) if row not in result.damaged_rows]
     try:
         replace_pack(index, pack, rows)
@@ -158,7 +156,7 @@ def replace_pack(index: NamespaceIndex, pack: int, rows: list[int]) -> None:
         StoreError: the new one cannot be written.
     """
     old = index.packs[pack].pack
-    manifest, frames = copy_rows(index.manifest(pack), PackFile(index.namespace.pack(old)), rows)
+    manifest, frames = copy_rows(index.manifest(pack), PackFile(index.pack_path(pack)), rows)
     written = write_pack(index.namespace, manifest, frames)
     record = PackRecord(written.manifest, written.file_bytes, written.structure, replaces=old)
     commit_pack(index, record, lambda: not index.packs[pack].dropped_at)
@@ -173,7 +171,7 @@ def _check_signature(index: NamespaceIndex, report: VerifyReport) -> None:
         reason = str(error)
     for pack in index.live_packs():
         try:
-            with h5py.File(namespace.pack(index.packs[pack].pack), "r", locking=False) as file:
+            with h5py.File(index.pack_path(pack), "r", locking=False) as file:
                 text = str(file.attrs["signature"])
             json.loads(text)
             replace(text.encode("ascii"), namespace.signature_file, namespace.tmp)

@@ -17,7 +17,7 @@ from encodeonce.datasets.media.media import MediaRef
 from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.prompts import format_question
 from encodeonce.datasets.readers.json_object import json_object
-from encodeonce.datasets.readers.published import parse, require, require_media, unique
+from encodeonce.datasets.readers.published import complete, parse, require
 from encodeonce.datasets.readers.questions import Row
 from encodeonce.datasets.sample import About, Sample, Score, Scored
 
@@ -79,13 +79,12 @@ class BENCHMARK(BaseModel):
             for name, content in json_object(path).items()
         ]
         parsed = [(name, row.place, parse(row, _Question)) for name, row in rows]
-        samples = unique(
+        placed = (
             (place, _sample(name, question))
             for name, place, question in parsed
             if question.isBalanced
         )
-        require_media(self.images, samples, self.about.download)
-        yield from samples
+        yield from complete(placed, self.images, self.about.download)
 
     def prompt(self, sample: Sample) -> str:
         """Return the question and LLaVA's instruction for short answers."""

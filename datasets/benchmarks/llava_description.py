@@ -16,14 +16,10 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from encodeonce.datasets.metrics.rouge import rouge_l
+from encodeonce.datasets.metrics.rouge import legacy_figure, rouge_l
 from encodeonce.datasets.options import LocalPath
-from encodeonce.datasets.readers.llava_conversations import (
-    Conversation,
-    legacy_figure,
-    read_conversations,
-)
-from encodeonce.datasets.readers.published import require_media, unique
+from encodeonce.datasets.readers.llava_conversations import Conversation, read_conversations
+from encodeonce.datasets.readers.published import complete
 from encodeonce.datasets.sample import About, BenchmarkError, Sample, Score, Scored
 
 
@@ -65,9 +61,8 @@ class BENCHMARK(BaseModel):
             BenchmarkError: data are missing or not as published.
         """
         found = read_conversations(self.file, self.about.download)
-        samples = unique((entry.place, _sample(entry)) for entry in found)
-        require_media(self.images, samples, self.about.download)
-        yield from samples
+        placed = ((entry.place, _sample(entry)) for entry in found)
+        yield from complete(placed, self.images, self.about.download)
 
     def prompt(self, sample: Sample) -> str:
         """Return the instruction."""

@@ -16,14 +16,10 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from encodeonce.datasets.metrics.rouge import rouge_l
+from encodeonce.datasets.metrics.rouge import legacy_figure, rouge_l
 from encodeonce.datasets.options import LocalPath
-from encodeonce.datasets.readers.llava_conversations import (
-    Conversation,
-    legacy_figure,
-    read_conversations,
-)
-from encodeonce.datasets.readers.published import require_media, unique
+from encodeonce.datasets.readers.llava_conversations import Conversation, read_conversations
+from encodeonce.datasets.readers.published import complete
 from encodeonce.datasets.sample import About, BenchmarkError, Sample, Score, Scored
 
 logger = logging.getLogger(__name__)
@@ -86,13 +82,12 @@ class BENCHMARK(BaseModel):
                 f"{self.file}: none of {len(found)} conversations is about an image"
                 + (f" whose path begins with {self.image_prefix!r}" if self.image_prefix else "")
             )
-        samples = unique(
+        placed = (
             (entry.place, sample)
             for number, entry in asked
             for sample in self._turns(number, entry)
         )
-        require_media(self.images, samples, self.about.download)
-        yield from samples
+        yield from complete(placed, self.images, self.about.download)
 
     def prompt(self, sample: Sample) -> str:
         """Return the question, after what was said before."""

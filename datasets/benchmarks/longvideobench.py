@@ -24,7 +24,7 @@ from encodeonce.datasets.media.sampling import FrameSampling
 from encodeonce.datasets.metrics.first_letter import score_first_letter
 from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.prompts import format_question
-from encodeonce.datasets.readers.published import json_rows, parse, require, require_media, unique
+from encodeonce.datasets.readers.published import complete, json_rows, parse, require
 from encodeonce.datasets.readers.subtitles import (
     Subtitle,
     SubtitleChoice,
@@ -101,9 +101,8 @@ class BENCHMARK(BaseModel):
         Raises:
             BenchmarkError: data are missing or not as published.
         """
-        samples = unique((place, _sample(place, row)) for place, row in self._rows())
-        require_media(self.folder, samples, self.about.download)
-        yield from samples
+        placed = ((place, _sample(place, row)) for place, row in self._rows())
+        yield from complete(placed, self.folder, self.about.download)
 
     def prompt(self, sample: Sample) -> str:
         """Return the question with its options, behind the subtitles asked for."""

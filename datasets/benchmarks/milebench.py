@@ -20,7 +20,7 @@ from encodeonce.datasets.metrics.rouge import rouge_l_legacy
 from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.prompts import lettered
 from encodeonce.datasets.readers.json_object import json_object
-from encodeonce.datasets.readers.published import parse, require, require_media, unique
+from encodeonce.datasets.readers.published import complete, parse, require
 from encodeonce.datasets.readers.questions import Row
 from encodeonce.datasets.sample import About, BenchmarkError, Sample, Score, Scored
 
@@ -108,9 +108,8 @@ class BENCHMARK(BaseModel):
         Raises:
             BenchmarkError: data are missing or not as published.
         """
-        samples = unique(placed for name in self.datasets for placed in self._dataset(name))
-        require_media(self.folder, samples, self.about.download)
-        yield from samples
+        placed = (pair for name in self.datasets for pair in self._dataset(name))
+        yield from complete(placed, self.folder, self.about.download)
 
     def prompt(self, sample: Sample) -> str:
         """Return instruction, context, and perhaps the options."""

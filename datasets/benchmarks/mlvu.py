@@ -22,7 +22,7 @@ from encodeonce.datasets.media.media import MediaRef
 from encodeonce.datasets.metrics.multiple_choice import score_choice
 from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.prompts import lettered
-from encodeonce.datasets.readers.published import json_rows, parse, require, require_media, unique
+from encodeonce.datasets.readers.published import complete, json_rows, parse, require
 from encodeonce.datasets.readers.questions import Row
 from encodeonce.datasets.sample import About, Sample, Score, Scored
 
@@ -83,9 +83,8 @@ class BENCHMARK(BaseModel):
         Raises:
             BenchmarkError: data are missing or not as published.
         """
-        samples = unique(placed for task in self.tasks for placed in self._task(task))
-        require_media(self.folder, samples, self.about.download)
-        yield from samples
+        placed = (pair for task in self.tasks for pair in self._task(task))
+        yield from complete(placed, self.folder, self.about.download)
 
     def prompt(self, sample: Sample) -> str:
         """Return the authors' prompt."""

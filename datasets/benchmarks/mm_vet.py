@@ -22,7 +22,7 @@ from encodeonce.datasets.metrics.elements import elements_held
 from encodeonce.datasets.metrics.exact_match import normalise
 from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.readers.json_object import json_object
-from encodeonce.datasets.readers.published import parse, require, require_media, unique
+from encodeonce.datasets.readers.published import complete, parse, require
 from encodeonce.datasets.readers.questions import Row
 from encodeonce.datasets.sample import About, Sample, Score, Scored
 
@@ -73,9 +73,8 @@ class BENCHMARK(BaseModel):
             (name, Row(place=f"{path}, {name}", content=content))
             for name, content in json_object(path).items()
         ]
-        samples = unique((row.place, _sample(name, row)) for name, row in rows)
-        require_media(self.media_root, samples, self.about.download)
-        yield from samples
+        placed = ((row.place, _sample(name, row)) for name, row in rows)
+        yield from complete(placed, self.media_root, self.about.download)
 
     def prompt(self, sample: Sample) -> str:
         """Return the question alone."""

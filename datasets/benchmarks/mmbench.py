@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from encodeonce.datasets.metrics.vlmevalkit import infer_option
 from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.readers.circular import circular_figures, in_circles, without_copies
-from encodeonce.datasets.readers.published import require_media, unique
+from encodeonce.datasets.readers.published import complete
 from encodeonce.datasets.readers.vlmevalkit import (
     ChoicePrompt,
     Question,
@@ -75,9 +75,8 @@ class BENCHMARK(BaseModel):
         """
         found = read_questions(self.file, self.media_root, self.about.download)
         asked = in_circles(found) if self.evaluation == "circular" else without_copies(found)
-        samples = unique((question.place, self._sample(question)) for question in asked)
-        require_media(self.media_root, samples, self.about.download)
-        yield from samples
+        placed = ((question.place, self._sample(question)) for question in asked)
+        yield from complete(placed, self.media_root, self.about.download)
 
     def prompt(self, sample: Sample) -> str:
         """Return hint, question, options and an instruction."""

@@ -24,12 +24,11 @@ from encodeonce.datasets.metrics.first_letter import score_first_letter
 from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.prompts import lettered
 from encodeonce.datasets.readers.published import (
+    complete,
     letter_target,
     parquet_rows,
     parse,
     require,
-    require_media,
-    unique,
     without_letters,
 )
 from encodeonce.datasets.readers.questions import Row
@@ -112,13 +111,12 @@ class BENCHMARK(BaseModel):
         """
         table = require(self.folder / _TABLE, self.about.download)
         videos = self._videos()
-        samples = unique(
+        placed = (
             (row.place, sample)
             for row in parquet_rows(table, _Row)
             if (sample := _sample(row, videos)).tags["duration"] in self.durations
         )
-        require_media(self.folder, samples, self.about.download)
-        yield from samples
+        yield from complete(placed, self.folder, self.about.download)
 
     def prompt(self, sample: Sample) -> str:
         """Return the authors' prompt, with the subtitles asked for."""

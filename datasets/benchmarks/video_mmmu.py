@@ -25,12 +25,11 @@ from encodeonce.datasets.metrics.mmmu import is_open_match, read_choice
 from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.prompts import lettered
 from encodeonce.datasets.readers.published import (
+    complete,
     letter_target,
     parquet_rows,
     parse,
     require,
-    require_media,
-    unique,
     without_letters,
 )
 from encodeonce.datasets.readers.questions import Row
@@ -121,9 +120,8 @@ class BENCHMARK(BaseModel):
         """
         if "adaptation" in self.tracks and self.frames is not None:
             _require_last_frame(self.frames)
-        samples = unique(placed for track in self.tracks for placed in self._track(track))
-        require_media(self.folder, samples, self.about.download)
-        yield from samples
+        placed = (pair for track in self.tracks for pair in self._track(track))
+        yield from complete(placed, self.folder, self.about.download)
 
     def prompt(self, sample: Sample) -> str:
         """Return the prompt of the sample's track."""

@@ -18,7 +18,7 @@ from encodeonce.datasets.metrics.vqa import VqaMetric, score_vqa
 from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.prompts import format_question
 from encodeonce.datasets.readers.circular import circular_figures, in_circles
-from encodeonce.datasets.readers.published import require_media, unique
+from encodeonce.datasets.readers.published import complete
 from encodeonce.datasets.readers.vlmevalkit import (
     ChoicePrompt,
     Question,
@@ -98,9 +98,8 @@ class BENCHMARK(BaseModel):
         found = read_questions(self._tsv, self.media_root, self.about.download)
         if self.evaluation == "circular":
             found = in_circles(found)
-        samples = unique((question.place, self._sample(question)) for question in found)
-        require_media(self.media_root, samples, self.about.download)
-        yield from samples
+        placed = ((question.place, self._sample(question)) for question in found)
+        yield from complete(placed, self.media_root, self.about.download)
 
     def prompt(self, sample: Sample) -> str:
         """Return what VLMEvalKit asks."""

@@ -7,6 +7,7 @@ from encodeonce.datasets.media.backends import decord, pillow, pyav
 from encodeonce.datasets.media.info import MediaInfo, VideoIndex
 from encodeonce.datasets.media.ledger import Ledger
 from encodeonce.datasets.media.media import Media, MediaError
+from encodeonce.datasets.media.packet_index import build_index
 
 VideoBackend = Literal["auto", "decord", "pyav"]
 """``auto`` reads with decord where it is known to be exact, and with PyAV elsewhere."""
@@ -71,7 +72,7 @@ def _video_index(media: Media, ledger: Ledger) -> VideoIndex:
     known: dict[str, Any] | None = ledger.get(key)
     if known is not None:
         return VideoIndex.from_json(known)
-    index = pyav.build_index(media.uri)
+    index = build_index(media.uri)
     if index.decord_refusal is None:
         refusal: str | None = "decord cannot be imported"
         if decord.identity() is not None:

@@ -7,17 +7,16 @@ of an image, in the first turn before or after the words. Media stand before the
 mark is taken out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from encodeonce.datasets.media.media import MediaRef
-from encodeonce.datasets.metrics.rouge import rouge_l_legacy
 from encodeonce.datasets.readers.published import json_rows, parse, require
 from encodeonce.datasets.readers.questions import Row
-from encodeonce.datasets.sample import BenchmarkError, Scored
+from encodeonce.datasets.sample import BenchmarkError
 
 IMAGE_MARK = "<image>"
 
@@ -68,12 +67,6 @@ def read_conversations(file: Path, download: str) -> Iterator[Conversation]:
     """
     for row in json_rows(require(file, download)):
         yield _conversation(row)
-
-
-def legacy_figure(scored: Sequence[Scored]) -> dict[str, float]:
-    """Return the figure that papers on compressed caches give for the similarity of texts."""
-    values = [rouge_l_legacy(answer.text, answer.target) for answer in scored]
-    return {"ROUGE-L of the package rouge, of 100": 100 * sum(values) / len(values)}
 
 
 def _conversation(row: Row) -> Conversation:

@@ -110,6 +110,22 @@ def unique(placed: Iterable[tuple[str, Sample]]) -> list[Sample]:
     return samples
 
 
+def complete(placed: Iterable[tuple[str, Sample]], root: Path, download: str) -> list[Sample]:
+    """Return the samples of a benchmark: each id once, and all media there.
+
+    Args:
+        placed: samples, each with the place it stands at.
+        root: of the media.
+        download: what to say where media are missing.
+
+    Raises:
+        BenchmarkError: two samples have the same id, or a sample's file is not under ``root``.
+    """
+    samples = unique(placed)
+    require_media(root, samples, download)
+    return samples
+
+
 def require(path: Path, download: str) -> Path:
     """Return ``path`` if something is there.
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from encodeonce.datasets.media.backends import pyav
-from encodeonce.datasets.media.info import MediaInfo
+from encodeonce.datasets.media.frame_times import frame_times_s
 from encodeonce.datasets.media.media import MediaError
 from encodeonce.datasets.media.sampling import FrameSampling
 from encodeonce.datasets.sample import BenchmarkError
@@ -160,26 +159,3 @@ class Transcripts:
         except MediaError:  # fails its own samples when it is their turn, and no others here
             return ""
         return "\n".join(self._chosen(subtitles, times_s))
-
-
-def frame_times_s(path: Path, frames: FrameSampling) -> tuple[float, ...]:
-    """Return the times of the frames that ``frames`` chooses of a video, seconds.
-
-    Raises:
-        UndecodableMedia: there is no video in the file.
-        EmptyMedia: it has no frames.
-    """
-    header = pyav.read_header(str(path))
-    times_s = tuple(position / header.rate for position in range(header.num_frames))
-    info = MediaInfo(
-        kind="video",
-        width=0,
-        height=0,
-        codec="",
-        timestamps_s=times_s,
-        fps=header.rate,
-        backend="pyav",
-        decoder=pyav.identity(),
-        index=None,
-    )
-    return tuple(times_s[index] for index in frames.indices(info, None))

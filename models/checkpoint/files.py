@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,6 +72,11 @@ def _download(spec: ModelSpec, key: str) -> Path:
             f"{key} {spec.path!r} is neither a folder here nor a hub repository that can be "
             f"reached ({type(error).__name__}). Give a folder, org/name, or 'demo'."
         ) from error
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return what a checkpoint's config.json holds."""
+    return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
 
 
 def checkpoint_digest(folder: Path, file_sha256: Callable[[Path], str]) -> str:

@@ -1,6 +1,5 @@
 """Whether a part of a checkpoint, such as the tower, holds quantised weights."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from encodeonce.models.checkpoint.files import CheckpointError
+from encodeonce.models.checkpoint.files import CheckpointError, read_config
 from encodeonce.models.checkpoint.loading_hooks import (
     STORED,
     ByTransformers,
@@ -29,7 +28,7 @@ def part_quantization(folder: Path, parts: Sequence[str]) -> Mapping[str, Any] |
         folder: the checkpoint.
         parts: last names of modules such as ``"vision_tower"``.
     """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_config(folder)
     stored = config.get(STORED) or config.get("text_config", {}).get(STORED)
     return stored if stored is not None and _holds_packed(folder, parts) else None
 

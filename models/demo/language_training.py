@@ -146,13 +146,8 @@ def train_language(
     model.model.vision_tower.requires_grad_(False)
     scaffold = Scaffold(model.lm_head.in_features)
     parameters = [p for p in model.parameters() if p.requires_grad] + [*scaffold.parameters()]
-    optimizer = torch.optim.AdamW(
-        parameters, PEAK_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01
-    )
     num_steps = sum(course.num_steps for course in courses)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, PEAK_LEARNING_RATE, total_steps=num_steps, pct_start=0.05
-    )
+    optimizer, schedule = _make_optimizer(parameters, num_steps)
     steps = chain.from_iterable(repeat(course, course.num_steps) for course in courses)
     for step, course in enumerate(steps, start=1):
         clips = [draw_clip(rng) for _ in range(course.clips_per_step)]
@@ -173,6 +168,19 @@ def train_language(
             save()
         if step % LOG_EVERY_STEPS == 0:
             _log(course, step, num_steps, answer_loss.item(), scaffold_losses.tolist())
+
+
+def _make_optimizer(
+    parameters: list[nn.Parameter], num_steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.OneCycleLR]:
+    """Returns AdamW and its learning rate: up for 5 % of the steps, then down."""
+    optimizer = torch.optim.AdamW(
+        parameters, PEAK_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, PEAK_LEARNING_RATE, total_steps=num_steps, pct_start=0.05
+    )
+    return optimizer, schedule
 
 
 def _log(

@@ -9,7 +9,6 @@ Written from the layout and formulas and tried on random weights. Not tried: the
 """
 
 import ast
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from encodeonce.datasets.media.info import MediaInfo
 from encodeonce.datasets.media.media import Frames
-from encodeonce.models.checkpoint.files import CheckpointError, tensors, weights_digest
+from encodeonce.models.checkpoint.files import CheckpointError, read_config, tensors, weights_digest
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.checkpoint.parts import PenultimateLayer, load_part, part_weights, settled
 from encodeonce.models.family_bases.assembled import AssembledFamily
@@ -54,7 +53,7 @@ class LongVA(AssembledFamily):
         image_processor = CLIPImageProcessorPil(
             size={"shortest_edge": side}, crop_size={"height": side, "width": side}
         )
-        pinpoints = _pinpoints(_config(folder).get("image_grid_pinpoints"), side)
+        pinpoints = _pinpoints(read_config(folder).get("image_grid_pinpoints"), side)
         return UnifiedTiles(image_processor=image_processor, pinpoints=pinpoints)
 
     def tower(self, folder: Path, model: ModelSpec) -> nn.Module:
@@ -85,7 +84,7 @@ class LongVA(AssembledFamily):
 
     def language_config(self, folder: Path) -> Qwen2Config:
         """Return Qwen2's configuration: the checkpoint's, under Qwen2's name."""
-        settings = {**_config(folder), "model_type": "qwen2", "rope_scaling": None}
+        settings = {**read_config(folder), "model_type": "qwen2", "rope_scaling": None}
         return Qwen2Config.from_dict(settings)
 
     def weights_sha256(self, folder: Path, tap: Tap) -> str:
@@ -197,11 +196,6 @@ def _pinpoints(value: Any, side: int) -> tuple[tuple[int, int], ...]:
     if not pinpoints:
         raise CheckpointError("config.json has no image_grid_pinpoints, so pictures have no tiles")
     return tuple((int(across), int(down)) for across, down in pinpoints)
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return dict(content)
 
 
 def _clip_config(weights: Mapping[str, torch.Tensor]) -> CLIPVisionConfig:

@@ -29,7 +29,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from encodeonce.models.checkpoint.files import CheckpointError, weights_digest
+from encodeonce.models.checkpoint.files import CheckpointError, read_config, weights_digest
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.checkpoint.parts import filled, load_part, part_weights, settled
 from encodeonce.models.checkpoint.remote_code import PinnedCode, check_trusted, code_sha256
@@ -57,7 +57,7 @@ class MiniCPMV(AssembledFamily):
             CheckpointError: the checkpoint's code is not trusted, it is another version of
                 MiniCPM-V, or ``tap: tower``.
         """
-        version = _config(folder).get("version")
+        version = read_config(folder).get("version")
         if version != _VERSION:
             raise CheckpointError(
                 f"{folder}: a MiniCPM-V of version {version}; only {_VERSION} is handled"
@@ -85,7 +85,7 @@ class MiniCPMV(AssembledFamily):
 
     def tower(self, folder: Path, model: ModelSpec) -> nn.Module:
         """Load tower and resampler."""
-        config = _config(folder)
+        config = read_config(folder)
         code = PinnedCode(folder, model, OLD_NAMES)
         vision = code.load("modeling_navit_siglip.SiglipVisionConfig")(**config["vision_config"])
         flash = model.attention == "flash_attention_2"
@@ -119,7 +119,7 @@ class MiniCPMV(AssembledFamily):
 
     def language_config(self, folder: Path) -> Qwen2Config:
         """Return Qwen2's configuration: the checkpoint's, under Qwen2's name."""
-        return Qwen2Config.from_dict({**_config(folder), "model_type": "qwen2"})
+        return Qwen2Config.from_dict({**read_config(folder), "model_type": "qwen2"})
 
     def tokenizer(self, folder: Path) -> Any:
         """Load Qwen2's tokenizer; the class of the checkpoint's own only adds names to it."""
@@ -147,16 +147,6 @@ class MiniCPMV(AssembledFamily):
         features = [tokens for one in media for tokens in one.main.flatten(0, 1)]
         visual = tokenizer.convert_tokens_to_ids(_TOKEN)
         return _split(tokenizer(text).input_ids, visual, features)
-
-    def check(self, question: str) -> None:
-        """Refuse a question that contains one of the marks around tiles.
-
-        Raises:
-            ValueError: it does.
-        """
-        found = next((name for name in _NAMES if name in question), None)
-        if found:
-            raise ValueError(f"does the question contain the placeholder {found}? {question}")
 
 
 class ResampledTiles(nn.Module):
@@ -211,9 +201,6 @@ def _split(token_ids: list[int], visual: int, features: Sequence[torch.Tensor]) 
     return [*pieces, text]
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return dict(content)
-
-
-FAMILY = MiniCPMV(model_types=("minicpmv",), tower_name="minicpmv_siglip_navit")
+FAMILY = MiniCPMV(
+    model_types=("minicpmv",), tower_name="minicpmv_siglip_navit", placeholders=_NAMES
+)

@@ -33,7 +33,7 @@ from transformers.convert_slow_tokenizer import TikTokenConverter
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from encodeonce.models.checkpoint.files import CheckpointError, tensors, weights_digest
+from encodeonce.models.checkpoint.files import CheckpointError, read_config, tensors, weights_digest
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.checkpoint.parts import filled, load_part, part_weights, settled
 from encodeonce.models.checkpoint.remote_code import PinnedCode, check_trusted, code_sha256
@@ -74,7 +74,7 @@ class QwenVL(AssembledFamily):
 
     def fits(self, folder: Path) -> bool:
         """Whether the Qwen of a checkpoint can see."""
-        return "visual" in _config(folder)
+        return "visual" in read_config(folder)
 
     def vision(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> AssembledVision:
         """Describe the vision side of a checkpoint.
@@ -94,7 +94,7 @@ class QwenVL(AssembledFamily):
 
     def preprocessing(self, folder: Path) -> SingleImages:
         """Return one square image a frame, with the aspect ignored, and CLIP's mean."""
-        side = _config(folder)["visual"]["image_size"]
+        side = read_config(folder)["visual"]["image_size"]
         return SingleImages(
             image_processor=SiglipImageProcessorPil(
                 size={"height": side, "width": side},
@@ -107,7 +107,7 @@ class QwenVL(AssembledFamily):
     def tower(self, folder: Path, model: ModelSpec) -> nn.Module:
         """Load tower and resampler."""
         visual = PinnedCode(folder, model).load("visual.VisionTransformer")
-        tower = filled(visual(**_config(folder)["visual"]), part_weights(folder, _VISUAL))
+        tower = filled(visual(**read_config(folder)["visual"]), part_weights(folder, _VISUAL))
         return settled(tower, model)
 
     def projector(self, folder: Path, model: ModelSpec) -> nn.Module:
@@ -128,7 +128,7 @@ class QwenVL(AssembledFamily):
 
     def language_config(self, folder: Path) -> Qwen2Config:
         """Return Qwen's configuration as a Qwen2's."""
-        return _qwen2_config(_config(folder))
+        return _qwen2_config(read_config(folder))
 
     def tokenizer(self, folder: Path) -> Any:
         """Make the tokenizer from ``qwen.tiktoken``; tokens past ``seq_length`` are too many."""
@@ -139,7 +139,7 @@ class QwenVL(AssembledFamily):
             tokenizer_object=converted,
             eos_token=_ENDS[0],
             pad_token=_ENDS[0],
-            model_max_length=_config(folder)["seq_length"],
+            model_max_length=read_config(folder)["seq_length"],
         )
 
     def weights_sha256(self, folder: Path, tap: Tap) -> str:
@@ -173,16 +173,6 @@ class QwenVL(AssembledFamily):
                 f"(frames.num_frames) of {len(images[0])} tokens each"
             )
         return pieces
-
-    def check(self, question: str) -> None:
-        """Refuse a question that contains one of the marks around pictures.
-
-        Raises:
-            ValueError: it does.
-        """
-        found = next((mark for mark in ("<img>", "</img>", "<imgpad>") if mark in question), None)
-        if found:
-            raise ValueError(f"does the question contain the placeholder {found}? {question}")
 
 
 class _Converter(TikTokenConverter):
@@ -224,7 +214,7 @@ def _qwen2_config(config: Mapping[str, Any]) -> Qwen2Config:
 
 
 def _refuse_other_models(folder: Path) -> None:
-    config = _config(folder)
+    config = read_config(folder)
     generation = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
     width = config["kv_channels"] * config["num_attention_heads"]
     expected = {
@@ -242,9 +232,8 @@ def _refuse_other_models(folder: Path) -> None:
             )
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return dict(content)
-
-
-FAMILY = QwenVL(model_types=("qwen",), tower_name="qwen_vl_visual")
+FAMILY = QwenVL(
+    model_types=("qwen",),
+    tower_name="qwen_vl_visual",
+    placeholders=("<img>", "</img>", "<imgpad>"),
+)

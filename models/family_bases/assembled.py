@@ -9,20 +9,17 @@ Shapes: U units, P patches, N visual tokens, D width.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from encodeonce.cache_store.features import MAIN, Features
-from encodeonce.cache_store.signature import Signature
+from encodeonce.cache_store.features import MAIN
 from encodeonce.datasets.media.info import MediaInfo
-from encodeonce.datasets.media.media import Frames
 from encodeonce.models.checkpoint.footprint import LoadedWeights, LoadingMeasure
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
-from encodeonce.models.checkpoint.tensors import to_array, to_tensor
+from encodeonce.models.checkpoint.tensors import to_tensor
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.language.chat import question_first
 from encodeonce.models.language.placeholders import Projected
@@ -38,10 +35,10 @@ from encodeonce.models.language.splicing import (
 from encodeonce.models.quantization.method import find_candidate, load_quantizer
 from encodeonce.models.reference import PlainReference
 from encodeonce.models.spec import NONE, ModelSpec, Tap, VisionSpec, WeightsSpec
-from encodeonce.models.vision.micro_batch import MicroBatch
 from encodeonce.models.vision.preprocessing import Preprocessing
-from encodeonce.models.vision.signature import sign
-from encodeonce.models.vision.visual import Decoded, Unit, Visual, num_frames
+from encodeonce.models.vision.signature import TowerIdentity
+from encodeonce.models.vision.vision_side import LoadedTower, VisionSide
+from encodeonce.models.vision.visual import Decoded, Visual, num_frames
 
 PLACEHOLDER = "<image>"
 
@@ -53,6 +50,8 @@ class AssembledFamily(ABC):
     model_types: tuple[str, ...]
     tower_name: str
     """transformers' name of the tower's architecture, for the signature."""
+    placeholders: tuple[str, ...] = (PLACEHOLDER,)
+    """Texts that stand for media in a prompt: a question with one in it would be misread."""
 
     @abstractmethod
     def preprocessing(self, folder: Path) -> Preprocessing:
@@ -101,13 +100,14 @@ class AssembledFamily(ABC):
         """
 
     def check(self, question: str) -> None:
-        """Refuse a question that contains the placeholder, which the model's own code misreads.
+        """Refuse a question that contains a placeholder.
 
         Raises:
             ValueError: it does.
         """
-        if PLACEHOLDER in question:
-            raise ValueError(f"does the question contain the placeholder {PLACEHOLDER}? {question}")
+        found = next((text for text in self.placeholders if text in question), None)
+        if found:
+            raise ValueError(f"does the question contain the placeholder {found}? {question}")
 
     def fits(self, folder: Path) -> bool:
         """Every checkpoint of its types."""
@@ -154,66 +154,31 @@ class AssembledFamily(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AssembledVision:
-    """The vision side of a checkpoint, without its weights in memory."""
+class AssembledVision(VisionSide):
+    """The vision side of a family put together from parts."""
 
     family: AssembledFamily
-    folder: Path
-    model_spec: ModelSpec
-    vision_spec: VisionSpec
 
-    def signature(self, info: MediaInfo, frames: Sequence[int]) -> Signature:
-        """Return what the features of some frames depend on."""
-        return sign(
-            info,
-            self._preprocessing.recipe(info, len(frames)),
-            tower=self.family.tower_name,
-            weights_sha256=self._weights_sha256,
-            tap=self.family.tap(self.folder),
-            model=self.model_spec,
-            vision=self.vision_spec,
-        )
-
-    def units(self, info: MediaInfo, frames: Sequence[int]) -> tuple[Unit, ...]:
-        """Return what the tower encodes on its own."""
-        return self._preprocessing.units(info, frames)
-
-    def load(self) -> "AssembledTower":
+    def load(self) -> LoadedTower:
         """Load the tower (and the projector, where features are taken behind it)."""
         parts = [self.family.tower(self.folder, self.model_spec)]
         if self.vision_spec.tap == "projected":
             parts.append(self.family.projector(self.folder, self.model_spec))
-        size = self.vision_spec.micro_batch
-        return AssembledTower(nn.Sequential(*parts), self._preprocessing, size)
+        return self.loaded(nn.Sequential(*parts))
 
-    @cached_property
-    def _preprocessing(self) -> Preprocessing:
+    def encode(self, model: Any, pixels_B: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Encode pixels to ``main``."""
+        return {MAIN: run(model, pixels_B, inner=3)}
+
+    def _preprocess(self) -> Preprocessing:
         return self.family.preprocessing(self.folder)
 
-    @cached_property
-    def _weights_sha256(self) -> str:
-        return self.family.weights_sha256(self.folder, self.vision_spec.tap)
-
-
-class AssembledTower:
-    """A loaded tower."""
-
-    def __init__(self, model: nn.Module, preprocessing: Preprocessing, micro_batch: int) -> None:
-        self._model = model
-        self._preprocessing = preprocessing
-        self._encode = MicroBatch(self._encode_batch, micro_batch)
-
-    def preprocess(self, frames: Frames, signature: Signature) -> torch.Tensor:
-        """Return (U, ..., 3, H, W) float32 pixels."""
-        return self._preprocessing.pixels(frames, signature.preprocess)
-
-    def encode(self, pixels: torch.Tensor) -> Features:
-        """Encode pixels to features ``main`` of (U, ..., P, D)."""
-        with torch.inference_mode():
-            return Features({MAIN: to_array(self._encode(pixels)[MAIN])})
-
-    def _encode_batch(self, pixels_B: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {MAIN: run(self._model, pixels_B, inner=3)}
+    def _identify(self) -> TowerIdentity:
+        return TowerIdentity(
+            name=self.family.tower_name,
+            weights_sha256=self.family.weights_sha256(self.folder, self.vision_spec.tap),
+            tap=self.family.tap(self.folder),
+        )
 
 
 class AssembledDecoder(PrefixDecoder):

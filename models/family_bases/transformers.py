@@ -5,9 +5,8 @@ What sets one architecture apart is in `encodeonce.models.family_bases.architect
 Shapes: U units, P patches, D width of the tap, B micro-batch, N visual tokens.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +14,25 @@ import torch
 from transformers import AutoConfig
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from encodeonce.cache_store.features import MAIN, Features
-from encodeonce.cache_store.signature import Signature
-from encodeonce.datasets.media.info import MediaInfo
-from encodeonce.datasets.media.media import Frames, MediaKind
+from encodeonce.cache_store.features import MAIN
+from encodeonce.datasets.media.media import MediaKind
 from encodeonce.models.checkpoint.files import CheckpointError, load_without, weights_digest
 from encodeonce.models.checkpoint.footprint import LoadedWeights, LoadingMeasure
 from encodeonce.models.checkpoint.quantized_parts import part_hooks, part_quantization
-from encodeonce.models.checkpoint.tensors import to_array, to_tensor
+from encodeonce.models.checkpoint.tensors import to_tensor
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.family import Reference
 from encodeonce.models.family_bases.architecture import Architecture, tapped
 from encodeonce.models.language.chat import Chat, Slot, load_chat, load_tokenizer
 from encodeonce.models.language.placeholders import Projected, Shown
 from encodeonce.models.language.prefix import Opening
-from encodeonce.models.language.rows import mixes_rows
 from encodeonce.models.quantization.method import Candidate, find_candidate, load_quantizer
 from encodeonce.models.reference import load_reference
 from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
-from encodeonce.models.vision.micro_batch import MicroBatch
 from encodeonce.models.vision.preprocessing import Preprocessing
-from encodeonce.models.vision.signature import sign
-from encodeonce.models.vision.visual import Unit, Visual, num_frames
+from encodeonce.models.vision.signature import TowerIdentity
+from encodeonce.models.vision.vision_side import LoadedTower, VisionSide
+from encodeonce.models.vision.visual import Visual, num_frames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,32 +125,12 @@ class TransformersFamily(Architecture):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransformersVision:
-    """The vision side of a checkpoint, without its weights in memory."""
+class TransformersVision(VisionSide):
+    """The vision side of an architecture of transformers."""
 
     family: TransformersFamily
-    folder: Path
-    model_spec: ModelSpec
-    vision_spec: VisionSpec
 
-    def signature(self, info: MediaInfo, frames: Sequence[int]) -> Signature:
-        """Return what the features of some frames depend on."""
-        return sign(
-            info,
-            self._preprocessing.recipe(info, len(frames)),
-            tower=str(self._config.vision_config.model_type),
-            weights_sha256=self._weights_sha256,
-            tap=self.family.tap(self._config),
-            model=self.model_spec,
-            vision=self.vision_spec,
-            numerics=self._quantization,
-        )
-
-    def units(self, info: MediaInfo, frames: Sequence[int]) -> tuple[Unit, ...]:
-        """Return what the tower encodes on its own."""
-        return self._preprocessing.units(info, frames)
-
-    def load(self) -> "TransformersTower":
+    def load(self) -> LoadedTower:
         """Load the tower (and the projector, where features are taken behind it)."""
         left_out = list(self.family.language)
         projector = self.family.projector
@@ -164,66 +140,32 @@ class TransformersVision:
         model = load_without(self.family.model_class, left_out, self.folder, self.model_spec, hooks)
         if projector is not None:
             model = tapped(model, projector, after=self.vision_spec.tap == "projected")
-        size = self.vision_spec.micro_batch
-        return TransformersTower(self.family, model, self._preprocessing, size)
+        return self.loaded(model)
 
-    @cached_property
-    def _config(self) -> Any:
-        return AutoConfig.from_pretrained(self.folder, local_files_only=True)
+    def encode(self, model: Any, pixels_B: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Encode pixels as the architecture does."""
+        return self.family.encode(model, pixels_B.to(model.device, model.dtype))
 
-    @cached_property
-    def _preprocessing(self) -> Preprocessing:
+    def _preprocess(self) -> Preprocessing:
         return self.family.preprocessing(self.folder)
 
-    @cached_property
+    def _identify(self) -> TowerIdentity:
+        config = AutoConfig.from_pretrained(self.folder, local_files_only=True)
+        stored = part_quantization(self.folder, self._parts)
+        return TowerIdentity(
+            name=str(config.vision_config.model_type),
+            weights_sha256=weights_digest(self.folder, self._parts),
+            tap=self.family.tap(config),
+            numerics={} if stored is None else {"quantization": stored},
+        )
+
+    @property
     def _parts(self) -> list[str]:
         """Names of the modules that features depend on."""
         parts = [self.family.tower]
         if self.vision_spec.tap == "projected" and self.family.projector is not None:
             parts.append(self.family.projector)
         return [last_name(part) for part in parts]
-
-    @cached_property
-    def _weights_sha256(self) -> str:
-        return weights_digest(self.folder, self._parts)
-
-    @cached_property
-    def _quantization(self) -> Mapping[str, Any]:
-        """What the signature says of quantised towers, besides their weights."""
-        stored = part_quantization(self.folder, self._parts)
-        return {} if stored is None else {"quantization": stored}
-
-
-class TransformersTower:
-    """A loaded tower."""
-
-    def __init__(
-        self, family: Architecture, model: Any, preprocessing: Preprocessing, micro_batch: int
-    ) -> None:
-        if micro_batch > 1 and mixes_rows(model):
-            raise CheckpointError(
-                f"vision.micro_batch {micro_batch}: this tower's int8 weights look for outliers "
-                "over a whole batch, so a unit's features would depend on the units beside it. "
-                "Set vision.micro_batch: 1."
-            )
-        self._family = family
-        self._model = model
-        self._preprocessing = preprocessing
-        self._encode = MicroBatch(self._encode_batch, micro_batch)
-
-    def preprocess(self, frames: Frames, signature: Signature) -> torch.Tensor:
-        """Return (U, ...) float32 pixels, resized and normalised."""
-        return self._preprocessing.pixels(frames, signature.preprocess)
-
-    def encode(self, pixels: torch.Tensor) -> Features:
-        """Encode (U, ...) pixels; features ``main`` are (U, P, D), or (U, tiles, P, D)."""
-        with torch.inference_mode():
-            arrays = self._encode(pixels)
-        return Features({name: to_array(array) for name, array in arrays.items()})
-
-    def _encode_batch(self, pixels_B: torch.Tensor) -> dict[str, torch.Tensor]:
-        pixels_B = pixels_B.to(self._model.device, self._model.dtype)
-        return self._family.encode(self._model, pixels_B)
 
 
 class TransformersDecoder(PrefixDecoder):

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from encodeonce.models.checkpoint.rows import companies
 from encodeonce.models.kv.compress import compress
 from encodeonce.models.kv.forks import Fork, ragged_cache, teacher_forced
 from encodeonce.models.kv.prompts import Prompts, needs_of, question_observation
@@ -22,7 +23,6 @@ from encodeonce.models.language.likelihood import (
     token_log_probs,
 )
 from encodeonce.models.language.prefix import Prefix, continued
-from encodeonce.models.language.rows import companies
 from encodeonce.models.timing import Stopwatch
 
 

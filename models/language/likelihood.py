@@ -14,9 +14,9 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 
+from encodeonce.models.checkpoint.rows import companies
 from encodeonce.models.language.generation import KVUse
 from encodeonce.models.language.prefix import fork
-from encodeonce.models.language.rows import companies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

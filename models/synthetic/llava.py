@@ -13,7 +13,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from encodeonce.models.synthetic.parts import byte_tokenizer, random_model
+from encodeonce.models.synthetic.parts import Shape, byte_tokenizer, random_model
 
 _IMAGE = "<image>"
 # The system text's bytes are tokens: twenty of them stand before the image.
@@ -26,20 +26,11 @@ _TEMPLATE = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LlavaShape:
+class LlavaShape(Shape):
     """Sizes of a LLaVA."""
 
-    hidden_size: int
-    intermediate_size: int
-    num_layers: int
-    num_heads: int
     num_key_value_heads: int
-    vocab_size: int
-    vision_hidden_size: int
-    vision_layers: int
     vision_heads: int
-    image_size: int
-    patch_size: int
 
 
 TINY = LlavaShape(

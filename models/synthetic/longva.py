@@ -1,33 +1,23 @@
 """A LongVA of a given size with random weights, in the layout of the original checkpoint."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import save_torch_state_dict
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, Qwen2Config, Qwen2ForCausalLM
 
-from encodeonce.models.synthetic.parts import byte_tokenizer, random_model
+from encodeonce.models.synthetic.parts import Shape, byte_tokenizer, random_model, write_part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LongVAShape:
+class LongVAShape(Shape):
     """Sizes of a LongVA."""
 
-    hidden_size: int
-    intermediate_size: int
-    num_layers: int
-    num_heads: int
     num_key_value_heads: int
-    vocab_size: int
     vision_hidden_size: int
     """A multiple of 64, the width of a head."""
-    vision_layers: int
-    image_size: int
-    patch_size: int
 
 
 TINY = LongVAShape(
@@ -70,7 +60,6 @@ def write_random_longva(
         dtype: of the weights.
         device: where the weights are drawn.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     tokenizer = byte_tokenizer(("<|im_start|>", "<|im_end|>"))
     tokenizer.save_pretrained(folder)
     text, tower = configs_of(shape, tokenizer.bos_token_id, tokenizer.pad_token_id)
@@ -79,7 +68,6 @@ def write_random_longva(
         **_named_as_in_the_original(random_model(CLIPVisionModel, tower, dtype, device)),
         **_projector(shape, dtype, device),
     }
-    save_torch_state_dict(weights, folder)
     config = {
         **text.to_dict(),
         "model_type": "llava_qwen",
@@ -89,7 +77,7 @@ def write_random_longva(
         "image_aspect_ratio": "anyres",
         "image_grid_pinpoints": "(1x1),...,(6x6)",
     }
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_part(folder, weights, config)
     return folder
 
 

@@ -1,10 +1,31 @@
-"""What checkpoints with random weights are made of: to measure on any shape without a download."""
+"""Parts of synthetic checkpoints: random weights of any shape, to measure on without a download."""
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import save_torch_state_dict
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """Sizes that every model has: of its language model, and of its tower."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    vocab_size: int
+    vision_hidden_size: int
+    vision_layers: int
+    image_size: int
+    """Side of a picture, pixels."""
+    patch_size: int
 
 
 def random_model(
@@ -39,3 +60,17 @@ def byte_tokenizer(special: tuple[str, ...], **named: str) -> Any:
         pad_token="<pad>",
         extra_special_tokens=named,
     )
+
+
+def write_part(
+    folder: Path, weights: Mapping[str, torch.Tensor], config: Mapping[str, Any]
+) -> None:
+    """Write safetensors and the config.json that goes with them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_torch_state_dict(dict(weights), folder)
+    write_config(folder, config)
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write a config.json."""
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -1,37 +1,30 @@
 """A VILA1.5 of a given size with random weights, in the layout of the original checkpoint."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from huggingface_hub import save_torch_state_dict
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, SiglipVisionConfig, SiglipVisionModel
 
-from encodeonce.models.synthetic.parts import byte_tokenizer, random_model
+from encodeonce.models.synthetic.parts import (
+    Shape,
+    byte_tokenizer,
+    random_model,
+    write_config,
+    write_part,
+)
 
 _MERGED = 4
 """Patches that the projector makes one token of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VilaShape:
+class VilaShape(Shape):
     """Sizes of a VILA1.5."""
 
-    hidden_size: int
-    intermediate_size: int
-    num_layers: int
-    num_heads: int
-    vocab_size: int
-    vision_hidden_size: int
     vision_intermediate_size: int
-    vision_layers: int
     vision_heads: int
-    image_size: int
-    patch_size: int
 
 
 TINY = VilaShape(
@@ -78,17 +71,15 @@ def write_random_vila(
     """
     tokenizer = byte_tokenizer(())
     text, tower = configs_of(shape, tokenizer.bos_token_id, tokenizer.pad_token_id)
-    _write(folder / "llm", random_model(LlamaForCausalLM, text, dtype, device).state_dict(), text)
-    _write(
-        folder / "vision_tower",
-        _named_as_in_the_original(random_model(SiglipVisionModel, tower, dtype, device)),
-        tower,
-    )
+    llm = random_model(LlamaForCausalLM, text, dtype, device)
+    write_part(folder / "llm", llm.state_dict(), text.to_dict())
+    siglip = random_model(SiglipVisionModel, tower, dtype, device)
+    write_part(folder / "vision_tower", _named_as_in_the_original(siglip), tower.to_dict())
     projector = {"mm_projector_type": "mlp_downsample"}
-    _write(folder / "mm_projector", _projector(shape, dtype, device), projector)
+    write_part(folder / "mm_projector", _projector(shape, dtype, device), projector)
     tokenizer.save_pretrained(folder / "llm")
     config = {"model_type": "llava_llama", "image_aspect_ratio": "resize", "s2": False}
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_config(folder, config)
     return folder
 
 
@@ -140,10 +131,3 @@ def _projector(
             nn.Linear(width, width),
         )
     return {f"layers.{name}": value.to(dtype) for name, value in layers.state_dict().items()}
-
-
-def _write(folder: Path, weights: Mapping[str, torch.Tensor], config: Any) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    save_torch_state_dict(dict(weights), folder)
-    said = config if isinstance(config, dict) else config.to_dict()
-    (folder / "config.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
-"""The signature of features: what both kinds of families put into it."""
+"""The signature of features: the media's frames, the tower that encoded them, and its settings."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Any
 
 from encodeonce.cache_store.signature import Signature
@@ -9,39 +9,46 @@ from encodeonce.datasets.media.info import MediaInfo
 from encodeonce.models.spec import ModelSpec, VisionSpec
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TowerIdentity:
+    """What tells a tower and its tap from all others."""
+
+    name: str
+    """Of the tower's architecture."""
+    weights_sha256: str
+    """Digest of the weights that the features depend on."""
+    tap: Mapping[str, Any]
+    """Where in the tower they are taken."""
+    numerics: Mapping[str, Any] = field(default_factory=dict)
+    """What decides how the tower rounds, beside attention and micro-batch."""
+
+
 def sign(
     info: MediaInfo,
     recipe: Mapping[str, Any],
-    *,
-    tower: str,
-    weights_sha256: str,
-    tap: Mapping[str, Any],
+    tower: TowerIdentity,
     model: ModelSpec,
     vision: VisionSpec,
-    numerics: Mapping[str, Any] = MappingProxyType({}),
 ) -> Signature:
-    """Return what the features of a media's frames depend on.
+    """Return what the features of a media item's frames depend on.
 
     Args:
-        info: the media's; its decoder is in the signature.
+        info: the media item's; its video backend is in the signature.
         recipe: how its frames become pixels, as `Preprocessing.recipe` gives it.
-        tower: name of the tower's architecture.
-        weights_sha256: of the weights that the features depend on.
-        tap: where in the tower they are taken.
-        model: its precision and attention.
-        vision: its tap and micro-batch.
-        numerics: what else decides how the tower rounds.
+        tower: what encodes them.
+        model: precision and attention.
+        vision: tap and micro-batch.
     """
     return Signature(
-        tower=tower,
-        weights_sha256=weights_sha256,
-        tap={"at": vision.tap, **tap},
+        tower=tower.name,
+        weights_sha256=tower.weights_sha256,
+        tap={"at": vision.tap, **tower.tap},
         preprocess=recipe,
         decoder=info.decoder,
         dtype=model.dtype,
         numerics={
             "attention": model.attention,
             "micro_batch": vision.micro_batch,
-            **numerics,
+            **tower.numerics,
         },
     )

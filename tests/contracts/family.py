@@ -227,6 +227,15 @@ SCENES: dict[str, tuple[Scene, ...]] = {
 }
 
 
+def told_apart(tower: str, projector: str, language: str) -> dict[str, dict[Tap, bool]]:
+    """Return `FamilyContract.matters` of a model with a projector, by names of the three parts."""
+    return {
+        tower: {"tower": True, "projected": True},
+        projector: {"tower": False, "projected": True},
+        language: {"tower": False, "projected": False},
+    }
+
+
 class FamilyContract(KVContract, ABC):
     """Inherited by the test of every file in models/families/."""
 

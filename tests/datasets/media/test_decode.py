@@ -14,6 +14,7 @@ from encodeonce.datasets.media.decode import decode
 from encodeonce.datasets.media.info import MediaInfo, VideoIndex
 from encodeonce.datasets.media.ledger import Ledger
 from encodeonce.datasets.media.media import EmptyMedia, Media, MediaError, UndecodableMedia
+from encodeonce.datasets.media.packet_index import build_index
 from encodeonce.datasets.media.probe import UnsuitableBackend, VideoBackend, probe
 from encodeonce.datasets.media.sampling import uniform_inclusive
 from tests.fixtures.media_files import (
@@ -63,7 +64,7 @@ def test_both_backends_return_the_same_pixels(name: str, video: GetVideo, ledger
 @pytest.mark.parametrize("name", ["open_gop.mp4", "transport_stream.ts"])
 def test_decord_really_is_wrong_where_auto_avoids_it(name: str, video: GetVideo) -> None:
     media = video(name)
-    index = pyav.build_index(media.uri)
+    index = build_index(media.uri)
     indices = uniform_inclusive(len(index.pts), 16)
     pixels = decord.read(media.uri, index, indices)
     assert [frame_number(frame) for frame in pixels] != list(indices)

@@ -1,22 +1,11 @@
 """Gemma 3 inherits the contract."""
 
-from pathlib import Path
-from typing import ClassVar
-
-from encodeonce.models.spec import Tap
-from tests.contracts.family import FamilyContract
+from tests.contracts.family import FamilyContract, told_apart
 from tests.fixtures.tiny.gemma3 import write_tiny_gemma3
 
 
 class TestGemma3(FamilyContract):
     family = "gemma3"
     placeholder = "<start_of_image>"
-    matters: ClassVar[dict[str, dict[Tap, bool]]] = {
-        "vision_tower": {"tower": True, "projected": True},
-        "multi_modal_projector": {"tower": False, "projected": True},
-        "embed_tokens": {"tower": False, "projected": False},
-    }
-
-    @staticmethod
-    def write(folder: Path) -> Path:
-        return write_tiny_gemma3(folder)
+    matters = told_apart("vision_tower", "multi_modal_projector", "embed_tokens")
+    write = staticmethod(write_tiny_gemma3)

@@ -1,22 +1,11 @@
 """InternVL inherits the contract."""
 
-from pathlib import Path
-from typing import ClassVar
-
-from encodeonce.models.spec import Tap
-from tests.contracts.family import FamilyContract
+from tests.contracts.family import FamilyContract, told_apart
 from tests.fixtures.tiny.internvl import write_tiny_internvl
 
 
 class TestInternVL(FamilyContract):
     family = "internvl"
     placeholder = "<IMG_CONTEXT>"
-    matters: ClassVar[dict[str, dict[Tap, bool]]] = {
-        "vision_tower": {"tower": True, "projected": True},
-        "multi_modal_projector": {"tower": False, "projected": True},
-        "embed_tokens": {"tower": False, "projected": False},
-    }
-
-    @staticmethod
-    def write(folder: Path) -> Path:
-        return write_tiny_internvl(folder)
+    matters = told_apart("vision_tower", "multi_modal_projector", "embed_tokens")
+    write = staticmethod(write_tiny_internvl)

@@ -1,29 +1,21 @@
 """LLaVA: features taken apart from the language model, and put back in, bit for bit."""
 
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from encodeonce.models.checkpoint.files import CheckpointError
 from encodeonce.models.family import find_family
-from encodeonce.models.spec import Tap, VisionSpec
-from tests.contracts.family import FamilyContract, spec
+from encodeonce.models.spec import VisionSpec
+from tests.contracts.family import FamilyContract, spec, told_apart
 from tests.fixtures.tiny_models import write_tiny_llava
 
 
 class TestLlava(FamilyContract):
     family = "llava"
-    matters: ClassVar[dict[str, dict[Tap, bool]]] = {
-        "vision_tower": {"tower": True, "projected": True},
-        "multi_modal_projector": {"tower": False, "projected": True},
-        "language_model": {"tower": False, "projected": False},
-    }
-
-    @staticmethod
-    def write(folder: Path) -> Path:
-        return write_tiny_llava(folder)
+    matters = told_apart("vision_tower", "multi_modal_projector", "language_model")
+    write = staticmethod(write_tiny_llava)
 
 
 class TestLlavaWithSiglip(TestLlava):

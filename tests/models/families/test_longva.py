@@ -13,42 +13,30 @@ from torch.nn import functional as F  # noqa: N812 - as everybody
 from transformers import CLIPVisionModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from encodeonce.models.families.longva import FAMILY, _pinpoints, best_fit
-from encodeonce.models.language.splicing import spliced
 from encodeonce.models.spec import Tap, VisionSpec
-from tests.contracts.family import QUESTION, SHORT, VIDEO, FamilyContract, Model, Scene
-from tests.contracts.logits import NotedLogits, Tokens, assert_close, generated
+from tests.contracts.assembled import Answered, answered, assert_answers_as, fill_tower
+from tests.contracts.family import QUESTION, VIDEO, FamilyContract, Model, Scene, told_apart
 from tests.fixtures.tiny.longva import CLIP, write_tiny_longva
 from tests.fixtures.tiny.parts import text_shape
 
 
 class TestLongVA(FamilyContract):
     family = "longva"
-    matters: ClassVar[dict[str, dict[Tap, bool]]] = {
-        "vision_tower": {"tower": True, "projected": True},
-        "mm_projector": {"tower": False, "projected": True},
-        "embed_tokens": {"tower": False, "projected": False},
-    }
+    matters = told_apart("vision_tower", "mm_projector", "embed_tokens")
 
     loaded_as: ClassVar[dict[str, str]] = {
         "vision_tower": "encoder.layers",
         "mm_projector": "1.layers.",
     }
-
-    @staticmethod
-    def write(folder: Path) -> Path:
-        return write_tiny_longva(folder)
+    write = staticmethod(write_tiny_longva)
 
 
-def whole_forward(folder: Path, scene: Scene) -> tuple[torch.Tensor, Tokens]:
+def whole_forward(folder: Path, scene: Scene) -> Answered:
     """Return embeddings of, and answer to, QUESTION about a video by LongVA's formulas."""
     weights = load_file(folder / "model.safetensors")
     tower = "model.vision_tower.vision_tower."
     clip = CLIPVisionModel(CLIP).eval()
-    names = {name.removeprefix(tower): name for name in weights if name.startswith(tower)}
-    prefix = "" if next(iter(clip.state_dict())).startswith("vision_model.") else "vision_model."
-    for name, tensor in clip.state_dict().items():
-        if tensor.is_floating_point():
-            tensor.copy_(weights[names[prefix + name]])
+    fill_tower(clip, {name.removeprefix(tower): weights[name] for name in weights})
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     llm = Qwen2ForCausalLM(Qwen2Config(**text_shape(tokenizer), tie_word_embeddings=False)).eval()
     llm.load_state_dict({name: weights[name] for name in llm.state_dict()})
@@ -68,9 +56,7 @@ def whole_forward(folder: Path, scene: Scene) -> tuple[torch.Tensor, Tokens]:
         ids = [tokenizer(text, return_tensors="pt").input_ids[0] for text in (before, after)]
         embed = llm.get_input_embeddings()
         embeddings = torch.cat([embed(ids[0]), pooled, embed(ids[1])])[None]
-        mask = torch.ones(embeddings.shape[:2], dtype=torch.long)
-        answer = generated(llm, SHORT, inputs_embeds=embeddings, attention_mask=mask)
-    return embeddings, answer
+        return answered(llm, embeddings)
 
 
 def pixels_of(scene: Scene) -> torch.Tensor:
@@ -91,19 +77,10 @@ def pixels_of(scene: Scene) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("tap", ["tower", "projected"])
-def test_embeddings_and_answers_are_those_of_the_formulas(
-    tmp_path: Path, tap: Tap, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    logits = NotedLogits(monkeypatch)
+def test_embeddings_and_answers_are_those_of_the_formulas(tmp_path: Path, tap: Tap) -> None:
     folder = write_tiny_longva(tmp_path)
     model = Model(folder, VisionSpec(tap=tap))
-    embeddings, answer = whole_forward(folder, VIDEO)
-    media = [model.decoder._project(model.visual(VIDEO))]
-    prompt = FAMILY.prompt(model.decoder._tokenizer, media, QUESTION)
-    ours = spliced(model.decoder._model, prompt)["inputs_embeds"]
-    assert ours.shape == embeddings.shape
-    assert torch.allclose(ours, embeddings, rtol=0, atol=1e-5)
-    assert_close(logits.of(model.cached(VIDEO)), answer)
+    assert_answers_as(whole_forward(folder, VIDEO), FAMILY, model, VIDEO)
 
 
 def test_a_frame_of_sixteen_patches_is_four_tokens(tmp_path: Path) -> None:

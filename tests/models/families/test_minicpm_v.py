@@ -18,13 +18,12 @@ from encodeonce.models.checkpoint.files import CheckpointError
 from encodeonce.models.checkpoint.remote_code import PinnedCode
 from encodeonce.models.families.minicpm_v import FAMILY, OLD_NAMES
 from encodeonce.models.family import find_family
-from encodeonce.models.language.splicing import spliced
 from encodeonce.models.spec import Tap, VisionSpec
 from encodeonce.models.vision.adaptive_slices import without_filling
+from tests.contracts.assembled import Answered, answered, assert_answers_as
 from tests.contracts.family import (
     IMAGE,
     QUESTION,
-    SHORT,
     SHORT_CLIP,
     VIDEO,
     WIDE,
@@ -33,7 +32,6 @@ from tests.contracts.family import (
     Scene,
     spec,
 )
-from tests.contracts.logits import NotedLogits, Tokens, assert_close, generated
 from tests.fixtures.tiny.minicpm_v import VISION, write_tiny_minicpm_v
 from tests.fixtures.tiny.parts import text_shape
 
@@ -46,13 +44,10 @@ class TestMiniCPMV(FamilyContract):
         "resampler": {"projected": True},
         "embed_tokens": {"projected": False},
     }
-
-    @staticmethod
-    def write(folder: Path) -> Path:
-        return write_tiny_minicpm_v(folder)
+    write = staticmethod(write_tiny_minicpm_v)
 
 
-def whole_forward(folder: Path, *scenes: Scene) -> tuple[torch.Tensor, Tokens]:
+def whole_forward(folder: Path, *scenes: Scene) -> Answered:
     """Return embeddings of, and answer to, QUESTION as the released model class computes them.
 
     All tiles of the prompt are padded to one length and encoded at once; their features are
@@ -90,9 +85,7 @@ def whole_forward(folder: Path, *scenes: Scene) -> tuple[torch.Tensor, Tokens]:
         features = resampler(hidden.last_hidden_state, sizes)
         embeddings = llm.get_input_embeddings()(ids)
         embeddings[ids == tokenizer.convert_tokens_to_ids("<unk>")] = features.flatten(0, 1)
-        mask = torch.ones_like(ids)
-        answer = generated(llm, SHORT, inputs_embeds=embeddings, attention_mask=mask)
-    return embeddings, answer
+        return answered(llm, embeddings)
 
 
 def tiles_and_marks(folder: Path, scenes: Sequence[Scene]) -> tuple[list[torch.Tensor], list[str]]:
@@ -125,18 +118,11 @@ def strip(tile: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("scenes", [(WIDE,), (VIDEO,), (IMAGE, WIDE, SHORT_CLIP)])
 def test_embeddings_and_answers_are_those_of_the_released_forward(
-    tmp_path: Path, scenes: tuple[Scene, ...], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, scenes: tuple[Scene, ...]
 ) -> None:
-    logits = NotedLogits(monkeypatch)
     folder = write_tiny_minicpm_v(tmp_path)
     model = Model(folder, VisionSpec(tap="projected"))
-    embeddings, answer = whole_forward(folder, *scenes)
-    media = [model.decoder._project(model.visual(scene)) for scene in scenes]
-    prompt = FAMILY.prompt(model.decoder._tokenizer, media, QUESTION)
-    ours = spliced(model.decoder._model, prompt)["inputs_embeds"]
-    assert ours.shape == embeddings.shape
-    assert torch.allclose(ours, embeddings, rtol=0, atol=1e-5)
-    assert_close(logits.of(model.cached(*scenes)), answer)
+    assert_answers_as(whole_forward(folder, *scenes), FAMILY, model, *scenes)
 
 
 def test_another_version_is_refused(tmp_path: Path) -> None:

@@ -15,20 +15,19 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM,
 from encodeonce.models.checkpoint.files import CheckpointError
 from encodeonce.models.families.nvila_lite import FAMILY
 from encodeonce.models.family import find_family
-from encodeonce.models.language.splicing import spliced
 from encodeonce.models.spec import Tap, VisionSpec
+from tests.contracts.assembled import Answered, answered, assert_answers_as, fill_tower
 from tests.contracts.family import (
     IMAGE,
     QUESTION,
-    SHORT,
     VIDEO,
     WIDE,
     FamilyContract,
     Model,
     Scene,
     spec,
+    told_apart,
 )
-from tests.contracts.logits import NotedLogits, Tokens, assert_close, generated
 from tests.fixtures.tiny.nvila_lite import write_tiny_nvila_lite
 from tests.fixtures.tiny.parts import text_shape
 from tests.fixtures.tiny.vila import SIGLIP
@@ -36,30 +35,20 @@ from tests.fixtures.tiny.vila import SIGLIP
 
 class TestNvilaLite(FamilyContract):
     family = "nvila_lite"
-    matters: ClassVar[dict[str, dict[Tap, bool]]] = {
-        "vision_model.encoder": {"tower": True, "projected": True},
-        "mm_projector/": {"tower": False, "projected": True},
-        "embed_tokens": {"tower": False, "projected": False},
-    }
+    matters = told_apart("vision_model.encoder", "mm_projector/", "embed_tokens")
 
     loaded_as: ClassVar[dict[str, str]] = {
         "vision_model.encoder": "encoder.layers",
         "mm_projector/": "1.layers.",
     }
-
-    @staticmethod
-    def write(folder: Path) -> Path:
-        return write_tiny_nvila_lite(folder)
+    write = staticmethod(write_tiny_nvila_lite)
 
 
-def whole_forward(folder: Path, *scenes: Scene) -> tuple[torch.Tensor, Tokens]:
+def whole_forward(folder: Path, *scenes: Scene) -> Answered:
     """Return embeddings of, and answer to, QUESTION by VILA's formulas."""
     weights = load_file(folder / "vision_tower" / "model.safetensors")
     siglip = SiglipVisionModel(SIGLIP).eval()
-    prefix = "" if next(iter(siglip.state_dict())).startswith("vision_model.") else "vision_model."
-    for name, tensor in siglip.state_dict().items():
-        if tensor.is_floating_point():
-            tensor.copy_(weights[prefix + name])
+    fill_tower(siglip, weights)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "llm")
     llm = Qwen2ForCausalLM(Qwen2Config(**text_shape(tokenizer), tie_word_embeddings=False)).eval()
     llm.load_state_dict(load_file(folder / "llm" / "model.safetensors"))
@@ -88,9 +77,7 @@ def whole_forward(folder: Path, *scenes: Scene) -> tuple[torch.Tensor, Tokens]:
             rows.append(embedded("\n" + between))
         rows.append(embedded(f"{QUESTION}<|im_end|>\n<|im_start|>assistant\n"))
         embeddings = torch.cat(rows)[None]
-        mask = torch.ones(embeddings.shape[:2], dtype=torch.long)
-        answer = generated(llm, SHORT, inputs_embeds=embeddings, attention_mask=mask)
-    return embeddings, answer
+        return answered(llm, embeddings)
 
 
 def projected(block: torch.Tensor, mlp: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -120,18 +107,11 @@ def tiles_of(scenes: tuple[Scene, ...], alone: bool) -> list[torch.Tensor]:
 @pytest.mark.parametrize("tap", ["tower", "projected"])
 @pytest.mark.parametrize("scenes", [(WIDE,), (VIDEO,), (IMAGE, WIDE, VIDEO)])
 def test_embeddings_and_answers_are_those_of_the_formulas(
-    tmp_path: Path, scenes: tuple[Scene, ...], tap: Tap, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, scenes: tuple[Scene, ...], tap: Tap
 ) -> None:
-    logits = NotedLogits(monkeypatch)
     folder = write_tiny_nvila_lite(tmp_path)
     model = Model(folder, VisionSpec(tap=tap))
-    embeddings, answer = whole_forward(folder, *scenes)
-    media = [model.decoder._project(model.visual(scene)) for scene in scenes]
-    prompt = FAMILY.prompt(model.decoder._tokenizer, media, QUESTION)
-    ours = spliced(model.decoder._model, prompt)["inputs_embeds"]
-    assert ours.shape == embeddings.shape
-    assert torch.allclose(ours, embeddings, rtol=0, atol=1e-5)
-    assert_close(logits.of(model.cached(*scenes)), answer)
+    assert_answers_as(whole_forward(folder, *scenes), FAMILY, model, *scenes)
 
 
 def test_three_tiles_of_a_wide_picture_and_one_of_a_frame(tmp_path: Path) -> None:

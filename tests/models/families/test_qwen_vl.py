@@ -52,10 +52,7 @@ class TestQwenVL(FamilyContract):
         "visual": "transformer.resblocks",
         "wte": "embed_tokens",
     }
-
-    @staticmethod
-    def write(folder: Path) -> Path:
-        return write_tiny_qwen_vl_chat(folder)
+    write = staticmethod(write_tiny_qwen_vl_chat)
 
 
 def byte_ids(text: str) -> list[int]:

@@ -16,40 +16,37 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 from encodeonce.models.checkpoint.files import CheckpointError
 from encodeonce.models.families.vila import FAMILY
 from encodeonce.models.family import find_family
-from encodeonce.models.language.splicing import spliced
 from encodeonce.models.spec import Tap, VisionSpec
-from tests.contracts.family import QUESTION, SHORT, VIDEO, FamilyContract, Model, Scene, spec
-from tests.contracts.logits import NotedLogits, Tokens, assert_close, generated
+from tests.contracts.assembled import Answered, answered, assert_answers_as, fill_tower
+from tests.contracts.family import (
+    QUESTION,
+    VIDEO,
+    FamilyContract,
+    Model,
+    Scene,
+    spec,
+    told_apart,
+)
 from tests.fixtures.tiny.parts import text_shape
 from tests.fixtures.tiny.vila import SIGLIP, write_tiny_vila
 
 
 class TestVila(FamilyContract):
     family = "vila"
-    matters: ClassVar[dict[str, dict[Tap, bool]]] = {
-        "vision_model.encoder": {"tower": True, "projected": True},
-        "mm_projector/": {"tower": False, "projected": True},
-        "embed_tokens": {"tower": False, "projected": False},
-    }
+    matters = told_apart("vision_model.encoder", "mm_projector/", "embed_tokens")
 
     loaded_as: ClassVar[dict[str, str]] = {
         "vision_model.encoder": "encoder.layers",
         "mm_projector/": "1.layers.",
     }
-
-    @staticmethod
-    def write(folder: Path) -> Path:
-        return write_tiny_vila(folder)
+    write = staticmethod(write_tiny_vila)
 
 
-def whole_forward(folder: Path, scene: Scene) -> tuple[torch.Tensor, Tokens]:
+def whole_forward(folder: Path, scene: Scene) -> Answered:
     """Return embeddings of, and answer to, QUESTION about a video by VILA's formulas."""
     weights = load_file(folder / "vision_tower" / "model.safetensors")
     siglip = SiglipVisionModel(SIGLIP).eval()
-    prefix = "" if next(iter(siglip.state_dict())).startswith("vision_model.") else "vision_model."
-    for name, tensor in siglip.state_dict().items():
-        if tensor.is_floating_point():
-            tensor.copy_(weights[prefix + name])
+    fill_tower(siglip, weights)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "llm")
     llm = LlamaForCausalLM(LlamaConfig(**text_shape(tokenizer), tie_word_embeddings=False)).eval()
     llm.load_state_dict(load_file(folder / "llm" / "model.safetensors"))
@@ -78,9 +75,7 @@ def whole_forward(folder: Path, scene: Scene) -> tuple[torch.Tensor, Tokens]:
         )
         before = tokenizer(system, return_tensors="pt").input_ids[0]
         embeddings = torch.cat([embed(before), torch.stack(tokens)])[None]
-        mask = torch.ones(embeddings.shape[:2], dtype=torch.long)
-        answer = generated(llm, SHORT, inputs_embeds=embeddings, attention_mask=mask)
-    return embeddings, answer
+        return answered(llm, embeddings)
 
 
 def pixels_of(scene: Scene) -> torch.Tensor:
@@ -93,19 +88,10 @@ def pixels_of(scene: Scene) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("tap", ["tower", "projected"])
-def test_embeddings_and_answers_are_those_of_the_formulas(
-    tmp_path: Path, tap: Tap, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    logits = NotedLogits(monkeypatch)
+def test_embeddings_and_answers_are_those_of_the_formulas(tmp_path: Path, tap: Tap) -> None:
     folder = write_tiny_vila(tmp_path)
     model = Model(folder, VisionSpec(tap=tap))
-    embeddings, answer = whole_forward(folder, VIDEO)
-    media = [model.decoder._project(model.visual(VIDEO))]
-    prompt = FAMILY.prompt(model.decoder._tokenizer, media, QUESTION)
-    ours = spliced(model.decoder._model, prompt)["inputs_embeds"]
-    assert ours.shape == embeddings.shape
-    assert torch.allclose(ours, embeddings, rtol=0, atol=1e-5)
-    assert_close(logits.of(model.cached(VIDEO)), answer)
+    assert_answers_as(whole_forward(folder, VIDEO), FAMILY, model, VIDEO)
 
 
 def test_nine_tokens_of_five_by_five_patches(tmp_path: Path) -> None:

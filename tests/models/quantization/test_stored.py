@@ -17,8 +17,8 @@ from transformers import (
 )
 
 from encodeonce.models.checkpoint.files import CheckpointError
+from encodeonce.models.checkpoint.rows import mixes_rows
 from encodeonce.models.family import find_family
-from encodeonce.models.language.rows import mixes_rows
 from encodeonce.models.quantization.grid import Grid, quantize
 from encodeonce.models.quantization.method import WeightsError, check_weights
 from encodeonce.models.spec import NONE, VisionSpec, WeightsSpec

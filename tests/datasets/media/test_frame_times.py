@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from encodeonce.datasets.media.frame_times import frame_times_s
 from encodeonce.datasets.media.ledger import Ledger
 from encodeonce.datasets.media.media import Media, UndecodableMedia
 from encodeonce.datasets.media.probe import probe
@@ -13,7 +14,6 @@ from encodeonce.datasets.media.sampling import (
     UniformInclusive,
     UniformInterior,
 )
-from encodeonce.datasets.readers.subtitles import frame_times_s
 from tests.fixtures.media_files import write_audio
 
 
