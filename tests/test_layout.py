@@ -76,6 +76,15 @@ def test_packages_in_pyproject_are_the_folders_on_disk() -> None:
     assert set(tools["setuptools"]["packages"]) == on_disk
 
 
+def test_page_templates_are_package_data() -> None:
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    patterns = tools["setuptools"]["package-data"]["encodeonce.harness.report"]
+    folder = ROOT / "harness" / "report"
+    packed = {path for pattern in patterns for path in folder.glob(pattern)}
+    assert packed == set((folder / "templates").iterdir())
+    assert {path.name for path in packed} >= {"report.html.j2", "style.css", "script.js"}
+
+
 def test_import_datasets_from_the_root_is_hugging_faces() -> None:
     code = "import datasets; print(hasattr(datasets, 'load_dataset'))"
     done = subprocess.run(

@@ -49,21 +49,21 @@ class Strip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
+class Preview:
     """What the model was shown of a sample, beside the question."""
 
     strip: Strip
     choices: tuple[str, ...] = ()
 
 
-def sights(
+def previews(
     run: Mapping[str, Any],
     wanted: Iterable[SampleKey],
     *,
     known_sha256: Iterable[str] = (),
     most_bytes: int = 1_500_000,
     most_s: float = 30.0,
-) -> dict[SampleKey, Sight]:
+) -> dict[SampleKey, Preview]:
     """Return what samples look like, from their benchmarks and media.
 
     Args:
@@ -75,7 +75,7 @@ def sights(
         most_s: decode no further media after so many seconds.
 
     Returns:
-        A sight for each sample. Nothing that is missing raises an error.
+        A preview of each sample. Nothing that is missing raises an error.
     """
     keys = list(wanted)
     try:
@@ -83,11 +83,11 @@ def sights(
         shown = _shown(config, keys)
     except (ValueError, OSError) as error:
         strip = Strip(missing=f"the benchmark cannot be read here: {error}")
-        return {key: Sight(strip=strip) for key in keys}
+        return {key: Preview(strip=strip) for key in keys}
     album = _Album(config, frozenset(known_sha256), most_bytes, time.monotonic() + most_s)
-    unknown = Sight(strip=Strip(missing="the benchmark does not have this sample any more"))
+    unknown = Preview(strip=Strip(missing="the benchmark does not have this sample any more"))
     return {
-        key: Sight(strip=album.strip(*shown[key][:2]), choices=shown[key][2])
+        key: Preview(strip=album.strip(*shown[key][:2]), choices=shown[key][2])
         if key in shown
         else unknown
         for key in keys
@@ -113,7 +113,7 @@ def _shown(config: RunConfig, keys: Iterable[SampleKey]) -> dict[SampleKey, _Sho
 
 
 class _Album:
-    """Decodes each media once, within limits."""
+    """Decodes each media item once, within limits."""
 
     def __init__(
         self, config: RunConfig, known_sha256: frozenset[str], left_bytes: int, until_s: float

@@ -14,7 +14,7 @@ from encodeonce.harness.report.markdown import to_markdown
 from encodeonce.harness.report.section import file_of
 from encodeonce.harness.report.summary import headline, pictures, sections
 from encodeonce.harness.report.terminal import print_report
-from encodeonce.harness.report.thumbnails import sights
+from encodeonce.harness.report.thumbnails import previews
 from encodeonce.harness.results.summary import Summary, problems
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.folder import RunFolder
@@ -177,7 +177,7 @@ def _finish(folder: RunFolder, html: bool = True) -> None:
 def _write_page(folder: RunFolder, summary: Summary) -> None:
     items = (summary["gallery"] or {"items": ()})["items"]
     wanted = [(item["benchmark"], item["sample"]) for item in items]
-    found = sights(summary["run"], wanted, known_sha256=folder.media_sha256())
+    found = previews(summary["run"], wanted, known_sha256=folder.media_sha256())
     page = report_page(folder.path.name, summary, found)
     (folder.path / "report.html").write_text(page, "utf-8")
 

@@ -163,12 +163,12 @@ def stacked_bars(bars: Sequence[Bar], *, x: Axis, title: str) -> str:
     across = scale_of([0.0, *(bar.total for bar in bars)], x, 0.0, WIDTH_PX - 14)
     body, top = [], 0.0
     for bar in bars:
-        total = f"{bar.total:.3g}"
+        total = _short(bar.total)
         body.append(label(0, top + 14, shorten(bar.name, WIDTH_PX - text_width_px(total) - 16)))
         body.append(label(WIDTH_PX, top + 14, total, anchor="end"))
         start = 0.0
         for part in bar.parts:
-            note = f"{bar.name}, {part.name}: {part.value:.3g}"
+            note = f"{bar.name}, {part.name}: {_short(part.value)}"
             number = names.index(part.name)
             body.append(_length(across, start, part.value, top + LINE_PX, number, note))
             start += part.value
@@ -191,19 +191,24 @@ def waterfall(bars: Sequence[Bar], *, x: Axis, title: str) -> str:
     across = scale_of([0.0, *(bar.total for bar in bars)], x, left, WIDTH_PX - 52)
     body, top = [], 0.0
     for number, bar in enumerate(bars):
-        body.append(label(0, top + 15, f"{bar.name}: {bar.total:.3g}"))
+        body.append(label(0, top + 15, f"{bar.name}: {_short(bar.total)}"))
         top += LINE_PX + 2
         start = 0.0
         for part in bar.parts:
-            note = f"{bar.name}, {part.name}: {part.value:.3g}"
+            note = f"{bar.name}, {part.name}: {_short(part.value)}"
             body.append(label(0, top + 13, shorten(part.name, left - 8), colour="eo-soft"))
             body.append(_length(across, start, part.value, top, number, note))
             start += part.value
-            body.append(label(across.px(start) + 5, top + 13, f"{part.value:.3g}"))
+            body.append(label(across.px(start) + 5, top + 13, _short(part.value)))
             top += LINE_PX + 1
         top += 8
     body.append(ruler(across, top, x))
     return drawing(title, "".join(body), width_px=WIDTH_PX, height_px=top + 44)
+
+
+def _short(value: float) -> str:
+    """Return three digits, or all before the point: 2,000 ms are not read as ``2e+03``."""
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
 
 
 def _grid(across: Scale, up: Scale, x: Axis, y: Axis) -> str:

@@ -56,12 +56,14 @@ STYLE = f"""
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def safe(text: str) -> str:
-    """Return text for an element or a quoted attribute, of HTML as of XML.
+def printable(text: str) -> str:
+    """Replace what XML does not allow (controls, lone surrogates) by a question mark in a box."""
+    return _NOT_XML.sub("\ufffd", text)
 
-    Characters that XML does not allow (controls, lone surrogates) become a question mark in a box.
-    """
-    return escape(_NOT_XML.sub("\ufffd", text))
+
+def safe(text: str) -> str:
+    """Return printable text for an element or a quoted attribute, of HTML as of XML."""
+    return escape(printable(text))
 
 
 def text_width_px(text: str) -> float:

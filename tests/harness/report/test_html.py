@@ -1,5 +1,7 @@
 """The report as a page: its figures are those of the JSON in it, and any text is only text."""
 
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -7,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from encodeonce.harness.report import html
 from encodeonce.harness.report.html import report_page
 from encodeonce.harness.report.summary import sections
-from encodeonce.harness.report.thumbnails import Sight, Strip, Thumbnail
+from encodeonce.harness.report.thumbnails import Preview, Strip, Thumbnail
 from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.run.record import CacheUse, Record, SampleError
 from encodeonce.models.kv.spec import FULL, KVSpec
@@ -20,6 +23,8 @@ from tests.harness.runs import a_record, write_run
 KV = [FULL, KVSpec(method="snapkv", keep=0.5), KVSpec(method="snapkv", keep=0.25)]
 INT4 = WeightsSpec(method="bnb-nf4")
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">&\x1b'
+ESCAPES = f"{HOSTILE}\"' onload='alert(3)<!--{{{{ 7*7 }}}}{{% raw %}}{{# "
+TEMPLATES = Path(html.__file__).parent / "templates"
 
 
 class Page(HTMLParser):
@@ -221,8 +226,8 @@ def test_anything_a_model_or_a_user_wrote_is_only_text(tmp_path: Path) -> None:
     ]
     folder = write_run(tmp_path / "run", answers)
     frame = Thumbnail(jpeg_base64="", width_px=1, height_px=1, caption=HOSTILE)
-    sight = Sight(strip=Strip(frames=(frame,), num_seen=1), choices=(HOSTILE,))
-    text = report_page(HOSTILE, folder.summary(), {(HOSTILE, HOSTILE): sight})
+    preview = Preview(strip=Strip(frames=(frame,), num_seen=1), choices=(HOSTILE,))
+    text = report_page(HOSTILE, folder.summary(), {(HOSTILE, HOSTILE): preview})
     page = Page(text)
     assert [tag for tag, _ in page.tags].count("script") == 2
     assert [a["src"] for tag, a in page.tags if tag == "img"] == ["data:image/jpeg;base64,"]
@@ -232,13 +237,69 @@ def test_anything_a_model_or_a_user_wrote_is_only_text(tmp_path: Path) -> None:
     text.encode("utf-8")
 
 
+def page_about(folder: Path, text: str) -> Page:
+    """Return a page on which everything that a model, a user or a benchmark wrote is ``text``."""
+    said = {"text": text, "question": text, "target": text, "tags": {text: text}}
+    answers = [
+        a_record("a1", 1.0, benchmark=text, variant="none/full", **said),
+        a_record("a1", 0.0, benchmark=text, variant=text, **said),
+        a_record("b1", 1.0, benchmark=text, variant="none/full", **said),
+        a_record("b1", 0.0, benchmark=text, variant=text, **said),
+        a_record("c1", None, benchmark=text, error=SampleError(type=text, message=text)),
+    ]
+    uncached = [a_record("a1", 0.0, benchmark=text, **(said | {"text": f"{text}!"}))]
+    summary = write_run(folder, answers, uncached=uncached).summary()
+    summary["run"]["config"]["model"]["path"] = text
+    summary["run"]["versions"] = {text: text}
+    frame = Thumbnail(jpeg_base64="AAAA", width_px=1, height_px=1, caption=text)
+    previews = {
+        (text, "a1"): Preview(strip=Strip(frames=(frame,), num_seen=3), choices=(text, text)),
+        (text, "b1"): Preview(strip=Strip(missing=text)),
+    }
+    written = report_page(f"{text}\ud800", summary, previews)
+    written.encode("utf-8")
+    return Page(written)
+
+
+def test_no_text_changes_what_a_page_is_made_of(tmp_path: Path) -> None:
+    plain, hostile = (
+        page_about(tmp_path / str(n), text) for n, text in enumerate(("plain", ESCAPES))
+    )
+    elements = [(tag, sorted(attributes)) for tag, attributes in hostile.tags]
+    assert elements == [(tag, sorted(attributes)) for tag, attributes in plain.tags]
+    shown = ESCAPES.replace("\x1b", "\ufffd")
+    assert hostile.texts["h1"] == [f"{shown}\ufffd"]
+    for tag in ("title", "p", "dt", "dd", "span", "h3", "li", "th", "td", "option", "div"):
+        assert any(shown in text for text in hostile.texts[tag]), tag
+    assert hostile.data["gallery"]["items"][0]["question"] == ESCAPES
+    assert "<" not in hostile.texts["script"][0]
+
+
+def test_the_policy_names_the_style_and_the_script_by_digest(tmp_path: Path) -> None:
+    _, page = matrix(tmp_path)
+    (policy,) = [a["content"] for _, a in page.tags if "http-equiv" in a]
+    parts = dict(part.split(" ", 1) for part in (policy or "").split("; "))
+    for kind, text in (("style", page.texts["style"][0]), ("script", page.texts["script"][1])):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert parts[f"{kind}-src"] == f"'sha256-{digest}'"
+    assert not [a for _, a in page.tags if "style" in a], "the policy forbids style attributes"
+
+
+def test_only_drawings_and_our_own_files_are_not_escaped() -> None:
+    templates = {path: path.read_text("utf-8") for path in TEMPLATES.glob("*.j2")}
+    assert len(templates) == 3
+    trusted = [w for text in templates.values() for w in re.findall(r"([\w.]+) \| safe", text)]
+    assert sorted(trusted) == ["figure.svg", "script", "style"]
+    assert not any("autoescape" in text for text in templates.values())
+
+
 def test_questions_on_the_same_frames_share_a_card(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", [a_record(name, 0.0) for name in ("a1", "a2", "b1")])
     frame = Thumbnail(jpeg_base64="AAAA", width_px=1, height_px=1, caption="0.5 s")
-    seen = Sight(strip=Strip(frames=(frame,), num_seen=5))
-    gone = Sight(strip=Strip(missing="MissingMedia: no file"))
-    sights = {("b", "a1"): seen, ("b", "a2"): seen, ("b", "b1"): gone}
-    page = Page(report_page("run", folder.summary(), sights))
+    seen = Preview(strip=Strip(frames=(frame,), num_seen=5))
+    gone = Preview(strip=Strip(missing="MissingMedia: no file"))
+    previews = {("b", "a1"): seen, ("b", "a2"): seen, ("b", "b1"): gone}
+    page = Page(report_page("run", folder.summary(), previews))
     assert [a.get("class") for tag, a in page.tags if tag == "article"] == ["card", "card"]
     assert [tag for tag, _ in page.tags].count("img") == 1
     soft = page.texts["p"]

@@ -131,6 +131,13 @@ def lengths(picture: str) -> list[ElementTree.Element]:
 
 
 @pytest.mark.parametrize("draw", [stacked_bars, waterfall])
+def test_a_long_time_is_not_written_as_a_power_of_ten(draw: Callable[..., str]) -> None:
+    parts = (Part(name="decode", value=1999.6), Part(name="read", value=0.12345))
+    picture = draw([Bar(name="uncached", parts=parts)], x=Axis(title="ms"), title="t")
+    assert notes(picture)[:2] == ["uncached, decode: 2000", "uncached, read: 0.123"]
+
+
+@pytest.mark.parametrize("draw", [stacked_bars, waterfall])
 def test_bars_are_as_long_as_their_values(draw: Callable[..., str]) -> None:
     picture = draw(BARS, x=Axis(title="seconds"), title="t")
     decode, prefill, again = (
