@@ -9,7 +9,7 @@ from typing import Any
 from encodeonce.harness.bench.machine import hardware
 from encodeonce.harness.bench.prefix import Encoding, Measurement, PrefixBench, PrefixResult
 from encodeonce.harness.report.numbers import human_bytes, human_count
-from encodeonce.harness.report.summary import Section, Table
+from encodeonce.harness.report.section import Section, Table
 
 
 def sections(result: PrefixResult) -> list[Section]:

@@ -9,7 +9,7 @@ from typing import Any
 from encodeonce.harness.bench.machine import hardware
 from encodeonce.harness.bench.quant import Measurement, QuantBench
 from encodeonce.harness.report.numbers import human_bytes
-from encodeonce.harness.report.summary import Section, Table
+from encodeonce.harness.report.section import Section, Table
 
 
 def sections(found: Sequence[Measurement]) -> list[Section]:

@@ -10,10 +10,10 @@ from typing import Any
 from encodeonce.harness.report.charts.svg import STYLE as CHART_STYLE
 from encodeonce.harness.report.charts.svg import safe
 from encodeonce.harness.report.numbers import human_count, percent
-from encodeonce.harness.report.section import Picture
-from encodeonce.harness.report.summary import Section, Table, sections
+from encodeonce.harness.report.section import Figure, Section, Table
+from encodeonce.harness.report.summary import sections
 from encodeonce.harness.report.thumbnails import SampleKey, Sight, Strip
-from encodeonce.harness.report.time_figures import pictures
+from encodeonce.harness.report.time_figures import page_figures
 from encodeonce.harness.results.summary import Summary
 
 GALLERY = "Answers to look at"
@@ -32,11 +32,11 @@ def report_page(title: str, summary: Summary, sights: Mapping[SampleKey, Sight])
 
     Args:
         title: of the run, plain text.
-        summary: `RunFolder.summary`.
+        summary: `summarize_run`.
         sights: what the gallery's samples look like.
     """
     texts = sections(summary)
-    drawn = pictures(summary)
+    drawn = page_figures(summary)
     errors = [section for section in texts if section.title == "Errors"]
     texts = [section for section in texts if section not in errors]
     titles = ["Pictures"] if drawn else []
@@ -125,7 +125,7 @@ def _tile(label: str, figure: str, words: str, is_bad: bool = False) -> str:
     )
 
 
-def _pictures(found: Sequence[Picture]) -> str:
+def _pictures(found: Sequence[Figure]) -> str:
     if not found:
         return ""
     figures = (

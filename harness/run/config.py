@@ -1,6 +1,5 @@
 """One YAML file describes a run. Unknown keys are refused, with the allowed ones named."""
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -19,8 +18,13 @@ from pydantic import (
 
 from encodeonce.datasets.media.probe import VideoBackend
 from encodeonce.datasets.media.sampling import FrameSampling, UniformInclusive
-from encodeonce.harness.run.record import BASELINE
-from encodeonce.harness.run.variant import check_kv_titles, check_weights_titles, variant_name
+from encodeonce.harness.run.config_errors import explained
+from encodeonce.harness.run.variant import (
+    BASELINE,
+    Variant,
+    check_kv_titles,
+    check_weights_titles,
+)
 from encodeonce.models.kv.method import check_kv
 from encodeonce.models.kv.spec import FULL, KVSpec, expand_kv
 from encodeonce.models.language.generation import GenerationSpec
@@ -29,7 +33,7 @@ from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
 
 CHANGES_NO_ANSWER = ("cache", "workers", "output", "limit", "check_uncached", "weights", "kv")
 """Fields that say what computes, where results lie, and how much of the work is done. What a
-variant's name means is kept for each (`variants.describe_variants`)."""
+variant's name means is kept for each (`variant.describe_variants`)."""
 
 
 class ConfigError(ValueError):
@@ -222,17 +226,17 @@ class RunConfig(AnswerConfig):
     @classmethod
     def _baseline_is_there(cls, value: int | str, info: ValidationInfo) -> int | str:
         weights, kv = info.data.get("weights", (NONE,)), info.data.get("kv", (FULL,))
-        if value and BASELINE not in [variant_name(one, other) for one in weights for other in kv]:
+        if value and BASELINE not in [Variant.of(one, other) for one in weights for other in kv]:
             raise ValueError(
-                f"plain transformers' answers are compared with those of {BASELINE!r}: add 'none' "
-                "to weights and 'full' to kv, or set check_uncached: 0"
+                f"plain transformers' answers are compared with those of {BASELINE.name!r}: add "
+                "'none' to weights and 'full' to kv, or set check_uncached: 0"
             )
         return value
 
     @property
-    def variants(self) -> tuple[str, ...]:
-        """Names of the run's variants, in the order of its lists."""
-        return tuple(variant_name(weights, kv) for weights in self.weights for kv in self.kv)
+    def variants(self) -> tuple[Variant, ...]:
+        """The run's variants, in the order of its lists."""
+        return tuple(Variant.of(weights, kv) for weights in self.weights for kv in self.kv)
 
     def answer_fields(self) -> dict[str, Any]:
         """Return the fields that can change an answer: all but `CHANGES_NO_ANSWER`."""
@@ -270,39 +274,5 @@ def load_run_file(path: Path, form: type[Form]) -> Form:
     try:
         return form.model_validate(content)
     except ValidationError as error:
-        problems = "\n".join(f"  {_explain(problem, form)}" for problem in error.errors())
+        problems = "\n".join(f"  {explained(problem, form)}" for problem in error.errors())
         raise ConfigError(f"{path}:\n{problems}") from error
-
-
-def _explain(problem: Any, form: type[RunConfig]) -> str:
-    """Return one line for a pydantic problem: where, what was got, what is allowed."""
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] != "extra_forbidden":
-        got = "" if problem["type"] == "missing" else f"; got {problem['input']!r}"
-        return f"{where}: {problem['msg']}{got}"
-    allowed = _fields_at(problem["loc"][:-1], form)
-    unknown = str(problem["loc"][-1])
-    close = difflib.get_close_matches(unknown, allowed, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"{where}: unknown key. Allowed: {', '.join(allowed)}.{hint}"
-
-
-def _fields_at(location: tuple[int | str, ...], form: type[RunConfig]) -> list[str]:
-    """Return the field names of the (possibly nested) model that ``location`` leads to."""
-    schema = form.model_json_schema()
-    node = schema
-    for part in location:
-        if "discriminator" in node:  # pydantic names the chosen alternative in the location
-            node = {"$ref": node["discriminator"]["mapping"][part]}
-        else:
-            node = node["items"] if isinstance(part, int) else node["properties"][part]
-        node = _resolve(node, schema)
-    return list(node["properties"])
-
-
-def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    reference = node.get("$ref")
-    if reference is None:
-        return node
-    definition: dict[str, Any] = schema["$defs"][reference.rpartition("/")[2]]
-    return definition

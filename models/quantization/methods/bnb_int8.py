@@ -1,5 +1,7 @@
 """bitsandbytes LLM.int8() weights of the language model, quantised while loading."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from encodeonce.models.checkpoint.loading_hooks import Treatment
@@ -9,6 +11,8 @@ from encodeonce.models.quantization.method import Candidate, Options
 
 class BnbInt8(Options):
     """Rows share a scale; so do the activations they meet, but for outliers."""
+
+    display_name: ClassVar[str] = "bitsandbytes LLM.int8()"
 
     threshold: float = Field(
         default=6.0,
