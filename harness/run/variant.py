@@ -41,11 +41,14 @@ class Variant:
         if not all(titles):
             raise ValueError(f"a variant's titles may not be empty; got {self!r}")
         if "/" in self.weights:
-            raise ValueError(f"{self.weights!r} has a slash in it, which ends the weights' title")
+            raise ValueError(
+                f"{self.weights!r} has a slash in it, which ends the weights' title in "
+                "WEIGHTS/KV; choose another 'label'"
+            )
         if self.adapter is not None and set("/+") & set(self.adapter):
             raise ValueError(
-                f"{self.adapter!r} has a slash or a plus sign in it, which an adapter's title may "
-                "not have: WEIGHTS+ADAPTER/KV"
+                f"{self.adapter!r} has a slash or a plus sign in it, which separate titles in "
+                "WEIGHTS+ADAPTER/KV; choose another 'label'"
             )
 
     @classmethod

@@ -144,7 +144,7 @@ def heat_map(
     heads = [wrapped(name, cell_px - 6) for name in columns]
     names = [wrapped(name, left - 8) for name in rows]
     top = TIGHT_PX * max(map(len, heads), default=1) + 9.0
-    height_px = TIGHT_PX * max(map(len, names), default=1) + 15.0
+    height_px = 38.0 if any(len(lines) > 1 for lines in names) else 30.0
     body = [
         labels(left + (number + 0.5) * cell_px, (top - 4) / 2, lines, anchor="middle")
         for number, lines in enumerate(heads)
