@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from encodeonce.datasets.media.media import MediaKind
 from encodeonce.harness.run.config import AnswerConfig
 from encodeonce.harness.run.record import CacheUse
+from encodeonce.harness.run.variant import Variant
 from encodeonce.models.kv.method import check_kv
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.language.generation import GenerationSpec
@@ -28,6 +29,7 @@ class VariantConfig(AnswerConfig):
     @classmethod
     def _known_weights(cls, value: WeightsSpec) -> WeightsSpec:
         load_quantizer(value)
+        Variant.of(value, FULL)  # a label that no variant's name can hold is refused now, not later
         return value
 
     @field_validator("kv")

@@ -1,4 +1,8 @@
-"""The comparison of two runs for people: sections of text and tables, and a picture."""
+"""The comparison of two runs for people: sections of text and tables, and a figure.
+
+Variants go by their ids here, and not by the names that people call them (`names`): that is how the
+user has just called them, and the two runs need not mean the same by a title.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -6,7 +10,7 @@ from typing import Any
 from encodeonce.harness.report.charts.forest import Difference, forest
 from encodeonce.harness.report.charts.svg import Axis
 from encodeonce.harness.report.numbers import human_count, percent
-from encodeonce.harness.report.summary import Section, Table
+from encodeonce.harness.report.section import Section, Table
 from encodeonce.harness.results.summary import Summary
 
 LONGEST_TEXT = 60
@@ -34,7 +38,7 @@ def compare_headline(comparison: Summary) -> list[str]:
     ]
 
 
-def compare_picture(comparison: Summary) -> str:
+def compare_figure(comparison: Summary) -> str:
     """Return the differences with their intervals as SVG."""
     differences = [
         Difference(

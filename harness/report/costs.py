@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from encodeonce.harness.report.cells import variants_in
+from encodeonce.harness.report.names import Names
 from encodeonce.harness.report.numbers import human_bytes, human_count, number
 from encodeonce.harness.report.section import Section, Table
 from encodeonce.harness.results.summary import Summary
-from encodeonce.models.kv.spec import FULL
+from encodeonce.harness.run.variant import Variant
 
 OWN_STAGES = ("compress", "generate", "compare", "score")
 """Stages that each cache variant has for itself; all others serve all variants of some weights."""
@@ -14,13 +16,14 @@ Stages = Mapping[str, float]
 """Milliseconds by stage."""
 
 
-def weights_section(weights: Mapping[str, Summary]) -> Section:
+def weights_section(summary: Summary) -> Section:
     """Say of each weight variant what it holds and how fast it is."""
+    names = Names.of(summary)
     rows = []
-    for title, one in weights.items():
+    for title, one in summary["variants"]["weights"].items():
         rows.append(
             (
-                title,
+                names.weights(title),
                 "-" if one["weight_bytes"] is None else human_bytes(one["weight_bytes"]),
                 human_bytes(one["peak_bytes"]),
                 str(one["num_loads"]),
@@ -49,9 +52,10 @@ def weights_section(weights: Mapping[str, Summary]) -> Section:
     )
 
 
-def time_section(variants: Summary) -> Section:
+def time_section(summary: Summary) -> Section:
     """Tell the stages that serve all caches of some weights from those that each has."""
-    known = dict.fromkeys(s for one in variants["weights"].values() for s in one["seconds"])
+    names, weights = Names.of(summary), summary["variants"]["weights"]
+    known = dict.fromkeys(s for one in weights.values() for s in one["seconds"])
     shared_stages = [stage for stage in known if stage not in OWN_STAGES]
     stages = [*shared_stages, *(stage for stage in OWN_STAGES if stage in known)]
     rows: list[tuple[str, ...]] = []
@@ -59,17 +63,17 @@ def time_section(variants: Summary) -> Section:
         "Milliseconds of worker time per question, model loading excluded. Compressed caches are "
         "decoded as one batch, whose time is shared out evenly."
     ]
-    for title, one in variants["weights"].items():
+    for title, one in weights.items():
         caches = {
-            cell["kv"]: _own_seconds(cell)
-            for cell in variants["variants"].values()
-            if cell["weights"] == title
+            variant: _own_seconds(about)
+            for variant, about in variants_in(summary).items()
+            if variant.weights == title
         }
         per_ms = 1000 / max(1, one["num_questions"])
         shared = {s: per_ms * v for s, v in one["seconds"].items() if s in shared_stages}
-        own = {kv: {s: per_ms * v for s, v in some.items()} for kv, some in caches.items()}
-        rows += _time_rows(title, shared, own, stages)
-        sentences += _saving(title, shared, own)
+        own = {v: {s: per_ms * x for s, x in some.items()} for v, some in caches.items()}
+        rows += _time_rows(names.weights(title), shared, own, stages)
+        sentences += _saving(names.weights(title), shared, own)
     return Section(
         title="Time by variant",
         table=Table(columns=("variants", *stages, "all"), rows=tuple(rows)),
@@ -87,12 +91,13 @@ def _own_seconds(variant: Summary) -> dict[str, float]:
 
 
 def _time_rows(
-    title: str, shared: Stages, own: Mapping[str, Stages], stages: Sequence[str]
+    title: str, shared: Stages, own: Mapping[Variant, Stages], stages: Sequence[str]
 ) -> Iterator[tuple[str, ...]]:
-    compressed = [one for kv, one in own.items() if kv != FULL.title]
+    compressed = [one for variant, one in own.items() if not variant.is_full]
     yield _time_row(f"{title}: shared by {human_count(len(own), 'cache')}", shared, stages)
-    if FULL.title in own:
-        yield _time_row(f"  {FULL.title}", own[FULL.title], stages)
+    for variant, one in own.items():
+        if variant.is_full:
+            yield _time_row("  full cache", one, stages)
     if compressed:
         names = dict.fromkeys(stage for one in compressed for stage in one)
         mean = {s: sum(one.get(s, 0.0) for one in compressed) / len(compressed) for s in names}
@@ -104,7 +109,7 @@ def _time_row(name: str, spent: Stages, stages: Sequence[str]) -> tuple[str, ...
     return (name, *cells, f"{sum(spent.values()):.1f}")
 
 
-def _saving(title: str, shared: Stages, own: Mapping[str, Stages]) -> list[str]:
+def _saving(title: str, shared: Stages, own: Mapping[Variant, Stages]) -> list[str]:
     if len(own) < 2:
         return []
     once, each = sum(shared.values()), sum(sum(one.values()) for one in own.values())

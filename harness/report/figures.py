@@ -1,15 +1,16 @@
-"""Pictures of how good variants are, from the summary alone. Notes on points hold the figures."""
+"""Figures of how good variants are, from the summary alone. Notes on points hold the numbers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from encodeonce.harness.report.cells import Cells, cells_of, variants_in
 from encodeonce.harness.report.charts.plots import Axis, Point, Series, heat_map, line_chart
 from encodeonce.harness.report.charts.svg import scale_of
+from encodeonce.harness.report.names import Names
 from encodeonce.harness.report.numbers import percent
-from encodeonce.harness.report.section import Picture
+from encodeonce.harness.report.section import Figure
 from encodeonce.harness.results.summary import Summary
-from encodeonce.harness.run.variant import split_variant
-from encodeonce.models.kv.spec import FULL
+from encodeonce.harness.run.variant import Variant
 
 LOG_FROM = 8.0
 """A cost that varies by more than this factor is drawn on a logarithmic axis."""
@@ -46,105 +47,139 @@ def quality(cell: Summary) -> Quality | None:
     return None
 
 
-def matrix_picture(variants: Summary, benchmark: str) -> Picture:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A variant's quality at what it costs."""
+
+    variant: Variant
+    cost: float
+    quality: Quality
+
+
+def matrix_figure(summary: Summary, benchmark: str) -> Figure:
     """Draw a benchmark's quality under weights (columns) and caches (rows)."""
-    columns = list(dict.fromkeys(one["weights"] for one in variants["variants"].values()))
-    rows = list(dict.fromkeys(one["kv"] for one in variants["variants"].values()))
-    cells = {
-        (one["kv"], one["weights"]): quality(one["benchmarks"][benchmark])
-        for one in variants["variants"].values()
-        if benchmark in one["benchmarks"]
-    }
-    table = [[cells.get((row, column)) for column in columns] for row in rows]
+    names, cells = Names.of(summary), cells_of(summary, benchmark)
+    every = variants_in(summary)
+    columns = list(dict.fromkeys(variant.weights for variant in every))
+    rows = list(dict.fromkeys(variant.kv for variant in every))
+    found = {(v.kv, v.weights): quality(cell) for v, cell in cells.items()}
+    table = [[found.get((row, column)) for column in columns] for row in rows]
     measures = [one.measure for line in table for one in line if one is not None]
     title = f"{benchmark}: {measures[0] if measures else 'no scores'}"
     svg = heat_map(
-        rows,
-        columns,
+        [names.kv(row) for row in rows],
+        [names.weights(column) for column in columns],
         [[one.value if one is not None else None for one in line] for line in table],
         [[one.text if one is not None else "-" for one in line] for line in table],
         title=title,
     )
-    return Picture(title=title, svg=svg, words="Columns are weights, rows are KV caches.")
+    return Figure(title=title, svg=svg, words="Columns are weights, rows are KV caches.")
 
 
-Cells = Mapping[str, Summary]
-"""A benchmark's cells by the variant's name."""
+def curves(summary: Summary, benchmark: str) -> Iterator[Figure]:
+    """Yield quality against kept KV bytes, a figure for each weights.
 
-
-def _cells(summary: Summary, benchmark: str) -> dict[str, Summary]:
-    return {
-        name: one["benchmarks"][benchmark]
-        for name, one in summary["variants"]["variants"].items()
-        if benchmark in one["benchmarks"]
-    }
-
-
-def curves(summary: Summary, benchmark: str) -> Iterator[Picture]:
-    """Yield quality against kept KV bytes, a picture for each weights.
-
-    Pictures of one benchmark have the same axes; they hold a curve for each method.
+    Figures of one benchmark have the same axes; they hold a curve for each method.
     """
-    by_weights = _method_series(summary, benchmark)
-    points = [p for series in by_weights.values() for one in series for p in one.points]
-    if len(points) < 2:
+    names, cells = Names.of(summary), cells_of(summary, benchmark)
+    placed = _placed(cells, {variant: _kept_mib(cells, variant) for variant in cells})
+    if len(placed) < 2:
         return
-    x, y = _axes("kept KV of a prompt, MiB", points)
-    for weights, series in by_weights.items():
-        about = f"{benchmark}, {weights}" if len(by_weights) > 1 else benchmark
-        title = f"{about}: quality against KV bytes"
-        words = (
-            "Measured bytes of the prompt's keys and values, mean over answers. Whiskers are 95 % "
-            "intervals."
+    x, y = _axes("kept KV of a prompt, MiB", placed)
+    weights = dict.fromkeys(one.variant.weights for one in placed)
+    what = "quality against KV bytes"
+    for title in weights:
+        own = [one for one in placed if one.variant.weights == title]
+        series = _series(own, lambda variant: names.curve(variant.kv), "MiB")
+        heading, file = f"{benchmark}: {what}", ""
+        if len(weights) > 1:
+            # Files are called by ids: a better name must not leave the old file behind.
+            heading = f"{benchmark}, {names.weights(title)}: {what}"
+            file = f"{benchmark}, {title}: {what}"
+        yield Figure(
+            title=heading,
+            svg=line_chart(series, x=x, y=y, title=heading),
+            words="Measured bytes of the prompt's keys and values, mean over answers. Whiskers "
+            "are 95 % intervals.",
+            file=file,
         )
-        yield Picture(title=title, svg=line_chart(series, x=x, y=y, title=title), words=words)
 
 
-def speed_picture(summary: Summary, benchmark: str) -> Picture | None:
+def speed_figure(summary: Summary, benchmark: str) -> Figure | None:
     """Draw quality against speed, a curve for each cache through the weights.
 
     Left out are caches that were decoded as one batch with others: they share one speed.
     """
-    cells = _cells(summary, benchmark)
-    points: dict[str, list[Point]] = {}
-    for name, cell in cells.items():
-        x, y = cell["decode_tokens_per_s"], quality(cell)
-        if x is not None and y is not None and _is_decoded_alone(name, cells):
-            note = f"{y.measure} = {y.value:.4g} at {x:.4g} tokens/s ({name})"
-            point = Point(x=x, y=y.value, low=y.low, high=y.high, note=note)
-            points.setdefault(split_variant(name)[1], []).append(point)
-    every = [point for found in points.values() for point in found]
-    if len(every) < 2:
+    names, cells = Names.of(summary), cells_of(summary, benchmark)
+    speeds = {
+        variant: cell["decode_tokens_per_s"]
+        for variant, cell in cells.items()
+        if _is_decoded_alone(variant, cells)
+    }
+    placed = _placed(cells, speeds)
+    if len(placed) < 2:
         return None
-    x_axis, y_axis = _axes("decoded tokens per second", every)
-    series = [
-        Series(name=kv, points=tuple(sorted(found, key=lambda point: point.x)))
-        for kv, found in points.items()
-    ]
+    x, y = _axes("decoded tokens per second", placed)
+    series = _series(placed, lambda one: (one.kv, names.kv(one.kv)), "tokens/s")
     title = f"{benchmark}: quality against speed"
-    words = "A point for each weights. Caches that were decoded as one batch are left out."
-    svg = line_chart(series, x=x_axis, y=y_axis, title=title)
-    return Picture(title=title, svg=svg, words=words)
+    return Figure(
+        title=title,
+        svg=line_chart(series, x=x, y=y, title=title),
+        words="A point for each weights. Caches that were decoded as one batch are left out.",
+    )
 
 
-def _is_decoded_alone(name: str, cells: Cells) -> bool:
-    """Return whether no other cache of the same weights was in the variant's batch."""
-    weights, kv = split_variant(name)
-    compressed = [
-        other
-        for other in cells
-        if split_variant(other)[0] == weights and split_variant(other)[1] != FULL.title
+def _placed(cells: Cells, costs: Mapping[Variant, float | None]) -> list[Placed]:
+    """Return the variants of which both cost and quality are known."""
+    return [
+        Placed(variant=variant, cost=cost, quality=good)
+        for variant, cost in costs.items()
+        if cost is not None and (good := quality(cells[variant])) is not None
     ]
-    return kv == FULL.title or compressed == [name]
 
 
-def _axes(cost: str, points: Sequence[Point]) -> tuple[Axis, Axis]:
+def _series(
+    placed: Sequence[Placed], curve_of: Callable[[Variant], tuple[str, str]], unit: str
+) -> list[Series]:
+    """Return the curves, the points of each in order of cost.
+
+    Args:
+        placed: the points.
+        curve_of: returns what tells a variant's curve from the others, and the curve's name.
+        unit: of the costs.
+    """
+    found: dict[str, list[Point]] = {}
+    names = {}
+    for one in placed:
+        key, names[key] = curve_of(one.variant)
+        good = one.quality
+        # By its id: that is what `encodeonce compare` wants to be told.
+        at = f"at {one.cost:.4g} {unit} ({one.variant.name})"
+        note = f"{good.measure} = {good.value:.4g} {at}"
+        point = Point(x=one.cost, y=good.value, low=good.low, high=good.high, note=note)
+        found.setdefault(key, []).append(point)
+    return [
+        Series(name=names[key], points=tuple(sorted(points, key=lambda point: point.x)))
+        for key, points in found.items()
+    ]
+
+
+def _is_decoded_alone(variant: Variant, cells: Cells) -> bool:
+    """Return whether no other cache of the same weights was in the variant's batch."""
+    compressed = [
+        other for other in cells if other.weights == variant.weights and not other.is_full
+    ]
+    return variant.is_full or compressed == [variant]
+
+
+def _axes(cost: str, placed: Sequence[Placed]) -> tuple[Axis, Axis]:
     """Return the axes of some curves: cost across, quality up."""
-    ends = [end for p in points for end in (p.y, p.low, p.high) if end is not None]
-    xs = [point.x for point in points]
-    is_wide = min(xs) > 0 and max(xs) / min(xs) > LOG_FROM
-    x = _common(Axis(title=cost, scale="log" if is_wide else "linear"), xs)
-    return x, _common(Axis(title=points[0].note.partition(" = ")[0]), ends)
+    qualities = [one.quality for one in placed]
+    ends = [end for q in qualities for end in (q.value, q.low, q.high) if end is not None]
+    costs = [one.cost for one in placed]
+    is_wide = min(costs) > 0 and max(costs) / min(costs) > LOG_FROM
+    x = _common(Axis(title=cost, scale="log" if is_wide else "linear"), costs)
+    return x, _common(Axis(title=qualities[0].measure), ends)
 
 
 def _common(axis: Axis, values: Sequence[float]) -> Axis:
@@ -155,52 +190,14 @@ def _common(axis: Axis, values: Sequence[float]) -> Axis:
     return replace(axis, low=scale.low, high=scale.high)
 
 
-def _method_series(summary: Summary, benchmark: str) -> dict[str, list[Series]]:
-    """Return for each weights a curve for each method, its points in order of cost.
-
-    Notes are ``MEASURE = VALUE at COST (VARIANT)``.
-    """
-    cells = _cells(summary, benchmark)
-    points: dict[str, dict[str, list[Point]]] = {}
-    for name, cell in cells.items():
-        x, y = _kept_mib(cells, name), quality(cell)
-        if x is None or y is None:
-            continue
-        note = f"{y.measure} = {y.value:.4g} at {x:.4g} ({name})"
-        weights, kv = split_variant(name)
-        curves = points.setdefault(weights, {})
-        curves.setdefault(_method_name(summary, kv), []).append(
-            Point(x=x, y=y.value, low=y.low, high=y.high, note=note)
-        )
-    return {
-        weights: [
-            Series(name=curve, points=tuple(sorted(found, key=lambda point: point.x)))
-            for curve, found in curves.items()
-        ]
-        for weights, curves in points.items()
-    }
-
-
-def _method_name(summary: Summary, kv: str) -> str:
-    """Return a cache variant's name without its budget."""
-    meaning = summary["run"].get("variants", {}).get("kv", {}).get(kv)
-    if meaning is None:
-        return kv
-    name = str(meaning["method"])
-    if meaning["options"]:
-        name += "(" + ",".join(f"{k}={v}" for k, v in sorted(meaning["options"].items())) + ")"
-    return name if meaning["precision"] == "model" else f"{name}+{meaning['precision']}"
-
-
-def _kept_mib(cells: Cells, name: str) -> float | None:
+def _kept_mib(cells: Cells, variant: Variant) -> float | None:
     """Return the mean bytes kept of a prompt; of a full cache, what compressed ones call full."""
-    kv = cells[name]["kv"]
+    kv = cells[variant]["kv"]
     if kv is not None:
         return float(kv["kept_bytes"]) / int(kv["num_answers"]) / 2**20
-    weights, title = split_variant(name)
-    if title != FULL.title:
+    if not variant.is_full:
         return None
     for other, cell in cells.items():
-        if split_variant(other)[0] == weights and cell["kv"] is not None:
+        if other.own_full == variant and cell["kv"] is not None:
             return float(cell["kv"]["full_bytes"]) / int(cell["kv"]["num_answers"]) / 2**20
     return None

@@ -16,7 +16,7 @@ from encodeonce.harness.report.charts.svg import printable
 from encodeonce.harness.report.summary import sections
 from encodeonce.harness.report.thumbnails import Preview, SampleKey
 from encodeonce.harness.report.tiles import tiles
-from encodeonce.harness.report.time_figures import pictures
+from encodeonce.harness.report.time_figures import page_figures
 from encodeonce.harness.results.summary import Summary
 
 FIGURES = "Figures"
@@ -30,13 +30,13 @@ def report_page(title: str, summary: Summary, previews: Mapping[SampleKey, Previ
 
     Args:
         title: of the run, plain text.
-        summary: `RunFolder.summary`; the page carries it as ``#data``.
+        summary: `summarize_run`; the page carries it as ``#data``.
         previews: what the gallery's samples look like.
     """
     found = sections(summary)
     errors = [section for section in found if section.title == "Errors"]
     others = [section for section in found if section not in errors]
-    figures = pictures(summary)
+    figures = page_figures(summary)
     gallery = gallery_of(summary, previews)
     headings = [FIGURES] if figures else []
     headings += [section.title for section in others]

@@ -12,9 +12,9 @@ def to_markdown(title: str, sections: Sequence[Section]) -> str:
         parts.append(f"## {section.title}")
         if section.table is not None:
             parts.append(_table(section.table))
-        for picture in section.pictures:
-            title = _words(picture.title)
-            parts.append(f"![{title}]({file_of(picture)})\n\n*{title}. {_words(picture.words)}*")
+        for figure in section.figures:
+            title = _words(figure.title)
+            parts.append(f"![{title}]({file_of(figure)})\n\n*{title}. {_words(figure.words)}*")
         parts.extend(_words(sentence) for sentence in section.sentences)
         if section.bullets:
             parts.append("\n".join(f"- {_words(bullet)}" for bullet in section.bullets))

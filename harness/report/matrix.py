@@ -1,52 +1,57 @@
 """The part of a run's report that is about its variants; nothing where there is only one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
+from encodeonce.harness.report.cells import Cells, benchmarks_in, cells_of
 from encodeonce.harness.report.costs import time_section, weights_section
-from encodeonce.harness.report.figures import curves, matrix_picture
+from encodeonce.harness.report.figures import curves, matrix_figure
+from encodeonce.harness.report.names import Names
 from encodeonce.harness.report.numbers import human_bytes, number, percent, points
 from encodeonce.harness.report.section import Section, Table
 from encodeonce.harness.results.summary import Summary
-from encodeonce.harness.run.variant import split_variant
-from encodeonce.models.kv.spec import FULL
+from encodeonce.harness.run.variant import Variant
 
-Cells = Mapping[str, Summary]
-"""What `summarize_variants` says of one benchmark, by variant."""
+VARIANT = ("variant", "id")
+"""Heads of the columns that say which variant a row is about.
+
+A name may be as wide as half a terminal, which has to show three columns of numbers beside it. So
+there (`Table.narrow`) the id stands alone: it is shorter, and what one types after a look at the
+table. Files and pages have room for both.
+"""
 
 
 def variant_sections(summary: Summary) -> list[Section]:
     """Return the sections on a run's variants."""
     variants = summary["variants"]
-    known = variants["variants"]
-    if len(known) < 2:
+    if len(variants["variants"]) < 2:
         return []
     found: list[Section] = []
-    for benchmark in dict.fromkeys(name for one in known.values() for name in one["benchmarks"]):
-        cells = {
-            name: one["benchmarks"][benchmark]
-            for name, one in known.items()
-            if benchmark in one["benchmarks"]
-        }
+    for benchmark in benchmarks_in(summary):
+        names, cells = Names.of(summary), cells_of(summary, benchmark)
         found.append(_quality(summary, benchmark, cells))
-        found.extend(_matrix(variants, benchmark, cells))
-        found.extend(_closeness(benchmark, cells))
-        found.extend(_held(benchmark, cells))
-    return [*found, weights_section(variants["weights"]), time_section(variants)]
+        found.extend(_matrix(summary, benchmark, cells))
+        found.extend(_closeness(benchmark, cells, names))
+        found.extend(_held(benchmark, cells, names))
+    return [*found, weights_section(summary), time_section(summary)]
 
 
 def _quality(summary: Summary, benchmark: str, cells: Cells) -> Section:
     """Say of every variant how good it is, what changed, and what it held."""
-    reference = summary["variants"]["reference"]
+    names = Names.of(summary)
+    reference = Variant.parse(summary["variants"]["reference"])
     return Section(
         title=f"Variants on {benchmark}",
-        table=_scores(cells, reference) if is_scored(cells) else _perplexities(cells),
-        pictures=tuple(curves(summary, benchmark)),
+        table=_scores(cells, reference, names) if is_scored(cells) else _perplexities(cells, names),
+        figures=tuple(curves(summary, benchmark)),
         sentences=(
-            "A variant is named weights/cache. Differences are paired, sample by sample, with "
-            "clustered 95 % intervals; p is the exact McNemar test's, which takes samples for "
-            "independent. Kept are bytes of the prompt's keys and values, measured after "
-            "compression. Tokens per second are those of the batch in which a variant's answers "
-            "were decoded: a full cache's alone, those of all compressed caches together.",
+            "A variant's id is weights/cache: `encodeonce compare FOLDER:ID FOLDER:ID` puts two "
+            "side by side. Before the question, the media's part of a prompt is compressed, once "
+            "for all questions; after the question, the whole prompt.",
+            "Differences are paired, sample by sample, with clustered 95 % "
+            "intervals; p is the exact McNemar test's, which takes samples for independent. Kept "
+            "are bytes of the prompt's keys and values, measured after compression. Tokens per "
+            "second are those of the batch in which a variant's answers were decoded: a full "
+            "cache's alone, those of all compressed caches together.",
         ),
     )
 
@@ -56,53 +61,53 @@ def is_scored(cells: Cells) -> bool:
     return any(cell["accuracy"] is not None for cell in cells.values())
 
 
-def _scores(cells: Cells, reference: str) -> Table:
-    own = len({split_variant(name)[0] for name in cells}) > 1
+def _scores(cells: Cells, reference: Variant, names: Names) -> Table:
+    is_own_shown = len({variant.weights for variant in cells}) > 1
     rows = []
-    for name, cell in cells.items():
+    for variant, cell in cells.items():
         against = cell["against"]
-        own_full = f"{split_variant(name)[0]}/{FULL.title}"
+        own = (_difference(against.get(variant.own_full.name)),) if is_own_shown else ()
         rows.append(
             (
-                name,
+                *(names.variant(variant), variant.name),
                 _estimate(cell["accuracy"]),
-                _difference(against.get(reference)),
-                _flips(against.get(reference)),
-                *((_difference(against.get(own_full)),) if own else ()),
-                *_size(name, cells),
+                _difference(against.get(reference.name)),
+                _flips(against.get(reference.name)),
+                *own,
+                *_size(variant, cells),
                 number(cell["decode_tokens_per_s"], ".0f"),
             )
         )
     columns = (
-        "variant",
+        *VARIANT,
         f"{next(iter(cells.values()))['measure']}, %",
-        f"Δ to {reference}, points",
+        f"Δ to {names.variant(reference)}, points",
         "worse / better (p)",
-        *(("Δ to its own full, points",) if own else ()),
+        *(("Δ to its own full cache, points",) if is_own_shown else ()),
         "kept",
         "KV a question",
         "tokens/s",
     )
-    return Table(columns=columns, rows=tuple(rows), narrow=(0, 1, 2, columns.index("kept")))
+    return _table(columns, rows)
 
 
-def _perplexities(cells: Cells) -> Table:
+def _perplexities(cells: Cells, names: Names) -> Table:
     rows = []
-    for name, cell in cells.items():
+    for variant, cell in cells.items():
         nll = cell["nll"] or {}
         rows.append(
             (
-                name,
+                *(names.variant(variant), variant.name),
                 number(nll.get("perplexity"), ".4f"),
                 number(nll.get("perplexity_after_first"), ".4f"),
                 number(nll.get("perplexity_legacy_bf16"), ".5g"),
                 number(nll.get("per_token"), ".4f"),
                 number(nll.get("num_tokens"), "d"),
-                *_size(name, cells),
+                *_size(variant, cells),
             )
         )
     columns = (
-        "variant",
+        *VARIANT,
         "perplexity",
         "without first tokens",
         "legacy, bf16",
@@ -111,7 +116,17 @@ def _perplexities(cells: Cells) -> Table:
         "kept",
         "KV a question",
     )
-    return Table(columns=columns, rows=tuple(rows), narrow=(0, 1, 2, columns.index("kept")))
+    return _table(columns, rows)
+
+
+def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
+    """Return a table of variants; in a terminal id, quality, what it is compared with, and size."""
+    return Table(
+        columns=columns,
+        rows=tuple(rows),
+        num_words=len(VARIANT),
+        narrow=(1, 2, 3, columns.index("kept")),
+    )
 
 
 def _estimate(estimate: Summary | None) -> str:
@@ -135,29 +150,32 @@ def _flips(difference: Summary | None) -> str:
     return f"{changed} ({difference['mcnemar_p']:.2g})"
 
 
-def _size(name: str, cells: Cells) -> tuple[str, str]:
+def _size(variant: Variant, cells: Cells) -> tuple[str, str]:
     """Return the kept fraction, and the bytes of a question's prompt."""
-    if (size := cells[name]["kv"]) is not None:
+    if (size := cells[variant]["kv"]) is not None:
         kept = size["kept_bytes"] / size["num_answers"]
         return percent(size["keep"], 1), human_bytes(round(kept))
     compressed = (one["kv"] for one in cells.values() if one["kv"] is not None)
-    if split_variant(name)[1] != FULL.title or (size := next(compressed, None)) is None:
+    if not variant.is_full or (size := next(compressed, None)) is None:
         return "-", "-"
     return percent(1.0, 1), human_bytes(round(size["full_bytes"] / size["num_answers"]))
 
 
-def _matrix(variants: Summary, benchmark: str, cells: Cells) -> Iterator[Section]:
+def _matrix(summary: Summary, benchmark: str, cells: Cells) -> Iterator[Section]:
     """Show weights against caches, where both vary."""
-    weights = list(dict.fromkeys(split_variant(name)[0] for name in cells))
-    caches = list(dict.fromkeys(split_variant(name)[1] for name in cells))
+    names = Names.of(summary)
+    weights = list(dict.fromkeys(variant.weights for variant in cells))
+    caches = list(dict.fromkeys(variant.kv for variant in cells))
     if len(weights) < 2 or len(caches) < 2:
         return
-    rows = tuple((kv, *(_short(cells.get(f"{one}/{kv}")) for one in weights)) for kv in caches)
+    rows = tuple(
+        (names.kv(kv), *(_short(cells.get(Variant(one, kv))) for one in weights)) for kv in caches
+    )
     what = "score, %" if is_scored(cells) else "perplexity"
     yield Section(
         title=f"Weights and caches on {benchmark}",
-        table=Table(columns=(what, *weights), rows=rows),
-        pictures=(matrix_picture(variants, benchmark),),
+        table=Table(columns=(what, *(names.weights(one) for one in weights)), rows=rows),
+        figures=(matrix_figure(summary, benchmark),),
     )
 
 
@@ -169,14 +187,14 @@ def _short(cell: Summary | None) -> str:
     return number((cell["nll"] or {}).get("perplexity"), ".3f")
 
 
-def _closeness(benchmark: str, cells: Cells) -> Iterator[Section]:
+def _closeness(benchmark: str, cells: Cells, names: Names) -> Iterator[Section]:
     """Compare the texts, and the steps of teacher-forced ones where that was asked for."""
     rows = []
-    for name, cell in cells.items():
+    for variant, cell in cells.items():
         if (found := cell["fidelity"]) is not None:
             rows.append(
                 (
-                    name,
+                    names.variant(variant),
                     percent(found["exact_match"], 1),
                     number(found["rouge_l"], ".3f"),
                     number(found["rouge_l_legacy"], ".3f"),
@@ -215,11 +233,11 @@ def _closeness(benchmark: str, cells: Cells) -> Iterator[Section]:
     )
 
 
-def _held(benchmark: str, cells: Cells) -> Iterator[Section]:
+def _held(benchmark: str, cells: Cells, names: Names) -> Iterator[Section]:
     """Say what the compressed caches held, where in the prompt and in which layers."""
     rows = tuple(
         (
-            name,
+            names.variant(variant),
             percent(size["keep_mean"], 1),
             percent(size["keep"], 1),
             percent(size["keep_visual"], 1),
@@ -227,7 +245,7 @@ def _held(benchmark: str, cells: Cells) -> Iterator[Section]:
             percent(size["keep_end"], 1),
             f"{percent(min(size['keep_by_layer']), 1)} to {percent(max(size['keep_by_layer']), 1)}",
         )
-        for name, cell in cells.items()
+        for variant, cell in cells.items()
         if (size := cell["kv"]) is not None
     )
     if not rows:

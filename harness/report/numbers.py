@@ -1,4 +1,4 @@
-"""Figures as people read them."""
+"""Numbers as people read them."""
 
 
 def percent(fraction: float | None, digits: int = 0) -> str:
@@ -20,7 +20,7 @@ def points(difference: float) -> str:
 
 
 def number(value: float | None, form: str) -> str:
-    """Return a figure as ``format`` writes it; a dash where there is none."""
+    """Return a number as ``format`` writes it; a dash where there is none."""
     return "-" if value is None else format(value, form)
 
 

@@ -1,25 +1,25 @@
 """The report of a run: sections of text and tables, from its summary alone.
 
-`report_markdown` and `report_terminal` print the same sections.
+`markdown`, `terminal` and `html` print the same sections.
 """
 
 from collections.abc import Sequence
 
 from encodeonce.harness.report.matrix import variant_sections
+from encodeonce.harness.report.names import Names
 from encodeonce.harness.report.numbers import human_bytes, human_count, human_seconds, percent
-from encodeonce.harness.report.section import Picture, Section, Table
+from encodeonce.harness.report.section import Section, Table
 from encodeonce.harness.results.summary import Summary
+from encodeonce.harness.run.variant import Variant
 from encodeonce.models.language.generation import NUM_FIRST_LOGITS
-
-__all__ = ["Section", "Table", "headline", "pictures", "same_answers_sentence", "sections"]
 
 
 def sections(summary: Summary) -> list[Section]:
     """Return the report's sections, those that have nothing to say left out."""
     found = [_what(summary["run"])]
     if summary["evaluation"] is not None:
-        found.append(_answers(summary["evaluation"], len(summary["variants"]["variants"])))
-        found.extend(_own_figures(summary["evaluation"]))
+        found.append(_answers(summary))
+        found.extend(_own_scores(summary["evaluation"]))
         found.extend(variant_sections(summary))
     if summary["comparison"] is not None:
         found.append(_same_answers(summary["comparison"]))
@@ -29,11 +29,6 @@ def sections(summary: Summary) -> list[Section]:
     if bullets := _errors(summary):
         found.append(Section(title="Errors", bullets=bullets))
     return found
-
-
-def pictures(sections: Sequence[Section]) -> list[Picture]:
-    """Return the files that the sections refer to."""
-    return [picture for section in sections for picture in section.pictures]
 
 
 def headline(summary: Summary) -> list[str]:
@@ -51,8 +46,8 @@ def headline(summary: Summary) -> list[str]:
         )
         for name, result in evaluation["benchmarks"].items():
             lines.append(f"{result['measure']:<12} {_accuracy_words(result)} on {name}")
-            for figure, value in list(result["figures"].items())[:1]:
-                lines.append(f"{'':<12} {figure}: {value:.2f}")
+            for name, value in list(result["figures"].items())[:1]:
+                lines.append(f"{'':<12} {name}: {value:.2f}")
     if comparison := summary["comparison"]:
         lines.append(same_answers_sentence(comparison))
     return lines
@@ -92,7 +87,8 @@ def _what(run: Summary) -> Section:
     )
 
 
-def _answers(evaluation: Summary, num_variants: int) -> Section:
+def _answers(summary: Summary) -> Section:
+    evaluation = summary["evaluation"]
     rows = []
     likelihoods: list[str] = []
     for name, result in evaluation["benchmarks"].items():
@@ -111,7 +107,7 @@ def _answers(evaluation: Summary, num_variants: int) -> Section:
             columns=("benchmark", "mean score", "95 % interval", "scored"), rows=tuple(rows)
         ),
         sentences=(
-            *((f"Of the variant {evaluation['variant']}.",) if num_variants > 1 else ()),
+            *_shown_variant(summary),
             "The interval is clustered: questions about one video are not independent. Samples "
             "with an error are not scored.",
         ),
@@ -119,15 +115,25 @@ def _answers(evaluation: Summary, num_variants: int) -> Section:
     )
 
 
-def _own_figures(evaluation: Summary) -> list[Section]:
+def _shown_variant(summary: Summary) -> list[str]:
+    """Say whose scores are shown, where there are several variants."""
+    if len(summary["variants"]["variants"]) < 2:
+        return []
+    shown = Variant.parse(summary["evaluation"]["variant"])
+    name = Names.of(summary).variant(shown)
+    known_as = "" if name == shown.name else f" ({shown.name})"
+    return [f"Answered under: {name}{known_as}."]
+
+
+def _own_scores(evaluation: Summary) -> list[Section]:
     rows = tuple(
-        (f"{name}: {figure}", f"{value:.2f}")
+        (f"{name}: {score}", f"{value:.2f}")
         for name, result in evaluation["benchmarks"].items()
-        for figure, value in result["figures"].items()
+        for score, value in result["figures"].items()
     )
-    title = "Figures as the benchmarks publish them"
+    title = "Scores as the benchmarks publish them"
     return (
-        [Section(title=title, table=Table(columns=("figure", "value"), rows=rows))] if rows else []
+        [Section(title=title, table=Table(columns=("score", "value"), rows=rows))] if rows else []
     )
 
 

@@ -1,7 +1,8 @@
-"""The pictures of a run's page, from the summary alone. Notes on points hold the figures."""
+"""Figures of hits and time, and all that a run's page shows, from the summary alone."""
 
 from collections.abc import Mapping, Sequence
 
+from encodeonce.harness.report.cells import benchmarks_in, variants_in
 from encodeonce.harness.report.charts.plots import (
     Axis,
     Bar,
@@ -12,39 +13,35 @@ from encodeonce.harness.report.charts.plots import (
     stacked_bars,
     waterfall,
 )
-from encodeonce.harness.report.figures import curves, matrix_picture, speed_picture
-from encodeonce.harness.report.section import Picture
+from encodeonce.harness.report.figures import curves, matrix_figure, speed_figure
+from encodeonce.harness.report.names import Names
+from encodeonce.harness.report.section import Figure
 from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.run.record import LOADING
 
 MOST_BARS = 16
 
 
-def pictures(summary: Summary) -> list[Picture]:
+def page_figures(summary: Summary) -> list[Figure]:
     """Return what can be drawn of a run, in the order of interest."""
-    found: list[Picture] = []
+    found: list[Figure] = []
     variants = summary["variants"]
     if variants is not None and len(variants["variants"]) > 1:
-        for benchmark in _benchmarks(variants):
-            found.append(matrix_picture(variants, benchmark))
+        for benchmark in benchmarks_in(summary):
+            found.append(matrix_figure(summary, benchmark))
             found.extend(curves(summary, benchmark))
-            if (speed := speed_picture(summary, benchmark)) is not None:
+            if (speed := speed_figure(summary, benchmark)) is not None:
                 found.append(speed)
     for stage, timeline in (summary["timeline"] or {}).items():
-        found.append(timeline_picture(stage, timeline))
+        found.append(timeline_figure(stage, timeline))
     if ways := _ways(summary):
-        found.append(waterfall_picture(ways))
+        found.append(waterfall_figure(ways))
     if variants is not None and len(variants["variants"]) > 1:
-        found.append(variants_time_picture(summary))
+        found.append(variants_time_figure(summary))
     return found
 
 
-def _benchmarks(variants: Summary) -> list[str]:
-    cells = (cell for variant in variants["variants"].values() for cell in variant["benchmarks"])
-    return list(dict.fromkeys(cells))
-
-
-def timeline_picture(stage: str, timeline: Summary) -> Picture:
+def timeline_figure(stage: str, timeline: Summary) -> Figure:
     """Draw the hit rate over a stage's time."""
     parts = timeline["parts"]
     unit, size = "lines of its journal", 1.0
@@ -70,7 +67,7 @@ def timeline_picture(stage: str, timeline: Summary) -> Picture:
         title=title,
         height_px=150.0,
     )
-    return Picture(title=title, svg=svg, words=words)
+    return Figure(title=title, svg=svg, words=words)
 
 
 def _ways(summary: Summary) -> list[Bar]:
@@ -87,30 +84,31 @@ def _ways(summary: Summary) -> list[Bar]:
     return bars
 
 
-def waterfall_picture(ways: Sequence[Bar]) -> Picture:
+def waterfall_figure(ways: Sequence[Bar]) -> Figure:
     """Draw where the time of an answer goes, stage after stage."""
     title = "Where the time of an answer goes"
     svg = waterfall(ways, x=Axis(title="milliseconds of worker time per answer"), title=title)
-    return Picture(title=title, svg=svg, words="Loading of models is left out.")
+    return Figure(title=title, svg=svg, words="Loading of models is left out.")
 
 
-def variants_time_picture(summary: Summary) -> Picture:
+def variants_time_figure(summary: Summary) -> Figure:
     """Draw the worker time of precompute and of every variant."""
     bars = []
     if summary["precompute"] is not None:
         bars.append(_bar("precompute, once for all", summary["precompute"]["seconds"]))
-    for name, variant in summary["variants"]["variants"].items():
+    names = Names.of(summary)
+    for variant, about in variants_in(summary).items():
         total: dict[str, float] = {}
-        for cell in variant["benchmarks"].values():
+        for cell in about["benchmarks"].values():
             for stage, seconds in cell["seconds"].items():
                 total[stage] = total.get(stage, 0.0) + seconds
-        bars.append(_bar(name, total))
+        bars.append(_bar(names.variant(variant), total))
     title = "Worker time by variant"
     words = "What several variants share is booked on the first of them."
     if len(bars) > MOST_BARS:
         words += f" The first {MOST_BARS} bars of {len(bars)}."
     svg = stacked_bars(bars[:MOST_BARS], x=Axis(title="seconds of worker time"), title=title)
-    return Picture(title=title, svg=svg, words=words)
+    return Figure(title=title, svg=svg, words=words)
 
 
 def _bar(name: str, seconds: Mapping[str, float]) -> Bar:

@@ -14,7 +14,7 @@ from encodeonce.harness.results.summary import Summary, summarize_evaluation
 from encodeonce.harness.run.config import CHANGES_NO_ANSWER, under_new_names
 from encodeonce.harness.run.record import Record
 from encodeonce.harness.run.scoring import REFERENCE
-from encodeonce.harness.run.variant import split_variant
+from encodeonce.harness.run.variant import Variant
 
 
 class CompareError(ValueError):
@@ -209,7 +209,8 @@ def _fields_of(
     yield from _flat(run["versions"], "software.")
     if len(pairs) == 1:
         meanings = run.get("variants", {})
-        for kind, title in zip(("weights", "kv"), split_variant(pairs[0][side]), strict=True):
+        variant = Variant.parse(pairs[0][side])
+        for kind, title in (("weights", variant.weights), ("kv", variant.kv)):
             yield f"variant {kind}", title
             yield from _flat(meanings.get(kind, {}).get(title, {}), f"variant {kind}.")
 

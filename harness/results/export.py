@@ -1,17 +1,15 @@
-"""A run's records as other programs' result files: what is exported, and by whom.
+"""A run's records as other programs are given them: with samples and prompts, variant by variant.
 
-The folder `export/` is the registry: each file there writes one format.
+`bridges/export_formats.py` knows which programs' files can be written of them.
 """
 
 import hashlib
-import importlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
-from typing import Protocol
 
 from encodeonce.datasets.sample import BenchmarkError, Sample
 from encodeonce.harness.run.config import BenchmarkSpec, RunConfig
@@ -25,7 +23,7 @@ class ExportError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class AnsweredSample:
     """A sample with its record."""
 
     index: int
@@ -42,8 +40,8 @@ class ExportedBenchmark:
     spec: BenchmarkSpec
     num_samples: int
     """All that the benchmark has, asked or not."""
-    rows: tuple[Row, ...]
-    """The samples that have a record, in the benchmark's order; some may be errors."""
+    answered: tuple[AnsweredSample, ...]
+    """The samples that have a record, in the benchmark's order; some records may be errors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,41 +56,6 @@ class VariantExport:
     written: datetime
     """When the last record was written, UTC."""
     benchmarks: tuple[ExportedBenchmark, ...]
-
-
-class Export(Protocol):
-    """Writes the files of one variant."""
-
-    def __call__(self, run: VariantExport, folder: Path) -> list[Path]:
-        """Write below ``folder``, over what is there, and return the files.
-
-        Raises:
-            ExportError: the format cannot hold this, or a library is missing.
-        """
-        ...
-
-
-def formats() -> dict[str, str]:
-    """Return the formats by what users call them, with their module's name."""
-    stems = sorted(
-        path.stem for path in (Path(__file__).parents[1] / "bridges" / "export").glob("*.py")
-    )
-    return {stem.replace("_", "-"): stem for stem in stems}
-
-
-def find_export(name: str) -> Export:
-    """Return what writes a format.
-
-    Raises:
-        ExportError: there is no such format.
-    """
-    known = formats()
-    if name not in known:
-        raise ExportError(f"--to {name!r}: no such format; known: {', '.join(known)}")
-    write: Export = importlib.import_module(
-        f"encodeonce.harness.bridges.export.{known[name]}"
-    ).write
-    return write
 
 
 def read_run(folder: Path) -> list[VariantExport]:
@@ -172,9 +135,9 @@ def _benchmark(
         for record in records
         if (record.benchmark, record.variant) == (spec.title, variant)
     }
-    rows = tuple(
-        Row(index=index, sample=sample, prompt=prompt, record=ours[sample.id])
+    answered = tuple(
+        AnsweredSample(index=index, sample=sample, prompt=prompt, record=ours[sample.id])
         for index, (sample, prompt) in enumerate(samples)
         if sample.id in ours
     )
-    return ExportedBenchmark(spec=spec, num_samples=len(samples), rows=rows)
+    return ExportedBenchmark(spec=spec, num_samples=len(samples), answered=answered)

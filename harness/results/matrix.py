@@ -42,92 +42,92 @@ from encodeonce.harness.results.fidelity import summarize_fidelity
 from encodeonce.harness.results.kv_bytes import summarize_cache_size
 from encodeonce.harness.results.paired import paired_difference
 from encodeonce.harness.results.summary import Summary, answering_seconds, scores
-from encodeonce.harness.run.record import BASELINE, Record
-from encodeonce.harness.run.variant import split_variant
-from encodeonce.models.kv.spec import FULL
+from encodeonce.harness.run.record import Record
+from encodeonce.harness.run.variant import BASELINE, Variant
 
 BySample = Mapping[tuple[str, str], Record]
 """Records of one variant by benchmark and sample."""
 
 
-def reference_variant(names: Sequence[str]) -> str:
+def reference_variant(variants: Sequence[Variant]) -> Variant:
     """Return the variant that others are compared with: the baseline, or the first there is."""
-    return BASELINE if BASELINE in names or not names else names[0]
+    return BASELINE if BASELINE in variants or not variants else variants[0]
 
 
 def summarize_variants(
-    records: Sequence[Record], names: Sequence[str], benchmarks: Mapping[str, Benchmark] = {}
+    records: Sequence[Record],
+    variants: Sequence[Variant],
+    benchmarks: Mapping[str, Benchmark] = {},
 ) -> Summary:
     """Add up the records of every variant, and compare them; see the top of this file.
 
     Args:
         records: of all variants.
-        names: of the variants, in the order wanted.
+        variants: in the order wanted.
         benchmarks: by their names in records.
     """
-    by_variant: dict[str, dict[tuple[str, str], Record]] = {name: {} for name in names}
+    by_name = {variant.name: variant for variant in variants}
+    by_variant: dict[Variant, dict[tuple[str, str], Record]] = {one: {} for one in variants}
+    by_weights: dict[str, list[Record]] = {one.weights: [] for one in variants}
     for record in records:
-        by_variant[record.variant][record.benchmark, record.sample] = record
-    reference = reference_variant(names)
-    found = {}
-    for name in names:
-        weights, kv = split_variant(name)
-        asked = dict.fromkeys(benchmark for benchmark, _ in by_variant[name])
-        found[name] = {
-            "weights": weights,
-            "kv": kv,
-            "benchmarks": {
-                benchmark: _cell(name, benchmark, by_variant, reference, benchmarks.get(benchmark))
-                for benchmark in asked
-            },
-        }
-    titles = dict.fromkeys(split_variant(name)[0] for name in names)
+        variant = by_name[record.variant]
+        by_variant[variant][record.benchmark, record.sample] = record
+        by_weights[variant.weights].append(record)
+    reference = reference_variant(variants)
     return {
-        "reference": reference,
-        "variants": found,
-        "weights": {
-            title: _weights([r for r in records if split_variant(r.variant)[0] == title])
-            for title in titles
+        "reference": reference.name,
+        "variants": {
+            variant.name: {
+                "weights": variant.weights,
+                "kv": variant.kv,
+                "benchmarks": {
+                    benchmark: _cell(
+                        variant, benchmark, by_variant, reference, benchmarks.get(benchmark)
+                    )
+                    for benchmark in dict.fromkeys(name for name, _ in by_variant[variant])
+                },
+            }
+            for variant in variants
         },
+        "weights": {title: _weights(some) for title, some in by_weights.items()},
     }
 
 
 def _cell(
-    name: str,
+    variant: Variant,
     benchmark: str,
-    by_variant: Mapping[str, BySample],
-    reference: str,
+    by_variant: Mapping[Variant, BySample],
+    reference: Variant,
     about: Benchmark | None,
 ) -> Summary:
-    records = _of(by_variant[name], benchmark)
-    own_full = f"{split_variant(name)[0]}/{FULL.title}"
-    others = [other for other in dict.fromkeys((reference, own_full)) if other != name]
+    records = _of(by_variant[variant], benchmark)
+    others = [one for one in dict.fromkeys((reference, variant.own_full)) if one != variant]
     closest = others[-1] if others else None
     return {
         **scores(records, about),
         "num_answered": sum(record.error is None for record in records),
         "against": {
-            other: difference
+            other.name: difference
             for other in others
             if (difference := _difference(records, by_variant.get(other, {}))) is not None
         },
-        "fidelity_to": closest,
-        "fidelity": summarize_fidelity(records, by_variant.get(closest or "", {})),
+        "fidelity_to": closest.name if closest else None,
+        "fidelity": summarize_fidelity(records, by_variant.get(closest, {}) if closest else {}),
         "kv": summarize_cache_size(records),
         "seconds": answering_seconds(records),
         "num_generated_tokens": sum(record.num_generated_tokens for record in records),
-        "decode_tokens_per_s": _decode_rate(_decoded_with(name, benchmark, by_variant)),
+        "decode_tokens_per_s": _decode_rate(_decoded_with(variant, benchmark, by_variant)),
     }
 
 
-def _decoded_with(name: str, benchmark: str, by_variant: Mapping[str, BySample]) -> list[Record]:
+def _decoded_with(
+    variant: Variant, benchmark: str, by_variant: Mapping[Variant, BySample]
+) -> list[Record]:
     """Return the answers that were decoded in the same batches as a variant's."""
-    weights, kv = split_variant(name)
     return [
         record
         for other, records in by_variant.items()
-        if split_variant(other)[0] == weights
-        and (split_variant(other)[1] == FULL.title) == (kv == FULL.title)
+        if (other.weights, other.is_full) == (variant.weights, variant.is_full)
         for record in _of(records, benchmark)
     ]
 

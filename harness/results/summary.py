@@ -8,7 +8,8 @@ from typing import Any
 from encodeonce.datasets.sample import Benchmark, Scored, Summarising
 from encodeonce.harness.results.intervals import clustered_mean
 from encodeonce.harness.results.perplexity import summarize_nll
-from encodeonce.harness.run.record import BASELINE, LOADING, CacheUse, Record
+from encodeonce.harness.run.record import LOADING, CacheUse, Record
+from encodeonce.harness.run.variant import BASELINE
 from encodeonce.models.language.generation import largest_difference
 from encodeonce.models.timing import sum_seconds
 
@@ -47,14 +48,14 @@ def summarize_precompute(outcomes: Sequence[Mapping[str, Any]]) -> Summary:
 def summarize_evaluation(
     records: Sequence[Record],
     benchmarks: Mapping[str, Benchmark] = {},
-    variant: str = BASELINE,
+    variant: str = BASELINE.name,
 ) -> Summary:
     """Add up the records of one way of answering.
 
     Args:
         records: of all variants.
         benchmarks: by their names in records.
-        variant: the one whose scores are given; `summarize_variants` gives those of all.
+        variant: name of the one whose scores are given; `summarize_variants` gives those of all.
     """
     failed = [record for record in records if record.error is not None]
     num_answered = len(records) - len(failed)
@@ -147,7 +148,7 @@ def _errors(failed: Sequence[Record]) -> list[Summary]:
     for record in failed:
         assert record.error is not None
         key = (record.error.type, record.error.message)
-        under = "" if record.variant == BASELINE else f" under {record.variant}"
+        under = "" if record.variant == BASELINE.name else f" under {record.variant}"
         groups.setdefault(key, []).append(f"{record.benchmark}/{record.sample}{under}")
     return [
         {"type": kind, "message": message, "samples": samples}
@@ -156,12 +157,12 @@ def _errors(failed: Sequence[Record]) -> list[Summary]:
 
 
 def scores(records: Sequence[Record], benchmark: Benchmark | None) -> Summary:
-    """Return the mean score of one benchmark, whole and by each tag, and its own figures."""
+    """Return the mean score of one benchmark, whole and by each tag, and its own scores."""
     facets = sorted({(tag, value) for record in records for tag, value in record.tags.items()})
     distinct = Counter(tag for tag, _ in facets)
     return {
         **_estimate(records),
-        **_own_figures(records, benchmark),
+        **_own_scores(records, benchmark),
         "nll": summarize_nll(records),
         "by_tag": {
             f"{tag}: {value}": _estimate([r for r in records if r.tags.get(tag) == value])
@@ -171,8 +172,8 @@ def scores(records: Sequence[Record], benchmark: Benchmark | None) -> Summary:
     }
 
 
-def _own_figures(records: Sequence[Record], benchmark: Benchmark | None) -> Summary:
-    """Return what the scores measure, and the figures that the benchmark publishes."""
+def _own_scores(records: Sequence[Record], benchmark: Benchmark | None) -> Summary:
+    """Return what the scores measure, and the scores that the benchmark publishes."""
     if not isinstance(benchmark, Summarising):
         return {"measure": "accuracy", "figures": {}}
     scored = scored_answers(records)

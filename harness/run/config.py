@@ -20,8 +20,12 @@ from pydantic import (
 
 from encodeonce.datasets.media.probe import VideoBackend
 from encodeonce.datasets.media.sampling import FrameSampling, UniformInclusive
-from encodeonce.harness.run.record import BASELINE
-from encodeonce.harness.run.variant import check_kv_titles, check_weights_titles, variant_name
+from encodeonce.harness.run.variant import (
+    BASELINE,
+    Variant,
+    check_kv_titles,
+    check_weights_titles,
+)
 from encodeonce.models.kv.method import check_kv
 from encodeonce.models.kv.spec import FULL, KVSpec, expand_kv
 from encodeonce.models.language.generation import GenerationSpec
@@ -260,17 +264,17 @@ class RunConfig(AnswerConfig):
     @classmethod
     def _baseline_is_there(cls, value: int | str, info: ValidationInfo) -> int | str:
         weights, kv = info.data.get("weights", (NONE,)), info.data.get("kv", (FULL,))
-        if value and BASELINE not in [variant_name(one, other) for one in weights for other in kv]:
+        if value and BASELINE not in [Variant.of(one, other) for one in weights for other in kv]:
             raise ValueError(
-                f"plain transformers' answers are compared with those of {BASELINE!r}: add 'none' "
-                "to weights and 'full' to kv, or set check_uncached: 0"
+                f"plain transformers' answers are compared with those of {BASELINE.name!r}: add "
+                "'none' to weights and 'full' to kv, or set check_uncached: 0"
             )
         return value
 
     @property
-    def variants(self) -> tuple[str, ...]:
-        """Names of the run's variants, in the order of its lists."""
-        return tuple(variant_name(weights, kv) for weights in self.weights for kv in self.kv)
+    def variants(self) -> tuple[Variant, ...]:
+        """The run's variants, in the order of its lists."""
+        return tuple(Variant.of(weights, kv) for weights in self.weights for kv in self.kv)
 
     def answer_fields(self) -> dict[str, Any]:
         """Return the fields that can change an answer: all but `CHANGES_NO_ANSWER`.

@@ -3,32 +3,17 @@
 import fcntl
 import hashlib
 import json
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from encodeonce.cache_store.signature import canonical_json
-from encodeonce.datasets.registry import load_benchmark
-from encodeonce.datasets.sample import Benchmark, BenchmarkError
-from encodeonce.harness.results.gallery import gallery
-from encodeonce.harness.results.matrix import reference_variant, summarize_variants
-from encodeonce.harness.results.official_files import official_files
-from encodeonce.harness.results.summary import (
-    Summary,
-    compare_answers,
-    summarize_evaluation,
-    summarize_precompute,
-)
-from encodeonce.harness.results.timeline import Step, hit_timeline
 from encodeonce.harness.run.config import RENAMED, RunConfig
 from encodeonce.harness.run.jsonl import JsonLinesWriter, read_json_lines
-from encodeonce.harness.run.record import CacheUse, Record
-from encodeonce.harness.run.variant import Meanings, changed_titles, joined, variant_names
-
-logger = logging.getLogger(__name__)
+from encodeonce.harness.run.record import Record
+from encodeonce.harness.run.variant import Meanings, changed_titles, joined
 
 Answers = Literal["records", "uncached"]
 """``records``: answers from stored features; ``uncached``: plain transformers' answers."""
@@ -134,60 +119,16 @@ class RunFolder:
 
     def media_sha256(self) -> set[str]:
         """Return the digests of the media that precompute found usable."""
-        lines = read_json_lines(self.path / "precompute.jsonl")
-        return {str(line["value"]["media"]) for line in lines if line["status"] == "ok"}
+        outcomes = self.precompute_outcomes()
+        return {str(one["value"]["media"]) for one in outcomes if one["status"] == "ok"}
+
+    def precompute_outcomes(self) -> list[dict[str, Any]]:
+        """Return the journal of precompute: one outcome a media file and attempt at the run."""
+        return list(read_json_lines(self.path / "precompute.jsonl"))
 
     def writer(self, name: Answers | Literal["precompute"]) -> JsonLinesWriter:
         """Open a file of the folder for appending."""
         return JsonLinesWriter(self.path / f"{name}.jsonl")
-
-    def summary(self) -> Summary:
-        """Return what the run has come to so far."""
-        records, uncached = self.records("records"), self.records("uncached")
-        precompute = list(read_json_lines(self.path / "precompute.jsonl"))
-        benchmarks = self._benchmarks()
-        names = self._variants(records)
-        shown = reference_variant(names)
-        return {
-            "run": self.description(),
-            "precompute": summarize_precompute(precompute) if precompute else None,
-            "evaluation": summarize_evaluation(records, benchmarks, shown) if records else None,
-            "variants": summarize_variants(records, names, benchmarks) if records else None,
-            "uncached": summarize_evaluation(uncached, benchmarks) if uncached else None,
-            "comparison": compare_answers(records, uncached) if uncached else None,
-            "timeline": hit_timeline(
-                {
-                    "precompute": list(_precompute_steps(precompute)),
-                    "evaluate": [Step(finished_at=r.finished_at, cache=r.cache) for r in records],
-                }
-            ),
-            "gallery": gallery(records, uncached, shown),
-        }
-
-    def write_official_files(self) -> Path | None:
-        """Write the files that official evaluators take; return their folder if there are any."""
-        folder = self.path / "official"
-        files = official_files(self.records("records"), self._benchmarks())
-        for name, text in files.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(text, encoding="utf-8")
-        return folder if files else None
-
-    def _variants(self, records: Sequence[Record]) -> list[str]:
-        """Return the variants that there are records of, in the order they came into the run."""
-        known = variant_names(self.description().get("variants", {}))
-        present = {record.variant: None for record in records}
-        return [name for name in dict.fromkeys([*known, *present]) if name in present]
-
-    def _benchmarks(self) -> dict[str, Benchmark]:
-        """Return the run's benchmarks by their names in records."""
-        found = {}
-        for spec in self.description()["config"]["benchmarks"]:
-            try:
-                found[spec["label"] or spec["name"]] = load_benchmark(spec["name"], spec["options"])
-            except BenchmarkError as error:  # a run of an older version can still be reported
-                logger.warning("the figures of %s's own are left out: %s", spec["name"], error)
-        return found
 
     def __enter__(self) -> Self:
         self._lock = (self.path / ".lock").open("w")
@@ -208,13 +149,6 @@ class RunFolder:
         trace: TracebackType | None,
     ) -> None:
         self._lock.close()
-
-
-def _precompute_steps(outcomes: Sequence[Mapping[str, Any]]) -> Iterator[Step]:
-    for outcome in outcomes:
-        if outcome["status"] == "ok":
-            use = CacheUse(**outcome["value"]["cache"])
-            yield Step(finished_at=outcome.get("finished_at"), cache=use)
 
 
 def _require_same(folder: RunFolder, found: Mapping[str, Any], identity: Mapping[str, Any]) -> None:

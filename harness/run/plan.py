@@ -11,7 +11,7 @@ from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark, Sample
 from encodeonce.harness.run.config import ConfigError, RunConfig
 from encodeonce.harness.run.scoring import check_scorable
-from encodeonce.harness.run.variant import variant_name
+from encodeonce.harness.run.variant import Variant
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.spec import WeightsSpec
 
@@ -168,7 +168,7 @@ def branches_left(
                 (sample.id, kv.title)
                 for kv in settings
                 for sample in group.samples
-                if (group.benchmark, sample.id, variant_name(one, kv)) not in answered
+                if (group.benchmark, sample.id, Variant.of(one, kv).name) not in answered
             )
             if missing:
                 left.append(_branch(group, one, settings, missing))

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from encodeonce.harness.run.variant import BASELINE
 from encodeonce.models.checkpoint.footprint import LoadedWeights
 from encodeonce.models.language.generation import Fidelity, KVUse
 
-BASELINE = "none/full"
-"""The variant without quantiser, adapter or KV compression: weight variant / cache variant."""
 LOADING = ("load",)
 """Stages of `Record.seconds` in which a model is loaded: the tower, where features were missing."""
 
@@ -57,7 +56,8 @@ class Record:
     sample: str
     group: str
     """Cluster for confidence intervals."""
-    variant: str = BASELINE
+    variant: str = BASELINE.name
+    """`Variant.name`."""
     question: str
     target: str
     tags: Mapping[str, str] = field(default_factory=dict)

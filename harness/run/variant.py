@@ -1,12 +1,13 @@
-"""The variants of a run, {weight variants} × {cache variants}, and what their names mean.
+"""The variants of a run, {weight variants} × {cache variants}, and what their titles mean.
 
-A record knows its variant by name only. What a name means is kept in run.json, so that variants
-can be added to a run, and a name never means two things in one folder.
+A record knows its variant by name only. What the titles in it mean is kept in run.json, so that
+variants can be added to a run, and a title never means two things in one folder.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from encodeonce.models.checkpoint.files import local_checkpoint
 from encodeonce.models.kv.spec import FULL, KVSpec
@@ -16,15 +17,91 @@ Meanings = dict[str, dict[str, Any]]
 """By ``weights`` and ``kv``, then by title: a variant's fields, and the digests of its files."""
 
 
-def variant_name(weights: WeightsSpec, kv: KVSpec) -> str:
-    """Return the name of a variant in records: the weights' title, a slash, the cache's."""
-    return f"{weights.title}/{kv.title}"
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What an answer was given under, by the titles that a run file gives its parts.
+
+    `name` is the variant's id: what records store, what users type. Its grammar is
+    ``WEIGHTS/KV`` or, under an adapter, ``WEIGHTS+ADAPTER/KV``. The title of a cache may hold any
+    character, that of weights no slash, that of an adapter neither a slash nor a plus sign.
+    """
+
+    weights: str
+    kv: str
+    adapter: str | None = None
+    """None for the base model."""
+
+    def __post_init__(self) -> None:
+        """Refuse titles of which no name can be made that is read back as it was.
+
+        Raises:
+            ValueError: a title is empty, or holds a character that separates titles.
+        """
+        titles = (self.weights, self.kv) if self.adapter is None else (*self._left, self.kv)
+        if not all(titles):
+            raise ValueError(f"a variant's titles may not be empty; got {self!r}")
+        if "/" in self.weights:
+            raise ValueError(
+                f"{self.weights!r} has a slash in it, which ends the weights' title in "
+                "WEIGHTS/KV; choose another 'label'"
+            )
+        if self.adapter is not None and set("/+") & set(self.adapter):
+            raise ValueError(
+                f"{self.adapter!r} has a slash or a plus sign in it, which separate titles in "
+                "WEIGHTS+ADAPTER/KV; choose another 'label'"
+            )
+
+    @classmethod
+    def of(cls, weights: WeightsSpec, kv: KVSpec) -> Self:
+        """Return the variant of a run file's weights and cache."""
+        return cls(weights.title, kv.title)
+
+    @classmethod
+    def parse(cls, name: str, adapters: Collection[str] = ()) -> Self:
+        """Undo `name`.
+
+        Labels of weights may hold a plus sign, and records of such variants exist: only a run
+        that has adapters has names with three parts, and only its adapters' titles are taken for
+        one.
+
+        Args:
+            name: of a variant.
+            adapters: titles of the run's adapters.
+
+        Raises:
+            ValueError: it is no name of a variant.
+        """
+        left, _, kv = name.partition("/")
+        if not left or not kv:
+            raise ValueError(
+                f"{name!r} is no name of a variant; it is written WEIGHTS/KV, e.g. 'none/full'"
+            )
+        weights, _, adapter = left.rpartition("+")
+        return cls(weights, kv, adapter) if weights and adapter in adapters else cls(left, kv)
+
+    @property
+    def name(self) -> str:
+        """The variant's id, by which records store it; see the class."""
+        return f"{'+'.join(self._left)}/{self.kv}"
+
+    @property
+    def is_full(self) -> bool:
+        """Whether its cache is the whole one, in the model's precision."""
+        return self.kv == FULL.title
+
+    @property
+    def own_full(self) -> "Variant":
+        """The full cache of the same weights and adapter."""
+        return replace(self, kv=FULL.title)
+
+    @property
+    def _left(self) -> tuple[str, ...]:
+        """Everything that a cache is put behind."""
+        return (self.weights,) if self.adapter is None else (self.weights, self.adapter)
 
 
-def split_variant(variant: str) -> tuple[str, str]:
-    """Return the titles of the weights and of the cache. Only the latter may hold a slash."""
-    weights, _, kv = variant.partition("/")
-    return weights, kv
+BASELINE = Variant(NONE.title, FULL.title)
+"""The variant without a weight method, adapter or KV compression."""
 
 
 def check_weights_titles(specs: Sequence[WeightsSpec]) -> None:
@@ -59,9 +136,11 @@ def check_kv_titles(specs: Sequence[KVSpec]) -> None:
             )
 
 
-def variant_names(meanings: Meanings) -> list[str]:
-    """Return the names of all variants that the titles make up."""
-    return [f"{one}/{kv}" for one in meanings.get("weights", {}) for kv in meanings.get("kv", {})]
+def variants_of(meanings: Meanings) -> list[Variant]:
+    """Return all variants that the titles make up."""
+    return [
+        Variant(one, kv) for one in meanings.get("weights", {}) for kv in meanings.get("kv", {})
+    ]
 
 
 def describe_variants(

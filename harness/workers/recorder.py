@@ -12,7 +12,7 @@ from encodeonce.harness.run.config import RunConfig, Scoring
 from encodeonce.harness.run.plan import Branch
 from encodeonce.harness.run.record import CacheUse, Record, SampleError
 from encodeonce.harness.run.scoring import with_generation, with_likelihoods
-from encodeonce.harness.run.variant import variant_name
+from encodeonce.harness.run.variant import Variant
 from encodeonce.models.checkpoint.footprint import LoadedWeights, peak
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.language.generation import Generation
@@ -120,7 +120,7 @@ def _missing(fingerprint: str, branch: Branch) -> list[tuple[Record, KVSpec, Sam
                     benchmark=group.benchmark,
                     sample=sample.id,
                     group=sample.group,
-                    variant=variant_name(branch.weights, kv),
+                    variant=Variant.of(branch.weights, kv).name,
                     question=sample.question,
                     target=sample.target,
                     tags=sample.tags,

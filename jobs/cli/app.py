@@ -8,14 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from encodeonce.harness.report.charts.svg import svg_file
-from encodeonce.harness.report.html import report_page
-from encodeonce.harness.report.markdown import to_markdown
-from encodeonce.harness.report.section import file_of
-from encodeonce.harness.report.summary import headline, pictures, sections
+from encodeonce.harness.report.summary import headline
 from encodeonce.harness.report.terminal import print_report
-from encodeonce.harness.report.thumbnails import previews
-from encodeonce.harness.results.summary import Summary, problems
+from encodeonce.harness.report.write import write_report
+from encodeonce.harness.results.summary import problems
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.plan import make_plan
@@ -126,7 +122,7 @@ def evaluate(path: RunFile, ray_address: RayAddress = None, output: Output = Non
 def report(
     folder: Annotated[Path, typer.Argument(help="Output folder of a run.")],
     html: Annotated[
-        bool, typer.Option("--html", help="Also write report.html: pictures, answers, frames.")
+        bool, typer.Option("--html", help="Also write report.html: figures, answers, frames.")
     ] = False,
 ) -> None:
     """Print the report of a run, and write it again as report.md and report.json."""
@@ -154,32 +150,18 @@ def _load(path: Path, output: Path | None) -> RunConfig:
 
 def _finish(folder: RunFolder, html: bool = True) -> None:
     """Write and print the report; exit with 1 if anything failed."""
-    summary = folder.summary()
-    parts = sections(summary)
-    (folder.path / "report.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
-    page = to_markdown(f"encodeonce: {folder.path.name}", parts)
-    (folder.path / "report.md").write_text(page, "utf-8")
-    for picture in pictures(parts):
-        (folder.path / file_of(picture)).write_text(svg_file(picture.svg), "utf-8")
-    if html:
-        _write_page(folder, summary)
-    print_report(console, parts)
-    for line in headline(summary):
+    written = write_report(folder, html=html)
+    print_report(console, written.sections)
+    for line in headline(written.summary):
         console.print(line, style="bold", highlight=False, soft_wrap=True)
-    for name in ("report.md", "report.html") if html else ("report.md",):
-        console.print(f"report: {folder.path / name}", highlight=False, soft_wrap=True)
-    if official := folder.write_official_files():
-        console.print(f"for official evaluators: {official}", highlight=False, soft_wrap=True)
-    if found := problems(summary):
+    for page in written.pages:
+        console.print(f"report: {page}", highlight=False, soft_wrap=True)
+    if written.official:
+        console.print(
+            f"for official evaluators: {written.official}", highlight=False, soft_wrap=True
+        )
+    if found := problems(written.summary):
         stop("; ".join(found))
-
-
-def _write_page(folder: RunFolder, summary: Summary) -> None:
-    items = (summary["gallery"] or {"items": ()})["items"]
-    wanted = [(item["benchmark"], item["sample"]) for item in items]
-    found = previews(summary["run"], wanted, known_sha256=folder.media_sha256())
-    page = report_page(folder.path.name, summary, found)
-    (folder.path / "report.html").write_text(page, "utf-8")
 
 
 def _coverage(config: RunConfig) -> RunCoverage:

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from encodeonce.harness.report.charts.svg import svg_file
-from encodeonce.harness.report.compare import compare_headline, compare_picture, compare_sections
+from encodeonce.harness.report.compare import compare_figure, compare_headline, compare_sections
 from encodeonce.harness.report.markdown import to_markdown
 from encodeonce.harness.report.terminal import print_report
 from encodeonce.harness.results.compare import CompareError, Side, compare
@@ -101,7 +101,7 @@ def _content(comparison: Summary, path: Path) -> str:
     if path.suffix == ".json":
         return json.dumps(comparison, indent=2) + "\n"
     if path.suffix == ".svg":
-        return svg_file(compare_picture(comparison))
+        return svg_file(compare_figure(comparison))
     names = " and ".join(comparison[side]["name"] for side in ("first", "second"))
     page = to_markdown(f"encodeonce: {names}", compare_sections(comparison))
     return page + "\n" + "\n".join(f"**{line}**\n" for line in compare_headline(comparison))

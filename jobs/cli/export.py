@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from encodeonce.harness.results.export import find_export, read_run
+from encodeonce.harness.bridges.export_formats import find_export
+from encodeonce.harness.results.export import read_run
 from encodeonce.jobs.cli.user_errors import user_errors
 
 

@@ -29,6 +29,8 @@ class KVMethod(BaseModel, ABC):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    display_name: ClassVar[str]
+    """What papers and people call it; reports say "SnapKV", where run files say ``snapkv``."""
     layers_apart: ClassVar[bool] = True
     """Whether a layer's plan needs that layer alone, so that layers can be compressed while the
     prompt is still being prefilled."""

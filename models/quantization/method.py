@@ -8,7 +8,7 @@ import difflib
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -39,6 +39,9 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    display_name: ClassVar[str]
+    """What people call the method; reports say "AWQ", where run files say ``awq``."""
+
 
 class Quantizer(Protocol):
     """A way to hold the language model's weights."""
@@ -63,25 +66,35 @@ def quantizer_names() -> list[str]:
     return sorted(path.stem.replace("_", "-") for path in files)
 
 
+def quantizer_class(name: str) -> type[Options]:
+    """Return a method's class.
+
+    Raises:
+        WeightsError: there is no such method.
+    """
+    names = quantizer_names()
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise WeightsError(
+            f"no weights method is called {name!r}; known: {', '.join(names)}.{hint}"
+        )
+    module = f"encodeonce.models.quantization.methods.{name.replace('-', '_')}"
+    found: type[Options] = importlib.import_module(module).QUANTIZER
+    return found
+
+
 def load_quantizer(spec: WeightsSpec) -> Quantizer:
     """Return a variant's method, with its options.
 
     Raises:
         WeightsError: there is no such method, or it has no such options.
     """
-    names = quantizer_names()
-    if spec.method not in names:
-        close = difflib.get_close_matches(spec.method, names, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise WeightsError(
-            f"no weights method is called {spec.method!r}; known: {', '.join(names)}.{hint}"
-        )
-    module = f"encodeonce.models.quantization.methods.{spec.method.replace('-', '_')}"
-    quantizer_class = importlib.import_module(module).QUANTIZER
+    kind: Any = quantizer_class(spec.method)
     try:
-        quantizer: Quantizer = quantizer_class.model_validate(spec.options)
+        quantizer: Quantizer = kind.model_validate(spec.options)
     except ValidationError as error:
-        allowed = ", ".join(quantizer_class.model_fields) or "none"
+        allowed = ", ".join(kind.model_fields) or "none"
         problems = "; ".join(
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
         )

@@ -61,6 +61,10 @@ class KVMethodContract:
         assert found is not None
         return found
 
+    def test_it_says_what_people_call_it(self) -> None:
+        kind = type(self.make())
+        assert vars(kind)["display_name"].strip(), "its own, not that of the method it refines"
+
     @pytest.mark.parametrize("keep", [0.05, 0.2, 0.5, 0.9, 1.0])
     def test_the_budget_is_met_to_a_token_a_layer(self, keep: float) -> None:
         prompt = made_up_prompt()

@@ -55,8 +55,8 @@ def test_a_run_answers_every_question_under_every_variant(
     assert "prefill" in cells["none/full"]["seconds"]
     assert "prefill" not in cells["none/knorm@0.5"]["seconds"]
     page = (scene.output / "report.md").read_text(encoding="utf-8")
-    (picture,) = scene.output.glob("*.svg")
-    assert f"]({picture.name})" in page
+    (figure,) = scene.output.glob("*.svg")
+    assert f"]({figure.name})" in page
 
 
 def test_the_full_cache_in_a_sweep_gives_the_bits_of_a_run_without_one(scene: Scene) -> None:

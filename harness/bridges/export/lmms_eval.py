@@ -14,7 +14,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from encodeonce.harness.results.export import ExportedBenchmark, Row, VariantExport, file_name
+from encodeonce.harness.results.export import (
+    AnsweredSample,
+    ExportedBenchmark,
+    VariantExport,
+    file_name,
+)
 from encodeonce.harness.run.scoring import REFERENCE
 
 NO_FILTER = "none"
@@ -39,34 +44,34 @@ def write(run: VariantExport, folder: Path) -> list[Path]:
 
 
 def _samples(benchmark: ExportedBenchmark) -> list[dict[str, Any]]:
-    return [_sample(row) for row in benchmark.rows if row.record.error is None]
+    return [_sample(one) for one in benchmark.answered if one.record.error is None]
 
 
-def _sample(row: Row) -> dict[str, Any]:
-    record = row.record
+def _sample(one: AnsweredSample) -> dict[str, Any]:
+    record = one.record
     tokens = {
         "input_tokens": record.num_prompt_tokens,
         "output_tokens": record.num_generated_tokens,
     }
     answer = str(record.log_probs[REFERENCE]) if record.text is None else record.text
     return {
-        "doc_id": row.index,
-        "target": row.sample.target,
+        "doc_id": one.index,
+        "target": one.sample.target,
         "filtered_resps": answer,
         "token_counts": [tokens],
         "doc_hash": _sha256(
-            json.dumps({**asdict(row.sample), "prompt": row.prompt}, sort_keys=True)
+            json.dumps({**asdict(one.sample), "prompt": one.prompt}, sort_keys=True)
         ),
-        "input": row.prompt,
-        "input_media": [ref.path for ref in row.sample.media],
-        "sample_id": row.sample.id,
-        **_metrics(row),
+        "input": one.prompt,
+        "input_media": [ref.path for ref in one.sample.media],
+        "sample_id": one.sample.id,
+        **_metrics(one),
     }
 
 
-def _metrics(row: Row) -> dict[str, float]:
+def _metrics(one: AnsweredSample) -> dict[str, float]:
     """Return what a sample is worth, by metric. ``score`` is what lmms-eval compares runs by."""
-    record = row.record
+    record = one.record
     if REFERENCE in record.log_probs:
         return {"nll": -record.log_probs[REFERENCE] / record.num_scored_tokens[REFERENCE]}
     return {} if record.score is None else {"score": record.score}
@@ -78,7 +83,7 @@ def _results(
     """Return what results.json holds."""
     by_task = {_task(benchmark): benchmark for benchmark in run.benchmarks}
     config, generation = run.config, run.config.generation
-    records = [row.record for benchmark in run.benchmarks for row in benchmark.rows]
+    records = [one.record for benchmark in run.benchmarks for one in benchmark.answered]
     return {
         "results": {task: _figures(task, benchmark) for task, benchmark in by_task.items()},
         "group_subtasks": {task: [] for task in by_task},
@@ -154,10 +159,10 @@ def _figures(task: str, benchmark: ExportedBenchmark) -> dict[str, Any]:
 def _by_metric(benchmark: ExportedBenchmark) -> dict[str, list[tuple[float, str]]]:
     """Return each metric's values, with the cluster that a value belongs to."""
     found: dict[str, list[tuple[float, str]]] = {}
-    for row in benchmark.rows:
-        if row.record.error is None:
-            for metric, value in _metrics(row).items():
-                found.setdefault(metric, []).append((value, row.sample.group))
+    for one in benchmark.answered:
+        if one.record.error is None:
+            for metric, value in _metrics(one).items():
+                found.setdefault(metric, []).append((value, one.sample.group))
     return found
 
 

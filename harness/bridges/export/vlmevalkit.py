@@ -11,9 +11,9 @@ from types import ModuleType
 
 from encodeonce.harness.bridges.vlmevalkit.table import FAILED, table_rows
 from encodeonce.harness.results.export import (
+    AnsweredSample,
     ExportedBenchmark,
     ExportError,
-    Row,
     VariantExport,
     file_name,
 )
@@ -40,7 +40,7 @@ def write(run: VariantExport, folder: Path) -> list[Path]:
     target = folder / run.name / f"T{run.written:%Y%m%d-%H%M%S}"
     written = []
     for benchmark in run.benchmarks:
-        if benchmark.rows:
+        if benchmark.answered:
             path = target / f"{run.name}_{file_name(benchmark.spec.title)}.xlsx"
             path.parent.mkdir(parents=True, exist_ok=True)
             _write_sheet(openpyxl, benchmark, path)
@@ -49,9 +49,9 @@ def write(run: VariantExport, folder: Path) -> list[Path]:
 
 
 def _write_sheet(openpyxl: ModuleType, benchmark: ExportedBenchmark, path: Path) -> None:
-    rows = table_rows([row.sample for row in benchmark.rows])
-    for content, row in zip(rows, benchmark.rows, strict=True):
-        content |= {"index": row.index, "prediction": _prediction(benchmark, row)}
+    rows = table_rows([one.sample for one in benchmark.answered])
+    for content, one in zip(rows, benchmark.answered, strict=True):
+        content |= {"index": one.index, "prediction": _prediction(benchmark, one)}
     workbook = openpyxl.Workbook(write_only=True)
     sheet = workbook.create_sheet()
     sheet.append(list(rows[0]))
@@ -66,9 +66,9 @@ def _write_sheet(openpyxl: ModuleType, benchmark: ExportedBenchmark, path: Path)
     workbook.save(path)
 
 
-def _prediction(benchmark: ExportedBenchmark, row: Row) -> str:
-    record = row.record
-    where = f"{benchmark.spec.title}/{row.sample.id}"
+def _prediction(benchmark: ExportedBenchmark, one: AnsweredSample) -> str:
+    record = one.record
+    where = f"{benchmark.spec.title}/{one.sample.id}"
     if record.error is not None:
         return _fitting(f"{FAILED} {record.error.type}: {record.error.message}"[:MAX_CHARACTERS])
     if record.text is None:

@@ -36,7 +36,7 @@ from encodeonce.harness.bridges.lmms_eval.generation import (
 from encodeonce.harness.bridges.lmms_eval.images import Shown, media_of, shown_by
 from encodeonce.harness.bridges.requests import GenerationRequest, LikelihoodRequest, Work
 from encodeonce.harness.report.numbers import human_bytes, percent
-from encodeonce.harness.run.variant import variant_name
+from encodeonce.harness.run.variant import Variant
 from encodeonce.models.checkpoint.files import device, hide_loading_bars
 from encodeonce.models.language.generation import Generation
 
@@ -187,7 +187,7 @@ class _Model(lmms):  # type: ignore[misc]
         use, elapsed_s = work.cache, sum(work.seconds.values())
         hit_rate = use.num_hits / use.num_units if use.num_units else 1.0
         kept = work.kept_kv_bytes / work.kv_bytes if work.kv_bytes else 1.0
-        variant = variant_name(self._arguments.weights, self._arguments.kv)
+        variant = Variant.of(self._arguments.weights, self._arguments.kv).name
         eval_logger.info(
             f"encodeonce {variant}: {percent(hit_rate)} of {use.num_units} units found in "
             f"{self._arguments.cache.path}, {use.num_encoded} encoded; {work.num_prefills} "

@@ -1,5 +1,6 @@
 """The run file for VLMEvalKit: an ordinary one, and what only the kit wants to know."""
 
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from encodeonce.harness.results.export import file_names
 from encodeonce.harness.run.config import AbsolutePath, BenchmarkSpec, RunConfig
-from encodeonce.harness.run.variant import variant_name
+from encodeonce.harness.run.variant import Variant
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.spec import WeightsSpec
 
@@ -78,9 +79,7 @@ class KitConfig(RunConfig):
     @property
     def models(self) -> dict[str, tuple[WeightsSpec, KVSpec]]:
         """Variants by the names that run.py's --model knows them by."""
-        variants = {
-            variant_name(weights, kv): (weights, kv) for weights in self.weights for kv in self.kv
-        }
+        variants = {Variant.of(*both).name: both for both in product(self.weights, self.kv)}
         name, files = self.vlmevalkit.name, file_names(variants)
         alone = len(variants) == 1
         return {

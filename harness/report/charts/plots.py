@@ -1,4 +1,4 @@
-"""Pictures of results as SVG: curves with intervals, heat maps, bars. Pure, without dependencies.
+"""Figures of results as SVG: curves with intervals, heat maps, bars. Pure, without dependencies.
 
 ::
 
@@ -21,12 +21,14 @@ from encodeonce.harness.report.charts.svg import (
     LINE_PX,
     NUM_COLOURS,
     STYLE,
+    TIGHT_PX,
     WIDTH_PX,
     Axis,
     Scale,
     drawing,
     fainter,
     label,
+    labels,
     legend,
     line,
     marker,
@@ -37,6 +39,7 @@ from encodeonce.harness.report.charts.svg import (
     svg_file,
     swatch,
     text_width_px,
+    wrapped,
 )
 
 __all__ = [
@@ -138,18 +141,22 @@ def heat_map(
     left = min(0.5 * WIDTH_PX, max(map(text_width_px, rows), default=0.0) + 10)
     cell_px = (WIDTH_PX - left) / max(1, len(columns))
     known = [value for row in values for value in row if value is not None]
-    body = []
-    for number, name in enumerate(columns):
-        middle = left + (number + 0.5) * cell_px
-        body.append(label(middle, 15, shorten(name, cell_px - 6), anchor="middle"))
-    top = LINE_PX + 4.0
-    for name, row, words in zip(rows, values, texts, strict=True):
-        body.append(label(0, top + 20, shorten(name, left - 8)))
+    heads = [wrapped(name, cell_px - 6) for name in columns]
+    names = [wrapped(name, left - 8) for name in rows]
+    top = TIGHT_PX * max(map(len, heads), default=1) + 9.0
+    height_px = 38.0 if any(len(lines) > 1 for lines in names) else 30.0
+    body = [
+        labels(left + (number + 0.5) * cell_px, (top - 4) / 2, lines, anchor="middle")
+        for number, lines in enumerate(heads)
+    ]
+    for name, lines, row, words in zip(rows, names, values, texts, strict=True):
+        body.append(labels(0, top + height_px / 2, lines))
         for number, (value, text) in enumerate(zip(row, words, strict=True)):
             note = f"{name}, {columns[number]}: {text}"
             shade = None if value is None else _shade(value, known)
-            body.append(_cell(left + number * cell_px, top, cell_px, shade, text, note))
-        top += 32
+            box = (left + number * cell_px, top, cell_px, height_px)
+            body.append(_cell(box, shade, text, note))
+        top += height_px + 2
     return drawing(title, "".join(body), width_px=WIDTH_PX, height_px=top)
 
 
@@ -164,7 +171,9 @@ def stacked_bars(bars: Sequence[Bar], *, x: Axis, title: str) -> str:
     body, top = [], 0.0
     for bar in bars:
         total = _short(bar.total)
-        body.append(label(0, top + 14, shorten(bar.name, WIDTH_PX - text_width_px(total) - 16)))
+        lines = wrapped(bar.name, WIDTH_PX - text_width_px(total) - 16)
+        top += TIGHT_PX * (len(lines) - 1)
+        body.append(labels(0, top + 9 - TIGHT_PX * (len(lines) - 1) / 2, lines))
         body.append(label(WIDTH_PX, top + 14, total, anchor="end"))
         start = 0.0
         for part in bar.parts:
@@ -254,16 +263,18 @@ def _shade(value: float, known: Sequence[float]) -> float:
     return 0.49 if low == high else 0.08 + 0.82 * (value - low) / (high - low)
 
 
-def _cell(x: float, top: float, width: float, shade: float | None, text: str, note: str) -> str:
+def _cell(box: tuple[float, float, float, float], shade: float | None, text: str, note: str) -> str:
+    """Return a cell; ``box`` is left, top, width and height in pixels."""
+    x, top, width, height = box
     words = label(
         x + width / 2,
-        top + 20,
+        top + height / 2 + 5,
         shorten(text, width - 4),
         anchor="middle",
         colour="eo-on" if shade is not None and shade > 0.75 else "eo-text",
     )
-    box = f'x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" height="30"'
+    sides = f'x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.0f}"'
     shown = (
         f'fill-opacity="{shade:.2f}" class="eo-heat"' if shade is not None else 'class="eo-grid"'
     )
-    return f"<g><title>{safe(note)}</title><rect {box} {shown}/>{words}</g>"
+    return f"<g><title>{safe(note)}</title><rect {sides} {shown}/>{words}</g>"

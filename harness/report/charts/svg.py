@@ -17,6 +17,8 @@ LETTER_PX = 0.6 * FONT_PX
 """Width of an average letter, rather more than less: fonts differ."""
 LINE_PX = 20
 """Height of a line of text."""
+TIGHT_PX = 15
+"""From one line to the next of the same text."""
 
 WIDTH_PX = 400.0
 """Of every drawing: a phone's screen. Elsewhere it is scaled."""
@@ -77,6 +79,19 @@ def shorten(text: str, width_px: float) -> str:
     return text if len(text) <= count else text[: count - 1] + "…"
 
 
+def wrapped(text: str, width_px: float) -> list[str]:
+    """Return text on one line, or on two where that is too narrow; the second may be cut."""
+    if text_width_px(text) <= width_px:
+        return [text]
+    beginning = text[: max(1, int(width_px / LETTER_PX)) + 1]
+    for mark in (", ", " "):
+        head, found, _ = beginning.rpartition(mark)
+        if found and head:
+            rest = text[len(head) + len(mark) :]
+            return [head + mark.rstrip(), shorten(rest, width_px)]
+    return [shorten(text, width_px)]
+
+
 Anchor = Literal["start", "middle", "end"]
 
 
@@ -86,6 +101,15 @@ def label(
     """Return a line of text whose base line is at ``y``."""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{colour}">{safe(text)}</text>'
+    )
+
+
+def labels(x: float, y: float, lines: Sequence[str], *, anchor: Anchor = "start") -> str:
+    """Return lines of text, one below the other, whose middle is at ``y``."""
+    first = y + 5 - TIGHT_PX * (len(lines) - 1) / 2
+    return "".join(
+        label(x, first + TIGHT_PX * number, text, anchor=anchor)
+        for number, text in enumerate(lines)
     )
 
 

@@ -5,7 +5,7 @@ Inference, 2024 (arXiv:2407.11550), Algorithm 1: the best entries of all heads t
 part of the budget safe in each head. Entries are really dropped, head by head.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -17,6 +17,8 @@ from encodeonce.models.kv.statistics import Needs, PromptStatistics
 
 class AdaKV(KVMethod):
     """Any scoring method, with budgets by head."""
+
+    display_name: ClassVar[str] = "AdaKV"
 
     base: Literal["snapkv", "knorm", "keydiff"] = Field(
         default="snapkv", description="Method whose scores are compared."

@@ -7,6 +7,7 @@ expects exp(k.mu / sqrt(D) + k' Sigma k / 2D), normalised over the tokens, times
 """
 
 from functools import partial
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -20,6 +21,8 @@ from encodeonce.models.kv.statistics import LayerStatistics, Needs, PromptStatis
 
 class ExpectedAttention(KVMethod):
     """Needs no query of its own: the same for all questions behind a prefix, but for its tokens."""
+
+    display_name: ClassVar[str] = "Expected Attention"
 
     num_future: int = Field(default=512, ge=1, description="Coming positions, in tokens.")
     num_sinks: int = Field(default=4, ge=0, description="First tokens that always stay.")

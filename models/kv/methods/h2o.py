@@ -5,6 +5,8 @@ Zhang et al., H2O: Heavy-Hitter Oracle for Efficient Generative Inference of Lar
 queries of the prompt, for each head of keys. Early tokens are seen by more queries and so favoured.
 """
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from encodeonce.models.kv.method import KVMethod
@@ -14,6 +16,8 @@ from encodeonce.models.kv.statistics import LayerStatistics, Needs, PromptStatis
 
 class H2O(KVMethod):
     """Accumulated attention."""
+
+    display_name: ClassVar[str] = "H2O"
 
     recent: float = Field(
         default=0.5, ge=0.0, le=1.0, description="Fraction of the budget for the last tokens."

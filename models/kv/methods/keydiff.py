@@ -4,6 +4,8 @@ Park et al., KeyDiff: Key Similarity-Based KV Cache Eviction for Long-Context LL
 Resource-Constrained Environments, 2025 (arXiv:2504.15364), eq. 4, in one go over the prompt.
 """
 
+from typing import ClassVar
+
 import torch
 from torch.nn import functional
 
@@ -13,6 +15,8 @@ from encodeonce.models.kv.statistics import LayerStatistics
 
 class KeyDiff(ScoringMethod):
     """Needs the keys alone."""
+
+    display_name: ClassVar[str] = "KeyDiff"
 
     def scores(self, layer: LayerStatistics, is_visual: torch.Tensor) -> torch.Tensor:
         """Return the negative cosine similarity to the mean of the normalised keys, (K, N)."""

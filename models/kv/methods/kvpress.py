@@ -6,7 +6,7 @@ older transformers: presses that only score work with this one (tried: 0.5.5, ``
 """
 
 import importlib
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, model_validator
@@ -17,6 +17,8 @@ from encodeonce.models.kv.statistics import LayerStatistics, Needs
 
 class KVPress(ScoringMethod):
     """``press`` is a class of kvpress, ``args`` what it is made with."""
+
+    display_name: ClassVar[str] = "kvpress"
 
     press: str = Field(description="Class of kvpress that scores, e.g. 'LagKVPress'.")
     args: dict[str, Any] = Field(

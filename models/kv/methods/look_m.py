@@ -8,6 +8,7 @@ the entry itself and all others that go there. As in the authors' code the first
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -19,6 +20,8 @@ from encodeonce.models.kv.statistics import LayerStatistics, Needs, PromptStatis
 
 class LookM(KVMethod):
     """Merges: entries are no longer those of single tokens."""
+
+    display_name: ClassVar[str] = "LOOK-M"
 
     recent: float = Field(
         default=0.5, ge=0.0, le=1.0, description="Fraction of the budget for the last tokens."

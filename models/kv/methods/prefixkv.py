@@ -38,6 +38,7 @@ DISTANCE = 25
 class PrefixKV(KVMethod):
     """Layers' shares are searched for each prompt, or come from a profile."""
 
+    display_name: ClassVar[str] = "PrefixKV"
     layers_apart: ClassVar[bool] = False
 
     mode: Literal["exact", "paper"] = Field(

@@ -1,5 +1,7 @@
 """A control: entries are kept at random, the same ones for the same prompt length and seed."""
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 
@@ -9,6 +11,8 @@ from encodeonce.models.kv.statistics import LayerStatistics
 
 class Random(ScoringMethod):
     """Any method worth using should do better."""
+
+    display_name: ClassVar[str] = "random"
 
     seed: int = Field(default=0, ge=0, description="Of the random numbers.")
 

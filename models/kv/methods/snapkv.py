@@ -5,6 +5,8 @@ Listing 1. The attention that a token receives from the last ``window`` tokens i
 neighbours; the window itself always stays.
 """
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 from torch.nn import functional
@@ -15,6 +17,8 @@ from encodeonce.models.kv.statistics import LayerStatistics, Needs
 
 class SnapKV(ScoringMethod):
     """Scores by an observation window at the prompt's end."""
+
+    display_name: ClassVar[str] = "SnapKV"
 
     window: int = Field(default=64, ge=1, description="Last tokens that are watched and kept.")
     kernel: int = Field(

@@ -5,6 +5,7 @@ sec. 3.2. Entries keep their positions; the paper counts positions within the ca
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -16,6 +17,8 @@ from encodeonce.models.kv.statistics import PromptStatistics
 
 class StreamingLLM(KVMethod):
     """Looks at nothing but positions."""
+
+    display_name: ClassVar[str] = "StreamingLLM"
 
     num_sinks: int = Field(default=4, ge=0, description="First tokens that always stay.")
 

@@ -4,6 +4,8 @@ Oren et al., Transformers are Multi-State RNNs, 2024 (arXiv:2401.06104), sec. 3.
 last token, a mean over heads, so that all heads keep the same tokens. The last token stays.
 """
 
+from typing import ClassVar
+
 import torch
 from torch.nn import functional
 
@@ -13,6 +15,8 @@ from encodeonce.models.kv.statistics import LayerStatistics, Needs
 
 class TOVA(ScoringMethod):
     """Scores by one query."""
+
+    display_name: ClassVar[str] = "TOVA"
 
     @property
     def needs(self) -> Needs:

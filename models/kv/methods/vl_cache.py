@@ -23,6 +23,7 @@ from encodeonce.models.kv.statistics import LayerStatistics, PromptStatistics
 class VLCache(KVMethod):
     """Reads the question: without one there is no post-vision attention."""
 
+    display_name: ClassVar[str] = "VL-Cache"
     layers_apart: ClassVar[bool] = False
     needs_question: ClassVar[bool] = True
 

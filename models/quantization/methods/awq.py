@@ -5,7 +5,7 @@ scaled so that the channels with large activations lose least.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -18,6 +18,8 @@ from encodeonce.models.quantization.packed import Kernel, PackedHooks
 
 class Awq(Options):
     """``path`` names the checkpoint."""
+
+    display_name: ClassVar[str] = "AWQ"
 
     kernel: Kernel = Field(
         default=Kernel.DENSE,

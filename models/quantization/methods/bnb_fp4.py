@@ -1,5 +1,7 @@
 """bitsandbytes 4-bit FP4 weights of the language model, quantised while loading."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
@@ -9,6 +11,8 @@ from encodeonce.models.quantization.method import Candidate, Options
 
 class BnbFP4(Options):
     """Blocks of 64 inputs share a scale."""
+
+    display_name: ClassVar[str] = "bitsandbytes FP4"
 
     double_quant: bool = Field(
         default=False, description="Quantise the scales too: 0.37 bits a weight less."

@@ -1,5 +1,7 @@
 """bitsandbytes LLM.int8() weights of the language model, quantised while loading."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
@@ -13,6 +15,8 @@ class BnbInt8(Options):
     Which activations are outliers is decided over a whole batch, so questions and compressed caches
     are computed one at a time, unless ``threshold`` is 0.
     """
+
+    display_name: ClassVar[str] = "bitsandbytes LLM.int8()"
 
     threshold: float = Field(
         default=6.0,

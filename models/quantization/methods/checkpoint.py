@@ -1,5 +1,7 @@
 """The language side of a checkpoint that somebody has quantised already."""
 
+from typing import ClassVar
+
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.quantization.checks import refuse_other_model, stored_quantization
 from encodeonce.models.quantization.method import Candidate, Options, WeightsError
@@ -8,6 +10,8 @@ from encodeonce.models.quantization.stored import check_stored, stored_hooks
 
 class Checkpoint(Options):
     """``path`` names the checkpoint; its config.json says how it is quantised."""
+
+    display_name: ClassVar[str] = "quantised checkpoint"
 
     def check(self, candidate: Candidate) -> None:
         """Refuse a checkpoint that is not quantised, or is not of this model."""

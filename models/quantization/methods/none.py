@@ -1,5 +1,7 @@
 """The model as it is; a checkpoint that is quantised already, as it is quantised."""
 
+from typing import ClassVar
+
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.quantization.checks import refuse_path
 from encodeonce.models.quantization.method import Candidate, Options
@@ -8,6 +10,8 @@ from encodeonce.models.quantization.stored import check_stored, stored_hooks
 
 class Unchanged(Options):
     """Nothing is done to the weights."""
+
+    display_name: ClassVar[str] = "original weights"
 
     def check(self, candidate: Candidate) -> None:
         """Refuse a path, and a quantised model whose library is missing."""

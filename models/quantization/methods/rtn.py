@@ -4,7 +4,7 @@ It takes no calibration, so it is done while loading; or read from a checkpoint 
 `encodeonce quantize`.
 """
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -21,6 +21,8 @@ from encodeonce.models.quantization.packed import Kernel, PackedHooks, built
 
 class Rtn(Options):
     """With a ``path`` the checkpoint says how finely it was rounded."""
+
+    display_name: ClassVar[str] = "RTN"
 
     num_bits: Literal[4, 8] = Field(default=4, description="Bits of a weight.")
     group_size: int = Field(

@@ -1,7 +1,7 @@
 """torchao's weight-only int8, quantised while loading: a scale a row, activations untouched."""
 
 import importlib
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import TorchAoConfig
 
@@ -12,6 +12,8 @@ from encodeonce.models.quantization.method import Candidate, Options
 
 class TorchAoInt8(Options):
     """No options."""
+
+    display_name: ClassVar[str] = "torchao int8"
 
     def check(self, candidate: Candidate) -> None:
         """Refuse a path, a quantised model, and a machine without torchao."""

@@ -13,6 +13,7 @@ from encodeonce.harness.report import html
 from encodeonce.harness.report.html import report_page
 from encodeonce.harness.report.summary import sections
 from encodeonce.harness.report.thumbnails import Preview, Strip, Thumbnail
+from encodeonce.harness.results.run_summary import summarize_run
 from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.run.record import CacheUse, Record, SampleError
 from encodeonce.models.kv.spec import FULL, KVSpec
@@ -109,7 +110,7 @@ def matrix(tmp_path: Path) -> tuple[Summary, Page]:
     answers = records()
     slower = [a_record(r.sample, r.score, seconds={"decode": 2.0}) for r in answers[:8]]
     folder = write_run(tmp_path / "run", answers, uncached=slower, weights=[NONE, INT4], kv=KV)
-    summary = folder.summary()
+    summary = summarize_run(folder)
     return summary, Page(report_page("run", summary, {}))
 
 
@@ -227,7 +228,7 @@ def test_anything_a_model_or_a_user_wrote_is_only_text(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", answers)
     frame = Thumbnail(jpeg_base64="", width_px=1, height_px=1, caption=HOSTILE)
     preview = Preview(strip=Strip(frames=(frame,), num_seen=1), choices=(HOSTILE,))
-    text = report_page(HOSTILE, folder.summary(), {(HOSTILE, HOSTILE): preview})
+    text = report_page(HOSTILE, summarize_run(folder), {(HOSTILE, HOSTILE): preview})
     page = Page(text)
     assert [tag for tag, _ in page.tags].count("script") == 2
     assert [a["src"] for tag, a in page.tags if tag == "img"] == ["data:image/jpeg;base64,"]
@@ -248,7 +249,7 @@ def page_about(folder: Path, text: str) -> Page:
         a_record("c1", None, benchmark=text, error=SampleError(type=text, message=text)),
     ]
     uncached = [a_record("a1", 0.0, benchmark=text, **(said | {"text": f"{text}!"}))]
-    summary = write_run(folder, answers, uncached=uncached).summary()
+    summary = summarize_run(write_run(folder, answers, uncached=uncached))
     summary["run"]["config"]["model"]["path"] = text
     summary["run"]["versions"] = {text: text}
     frame = Thumbnail(jpeg_base64="AAAA", width_px=1, height_px=1, caption=text)
@@ -299,7 +300,7 @@ def test_questions_on_the_same_frames_share_a_card(tmp_path: Path) -> None:
     seen = Preview(strip=Strip(frames=(frame,), num_seen=5))
     gone = Preview(strip=Strip(missing="MissingMedia: no file"))
     previews = {("b", "a1"): seen, ("b", "a2"): seen, ("b", "b1"): gone}
-    page = Page(report_page("run", folder.summary(), previews))
+    page = Page(report_page("run", summarize_run(folder), previews))
     assert [a.get("class") for tag, a in page.tags if tag == "article"] == ["card", "card"]
     assert [tag for tag, _ in page.tags].count("img") == 1
     soft = page.texts["p"]
@@ -314,7 +315,7 @@ def test_any_run_has_a_page(tmp_path: Path, answers: list[float | None]) -> None
         a_record("a", score, error=None if score else broken, text="A" if score else None)
         for score in answers
     ]
-    page = Page(report_page("run", write_run(tmp_path / "run", found).summary(), {}))
+    page = Page(report_page("run", summarize_run(write_run(tmp_path / "run", found)), {}))
     if answers == [None]:
         assert page.texts["strong"][0] == "1"
         assert any("UndecodableMedia: clip.mp4 is truncated" in item for item in page.texts["li"])

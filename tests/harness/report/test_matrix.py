@@ -10,21 +10,24 @@ from encodeonce.harness.report.matrix import variant_sections
 from encodeonce.harness.report.section import file_of
 from encodeonce.harness.results.matrix import summarize_variants
 from encodeonce.harness.run.record import Record
+from encodeonce.harness.run.variant import Variant, describe_variants
 from encodeonce.models.checkpoint.footprint import LoadedWeights
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.language.generation import Fidelity
+from encodeonce.models.spec import NONE, WeightsSpec
 from tests.harness.records import record, use
 
-SPECS = {
+KV = {
     "full": KVSpec(method="full"),
     "x@0.5": KVSpec(method="x", keep=0.5),
     "x@0.2": KVSpec(method="x", keep=0.2),
 }
+WEIGHTS = (NONE, WeightsSpec(method="bnb-nf4", label="nf4"))
 LOADED = LoadedWeights(bytes_by_part={"layers": 2**20}, load_s=1.25, peak_bytes=None)
 
 
 def answers(variant: str, scores: tuple[float, ...], **changes: Any) -> list[Record]:
-    weights, _, kv = variant.partition("/")
+    kv = Variant.parse(variant).kv
     kept = {"full": None, "x@0.5": use(50, visual=20), "x@0.2": use(20)}[kv]
     close = Fidelity(num_tokens=2, num_agreeing=1, total_kl=0.5) if kept else None
     first = {"prefill": 0.4} if kv == "full" else {"compress": 0.02}
@@ -48,9 +51,9 @@ def answers(variant: str, scores: tuple[float, ...], **changes: Any) -> list[Rec
 
 
 def summary_of(records: list[Record]) -> Mapping[str, Any]:
-    names = list(dict.fromkeys(one.variant for one in records))
-    kv = {title: spec.model_dump(mode="json") for title, spec in SPECS.items()}
-    return {"run": {"variants": {"kv": kv}}, "variants": summarize_variants(records, names)}
+    variants = [Variant.parse(name) for name in dict.fromkeys(one.variant for one in records)]
+    meanings = describe_variants(WEIGHTS, KV.values(), lambda path: "")
+    return {"run": {"variants": meanings}, "variants": summarize_variants(records, variants)}
 
 
 def page_of(records: list[Record]) -> str:
@@ -77,57 +80,64 @@ def test_every_variant_has_its_score_its_difference_its_flips_and_its_size(
     matrix: list[Record],
 ) -> None:
     page = page_of(matrix)
-    lines = {line.split(" | ")[0][2:]: line for line in page.splitlines() if "|" in line}
-    assert "| - | - | - | 100.0 % | 100 B | 800 |" in page
-    row = next(line for line in page.splitlines() if line.startswith("| none/x@0.2 | 25.0 ("))
+    lines = {line.split(" | ")[1]: line for line in page.splitlines() if line.count("|") > 9}
+    assert lines["none/full"].endswith("| - | - | - | 100.0 % | 100 B | 800 |")
+    assert "| full cache | none/full | 75.0 (" in page
+    row = next(
+        line
+        for line in page.splitlines()
+        if line.startswith("| x 20 %, after the question | none/x@0.2 | 25.0 (")
+    )
     assert "| -50.0 (" in row
     assert "| 3 / 1 (0.62) |" in row  # exact: 2 * (1 + 4) / 16, cut to two digits
     assert "| 20.0 % | 20 B |" in row
-    assert "nf4/x@0.5" in lines
+    assert lines["nf4/x@0.5"].startswith("| nf4 · x 50 %, after the question |")
     # 4 answers of 3 tokens; the first token is the prefill's; two caches were decoded together.
     assert row.endswith("| 800 |")
 
 
-def test_weights_and_caches_make_one_table_and_one_picture(matrix: list[Record]) -> None:
+def test_weights_and_caches_make_one_table_and_one_figure(matrix: list[Record]) -> None:
     sections = variant_sections(dict(summary_of(matrix)))
     (section,) = [one for one in sections if one.title == "Weights and caches on b"]
     assert section.table is not None
-    assert section.table.columns == ("score, %", "none", "nf4")
+    assert section.table.columns == ("score, %", "original weights", "nf4")
     assert section.table.rows == (
-        ("full", "75.0", "75.0"),
-        ("x@0.5", "50.0", "25.0"),
-        ("x@0.2", "25.0", "0.0"),
+        ("full cache", "75.0", "75.0"),
+        ("x 50 %, after the question", "50.0", "25.0"),
+        ("x 20 %, after the question", "25.0", "0.0"),
     )
-    assert len(section.pictures) == 1
+    assert len(section.figures) == 1
 
 
 def test_quality_against_bytes_is_drawn_for_each_weights(matrix: list[Record]) -> None:
     sections = variant_sections(dict(summary_of(matrix)))
-    pictures = next(one for one in sections if one.title == "Variants on b").pictures
-    names = [file_of(picture) for picture in pictures]
+    figures = next(one for one in sections if one.title == "Variants on b").figures
+    names = [file_of(figure) for figure in figures]
     assert names == [
         "b-none-quality-against-KV-bytes.svg",
         "b-nf4-quality-against-KV-bytes.svg",
     ]
     assert all(f"]({name})" in page_of(matrix) for name in names)
-    assert "x@0.2" in pictures[0].svg
+    assert figures[0].title == "b, original weights: quality against KV bytes"
+    assert "(none/x@0.2)" in figures[0].svg
+    assert ">x, after the question</text>" in figures[0].svg
 
 
 def test_texts_and_steps_are_compared_with_the_full_cache(matrix: list[Record]) -> None:
     page = page_of(matrix)
     # One of four texts differs, in its second token: F1 of 2 of 3 words.
-    row = "| none/x@0.5 | 75.0 % | 0.917 | 0.917 | 1.0 | 0.0 % | 1.00 | 50.0 % | 0.25 |"
-    assert row in page
+    texts = "75.0 % | 0.917 | 0.917 | 1.0 | 0.0 % | 1.00 | 50.0 % | 0.25"
+    assert f"| x 50 %, after the question | {texts} |" in page
     # Bytes: 20 of 60 visual, 30 of 40 others, 70 of 120 in the end.
-    assert "| none/x@0.5 | 50.0 % | 50.0 % | 33.3 % | 75.0 % | 58.3 % |" in page
+    assert "| x 50 %, after the question | 50.0 % | 50.0 % | 33.3 % | 75.0 % | 58.3 % |" in page
 
 
 def test_what_is_shared_is_told_from_what_each_cache_takes(matrix: list[Record]) -> None:
     page = page_of(matrix)
-    assert "| none | 1.0 MiB | 0 B | 1 | 1.2 | 1000 |" in page
+    assert "| original weights | 1.0 MiB | 0 B | 1 | 1.2 | 1000 |" in page
     assert "| variants | prefill | compress | generate | all |" in page
-    assert "| none: shared by 3 caches | 100.0 | - | - | 100.0 |" in page
-    assert "| &nbsp;&nbsp;full | - | - | 2.5 | 2.5 |" in page
+    assert "| original weights: shared by 3 caches | 100.0 | - | - | 100.0 |" in page
+    assert "| &nbsp;&nbsp;full cache | - | - | 2.5 | 2.5 |" in page
     assert "| &nbsp;&nbsp;each of 2 compressed | - | 5.0 | 2.5 | 7.5 |" in page
     # 100 + 2.5 + 2 * 7.5, and 3 * 100 + 17.5.
     assert "took 118 ms" in page
@@ -147,6 +157,9 @@ def test_measured_texts_have_perplexities_instead_of_scores() -> None:
         )
 
     page = page_of([measured("none/full", -4.0), measured("none/x@0.5", -7.0)])
-    assert "| none/full | 2.7183 | 2.7183 | 2.7188 | 1.0000 | 4 | 100.0 % | 100 B |" in page
-    assert "| none/x@0.5 | 5.7546 | 7.3891 |" in page
+    assert (
+        "| full cache | none/full | 2.7183 | 2.7183 | 2.7188 | 1.0000 | 4 | 100.0 % | 100 B |"
+        in page
+    )
+    assert "| x 50 %, after the question | none/x@0.5 | 5.7546 | 7.3891 |" in page
     assert "Closeness" not in page

@@ -20,7 +20,7 @@ from encodeonce.harness.report.charts.plots import (
     svg_file,
     waterfall,
 )
-from encodeonce.harness.report.charts.svg import Scale, linear_ticks
+from encodeonce.harness.report.charts.svg import Scale, linear_ticks, wrapped
 
 SVG = "{http://www.w3.org/2000/svg}"
 Y = Axis(title="accuracy, %", low=0.0, high=100.0)
@@ -170,3 +170,22 @@ def test_any_name_is_text_and_nothing_else(name: str) -> None:
         tags = {element.tag.removeprefix(SVG) for element in drawn(picture).iter()}
         assert tags <= {"svg", "style", "path", "rect", "text", "title", "g"}
         svg_file(picture).encode("utf-8")
+
+
+def test_a_name_without_room_takes_two_lines_parted_at_a_comma() -> None:
+    name = "StreamingLLM 50 %, before the question"
+    columns = ["bitsandbytes NF4", "b", "c", "d"]
+    figure = heat_map([name, "full cache"], columns, [[1.0] * 4] * 2, [["1"] * 4] * 2, title="t")
+    assert {"StreamingLLM 50 %,", "before the question", "full cache"} <= set(texts(figure))
+    assert f"{name}, bitsandbytes NF4: 1" in notes(figure)
+    heights = {float(r.get("height") or 0) for r in drawn(figure).iter(f"{SVG}rect")}
+    assert heights == {38.0}
+    bars = [Bar(name=f"bitsandbytes NF4 · {name}", parts=(Part(name="prefill", value=1.0),))]
+    words = texts(stacked_bars(bars, x=Axis(title="seconds"), title="t"))
+    assert words[:2] == ["bitsandbytes NF4 · StreamingLLM 50 %,", "before the question"]
+
+
+def test_what_two_lines_cannot_hold_is_cut() -> None:
+    assert wrapped("short", 100) == ["short"]
+    assert wrapped("x" * 30, 78) == ["x" * 9 + "…"]
+    assert wrapped("ab cd ef gh ij kl", 50) == ["ab cd", "ef gh…"]

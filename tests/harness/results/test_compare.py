@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from encodeonce.harness.report.compare import compare_headline, compare_picture, compare_sections
+from encodeonce.harness.report.compare import compare_figure, compare_headline, compare_sections
 from encodeonce.harness.report.markdown import to_markdown
 from encodeonce.harness.results.compare import CompareError, Side, compare
 from encodeonce.harness.results.paired import paired_difference
@@ -192,12 +192,12 @@ def test_likelihoods_are_compared_on_the_same_texts(tmp_path: Path) -> None:
     assert "texts identical" not in page
 
 
-def test_the_picture_shows_each_difference_and_model_output_is_only_text(tmp_path: Path) -> None:
+def test_the_figure_shows_each_difference_and_model_output_is_only_text(tmp_path: Path) -> None:
     hostile = "<script>|\n\x1b[31m" + "x" * 200
     first = [a_record("a1", text=hostile), a_record("b1")]
     second = [a_record("a1", 0.0, text=hostile), a_record("b1")]
     comparison = pair(tmp_path, first, second)
-    words = [e.text or "" for e in ElementTree.fromstring(compare_picture(comparison)).iter()]
+    words = [e.text or "" for e in ElementTree.fromstring(compare_figure(comparison)).iter()]
     difference = comparison["cells"][0]["difference"]
     low, high = (f"{100 * difference[end]:+.1f}" for end in ("low", "high"))
     assert f"-50.0 ({low} to {high})" in words

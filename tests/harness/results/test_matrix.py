@@ -4,11 +4,12 @@ import pytest
 
 from encodeonce.harness.results.matrix import reference_variant, summarize_variants
 from encodeonce.harness.run.record import Record, SampleError
+from encodeonce.harness.run.variant import BASELINE, Variant
 from encodeonce.models.checkpoint.footprint import LoadedWeights
 from tests.harness.records import record, use
 
 SAMPLES = ("a1", "a2", "b1", "b2")
-NAMES = ["none/full", "none/x@0.5", "nf4/full", "nf4/x@0.5"]
+VARIANTS = [Variant(weights, kv) for weights in ("none", "nf4") for kv in ("full", "x@0.5")]
 
 
 def records(variant: str, scores: tuple[float, ...], **changes: object) -> list[Record]:
@@ -40,7 +41,7 @@ def matrix() -> list[Record]:
 def test_a_cache_variant_is_compared_with_the_baseline_and_with_its_own_full_cache(
     matrix: list[Record],
 ) -> None:
-    found = summarize_variants(matrix, NAMES)
+    found = summarize_variants(matrix, VARIANTS)
     assert found["reference"] == "none/full"
     cells = {name: one["benchmarks"]["b"] for name, one in found["variants"].items()}
     assert cells["none/full"]["against"] == {}
@@ -57,7 +58,7 @@ def test_a_cache_variant_is_compared_with_the_baseline_and_with_its_own_full_cac
 
 
 def test_texts_are_compared_with_the_same_weights_full_cache(matrix: list[Record]) -> None:
-    found = summarize_variants(matrix, NAMES)
+    found = summarize_variants(matrix, VARIANTS)
     cells = {name: one["benchmarks"]["b"] for name, one in found["variants"].items()}
     assert cells["nf4/x@0.5"]["fidelity_to"] == "nf4/full"
     assert cells["nf4/x@0.5"]["fidelity"]["exact_match"] == 0.5
@@ -80,12 +81,12 @@ def test_speed_is_that_of_the_batch_and_counts_the_tokens_that_were_decoded() ->
         record("a1", variant, num_generated_tokens=count, seconds={"generate": seconds})
         for variant, (count, seconds) in wrote.items()
     ]
-    found = summarize_variants(some, [one.variant for one in some])
+    found = summarize_variants(some, [Variant.parse(name) for name in wrote])
     speeds = [one["benchmarks"]["b"]["decode_tokens_per_s"] for one in found["variants"].values()]
     # The first token of an answer comes from the prefill.
     assert speeds == pytest.approx([8.0, 6.0, 6.0, 2.0, 2.0])
-    alone = summarize_variants(some[-1:], ["nf4/z"])
-    assert alone["variants"]["nf4/z"]["benchmarks"]["b"]["decode_tokens_per_s"] is None
+    alone = summarize_variants(some[-1:], [Variant("nf4", "z")])
+    assert alone["variants"][Variant("nf4", "z")]["benchmarks"]["b"]["decode_tokens_per_s"] is None
 
 
 def test_loading_is_the_weights_and_no_answers_time() -> None:
@@ -99,7 +100,7 @@ def test_loading_is_the_weights_and_no_answers_time() -> None:
         peak_bytes=11,
         loaded=LoadedWeights(bytes_by_part={"layers": 5, "head": 2}, load_s=3.0, peak_bytes=8),
     )
-    found = summarize_variants([first, *some], ["nf4/full"])
+    found = summarize_variants([first, *some], [Variant("nf4", "full")])
     weights = found["weights"]["nf4"]
     assert (weights["num_loads"], weights["load_s"]) == (1, 3.0)
     assert (weights["weight_bytes"], weights["peak_bytes"]) == (7, 11)
@@ -111,12 +112,13 @@ def test_loading_is_the_weights_and_no_answers_time() -> None:
 
 def test_an_error_is_no_answer_and_is_compared_with_nothing(matrix: list[Record]) -> None:
     lost = record("c1", "none/x@0.5", error=SampleError(type="X", message="x"))
-    found = summarize_variants([*matrix, lost], NAMES)
+    found = summarize_variants([*matrix, lost], VARIANTS)
     cell = found["variants"]["none/x@0.5"]["benchmarks"]["b"]
     assert (cell["num_samples"], cell["num_answered"]) == (5, 4)
     assert cell["against"]["none/full"]["num_samples"] == 4
 
 
 def test_the_reference_is_the_baseline_or_else_the_first() -> None:
-    assert reference_variant(["nf4/full", "none/full"]) == "none/full"
-    assert reference_variant(["nf4/full", "nf4/x"]) == "nf4/full"
+    full, other = Variant("nf4", "full"), Variant("nf4", "x")
+    assert reference_variant([full, BASELINE]) == BASELINE
+    assert reference_variant([full, other]) == full

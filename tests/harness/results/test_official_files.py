@@ -8,6 +8,7 @@ import pytest
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import BenchmarkError
 from encodeonce.harness.results.official_files import official_files
+from encodeonce.harness.results.run_summary import summarize_run, write_official_files
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.record import Record, SampleError
 from encodeonce.harness.run.scoring import check_scorable
@@ -55,9 +56,9 @@ def run_folder(path: Path, name: str, options: dict[str, object]) -> RunFolder:
 
 def test_a_run_folder_writes_them_and_knows_its_benchmarks_figures(tmp_path: Path) -> None:
     folder = run_folder(tmp_path, "mm_vet", {"folder": "anywhere"})
-    assert folder.write_official_files() == tmp_path / "official"
+    assert write_official_files(folder) == tmp_path / "official"
     assert len(list((tmp_path / "official").rglob("mm-vet.json"))) == 1
-    (result,) = folder.summary()["evaluation"]["benchmarks"].values()
+    (result,) = summarize_run(folder)["evaluation"]["benchmarks"].values()
     assert result["figures"] == {"target held, %, questions that need ocr": 50.0}
 
 
@@ -65,8 +66,8 @@ def test_a_run_whose_options_are_no_longer_known_can_still_be_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = run_folder(tmp_path, "mm_vet", {"fodler": "anywhere"})
-    assert folder.write_official_files() is None
-    (result,) = folder.summary()["evaluation"]["benchmarks"].values()
+    assert write_official_files(folder) is None
+    (result,) = summarize_run(folder)["evaluation"]["benchmarks"].values()
     assert (result["measure"], result["figures"]) == ("accuracy", {})
     assert "fodler" in caplog.text
 

@@ -8,7 +8,14 @@ import yaml
 
 from encodeonce.harness.run.config import ConfigError, RunConfig
 from encodeonce.harness.run.read_config import load_config
-from encodeonce.harness.run.variant import changed_titles, describe_variants, joined
+from encodeonce.harness.run.variant import (
+    BASELINE,
+    Variant,
+    changed_titles,
+    describe_variants,
+    joined,
+    variants_of,
+)
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.spec import WeightsSpec
 
@@ -22,17 +29,17 @@ def load(tmp_path: Path, **changes: Any) -> RunConfig:
 
 
 def test_without_a_word_there_is_the_baseline_alone(tmp_path: Path) -> None:
-    assert load(tmp_path).variants == ("none/full",)
+    assert load(tmp_path).variants == (BASELINE,)
 
 
 def test_a_list_of_budgets_is_a_variant_each_and_a_name_is_enough(tmp_path: Path) -> None:
     kv = ["full", {"method": "snapkv", "keep": [0.5, 0.2]}]
     config = load(tmp_path, weights=["none", {"method": "rtn", "label": "other"}], kv=kv)
-    assert config.variants == (
+    assert tuple(variant.name for variant in config.variants) == (
         "none/full", "none/snapkv@0.5", "none/snapkv@0.2",
         "other/full", "other/snapkv@0.5", "other/snapkv@0.2",
     )  # fmt: skip
-    assert load(tmp_path, weights="none", kv="full").variants == ("none/full",)
+    assert load(tmp_path, weights="none", kv="full").variants == (BASELINE,)
 
 
 @pytest.mark.parametrize(
@@ -108,3 +115,64 @@ def test_names_are_added_and_kept_in_the_order_they_came() -> None:
         return describe_variants([WeightsSpec()], kv, lambda path: "")
 
     assert list(joined(meanings("b", "a"), meanings("c", "a"))["kv"]) == ["b", "a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("variant", "name"),
+    [
+        (BASELINE, "none/full"),
+        (
+            Variant("rtn(num_bits=8)", "snapkv@0.2(a=b/c):media"),
+            "rtn(num_bits=8)/snapkv@0.2(a=b/c):media",
+        ),
+        (Variant("rtn+fast", "full+int8"), "rtn+fast/full+int8"),
+        (Variant("none", "full", "counting"), "none+counting/full"),
+        (Variant("rtn+fast", "a/b+c", "counting"), "rtn+fast+counting/a/b+c"),
+    ],
+)
+def test_a_name_is_read_back_as_it_was(variant: Variant, name: str) -> None:
+    assert variant.name == name
+    assert Variant.parse(name, adapters=["counting"]) == variant
+
+
+def test_only_a_runs_own_adapters_are_taken_for_one() -> None:
+    """Labels with a plus sign are in records of runs without adapters."""
+    assert Variant.parse("rtn+fast/full") == Variant("rtn+fast", "full")
+    assert Variant.parse("rtn+fast/full", adapters=["counting"]) == Variant("rtn+fast", "full")
+    assert Variant.parse("+fast/full", adapters=["fast"]) == Variant("+fast", "full")
+
+
+@pytest.mark.parametrize("name", ["none", "/full", "none/", ""])
+def test_what_is_no_name_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="WEIGHTS/KV"):
+        Variant.parse(name)
+
+
+@pytest.mark.parametrize(
+    "titles",
+    [
+        ("a/b", "full"),
+        ("", "full"),
+        ("a", ""),
+        ("a", "b", "x+y"),
+        ("a", "b", "x/y"),
+        ("a", "b", ""),
+    ],
+)
+def test_titles_that_no_name_can_hold_are_refused(titles: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="slash|empty"):
+        Variant(*titles)
+
+
+def test_a_variants_own_full_cache_has_its_weights_and_its_adapter() -> None:
+    variant = Variant("rtn", "snapkv@0.2", "counting")
+    assert variant.own_full == Variant("rtn", "full", "counting")
+    assert variant.own_full.is_full and not variant.is_full
+    assert not Variant("rtn", "full+int8").is_full
+
+
+def test_titles_make_up_variants_in_their_order() -> None:
+    meanings: Any = {"weights": {"none": {}, "rtn": {}}, "kv": {"full": {}, "x": {}}}
+    names = [variant.name for variant in variants_of(meanings)]
+    assert names == ["none/full", "none/x", "rtn/full", "rtn/x"]
+    assert variants_of({}) == []

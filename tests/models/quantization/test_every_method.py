@@ -32,6 +32,7 @@ def test_it_says_what_it_is_and_what_its_options_are(name: str) -> None:
     assert issubclass(module.QUANTIZER, Options)
     assert inspect.getdoc(module)
     assert inspect.getdoc(module.QUANTIZER)
+    assert module.QUANTIZER.display_name.strip()
     for option, field in module.QUANTIZER.model_fields.items():
         assert field.description, option
         assert not field.is_required(), f"{option}: the name alone must be enough"

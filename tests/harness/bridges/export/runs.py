@@ -7,7 +7,8 @@ from pathlib import Path
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.plan import make_plan
-from encodeonce.harness.run.record import BASELINE, Record, SampleError
+from encodeonce.harness.run.record import Record, SampleError
+from encodeonce.harness.run.variant import BASELINE
 
 OTHER = "int4/snapkv@0.5"
 QUESTIONS = (
@@ -63,7 +64,7 @@ def _record(number: int, scoring: str) -> Record:
         benchmark="my task",
         sample=name,
         group=str(question["video"]),
-        variant=BASELINE,
+        variant=BASELINE.name,
         question=f"Question {name}?",
         target=str(question["answer"]),
         num_prompt_tokens=100 + number,

@@ -1,0 +1,139 @@
+"""What people call a run's variants: "SnapKV 20 %, after the question" for ``snapkv@0.2``.
+
+Ids (`Variant.name`) are what records store and users type. Names are for tables and figures, and
+are made here and nowhere else, from what run.json says that the ids' titles mean. A title that a
+user has chosen (``label``) is its own name; so is one of which the meaning is not known, as in
+folders of older versions.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import PurePath
+from typing import Any, Self, TypeVar
+
+from pydantic import ValidationError
+
+from encodeonce.harness.results.summary import Summary
+from encodeonce.harness.run.variant import Meanings, Variant
+from encodeonce.models.kv.method import method_class
+from encodeonce.models.kv.spec import FULL_METHOD, KVSpec
+from encodeonce.models.quantization.method import quantizer_class
+from encodeonce.models.spec import WeightsSpec
+
+Spec = TypeVar("Spec", KVSpec, WeightsSpec)
+
+_SCOPES = {"question": "after the question", "media": "before the question"}
+"""When a prompt is compressed: once the question is read, or before any is, for all alike."""
+
+
+def kv_name(spec: KVSpec) -> str:
+    """Return what people call a cache setting, whatever its label."""
+    keep = "" if spec.method == FULL_METHOD else f" {100 * spec.keep:.6g} %"
+    return f"{_method_words(spec)}{keep}{_storage_words(spec)}"
+
+
+def curve_name(spec: KVSpec) -> str:
+    """Return what settings have in common that differ in their budgets alone."""
+    return f"{_method_words(spec)}{_storage_words(spec)}"
+
+
+def weights_name(spec: WeightsSpec) -> str:
+    """Return what people call a weight variant, whatever its label."""
+    try:
+        name = quantizer_class(spec.method).display_name
+    except ValueError:  # a method that this version does not have
+        name = spec.method
+    source = () if spec.path is None else (PurePath(spec.path).name,)
+    return f"{name}{_in_brackets(*source, **spec.options)}"
+
+
+def _method_words(spec: KVSpec) -> str:
+    if spec.method == FULL_METHOD:
+        return "full cache"
+    try:
+        name = method_class(spec.method).display_name
+    except ValueError:  # a method that this version does not have
+        name = spec.method
+    return f"{name}{_in_brackets(**spec.options)}"
+
+
+def _storage_words(spec: KVSpec) -> str:
+    """Say how entries are stored and when the prompt is compressed, where that matters."""
+    precision = "" if spec.precision == "model" else f" in {spec.precision}"
+    is_whole = spec.method == FULL_METHOD and spec.scope == "question"
+    return precision if is_whole else f"{precision}, {_SCOPES[spec.scope]}"
+
+
+def _in_brackets(*words: str, **options: Any) -> str:
+    parts = [*words, *(f"{name}={_short(value)}" for name, value in sorted(options.items()))]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _short(value: Any) -> Any:
+    """Return the last part of a path; any other value as it is."""
+    return PurePath(value).name if isinstance(value, str) and "/" in value else value
+
+
+class Names:
+    """The names of one run's variants and of their parts."""
+
+    def __init__(self, meanings: Meanings) -> None:
+        """Take what the titles mean, as run.json says it."""
+        self._kv_specs = _specs(KVSpec, meanings.get("kv", {}))
+        self._weights_specs = _specs(WeightsSpec, meanings.get("weights", {}))
+        self._kv = _told_apart(self._kv_specs, kv_name)
+        self._weights = _told_apart(self._weights_specs, weights_name)
+
+    @classmethod
+    def of(cls, summary: Summary) -> Self:
+        """Return the names of the run that `summarize_run` describes."""
+        return cls(summary["run"].get("variants", {}))
+
+    def kv(self, title: str) -> str:
+        """Return the name of a cache setting."""
+        return self._kv.get(title, title)
+
+    def weights(self, title: str) -> str:
+        """Return the name of a weight variant."""
+        return self._weights.get(title, title)
+
+    def variant(self, variant: Variant) -> str:
+        """Return the name of a variant. Weights that nothing was done to are not mentioned."""
+        if variant.kv not in self._kv or variant.weights not in self._weights:
+            return variant.name
+        kv, base = self.kv(variant.kv), self.weights(variant.weights)
+        if variant.adapter is not None:
+            return f"{base} + {variant.adapter} · {kv}"
+        return kv if self._weights_specs[variant.weights].is_none else f"{base} · {kv}"
+
+    def curve(self, title: str) -> tuple[str, str]:
+        """Return the curve that a setting is a point of: what tells it from others, and a name.
+
+        A curve is a method over its budgets, so a setting's label does not count.
+        """
+        spec = self._kv_specs.get(title)
+        if spec is None:
+            return title, title
+        return spec.model_copy(update={"keep": 1.0}).title, curve_name(spec)
+
+
+def _specs(kind: type[Spec], meanings: Mapping[str, Any]) -> dict[str, Spec]:
+    """Return what titles mean, without those that this version cannot read."""
+    found = {}
+    for title, meaning in meanings.items():
+        fields = {name: value for name, value in meaning.items() if name != "files"}
+        with suppress(ValidationError):
+            found[title] = kind.model_validate(fields)
+    return found
+
+
+def _told_apart(specs: Mapping[str, Spec], name_of: Callable[[Spec], str]) -> dict[str, str]:
+    """Return names by title. Titles that the user chose stay, and those that would share a name."""
+    names = {
+        # A meaning holds no label: where it makes another title, that one was a label.
+        title: name_of(spec) if spec.title == title else title
+        for title, spec in specs.items()
+    }
+    count = Counter(names.values())
+    return {title: name if count[name] == 1 else title for title, name in names.items()}

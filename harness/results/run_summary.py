@@ -1,0 +1,87 @@
+"""What a run's folder has come to: everything that reports are made of, as plain JSON values."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from encodeonce.datasets.registry import load_benchmark
+from encodeonce.datasets.sample import Benchmark, BenchmarkError
+from encodeonce.harness.results.gallery import gallery
+from encodeonce.harness.results.matrix import reference_variant, summarize_variants
+from encodeonce.harness.results.official_files import official_files
+from encodeonce.harness.results.summary import (
+    Summary,
+    compare_answers,
+    summarize_evaluation,
+    summarize_precompute,
+)
+from encodeonce.harness.results.timeline import Step, hit_timeline
+from encodeonce.harness.run.folder import RunFolder
+from encodeonce.harness.run.record import CacheUse, Record
+from encodeonce.harness.run.variant import Variant, variants_of
+
+logger = logging.getLogger(__name__)
+
+
+def summarize_run(folder: RunFolder) -> Summary:
+    """Return what a run has come to so far.
+
+    Raises:
+        RunFolderError: this is not a run's folder.
+    """
+    description, outcomes = folder.description(), folder.precompute_outcomes()
+    records, uncached = folder.records("records"), folder.records("uncached")
+    benchmarks = _benchmarks(description)
+    variants = _answered_variants(description, records)
+    shown = reference_variant(variants).name
+    return {
+        "run": description,
+        "precompute": summarize_precompute(outcomes) if outcomes else None,
+        "evaluation": summarize_evaluation(records, benchmarks, shown) if records else None,
+        "variants": summarize_variants(records, variants, benchmarks) if records else None,
+        "uncached": summarize_evaluation(uncached, benchmarks) if uncached else None,
+        "comparison": compare_answers(records, uncached) if uncached else None,
+        "timeline": hit_timeline(
+            {
+                "precompute": list(_precompute_steps(outcomes)),
+                "evaluate": [Step(finished_at=r.finished_at, cache=r.cache) for r in records],
+            }
+        ),
+        "gallery": gallery(records, uncached, shown),
+    }
+
+
+def write_official_files(folder: RunFolder) -> Path | None:
+    """Write the files that official evaluators take; return their folder if there are any."""
+    target = folder.path / "official"
+    files = official_files(folder.records("records"), _benchmarks(folder.description()))
+    for name, text in files.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_text(text, encoding="utf-8")
+    return target if files else None
+
+
+def _answered_variants(description: Mapping[str, Any], records: Sequence[Record]) -> list[Variant]:
+    """Return the variants that there are records of, in the order they came into the run."""
+    known = variants_of(description.get("variants", {}))
+    present = {Variant.parse(name): None for name in dict.fromkeys(r.variant for r in records)}
+    return [variant for variant in dict.fromkeys([*known, *present]) if variant in present]
+
+
+def _benchmarks(description: Mapping[str, Any]) -> dict[str, Benchmark]:
+    """Return the run's benchmarks by their names in records."""
+    found = {}
+    for spec in description["config"]["benchmarks"]:
+        try:
+            found[spec["label"] or spec["name"]] = load_benchmark(spec["name"], spec["options"])
+        except BenchmarkError as error:  # a run of an older version can still be reported
+            logger.warning("the scores of %s's own are left out: %s", spec["name"], error)
+    return found
+
+
+def _precompute_steps(outcomes: Sequence[Mapping[str, Any]]) -> Iterator[Step]:
+    for outcome in outcomes:
+        if outcome["status"] == "ok":
+            use = CacheUse(**outcome["value"]["cache"])
+            yield Step(finished_at=outcome.get("finished_at"), cache=use)
