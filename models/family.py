@@ -40,7 +40,7 @@ class Tower(Protocol):
         ...
 
     def encode(self, pixels: torch.Tensor) -> Features:
-        """Encode preprocessed units; a unit's features do not depend on its neighbours."""
+        """Encode preprocessed units in one shape; neighbours change no bit of a unit's features."""
         ...
 
 
@@ -97,7 +97,8 @@ class Decoder(Protocol):
     ) -> list[list[Generation]]:
         """Answer questions under several cache variants, from one prefill of each prompt.
 
-        Which questions are asked together may change the rounding, their order may not.
+        Which questions are asked together may change the rounding and nothing else; their order
+        changes nothing.
 
         Args:
             prefix: what `prefill` gave for these settings, or more; it can be used again.

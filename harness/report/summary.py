@@ -157,8 +157,8 @@ def _same_answers(comparison: Summary) -> Section:
         sentences=(
             f"{same_answers_sentence(comparison).capitalize()}. Uncached means plain transformers "
             "from the media file: every question decodes, runs the tower and prefills anew. "
-            "Cached, the prompt is prefilled in two steps (media, then question), which rounds "
-            "otherwise than one step. Of the first token the largest "
+            "Cached, frames are encoded in other batches, and the prompt is prefilled in two steps "
+            "(media, then question): both round otherwise. Of the first token the largest "
             f"{NUM_FIRST_LOGITS} logits are compared.",
         ),
         bullets=tuple(

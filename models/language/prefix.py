@@ -1,8 +1,8 @@
 """One prefill of what all questions on some media begin with, up to the last visual token.
 
 The boundary is a token's position and does not depend on which questions are asked. Every answer
-from stored features continues such a prefix, also that of a single question, so that what is
-computed does not depend on who else asks.
+from stored features continues such a prefix, also that of a single question, so that the prefix has
+the same bits whoever else asks.
 
 Shapes: P prefix tokens, B questions.
 """

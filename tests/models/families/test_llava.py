@@ -1,4 +1,4 @@
-"""LLaVA: features taken apart from the language model, and put back in, bit for bit."""
+"""LLaVA: features taken apart from the language model, and put back in."""
 
 from pathlib import Path
 

@@ -8,6 +8,7 @@ import yaml
 from typer.testing import CliRunner
 
 from encodeonce.jobs.cli.app import app
+from tests.contracts.logits import NotedLogits
 
 TINY = ["bench", "kv", "--random", "llava-tiny", "--dtype", "float32", "--runs", "1"]
 
@@ -57,7 +58,10 @@ def test_what_cannot_be_measured_is_one_error(options: list[str], message: str) 
     assert message in result.output
 
 
-def test_a_sweep_is_compared_with_a_run_for_each_setting(tmp_path: Path) -> None:
+def test_a_sweep_is_compared_with_a_run_for_each_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits = NotedLogits(monkeypatch)
     run = tmp_path / "run.yaml"
     config = {
         "model": {"path": "demo", "dtype": "float32"},
@@ -71,6 +75,7 @@ def test_a_sweep_is_compared_with_a_run_for_each_setting(tmp_path: Path) -> None
     arguments = ["bench", "sweep", str(run), "--limit", "3", "--runs", "1", "--output", str(output)]
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
+    logits.assert_no_close_calls()
     assert "same answers in 9 of 9 cells" in result.output
     found = json.loads(output.read_text("utf-8"))
     assert found["settings"] == ["full", "knorm@0.2", "knorm@0.5"]

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from encodeonce.jobs.cli.app import app
+from tests.contracts.logits import NotedLogits
 from tests.fixtures.tiny_models import write_tiny_llava
 
 CLIP = Path(__file__).parents[4] / "datasets" / "demo" / "clips" / "heldout-00.mp4"
@@ -30,7 +31,10 @@ def stored(path: Path) -> dict[str, Any]:
     return content
 
 
-def test_a_table_is_printed_and_everything_is_stored(model: Path, tmp_path: Path) -> None:
+def test_a_table_is_printed_and_everything_is_stored(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits = NotedLogits(monkeypatch)
     words = ("--model", model, "--media", CLIP, "--frames", "4", "--output", tmp_path / "all.json")
     done = call(*FAST, *words, "--prompt", "Where?", "--prompt", "What is the first digit?")
     assert done.exit_code == 0, done.output
@@ -38,6 +42,7 @@ def test_a_table_is_printed_and_everything_is_stored(model: Path, tmp_path: Path
         assert text in done.stdout
     found = stored(tmp_path / "all.json")
     assert [way["name"] for way in found["ways"]] == WAYS
+    logits.assert_no_close_calls()
     for way in found["ways"]:
         assert way["num_same_as_no_cache"] == way["num_answers"] == 2
         assert way["num_generated_tokens"] == 6
@@ -70,8 +75,9 @@ def test_what_is_shared_is_counted(model: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", ["llava-tiny", "longva-tiny"])
 def test_a_random_shape_and_a_made_up_video_are_stored_under_date_model_and_hardware(
-    tmp_path: Path, shape: str
+    tmp_path: Path, shape: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    logits = NotedLogits(monkeypatch)
     done = call(*FAST, "--random", shape, "--frames", "3", "--max-batch", "1", "--output", tmp_path)
     assert done.exit_code == 0, done.output
     (path,) = tmp_path.iterdir()
@@ -81,6 +87,7 @@ def test_a_random_shape_and_a_made_up_video_are_stored_under_date_model_and_hard
     assert found["model"]["path"] == shape
     assert found["media"]["kind"] == "video"
     assert found["encoding"]["num_units"] == 3
+    logits.assert_no_close_calls()
     assert [way["num_same_as_no_cache"] for way in found["ways"]] == [3] * 4
     assert [way["num_generated_tokens"] for way in found["ways"]] == [9] * 4
 
