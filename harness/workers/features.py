@@ -69,7 +69,7 @@ class FeatureSource:
 
         Raises:
             MissingFeatures: units are missing and there is no tower to encode them.
-            MediaError: the media does not decode.
+            MediaError: the media item does not decode.
         """
         self._fill(request, coverage(self._store, request.keys).to_encode)
 
@@ -135,7 +135,7 @@ class FeatureSource:
 
     @contextmanager
     def _claimed(self, request: MediaRequest) -> Iterator[None]:
-        """Wait until no other worker encodes this media; hold it inside the block."""
+        """Wait until no other worker encodes this media item; hold it inside the block."""
         key = request.keys[0]
         with self._stopwatch.stage("wait"):
             while not self._claims.acquire(key):
