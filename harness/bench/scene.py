@@ -1,4 +1,4 @@
-"""One media and one model, set up to be measured: what the benchmarks of models share."""
+"""One media item and one model, set up to be measured: shared by the benchmarks of models."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class SceneSpec:
 
 
 class Scene:
-    """A media looked up, and ways to its features and to the model's parts."""
+    """A media item that was looked up, and ways to its features and to the model's parts."""
 
     def __init__(self, spec: SceneSpec) -> None:
         """Look the media up; no weights are loaded.
