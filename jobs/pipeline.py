@@ -1,4 +1,4 @@
-"""The main job: encode once, answer from the store, answer again without it, report."""
+"""The main job: encode once, answer from the store, and check some answers without it."""
 
 import logging
 import sys
@@ -49,7 +49,7 @@ class Pipeline:
     def precompute(self) -> None:
         """Put the features of all media into the store; what is there already is not made again.
 
-        Every media is looked up in the store itself, not in what an earlier process said it did.
+        Every media item is looked up in the store itself, not in what an earlier process wrote.
         """
         items = [
             WorkItem(id=f"{planned.root}/{planned.ref.path}", payload=planned)

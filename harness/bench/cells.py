@@ -9,9 +9,9 @@ ABSENT = "-"
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:
-    """Return the median with the range: ``0.523 (0.511 to 0.602)``."""
+    """Return the median with the range: ``0.523 (0.511–0.602)``."""
     low, middle, high = (f"{f(values):.{digits}f}" for f in (min, statistics.median, max))
-    return f"{middle} ({low} to {high})"
+    return f"{middle} ({low}–{high})"
 
 
 def times(ratio: float | None) -> str:

@@ -1,4 +1,4 @@
-"""What compressed caches cost and save on one picture or video, by method, budget and batch.
+"""Measures compressed caches on one picture or video, by method, budget and batch size.
 
 A batch is of different questions of the same length, so every row has a cache of its own. The
 baseline is transformers' own cache through the same prefill; our cache with everything kept is

@@ -14,50 +14,72 @@ _STAGES = ("prefill", "compress", "generate")
 
 
 def sections(ways: Sequence[Way]) -> list[Section]:
-    """Return the report of a measurement: a table for each batch size."""
-    return [
-        _batch([way for way in ways if way.batch == batch], batch)
-        for batch in dict.fromkeys(way.batch for way in ways)
-    ]
+    """Return the report of a measurement: tables for each batch size, each fit for a terminal."""
+    found = []
+    for batch in dict.fromkeys(way.batch for way in ways):
+        alike = [way for way in ways if way.batch == batch]
+        (baseline,) = [way for way in alike if way.name == TRANSFORMERS]
+        found += [_speed(alike, baseline), _stages(alike, baseline), _memory(alike, batch)]
+    return found
 
 
-def _batch(ways: Sequence[Way], batch: int) -> Section:
-    (baseline,) = [way for way in ways if way.name == TRANSFORMERS]
-    decoding_s = baseline.median_stage_s("generate")
+def _speed(ways: Sequence[Way], baseline: Way) -> Section:
+    batch, prompt = baseline.batch, baseline.num_prompt_tokens
+    new = baseline.num_generated_tokens // batch
     rows = [
         (
             way.name,
             spread(way.total_s),
-            *(f"{way.median_stage_s(stage):.3f}" for stage in _STAGES),
             times(baseline.median_s / way.median_s),
-            times(_ratio(decoding_s, way.median_stage_s("generate"))),
             f"{way.tokens_per_s:.1f}",
-            percent(way.kept_bytes / way.full_bytes, 1) if way.full_bytes else ABSENT,
+        )
+        for way in ways
+    ]
+    return Section(
+        title=f"Batch of {batch}: prompts of {prompt} tokens, {new} new tokens",
+        table=Table(columns=("cache", "all, s", "faster", "tokens/s"), rows=tuple(rows)),
+        sentences=(
+            "Medians (lowest to highest) over interleaved runs, after one run that is not counted. "
+            "In every way the media's tokens are prefilled once for the whole batch. A model that "
+            "ends an answer early gives fewer tokens than asked for.",
+        ),
+    )
+
+
+def _stages(ways: Sequence[Way], baseline: Way) -> Section:
+    decoding_s = baseline.median_stage_s("generate")
+    rows = [
+        (
+            way.name,
+            *(f"{way.median_stage_s(stage):.3f}" for stage in _STAGES),
+            times(_ratio(decoding_s, way.median_stage_s("generate"))),
+        )
+        for way in ways
+    ]
+    columns = ("cache", *(f"{stage}, s" for stage in _STAGES), "decode faster")
+    return Section(
+        title=f"Batch of {baseline.batch}: seconds by stage",
+        table=Table(columns=columns, rows=tuple(rows)),
+    )
+
+
+def _memory(ways: Sequence[Way], batch: int) -> Section:
+    rows = [
+        (
+            way.name,
             human_bytes(way.kept_bytes),
+            percent(way.kept_bytes / way.full_bytes, 1) if way.full_bytes else ABSENT,
             bytes_or_absent(way.peak_bytes),
         )
         for way in ways
     ]
-    columns = (
-        "cache",
-        "all, s",
-        *(f"{stage}, s" for stage in _STAGES),
-        "faster",
-        "decode faster",
-        "tokens/s",
-        "kept",
-        "KV",
-        "peak memory",
-    )
-    prompt, new = baseline.num_prompt_tokens, baseline.num_generated_tokens // batch
+    columns = ("cache", "keys and values", "kept", "peak memory")
     return Section(
-        title=f"Batch of {batch}: prompts of {prompt} tokens, {new} new tokens",
+        title=f"Batch of {batch}: memory",
         table=Table(columns=columns, rows=tuple(rows)),
         sentences=(
-            "Medians (lowest to highest) over interleaved runs, after one run that is not counted. "
-            "The media's tokens are prefilled once for the batch in every way; 'kept' are bytes of "
-            "the prompts' keys and values, measured. A model that ends an answer early gives fewer "
-            "tokens than asked for.",
+            "'kept' is the measured share of the bytes of the prompts' keys and values. Peaks are "
+            "of the GPU's memory, or on a CPU of the whole process.",
         ),
     )
 

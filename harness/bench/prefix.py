@@ -1,7 +1,7 @@
-"""What caching saves on one video: nothing cached, features, a shared prefix, a resident one.
+"""Measures caching on one media item: none, features, a shared prefix, a resident prefix.
 
-Every way answers the same questions; each run is timed as a whole, after one that is not. What
-encoding takes, which all but the first have behind them, is measured by itself.
+Every way answers the same questions; each run is timed as a whole, after one that is not.
+Encoding, which all ways but the first have behind them, is measured by itself.
 """
 
 import gc

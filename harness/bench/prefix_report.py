@@ -12,21 +12,27 @@ from encodeonce.harness.report.section import Section, Table
 
 
 def sections(result: PrefixResult) -> list[Section]:
-    """Return the report of a measurement."""
-    return [_encoding(result.encoding), _ways(result.ways), _stages(result)]
+    """Return the report of a measurement, in tables that are fit for a terminal."""
+    return [
+        _encoding(result.encoding),
+        _speed(result.ways),
+        _memory(result.ways),
+        _stages(result),
+    ]
 
 
 def _encoding(found: Encoding) -> Section:
     return Section(
-        title="Encoding the media, once for all",
+        title="Encoding the media, once for all questions",
         sentences=(
             f"{spread(found.total_s)} s for {human_count(found.num_units, 'unit')}; features of "
-            f"{human_bytes(found.feature_bytes)}. All ways but the first begin after it.",
+            f"{human_bytes(found.feature_bytes)}. All ways but the first begin with these features "
+            "in the store.",
         ),
     )
 
 
-def _ways(found: Sequence[Measurement]) -> Section:
+def _speed(found: Sequence[Measurement]) -> Section:
     baseline = found[0].median_s
     rows = [
         (
@@ -34,6 +40,21 @@ def _ways(found: Sequence[Measurement]) -> Section:
             spread(one.first_token_s),
             spread(one.total_s),
             times(baseline / one.median_s),
+        )
+        for one in found
+    ]
+    columns = ("way", "first token, s", "all answers, s", "faster")
+    return Section(
+        title="All questions on one media item",
+        table=Table(columns=columns, rows=tuple(rows)),
+        sentences=("Medians (lowest to highest) after one run that is not counted.",),
+    )
+
+
+def _memory(found: Sequence[Measurement]) -> Section:
+    rows = [
+        (
+            one.name,
             f"{one.tokens_per_s:.1f}",
             bytes_or_absent(one.peak_bytes),
             human_bytes(one.kv_bytes) if one.kv_bytes else ABSENT,
@@ -41,20 +62,14 @@ def _ways(found: Sequence[Measurement]) -> Section:
         )
         for one in found
     ]
-    columns = (
-        "way",
-        "first token, s",
-        "all answers, s",
-        "faster",
-        "tokens/s",
-        "peak memory",
-        "shared KV",
-        "same tokens",
-    )
+    columns = ("way", "tokens/s", "peak memory", "shared KV", "same tokens")
     return Section(
-        title="All questions on one media",
+        title="Throughput, memory, and whether answers agree",
         table=Table(columns=columns, rows=tuple(rows)),
-        sentences=("Medians (lowest to highest) after one run that is not counted.",),
+        sentences=(
+            "'shared KV': keys and values that all questions have in common; 'same tokens': "
+            "answers with the same tokens as without a cache.",
+        ),
     )
 
 
@@ -63,12 +78,18 @@ def _stages(result: PrefixResult) -> Section:
     named |= {one.name: one.stages_s for one in result.ways}
     stages = dict.fromkeys(stage for seconds in named.values() for stage in seconds)
     rows = [
-        (name, *(f"{seconds.get(stage, 0.0):.3f}" for stage in stages))
-        for name, seconds in named.items()
+        (
+            stage,
+            *(
+                f"{seconds[stage]:.3f}" if stage in seconds else ABSENT
+                for seconds in named.values()
+            ),
+        )
+        for stage in stages
     ]
     return Section(
         title="Seconds by stage",
-        table=Table(columns=("way", *stages), rows=tuple(rows)),
+        table=Table(columns=("stage", *named), rows=tuple(rows)),
         sentences=(
             "Means over runs, all questions together; 'encode' is the tower, 'generate' the decode "
             "steps after the first token. Without a cache, preprocessing and tower are part of "

@@ -1,4 +1,4 @@
-"""What quantised weights cost and save on one prompt: memory, seconds, and the answer.
+"""Measures quantised weights on one prompt: memory, seconds, and the answer.
 
 Each variant is loaded alone, answers once to warm up, and is timed after that. Its output is
 compared with the unquantised model's, teacher-forced on that model's own answer, so that one other
@@ -63,7 +63,7 @@ class Measurement:
     """From the first token to the last, by run."""
     num_generated_tokens: int
     peak_bytes: int | None
-    """Most memory while answering; None where the system does not say."""
+    """Most memory used while answering; None where the system does not say."""
     closeness: Closeness
     same_answer: bool
     """Whether it answers with the unquantised model's tokens when left alone."""

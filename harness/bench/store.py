@@ -1,4 +1,4 @@
-"""``encodeonce bench store``: our store and others on the same data, in one run.
+"""Measures our feature store and others on the same data, in one run.
 
 Rounds are interleaved: in each, every contender does the same work in a random order, so that a
 busy machine is unfair to all alike. Figures are medians over the rounds.
@@ -43,7 +43,7 @@ class BenchOptions:
     """Threads of our store; the others use what they use."""
     dtypes: tuple[str, ...] = ("bfloat16", "float16")
     wait_s: float = 0.0
-    """How long to wait, before each contender's reads, for others to leave the cores alone."""
+    """Longest wait for an idle machine before each contender's reads."""
     folder: Path | None = None
     """Where to write; a temporary folder by default."""
     seed: int = 0
@@ -56,7 +56,7 @@ class BenchOptions:
 
 @dataclass(slots=True, kw_only=True)
 class ContenderTimes:
-    """What one contender took, seconds: median over rounds, one entry each."""
+    """Seconds that one contender took, by kind of work and round; each round is one entry."""
 
     name: str
     dtype: str
@@ -67,7 +67,7 @@ class ContenderTimes:
     """By work (``write``, ``cold``, ``warm``, ``cold few``, ``warm few``), one a round."""
 
     def median_s(self, work: str) -> float | None:
-        """Return the median of a kind of work, None if it was not measured."""
+        """Return the median of a kind of work; None if it was not measured."""
         taken = self.seconds.get(work)
         return statistics.median(taken) if taken else None
 
@@ -79,17 +79,17 @@ class ContenderTimes:
 
 @dataclass(slots=True, kw_only=True)
 class BenchResult:
-    """All rows, and under what circumstances."""
+    """The times of all contenders, and under what circumstances they were taken."""
 
     options: BenchOptions
     rows: list[ContenderTimes] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     cores: list[float] = field(default_factory=list)
-    """Cores that our threads got just before each contender's reads; the rest was others'."""
+    """Cores that our threads got just before each contender's reads; others had the rest."""
     num_cpus: int = field(default_factory=lambda: os.cpu_count() or 1)
 
     def row(self, name: str, dtype: str) -> ContenderTimes | None:
-        """Return a contender's row, None if it did not run."""
+        """Return a contender's times; None if it did not run."""
         return next((row for row in self.rows if (row.name, row.dtype) == (name, dtype)), None)
 
 
@@ -152,7 +152,7 @@ def _read_round(
     rng: random.Random,
     options: BenchOptions,
 ) -> list[float]:
-    """Time all reads of one entry; return the cores that were to be had before each of them."""
+    """Time all reads of one entry; return the cores that were free before each of them."""
     out, few = np.empty_like(frames), np.empty_like(frames[:FEW_FRAMES])
     out[:], few[:] = 0, 0  # its pages are there before anything is timed
     step = len(frames) // FEW_FRAMES

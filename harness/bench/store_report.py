@@ -1,4 +1,4 @@
-"""The store benchmark as sections of a report, and as JSON."""
+"""The report of ``encodeonce bench store``, in the terminal and as JSON."""
 
 import statistics
 from collections.abc import Sequence
@@ -83,13 +83,13 @@ def sections(result: BenchResult, small: Sequence[SmallResult]) -> list[Section]
     cores = statistics.median(result.cores)
     parts.append(
         Section(
-            title="circumstances",
+            title="Circumstances",
             sentences=(
-                f"medians of {options.num_rounds} interleaved rounds, {options.num_threads} "
-                f"threads, {result.num_cpus} CPUs; before the reads the threads got "
-                f"{cores:.1f} cores (median; least {min(result.cores):.1f}), others had the rest",
-                "writes are synced; cold means dropped from the page cache of this machine, "
-                "which a hypervisor below may still hold",
+                f"Medians of {options.num_rounds} interleaved rounds, {result.num_cpus} CPUs. Our "
+                f"store has {options.num_threads} threads; just before the reads they got "
+                f"{cores:.1f} cores (median; at least {min(result.cores):.1f}).",
+                "Writes are synced. 'cold': dropped from this machine's page cache; a hypervisor "
+                "below may still hold the data.",
                 *result.skipped,
             ),
         )
@@ -162,4 +162,4 @@ def _promise_section(result: BenchResult) -> Section:
         for each in promises(result)
     ]
     columns = ("claim", "dtype", "measured", "claimed", "")
-    return Section(title="claims", table=Table(columns=columns, rows=tuple(rows)))
+    return Section(title="Claims", table=Table(columns=columns, rows=tuple(rows)))

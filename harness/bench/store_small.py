@@ -1,4 +1,4 @@
-"""Many small entries: files made, seconds to write them, to look them up, to read one."""
+"""Measures many small entries: files, and seconds to write, to look up and to read them."""
 
 import os
 import statistics
@@ -26,7 +26,7 @@ NUM_READS = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmallResult:
-    """What one way of keeping small entries cost."""
+    """The cost of one way to keep small entries."""
 
     name: str
     num_entries: int

@@ -1,4 +1,4 @@
-"""The command line. Everything a run consists of is said in its YAML file."""
+"""The ``encodeonce`` command. All that a run consists of stands in its YAML file."""
 
 import json
 import logging
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from encodeonce.harness.report.numbers import human_count
 from encodeonce.harness.report.summary import headline
 from encodeonce.harness.report.terminal import print_report
 from encodeonce.harness.report.write import write_report
@@ -31,7 +32,8 @@ from encodeonce.jobs.pipeline import Pipeline
 from encodeonce.models.checkpoint.files import hide_loading_bars
 
 app = typer.Typer(
-    help="Evaluate vision-language models: encode every video once, answer everything from that.",
+    help="Evaluate vision-language models: encode every image and video once, answer all questions "
+    "from the stored features.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -39,18 +41,17 @@ app = typer.Typer(
 console = Console()
 
 RunFile = Annotated[
-    Path, typer.Argument(metavar="RUN.yaml", help="What to run; `encodeonce schema` explains it.")
+    Path,
+    typer.Argument(metavar="RUN.yaml", help="Run file; `encodeonce schema` explains its keys."),
 ]
 RayAddress = Annotated[
     str | None,
     typer.Option(
         envvar="RAY_ADDRESS",
-        help="Ray cluster to use ('auto' or host:port); by default one is started here.",
+        help="Ray cluster to join: 'auto' or host:port. By default one is started on this machine.",
     ),
 ]
-Output = Annotated[
-    Path | None, typer.Option(help="Output folder, instead of the one in the run file.")
-]
+Output = Annotated[Path | None, typer.Option(help="Output folder, in place of the run file's.")]
 
 
 app.add_typer(store_app, name="store")
@@ -65,7 +66,7 @@ app.command("quantize")(quantize)
 
 @app.command()
 def run(path: RunFile, ray_address: RayAddress = None, output: Output = None) -> None:
-    """Encode what is missing, answer all questions, and report. Repeat it to resume."""
+    """Encode what is missing, answer all questions, and report. Run it again to resume."""
     with user_errors():
         config = _load(path, output)
         with executor_for(config.workers, ray_address) as executor:
@@ -83,7 +84,7 @@ def precompute(
     ray_address: RayAddress = None,
     output: Output = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what is in the store and what is missing.")
+        bool, typer.Option("--dry-run", help="Only print what is in the store and what is missing.")
     ] = False,
 ) -> None:
     """Put the features of all media of a run into the store."""
@@ -122,7 +123,8 @@ def evaluate(path: RunFile, ray_address: RayAddress = None, output: Output = Non
 def report(
     folder: Annotated[Path, typer.Argument(help="Output folder of a run.")],
     html: Annotated[
-        bool, typer.Option("--html", help="Also write report.html: figures, answers, frames.")
+        bool,
+        typer.Option("--html", help="Also write report.html, with figures, answers and frames."),
     ] = False,
 ) -> None:
     """Print the report of a run, and write it again as report.md and report.json."""
@@ -132,7 +134,7 @@ def report(
 
 @app.command()
 def schema() -> None:
-    """Print the JSON schema of a run file, with what every key means."""
+    """Print the JSON schema of a run file: its keys, what they mean, and their defaults."""
     console.print_json(json.dumps(RunConfig.model_json_schema()))
 
 
@@ -166,15 +168,15 @@ def _finish(folder: RunFolder, html: bool = True) -> None:
 
 def _coverage(config: RunConfig) -> RunCoverage:
     plan = make_plan(config)
-    with console.status("looking media up in the store"):
+    with console.status("looking up what is in the store"):
         return measure_coverage(config, plan)
 
 
 def _print_coverage(coverage: RunCoverage, path: Path) -> None:
     console.print(
-        f"{coverage.num_media} media: {coverage.num_present} units in the store, "
-        f"{coverage.num_missing} missing, {coverage.num_damaged} damaged; "
-        f"{len(coverage.errors)} media unusable",
+        f"{human_count(coverage.num_media, 'media item')}: {coverage.num_present} units in the "
+        f"store, {coverage.num_missing} missing, {coverage.num_damaged} damaged; "
+        f"{human_count(len(coverage.errors), 'media item')} unusable",
         highlight=False,
     )
     for name, error in coverage.errors:
@@ -182,8 +184,8 @@ def _print_coverage(coverage: RunCoverage, path: Path) -> None:
     if not coverage.is_complete:
         some = ", ".join(coverage.media_with_gaps[:3])
         more = len(coverage.media_with_gaps) - 3
-        console.print(f"missing for: {some}{f' and {more} more' if more > 0 else ''}")
-        console.print(f"fill the gap with: encodeonce precompute {path}", highlight=False)
+        console.print(f"features are missing for: {some}{f' and {more} more' if more > 0 else ''}")
+        console.print(f"encode them with: encodeonce precompute {path}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``encodeonce benchmarks``: what can be evaluated, and what each benchmark needs."""
+"""``encodeonce benchmarks``: lists what can be evaluated, and what each benchmark needs."""
 
 import importlib
 import re
@@ -26,7 +26,7 @@ def benchmarks(
         str | None, typer.Argument(metavar="[NAME]", help="One benchmark: its data and options.")
     ] = None,
 ) -> None:
-    """List the benchmarks, or say what one of them needs."""
+    """List the benchmarks, or show what one of them needs."""
     with user_errors():
         if name is None:
             _print_all()
@@ -38,7 +38,7 @@ def _print_all() -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     table.add_column("name", no_wrap=True)
     table.add_column("media", no_wrap=True)
-    table.add_column("asks", overflow="fold")
+    table.add_column("benchmark", overflow="fold")
     for name in benchmark_names():
         known = benchmark_class(name)
         names = [option.name for option in options_of(known) if "." not in option.name]
@@ -47,7 +47,7 @@ def _print_all() -> None:
         asks.append(f"\noptions: {', '.join(names) or 'none'}\n", style="dim")
         table.add_row(Text(name, style="bold"), Text(known.about.media), asks)
     console.print(table, highlight=False)
-    console.print("What one needs, and lines for a run file: encodeonce benchmarks NAME")
+    console.print("What a benchmark needs, and its entry in a run file: encodeonce benchmarks NAME")
 
 
 def _print_one(name: str) -> None:

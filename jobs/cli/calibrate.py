@@ -1,4 +1,4 @@
-"""``encodeonce calibrate``: offline configurations of KV methods."""
+"""``encodeonce calibrate``: makes the profiles that some KV methods need, offline."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from encodeonce.harness.training.prefixkv import calibrate_prefixkv
 from encodeonce.jobs.cli.user_errors import user_errors
 
 calibrate_app = typer.Typer(
-    help="Calibrate KV-compression methods on samples of a run.", no_args_is_help=True
+    help="Calibrate KV-compression methods on samples of a run file.", no_args_is_help=True
 )
 console = Console()
 
@@ -23,21 +23,23 @@ def _group() -> None:
 
 @calibrate_app.command()
 def prefixkv(
-    path: Annotated[Path, typer.Argument(metavar="RUN.yaml", help="Model, benchmarks and store.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="RUN.yaml", help="Run file: model, benchmarks and store.")
+    ],
     output: Annotated[Path, typer.Option(help="JSON file to write.")],
     keep: Annotated[
         list[float] | None,
-        typer.Option(help="Budget to calibrate for; repeat for several. [default: 0.1 to 0.9]"),
+        typer.Option(help="Budget to calibrate for. Can be repeated. [default: 0.1 to 0.9]"),
     ] = None,
     num_samples: Annotated[
-        int, typer.Option(min=1, help="Samples, from as many media as there are.")
+        int, typer.Option(min=1, help="Number of samples, from as many media items as possible.")
     ] = 10,
 ) -> None:
     """Measure how much of its prompt each layer keeps, for PrefixKV's option ``profile``."""
     with user_errors():
         budgets = sorted(set(keep)) if keep else [n / 10 for n in range(1, 10)]
         if wrong := [budget for budget in budgets if not 0.0 < budget <= 1.0]:
-            raise ValueError(f"--keep is a fraction above 0, at most 1; got {wrong[0]:g}")
+            raise ValueError(f"--keep is a fraction above 0 and at most 1; got {wrong[0]:g}")
         config = load_config(path)
         with console.status("") as status:
             profile = calibrate_prefixkv(
@@ -51,7 +53,7 @@ def prefixkv(
         highlight=False,
     )
     console.print(
-        f"use it as: kv: [{{method: prefixkv, keep: {budgets[0]:g}, "
+        f"use it in a run file: kv: [{{method: prefixkv, keep: {budgets[0]:g}, "
         f"options: {{profile: {output}}}}}]",
         highlight=False,
         soft_wrap=True,

@@ -1,4 +1,4 @@
-"""``encodeonce compare``: two runs side by side."""
+"""``encodeonce compare``: puts two runs side by side."""
 
 import json
 from pathlib import Path
@@ -19,9 +19,9 @@ from encodeonce.harness.run.jsonl import read_json_lines
 console = Console()
 
 MOST_FLIPS_SHOWN = 10
-"""In the terminal; files list all."""
+"""In the terminal; files list all of them."""
 
-_WHICH = "Output folder of a run; FOLDER:VARIANT, e.g. results:none/snapkv@0.25, for one variant."
+_WHICH = "Output folder of a run, or FOLDER:VARIANT for one variant: results:none/snapkv@0.25."
 
 
 def compare_runs(
@@ -32,7 +32,7 @@ def compare_runs(
         typer.Option(help="Also write to FILE.md, FILE.json or FILE.svg. Can be repeated."),
     ] = None,
 ) -> None:
-    """Compare two runs, or two variants: what was changed, what that did to answers and time."""
+    """Compare two runs, or two variants: what differs, and its effect on answers and time."""
     try:
         files = output or []
         _check_endings(files)
@@ -62,7 +62,7 @@ def read_side(text: str) -> Side:
     run = folder.description()
     records = folder.records("records")
     if not records:
-        raise CompareError(f"{path} has no answers yet: `encodeonce eval` gives them")
+        raise CompareError(f"{path} has no answers yet; run `encodeonce eval` first")
     if variant is not None:
         known = dict.fromkeys(record.variant for record in records)
         records = [record for record in records if record.variant == variant]

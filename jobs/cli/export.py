@@ -1,4 +1,4 @@
-"""``encodeonce export``: a run's records as other programs' result files."""
+"""``encodeonce export``: writes a run's records as other programs' result files."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,10 +13,10 @@ from encodeonce.jobs.cli.user_errors import user_errors
 
 def export(
     folder: Annotated[Path, typer.Argument(help="Output folder of a run.")],
-    to: Annotated[str, typer.Option(help="Whose format, e.g. lmms-eval or vlmevalkit.")],
+    to: Annotated[str, typer.Option(help="Format: lmms-eval or vlmevalkit.")],
     output: Annotated[Path, typer.Option(help="Folder to write to.")],
 ) -> None:
-    """Write a run's records as lmms-eval or VLMEvalKit would have, a set of files a variant."""
+    """Write a run's records as lmms-eval or VLMEvalKit would, one set of files per variant."""
     with user_errors():
         write = find_export(to)
         written = [path for variant in read_run(folder) for path in write(variant, output)]

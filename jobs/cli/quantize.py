@@ -1,4 +1,4 @@
-"""``encodeonce quantize``: make a 4-bit checkpoint that plain transformers loads."""
+"""``encodeonce quantize``: makes a 4- or 8-bit checkpoint that plain transformers loads."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -24,37 +24,47 @@ console = Console()
 
 def quantize(
     model: Annotated[str, typer.Argument(help="Folder or hub id of a checkpoint, or 'demo'.")],
-    output: Annotated[Path, typer.Argument(help="Folder to write.")],
+    output: Annotated[Path, typer.Argument(help="Folder to write the checkpoint to.")],
     method: Annotated[
         str, typer.Option(help="'awq', or 'rtn' (round to nearest, without calibration).")
     ] = "awq",
     bits: Annotated[int, typer.Option(help="Bits of a weight: 4 or 8.")] = 4,
     group_size: Annotated[
-        int, typer.Option(help="Inputs that share a scale; halved until it divides all widths.")
+        int,
+        typer.Option(
+            help="Inputs that share a scale; halved until it divides the widths of all layers."
+        ),
     ] = 128,
     symmetric: Annotated[
-        bool, typer.Option("--symmetric", help="Zero in the middle of every grid.")
+        bool, typer.Option("--symmetric", help="Symmetric grids: zero is the middle of each.")
     ] = False,
-    clip: Annotated[bool, typer.Option(help="AWQ: clip large weights.")] = True,
+    clip: Annotated[
+        bool, typer.Option(help="AWQ: clip large weights where that lowers the error.")
+    ] = True,
     text: Annotated[
-        Path | None, typer.Option(help="Calibrate on a text file, or JSON lines with 'text'.")
+        Path | None,
+        typer.Option(help="Calibrate on a text file, or on JSON lines with the key 'text'."),
     ] = None,
     run: Annotated[
         Path | None,
         typer.Option(
             help="Calibrate on the samples of a run file, with features from its store. It also "
-            "says precision and device."
+            "sets precision and device."
         ),
     ] = None,
-    prompts: Annotated[int, typer.Option(help="Calibration prompts.", min=1)] = 128,
-    tokens: Annotated[int, typer.Option(help="Tokens of a text prompt.", min=8)] = 512,
+    prompts: Annotated[int, typer.Option(help="Number of calibration prompts.", min=1)] = 128,
+    tokens: Annotated[
+        int, typer.Option(help="Tokens of a calibration prompt (with --text).", min=8)
+    ] = 512,
     search_tokens: Annotated[
-        int, typer.Option(help="AWQ: tokens that are run for each scale that is tried.", min=1)
+        int, typer.Option(help="AWQ: tokens that each candidate scale is tried on.", min=1)
     ] = SEARCH_TOKENS,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "bfloat16",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="Compute precision: float32, bfloat16 or float16.")
+    ] = "bfloat16",
+    device: Annotated[str, typer.Option(help="'auto', 'cpu' or 'cuda'.")] = "auto",
 ) -> None:
-    """Quantise a model's language side by AWQ or to nearest. Repeat the command to go on."""
+    """Quantise a model's language side by AWQ or to nearest. Run it again to resume."""
     with user_errors():
         recipe = Recipe(
             method=_method(method),
@@ -65,7 +75,7 @@ def quantize(
         spec = ModelSpec.model_validate({"path": model, "dtype": dtype, "device": device})
         calibration: Calibration | None = None
         if text is not None and run is not None:
-            raise ValueError("--text or --run, not both")
+            raise ValueError("give --text or --run, not both")
         if text is not None:
             calibration = text_calibration(text, prompts, tokens)
         elif run is not None:
@@ -79,7 +89,8 @@ def _config_about(run: Path, model: str) -> RunConfig:
     config = load_config(run)
     if config.model.path != model:
         raise ValueError(
-            f"{run} is about {config.model.path!r}, not {model!r}: its features are another model's"
+            f"{run} is a run of {config.model.path!r}, not of {model!r}: its features are another "
+            "model's"
         )
     return config
 
@@ -95,13 +106,13 @@ def _say(made: Made, method: str, group_size: int) -> None:
     size = made.recipe.grid.group_size
     if size != group_size:
         console.print(
-            f"groups are of {size} inputs: {group_size} does not divide all widths of this model",
+            f"the group size is {size}: {group_size} does not divide the widths of all layers",
             style="yellow",
             highlight=False,
         )
     console.print(
-        f"{made.folder}: its README.md says how it was made. To evaluate it, write in the run "
-        f"file\nweights: [none, {{method: {method}, path: {made.folder}}}]",
+        f"{made.folder}: README.md there tells how it was made. To evaluate it, write in the run "
+        f"file:\nweights: [none, {{method: {method}, path: {made.folder}}}]",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -110,9 +121,9 @@ def _say(made: Made, method: str, group_size: int) -> None:
 
 def _grid(bits: int, group_size: int, symmetric: bool) -> Grid:
     if bits not in (4, 8):
-        raise ValueError("--bits: 4 or 8")
+        raise ValueError(f"--bits: 4 or 8; got {bits}")
     if group_size < 8 or group_size % 8:
-        raise ValueError("--group-size: a multiple of 8")
+        raise ValueError(f"--group-size: a multiple of 8; got {group_size}")
     return Grid(num_bits=bits, group_size=group_size, symmetric=symmetric)
 
 
@@ -121,4 +132,4 @@ def _method(name: str) -> Literal["awq", "rtn"]:
         return "awq"
     if name == "rtn":
         return "rtn"
-    raise ValueError("--method: awq or rtn")
+    raise ValueError(f"--method: awq or rtn; got {name!r}")

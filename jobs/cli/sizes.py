@@ -39,5 +39,7 @@ def parse_seconds(text: str) -> float:
 def _parse(text: str, units: dict[str, int] | dict[str, float], example: str) -> float:
     found = QUANTITY.fullmatch(text)
     if found is None or found[2].lower() not in units:
-        raise ValueError(f"got {text!r}; needs a number with one of {', '.join(units)}: {example}")
+        raise ValueError(
+            f"got {text!r}; needs a number with a unit ({', '.join(units)}), e.g. {example}"
+        )
     return float(found[1]) * units[found[2].lower()]

@@ -1,4 +1,4 @@
-"""``encodeonce store``: look after a feature store."""
+"""``encodeonce store``: looks after a feature store."""
 
 import sys
 from collections import Counter
@@ -23,14 +23,14 @@ from encodeonce.jobs.cli.sizes import parse_bytes, parse_seconds
 from encodeonce.jobs.cli.user_errors import user_errors
 
 store_app = typer.Typer(
-    help="Look after a feature store: what is in it, is it whole, make room, carry it elsewhere.",
+    help="Look after a feature store: list, check, clean up, export and import.",
     no_args_is_help=True,
     add_completion=False,
 )
 console = Console()
 
 SHOWN = 20
-"""Lines of a list that are printed; the rest is counted."""
+"""Lines of a list that are printed; the others are counted."""
 
 Store = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the store.")]
 Signature = Annotated[
@@ -40,7 +40,7 @@ Signature = Annotated[
 
 @store_app.command("stat")
 def show(store: Store) -> None:
-    """Show what is in a store, by signature, and what each signature is made of."""
+    """Show what is in a store, by signature, and what each signature stands for."""
     with (
         user_errors(OSError),
         progress_bar("reading the index", human_count_of("pack")) as on_progress,
@@ -58,9 +58,11 @@ def show(store: Store) -> None:
 def list_media(
     store: Store,
     signature: Signature = "",
-    media: Annotated[str, typer.Option(help="Only media whose SHA-256 begins with this.")] = "",
+    media: Annotated[
+        str, typer.Option(help="Only media items whose SHA-256 begins with this.")
+    ] = "",
 ) -> None:
-    """List the stored media: one line for each media and pack."""
+    """List the stored media, one line per media item and pack."""
     with user_errors(OSError):
         for found in ls(StoreFolder(store), signature, media):
             when = datetime.fromtimestamp(found.committed_s, UTC).strftime("%Y-%m-%d %H:%M")
@@ -72,9 +74,9 @@ def list_media(
 
 @store_app.command("verify")
 def check(store: Store) -> None:
-    """Read everything and compare checksums. What is damaged is not served any more.
+    """Read everything and compare checksums. Damaged features are no longer served.
 
-    Exits with 1 if anything was damaged, even if it could be repaired.
+    Exits with 1 if anything was damaged, even if it was repaired.
     """
     with user_errors(OSError), progress_bar("verifying", human_bytes) as on_progress:
         report = verify(StoreFolder(store), on_progress)
@@ -87,25 +89,29 @@ def check(store: Store) -> None:
 def collect(
     store: Store,
     unused_for: Annotated[
-        str, typer.Option(help="Drop what was not used for longer than this: 30d, 12h.")
+        str, typer.Option(help="Drop features not used for longer than this: 30d, 12h.")
     ] = "",
     max_size: Annotated[
-        str, typer.Option(help="Drop the least recently used until no more is left: 500GB, 2TiB.")
+        str,
+        typer.Option(
+            help="Drop the least recently used until the store is no larger: 500GB, 2TiB."
+        ),
     ] = "",
     signature: Annotated[
         str,
         typer.Option(
-            help="Only signatures whose digest begins with this; without another rule, all of them."
+            help="Only signatures whose digest begins with this. Without another rule, everything "
+            "under them is dropped."
         ),
     ] = "",
     grace: Annotated[
-        str, typer.Option(help="Files are removed this long after they left the store.")
+        str, typer.Option(help="Remove files only this long after they left the store.")
     ] = "1h",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would go, change nothing.")
+        bool, typer.Option("--dry-run", help="Only print what would be dropped.")
     ] = False,
 ) -> None:
-    """Make room. Safe while jobs use the store."""
+    """Drop features and remove files to make room. Safe while jobs use the store."""
     with user_errors(OSError):
         policy = GcPolicy(
             unused_for_s=parse_seconds(unused_for) if unused_for else None,
@@ -125,10 +131,10 @@ def send(
     signature: Signature = "",
     media_list: Annotated[
         Path | None,
-        typer.Option(help="File with the SHA-256 of one media a line; all media by default."),
+        typer.Option(help="File with SHA-256 digests of media, one a line. [default: all media]"),
     ] = None,
 ) -> None:
-    """Write a part of a store to one file, to be imported on another cluster."""
+    """Write a store, or a part of it, to one file, for import on another cluster."""
     with user_errors(OSError), progress_bar("exporting", human_count_of("pack")) as on_progress:
         media = None if media_list is None else set(media_list.read_text("ascii").split())
         report = export_store(StoreFolder(store), target, signature, media, on_progress)
@@ -140,7 +146,7 @@ def receive(
     store: Store,
     source: Annotated[Path, typer.Argument(metavar="FILE.tar", help="What `export` wrote.")],
 ) -> None:
-    """Add what an export holds to a store; what is there already stays."""
+    """Add the content of an export to a store; what is there already stays."""
     with user_errors(OSError), progress_bar("importing", human_count_of("pack")) as on_progress:
         report = import_store(StoreFolder(store), source, on_progress)
     _print_transferred("imported", report)
@@ -161,7 +167,7 @@ def _contents(found: SignatureStat) -> Iterator[tuple[str, str]]:
         f"{human_bytes(found.raw_bytes)} uncompressed",
     )
     if found.dropped_bytes:
-        yield "to be freed", f"{human_bytes(found.dropped_bytes)} by the next gc"
+        yield "to be freed", f"{human_bytes(found.dropped_bytes)}, by the next gc"
     if found.num_damaged:
         yield "damaged", f"{human_count(found.num_damaged, 'unit')}, to be encoded again"
     if found.worst_loss is not None:
@@ -187,17 +193,20 @@ def _print_verified(report: VerifyReport) -> None:
         highlight=False,
     )
     _print_list(
-        "damaged, not served any more; `encodeonce precompute` encodes them again",
+        "damaged and no longer served; `encodeonce precompute` encodes them again",
         [f"{key.signature[:12]} {key.media} {key.unit}" for key in report.damaged_units],
     )
     _print_list("repaired", report.repaired)
     _print_list("could not be repaired", report.unrepaired)
     if report.num_known_damaged:
         known = human_count(report.num_known_damaged, "unit")
-        console.print(f"{known} found damaged earlier and not encoded again yet", highlight=False)
+        console.print(f"{known} found damaged earlier, not yet encoded again", highlight=False)
     if report.uncommitted:
         files = human_count(len(report.uncommitted), "file")
-        console.print(f"{files} of writers at work or killed; gc removes them", highlight=False)
+        console.print(
+            f"{files} of writers that are at work or were killed; gc removes the latter",
+            highlight=False,
+        )
     if report.clean:
         console.print("no damage", style="green")
 
@@ -227,15 +236,14 @@ def _print_collected(report: GcReport, policy: GcPolicy) -> None:
         lines.append(f"copied the live units of {human_count(len(report.repacked), 'pack')}")
     if report.dropped and policy.grace_s and not policy.dry_run:
         lines.append(
-            f"the files of dropped packs can be removed in {human_seconds(policy.grace_s)}: "
-            "run gc again then"
+            f"run gc again in {human_seconds(policy.grace_s)} to remove the files of dropped packs"
         )
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
 
 
 def _print_transferred(verb: str, report: TransferReport) -> None:
-    skipped = f", {report.num_skipped} were there already" if report.num_skipped else ""
+    skipped = f", {report.num_skipped} already there" if report.num_skipped else ""
     console.print(
         f"{verb} {human_count(report.num_units, 'unit')} in "
         f"{human_count(report.num_packs, 'pack')}{skipped}; file of "

@@ -1,4 +1,4 @@
-"""What the user can mend is said in one message, without a traceback."""
+"""Shows errors that the user can fix as one message, without a traceback."""
 
 import sys
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from encodeonce.jobs.execution.executor import WorkerStartError
 
 @contextmanager
 def user_errors(*more: type[Exception]) -> Iterator[None]:
-    """Print what the user can mend as one message, and exit with 1.
+    """Print an error that the user can fix as one message, and exit with 1.
 
     Args:
-        *more: exceptions that are the user's to mend here, beside those that always are.
+        *more: exceptions that the user can fix here, beside those that are always taken as such.
     """
-    # ValueError: every refusal of ours derives from it (configuration, media, checkpoint).
+    # ValueError: all our refusals derive from it (configuration, media, checkpoint).
     expected: tuple[type[Exception], ...] = (ValueError, StoreError, WorkerStartError, *more)
     try:
         yield

@@ -1,4 +1,4 @@
-"""``encodeonce vlmevalkit``: VLMEvalKit's own run.py, with our models answering from the store."""
+"""``encodeonce vlmevalkit``: runs VLMEvalKit's run.py, our models answering from the store."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +21,7 @@ def vlmevalkit(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="RUN.yaml", help="Model, frames, store: a run file without an output folder."
+            metavar="RUN.yaml", help="Run file: model, frames, store; it needs no output folder."
         ),
     ],
     arguments: Annotated[
@@ -30,16 +30,18 @@ def vlmevalkit(
     ] = None,
     kit: Annotated[
         Path | None,
-        typer.Option(envvar="VLMEVALKIT", help="Checkout of VLMEvalKit.", show_envvar=True),
+        typer.Option(
+            envvar="VLMEVALKIT", help="Folder of a VLMEvalKit checkout.", show_envvar=True
+        ),
     ] = None,
 ) -> None:
-    """Let VLMEvalKit ask: its run.py, its benchmarks and ours, our models from the store."""
+    """Run VLMEvalKit on its benchmarks and ours, with answers from stored features."""
     tally = Tally()
     with user_errors():
         config = load_run_file(path, KitConfig)
         if kit is None:
             stop(
-                "where is VLMEvalKit? Name its checkout before the run file by --kit, or by the "
+                "where is VLMEvalKit? Give its checkout by --kit, before the run file, or by the "
                 "environment variable VLMEVALKIT"
             )
         script = find_script(kit)
@@ -56,7 +58,7 @@ def vlmevalkit(
             for line in tally.lines():
                 _say(line)
     if tally.failures:
-        stop(f"{human_count(tally.failures.total(), 'question')} not answered")
+        stop(f"{human_count(tally.failures.total(), 'question')} could not be answered")
 
 
 def _say(line: str) -> None:
