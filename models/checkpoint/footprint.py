@@ -1,4 +1,4 @@
-"""Memory: what a model holds, and the most that was ever in use."""
+"""Measure memory: what a model holds, the most that was ever in use, and what loading took."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ _COUNTER, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 def reset_peak() -> None:
-    """Let the most memory in use be counted from here, where the system can do that."""
+    """Start counting the most memory in use from here, where the system can."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     elif _COUNTER.exists():
@@ -41,12 +41,12 @@ def peak() -> int | None:
 def held_bytes(module: nn.Module, counted: set[int]) -> int:
     """Return the bytes of all tensors that a module holds.
 
-    That includes what quantisers keep beside the weights: scales in attributes of parameters, and
+    They include what quantisers keep beside the weights: scales in attributes of parameters, and
     the parts of tensor subclasses.
 
     Args:
-        module: what holds tensors.
-        counted: addresses of memory that is not to be counted again; grows.
+        module: any.
+        counted: addresses of memory that was counted already; grows.
     """
     total = 0
     for part in module.modules():
@@ -60,7 +60,7 @@ def held_bytes(module: nn.Module, counted: set[int]) -> int:
 
 
 def _plain_tensors(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:
-    """Yield the tensors that a value leads to, but for those of other modules."""
+    """Yield the tensors that can be reached from a value, except those of other modules."""
     if id(value) in seen or isinstance(value, nn.Module | type):
         return
     seen.add(id(value))
@@ -82,11 +82,11 @@ def _plain_tensors(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedWeights:
-    """What a decoder holds, and what loading it took."""
+    """What a decoder holds in memory, and what loading it took."""
 
     bytes_by_part: Mapping[str, int]
     """Of parameters and buffers: ``layers`` (what is quantised), ``embeddings``, ``head``,
-    ``projector``, ``other``. What is tied is counted once."""
+    ``projector``, ``other``. Tied weights are counted once."""
     load_s: float
     peak_bytes: int | None
     """Most memory held while loading: allocated on the GPU, or resident; None where the system
@@ -99,7 +99,7 @@ class LoadedWeights:
 
 
 class LoadingMeasure:
-    """Runs from when it is made."""
+    """Measures time and memory from its creation on."""
 
     def __init__(self) -> None:
         reset_peak()
@@ -107,7 +107,7 @@ class LoadingMeasure:
         self._start = time.perf_counter()
 
     def take(self, model: Any, projector: nn.Module | None) -> LoadedWeights:
-        """Return what was measured, and what a model and its projector hold."""
+        """Return what was measured, and what a model and its projector hold in memory."""
         synchronize()
         load_s = time.perf_counter() - self._start
         counted: set[int] = set()

@@ -1,4 +1,4 @@
-"""What a weight method provides. The folder `methods/` is the registry.
+"""The protocol of weight methods. The folder `methods/` is the registry.
 
 Each file defines one ``QUANTIZER``, a strict pydantic model whose fields are the method's options.
 """
@@ -22,15 +22,15 @@ class WeightsError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A model, and where the language side of a variant of it is read from."""
+    """A model, and where its variant's language side is read from."""
 
     model: ModelSpec
     folder: Path
     """The model's checkpoint."""
     source: Path
-    """The checkpoint that the variant's language side is in."""
+    """The checkpoint that holds the variant's language side."""
     path: str | None
-    """``source`` as the user named it; None where it is the model's own checkpoint."""
+    """``source`` as the user named it; None if it is the model's own checkpoint."""
 
 
 class Options(BaseModel):
@@ -43,7 +43,7 @@ class Quantizer(Protocol):
     """A way to hold the language model's weights."""
 
     def check(self, candidate: Candidate) -> None:
-        """Refuse what cannot be loaded, before anything is.
+        """Refuse what cannot be loaded, before anything is loaded.
 
         Raises:
             WeightsError: a library is not installed, this machine has no kernel, or the
@@ -89,7 +89,7 @@ def load_quantizer(spec: WeightsSpec) -> Quantizer:
 
 
 def check_weights(spec: WeightsSpec, model: ModelSpec, folder: Path) -> None:
-    """Refuse a variant that cannot be loaded, before anything is.
+    """Refuse a variant that cannot be loaded, before anything is loaded.
 
     Args:
         spec: the variant.
@@ -104,7 +104,7 @@ def check_weights(spec: WeightsSpec, model: ModelSpec, folder: Path) -> None:
 
 
 def candidate(spec: WeightsSpec, model: ModelSpec, folder: Path) -> Candidate:
-    """Return a model and where the language side of a variant of it is read from.
+    """Return a model, and where its variant's language side is read from.
 
     Raises:
         CheckpointError: ``spec.path`` names no checkpoint.

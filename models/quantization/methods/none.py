@@ -1,4 +1,4 @@
-"""The model as it is; a checkpoint that is quantised already, as it is quantised."""
+"""The model as it is; if its checkpoint is quantised already, as that is."""
 
 from encodeonce.models.checkpoint.loading_hooks import Treatment
 from encodeonce.models.quantization.checks import refuse_path
