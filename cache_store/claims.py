@@ -1,13 +1,13 @@
-"""Claims: of several workers that are asked for a media at the same time, one encodes it.
+"""Claims: when several workers want to encode one media item at the same time, one of them does.
 
-A media and not a unit is claimed: decoding one video in two places would cost more than it saves.
-An evaluation run needs none: its driver hands out each media group once. They are for
+Media items are claimed, not units: decoding one video in two places would cost more than it saves.
+An evaluation run needs no claims, since its driver hands out each media item once. They are for
 precompute runs that know nothing of each other and work on the same store.
 
-A claim is a hint with an end, not a lock. Its file exists while its owner lives and touches it;
-one that was not touched for ``expires_s`` belongs to the dead, and whoever wants the media takes
-it over. At worst (an owner suspended for longer than that) a media is encoded twice, and the
-store keeps the first.
+A claim is a hint that expires, not a lock. Its file exists while its owner lives and touches it.
+If it has not been touched for ``expires_s``, its owner counts as dead, and whoever wants the media
+item takes the claim over. At worst (an owner suspended for longer than that) an item is encoded
+twice, and the store keeps the first copy.
 """
 
 import logging
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class Claims:
-    """The claims of one worker. Use as a context manager: leaving gives all of them back.
+    """The claims of one worker. Use it as a context manager: leaving it gives all claims back.
 
     Args:
         root: folder of the store.
@@ -64,9 +64,9 @@ class Claims:
             self._release(path)
 
     def acquire(self, key: FeatureKey) -> bool:
-        """Say whether the media of ``key``, under its signature, is ours to encode.
+        """Say whether the media item of ``key``, under its signature, is ours to encode.
 
-        Look into the store again after this: who had it before may have finished it.
+        Look into the store again after this: the previous owner may have finished it.
 
         Raises:
             StoreError: claims cannot be written here.
@@ -111,7 +111,7 @@ class Claims:
         return True
 
     def _take_over(self, path: Path) -> bool:
-        """Take the claim of a dead owner. Of several who try, `rename` lets one move it away."""
+        """Take the claim of a dead owner. Of several that try, `rename` lets one move it away."""
         try:
             age_s = self._server_now_s(path.parent) - path.stat().st_mtime
             if age_s < self._expires_s:
@@ -125,7 +125,7 @@ class Claims:
         return self._create(path)
 
     def _server_now_s(self, folder: Path) -> float:
-        """Return the file server's time, asked for seldom."""
+        """Return the file server's time, which is asked for seldom."""
         now_s = time.monotonic()
         if now_s - self._asked_s > self._expires_s:
             self._asked_s, self._ahead_s = now_s, server_now_s(folder) - now_s

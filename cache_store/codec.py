@@ -4,7 +4,7 @@ An array of itemsize n is n *planes*: all lowest bytes, then all next ones (HDF5
 16-bit features only the plane with the exponents compresses. Whatever LZ77 finds in it costs
 more than it saves, so the parameters below leave zstd's literal coder (Huffman) to work alone:
 1.47 to 1.55 times smaller in bfloat16, faster both ways than any level. The block is flushed
-between planes: a zstd block that held bytes of two planes would share one Huffman table.
+between planes: bytes of two planes in one zstd block would share a Huffman table.
 """
 
 import sys
@@ -39,7 +39,7 @@ class ChunkCodec(Protocol):
 
 
 class DamagedChunk(ValueError):
-    """A chunk that cannot be what was written."""
+    """A chunk's bytes are not what was written."""
 
 
 class Raw:
@@ -59,7 +59,7 @@ class Raw:
 
 
 class Zstd:
-    """Byte-shuffled zstd, one frame a chunk, with content size and checksum. The default.
+    """Byte-shuffled zstd, one frame per chunk, with content size and checksum. The default.
 
     Safe to share between threads: each has its own compressor and scratch memory.
     """
@@ -117,7 +117,7 @@ class Zstd:
 
 
 def chunk_codecs() -> dict[str, ChunkCodec]:
-    """Return a new codec of each kind, by the name that a user types."""
+    """Return a new codec of each kind, by the name that users type."""
     return {codec.name: codec for codec in (Raw(), Zstd())}
 
 

@@ -1,6 +1,6 @@
-"""What a store writes into the log as it goes: packs it has written, units it has found damaged.
+"""Append to the log what a store has done or found: a pack written, units that are damaged.
 
-Others may write at the same moment: both ask again after whatever came in between.
+Others may append at the same moment; both look again after whatever came in between.
 """
 
 import logging
@@ -16,13 +16,13 @@ logger = logging.getLogger(__name__)
 def commit_pack(index: NamespaceIndex, record: PackRecord, is_wanted: Callable[[], bool]) -> bool:
     """Commit ``record`` as long as its pack is wanted; say whether it is committed.
 
-    A pack that is wanted no more is removed. After an error it stays: the record may have
-    reached the log all the same, and ``gc`` removes what did not a day later.
+    A pack that is no longer wanted is removed. After an error it stays: its record may have
+    reached the log all the same, and otherwise ``gc`` removes it a day later.
 
     Args:
-        index: of the namespace, refreshed.
-        record: of a pack that lies under its name.
-        is_wanted: asked again whenever others have committed something.
+        index: the namespace's, refreshed.
+        record: of a pack that is in its place.
+        is_wanted: called again whenever others have committed something.
 
     Raises:
         StoreError: the log cannot be read or written.
@@ -38,9 +38,14 @@ def commit_pack(index: NamespaceIndex, record: PackRecord, is_wanted: Callable[[
 
 
 def quarantine(index: NamespaceIndex, pack: int, reasons: Mapping[bytes, str]) -> None:
-    """Mark units of a pack, given by digest, as damaged; where nothing can be written, log it.
+    """Mark units of a pack as damaged; if nothing can be written, log it.
 
-    The pack stays where it is: its other units are good, and verified on every read.
+    The pack stays where it is: its other units are good, and are verified on every read.
+
+    Args:
+        index: the namespace's.
+        pack: number of the pack.
+        reasons: what is wrong, by digest of the unit.
     """
     reason = next(iter(reasons.values()))
     record = DamageRecord(index.packs[pack].pack, tuple(reasons), reason)
@@ -53,7 +58,7 @@ def quarantine(index: NamespaceIndex, pack: int, reasons: Mapping[bytes, str]) -
 
 
 def corrupt(index: NamespaceIndex, pack: int, reasons: Mapping[bytes, str]) -> CorruptFeatures:
-    """Return the error that a reader raises."""
+    """Return the error to raise for a reader who asked for damaged units of a pack."""
     return CorruptFeatures(
         f"{len(reasons)} unit(s) in {index.pack_path(pack)} are damaged "
         f"({next(iter(reasons.values()))}). Nothing was served, and they are marked as damaged: "

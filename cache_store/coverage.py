@@ -1,4 +1,4 @@
-"""What of a list of units is there, before any model is loaded and without reading a payload."""
+"""Tell which of a list of units are stored, before any model is loaded; reads no features."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ class Coverage:
 
     present: tuple[FeatureKey, ...]
     missing: tuple[FeatureKey, ...]
-    """Never stored, or collected since."""
+    """Never stored, or removed since."""
     damaged: tuple[FeatureKey, ...]
-    """Stored once, found damaged, not stored again since: to be encoded like those missing."""
+    """Stored once, found damaged, and not stored again: to be encoded like missing ones."""
 
     @property
     def to_encode(self) -> tuple[FeatureKey, ...]:
@@ -25,7 +25,7 @@ class Coverage:
 
     @property
     def fraction(self) -> float:
-        """Share of the units that is present; 1 when none were asked for."""
+        """Share of the units that are present; 1 if none were asked for."""
         num_asked = len(self.present) + len(self.to_encode)
         return len(self.present) / num_asked if num_asked else 1.0
 

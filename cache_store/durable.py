@@ -1,7 +1,7 @@
-"""Files that are either whole or not there, on any filesystem with rename and hard links.
+"""Write files that are either complete or absent, on any filesystem with rename and hard links.
 
-No locks: NFS and Lustre may not have working ones. No clocks of hosts: ages are taken between
-times that the file server itself wrote.
+No locks: they may not work on NFS and Lustre. No host's clock: ages are differences between times
+that the file server itself wrote.
 """
 
 import errno
@@ -18,7 +18,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def explain(error: OSError, doing: str, path: Path) -> StoreError:
-    """Return the store's error for a failed system call, with what the user can do."""
+    """Return the store's error for a failed system call, saying what the user can do."""
     if error.errno in FULL:
         hint = (
             "the disk or quota is full. Nothing of this call is visible to readers and what was "
@@ -44,7 +44,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
+    """Make a folder's entries survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -65,7 +65,7 @@ def write_all(descriptor: int, data: bytes | memoryview, offset: int) -> None:
 
 
 def write_new(path: Path, data: bytes) -> None:
-    """Write a file that did not exist and sync it; on an error nothing is left."""
+    """Write a file that did not exist, and sync it; after an error nothing is left of it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         write_all(descriptor, data, 0)
@@ -78,7 +78,7 @@ def write_new(path: Path, data: bytes) -> None:
 
 
 def publish_first(data: bytes, path: Path, tmp: Path) -> bool:
-    """Make ``path`` hold ``data`` unless it exists already; say whether it was us.
+    """Make ``path`` hold ``data`` unless it exists; say whether this call made it.
 
     ``tmp`` is a folder for the private copy, on the same filesystem. `os.link` is atomic on NFS
     too; when its reply is lost, the link count of our private file tells what happened.
@@ -120,8 +120,8 @@ def replace(data: bytes, path: Path, tmp: Path) -> None:
 def server_now_s(folder: Path) -> float:
     """Return the file server's time: that of a file just made in ``folder``.
 
-    A host whose clock is an hour ahead must not take everybody's fresh files for old ones.
-    Where nothing can be written, nothing will be judged by age either, and this host's clock does.
+    A host whose clock is an hour ahead must not take everybody's fresh files for old ones. Where
+    nothing can be written, nothing will be removed for its age either, and this host's clock does.
     """
     probe = folder / f"{uuid.uuid4().hex}.clock"
     try:

@@ -1,4 +1,4 @@
-"""From entries to the stored bytes of one pack, in parallel."""
+"""Encode entries to the stored bytes of one pack, in parallel."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,7 +29,7 @@ Frames = dict[str, list[bytes]]
 Layout = tuple[tuple[str, str, tuple[int, ...]], ...]
 
 PACK_BYTES = 128 << 20
-"""Entries that are put together share packs of about this size, before compression."""
+"""Entries given to one `put` share packs of about this size, before compression."""
 ARRAY_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -46,7 +46,7 @@ class Pending:
 class _EncodedUnit:
     arrays: tuple[ArrayLayout, ...]
     frames: tuple[bytes, ...]
-    """One for each part of each array, in order."""
+    """One per part of each array, in order."""
     loss: tuple[tuple[str, float], ...]
 
 
@@ -77,7 +77,7 @@ def encode_pack(
         pack: id of the pack.
         pending: at least one.
         codec: how chunks are stored.
-        map_: that of some threads.
+        map_: maps a function over items, in threads.
     """
     signature = pending[0].entry.signature
     lossy = find_lossy(signature.codec)
@@ -109,7 +109,7 @@ def encode_pack(
 
 
 def cut_batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    """Cut a list of entries where about `PACK_BYTES` are together; an entry stays whole."""
+    """Cut a list of entries into batches of about `PACK_BYTES`; an entry is never split."""
     batch: list[Entry] = []
     num_bytes = 0
     for entry in entries:

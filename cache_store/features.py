@@ -1,6 +1,6 @@
 """Features of some units: named arrays whose first axis is the unit.
 
-Shapes: U units, P patches (or tokens) a unit, D width.
+Shapes: U units, P patches (or tokens) per unit, D width.
 """
 
 from collections.abc import Mapping

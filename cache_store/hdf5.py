@@ -1,7 +1,7 @@
 """The feature store on disk: immutable HDF5 packs of zstd chunks, and a commit log.
 
-`FORMAT.md` describes what lies on disk. Any number of processes on any number of hosts may read
-and write one store; nobody serves it and nothing is locked.
+`FORMAT.md` describes the files. Any number of processes on any number of hosts may read and write
+one store; there is no server, and nothing is locked.
 """
 
 import os
@@ -58,8 +58,8 @@ class Hdf5Store:
 
     Args:
         root: folder of the store; made by the first `put`.
-        codec: how lossless features are stored, ``"zstd"`` or ``"raw"``. Stores of both kinds can
-            be read whatever this says. A lossy codec is chosen by `Signature.codec` alone.
+        codec: how lossless features are written, ``"zstd"`` or ``"raw"``. Both can be read,
+            whatever this says. A lossy codec is chosen by `Signature.codec` alone.
         num_threads: threads that compress and decompress.
     """
 
@@ -97,20 +97,21 @@ class Hdf5Store:
         return present
 
     def get(self, keys: Sequence[FeatureKey], out: Mapping[str, Array] | None = None) -> Features:
-        """Return the units of ``keys`` stacked in their order; all of one media and signature.
+        """Return the units of ``keys`` stacked in their order; all of one media item and signature.
 
         Args:
             keys: at least one.
             out: buffers to read into, by array name: C-contiguous, of the arrays' dtype and
                 (at least U, ...) shape. Fresh memory costs as much as the copy into it; pinned
-                memory spares another one. The features returned are views of them.
+                memory saves another copy. The features returned are views of them.
 
         Raises:
             MissingFeatures: some are absent; names all of them.
-            CorruptFeatures: stored bytes are damaged, or a pack has vanished. Nothing is served;
+            CorruptFeatures: stored bytes are damaged, or a pack has vanished. Nothing is returned;
                 the damage is written into the store, so that those units are encoded again.
             StoreError: the store cannot be read.
-            ValueError: keys of several media, units of different shapes, unfit buffers.
+            ValueError: the keys are of several media items, the units differ in shape, or a buffer
+                does not fit.
         """
         check_one_media(keys)
         index = self.index(keys[0].signature)
@@ -141,8 +142,8 @@ class Hdf5Store:
     def put(self, entries: Sequence[Entry]) -> None:
         """Commit entries; all of them are durable and whole when this returns.
 
-        Units that are there already are skipped. Entries of one call share packs: give many small
-        ones at once.
+        Units that are stored already are skipped. The entries of one call share packs, so give many
+        small ones at once.
 
         Raises:
             StoreError: the store cannot be written (disk full, read-only, …). Units of packs that
@@ -174,7 +175,7 @@ class Hdf5Store:
                     yield FeatureKey(media, namespace.digest, unit)
 
     def index(self, signature: str) -> NamespaceIndex | None:
-        """Return the index of a signature's features, None while there are none."""
+        """Return the index of a signature's features; None while there are none."""
         with self._lock:
             index = self._indexes.get(signature)
             if index is None and DIGEST.fullmatch(signature):
@@ -184,7 +185,7 @@ class Hdf5Store:
             return index
 
     def close(self) -> None:
-        """End the threads. The store can still be used; they start again."""
+        """End the threads. The store can still be used: they are started again."""
         self._threads.close()
 
     def _put_pack(self, index: NamespaceIndex, batch: Sequence[Entry]) -> None:
@@ -212,7 +213,7 @@ class Hdf5Store:
         return [(id(p.entry), p.rows) for p in now] == [(id(p.entry), p.rows) for p in pending]
 
     def _absent(self, index: NamespaceIndex, batch: Sequence[Entry]) -> list[Pending]:
-        """Return what of a batch is not stored; a unit that it holds twice is taken once."""
+        """Return the part of a batch that is not stored; a unit that is in it twice counts once."""
         absent, seen = [], set()
         for entry in batch:
             digests = [unit_digest(entry.media, unit) for unit in entry.units]
@@ -261,7 +262,7 @@ class Hdf5Store:
     def _raise_damage(
         self, index: NamespaceIndex, located: Sequence[_Located], failures: Sequence[Failure]
     ) -> NoReturn:
-        """Write the damage into the log, so that nobody is served it, and raise."""
+        """Write the damage into the log, so that no reader gets it, and raise."""
         by_pack: dict[int, dict[bytes, str]] = {}
         for failure in failures:
             unit = located[failure.position]
@@ -281,7 +282,7 @@ class Hdf5Store:
 
 
 def _vanished(located: Sequence[_Located], files: Mapping[int, PackFile]) -> list[Failure]:
-    """Return a failure for each unit whose pack is not there."""
+    """Return a failure for each unit whose pack has no file."""
     return [
         Failure(position, "its file has vanished")
         for position, unit in enumerate(located)

@@ -1,4 +1,4 @@
-"""Index of one namespace in memory: the log replayed, starting from the newest snapshot."""
+"""Index one namespace in memory: replay its log, starting from the newest snapshot."""
 
 import logging
 import threading
@@ -45,9 +45,9 @@ class NamespaceIndex:
         self.log = Log(namespace)
         self.packs: list[PackInfo] = []
         self.damaged_records: list[int] = []
-        """Records that cannot be read."""
+        """Numbers of the records that cannot be read."""
         self.adopted: list[PackRecord] = []
-        """In their place: records of the packs that no readable record speaks of."""
+        """In their place: records of packs that no readable record mentions."""
         self.tail = 0
         """Number of the last record that was applied."""
         self.lock = threading.RLock()
@@ -77,9 +77,9 @@ class NamespaceIndex:
         return places
 
     def locate_committed(self, digests: Sequence[bytes]) -> list[Place | None]:
-        """Return where units are by the log alone: what a writer may rely on.
+        """Return where units are by the log alone, which is what a writer may rely on.
 
-        An adopted pack may be that of a writer at work, who will throw it away if it loses.
+        An adopted pack may belong to a writer at work, who will discard it if another is faster.
         """
         places = self.locate(digests)
         return [None if p is None or p[0] in self._adopted_numbers else p for p in places]
@@ -165,9 +165,9 @@ class NamespaceIndex:
             return False
 
     def append(self, make: Callable[[], Record | None]) -> Record | None:
-        """Commit what ``make`` returns; it is asked again whenever something came in between.
+        """Commit what ``make`` returns; it is called again whenever something came in between.
 
-        Returns the record, None when ``make`` returned None: there is nothing left to do.
+        Returns the record; None when ``make`` returned None, since there is nothing left to do.
 
         Raises:
             StoreError: the log cannot be read or written.
@@ -180,9 +180,9 @@ class NamespaceIndex:
             return None
 
     def snapshot_if_due(self) -> None:
-        """Write a snapshot when replaying what came after the last one gets long."""
+        """Write a snapshot once replaying what came after the last one takes long."""
         with self.lock:
-            # In proportion to what the snapshot holds: the cost of writing stays a few percent.
+            # In proportion to what the snapshot holds: writing stays a few percent of the work.
             many_records = max(MIN_RECORDS_A_SNAPSHOT, self._snapshot_seq // 32)
             many_units = max(MIN_UNITS_A_SNAPSHOT, self._units.num_in_table // 16)
             num_records, num_units = self.tail - self._snapshot_seq, self._units.num_recent
@@ -191,7 +191,7 @@ class NamespaceIndex:
                 self.write_snapshot()
 
     def write_snapshot(self) -> None:
-        """Write what is known now, for the next one who opens the store, where that is allowed."""
+        """Write a snapshot for whoever opens the store next, if writing is allowed."""
         with self.lock:
             live, damaged = self._units.live_table(), self._units.damaged_table()
             snapshot = Snapshot(self.tail, tuple(self.packs), live, damaged)
@@ -240,7 +240,7 @@ class NamespaceIndex:
                 "`encodeonce store verify` repairs it",
                 self.namespace.record(self.tail),
             )
-        if not self.damaged_records:  # others have just been committing
+        if not self.damaged_records:  # others have just committed something
             return
         for adopted in adoptable(self.namespace, self._numbers):
             self.adopted.append(adopted)

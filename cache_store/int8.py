@@ -1,9 +1,9 @@
-"""int8: each channel centred and scaled over the unit's tokens, then each token by its maximum.
+"""int8 features: channels centred and scaled over a unit's tokens, then tokens by their maximum.
 
-P tokens, D channels. Channel means dominate vision features and a few channels are a hundred
-times larger than the rest, so one scale for all destroys the small ones. Taking the channels'
-own mean and deviation out first leaves a relative error of about 0.6 %, at half the bytes of
-16-bit features.
+P tokens, D channels. Channel means dominate vision features, and a few channels are a hundred times
+larger than the rest, so that one scale for all would destroy the small ones. Taking the channels'
+own mean and deviation out first leaves a relative error of about 0.6 %, at half the bytes of 16-bit
+features.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Where things lie in a store (`FORMAT.md` says the same for readers who are not Python)."""
+"""Paths in a store (`FORMAT.md` describes them for programs in other languages)."""
 
 import hashlib
 import json
@@ -58,7 +58,7 @@ class Namespace:
 
     @property
     def quarantine(self) -> Path:
-        """Folder of damaged files, kept for whoever wants to know why."""
+        """Folder of damaged files, kept for whoever looks for the cause."""
         return self.folder / "quarantine"
 
     @property
@@ -71,7 +71,7 @@ class Namespace:
         return self.packs / pack_id[:2] / f"{pack_id}.h5"
 
     def used(self, pack_id: str) -> Path:
-        """Path of the empty file whose mtime is when a pack was last used."""
+        """Path of the empty file whose mtime tells when a pack was last used."""
         return self.folder / "used" / pack_id[:2] / pack_id
 
     def record(self, seq: int) -> Path:
@@ -115,7 +115,7 @@ class StoreFolder:
         """Say whether a store is here.
 
         Raises:
-            StoreError: one is, in a format that this program does not read.
+            StoreError: there is one, in a format that this program does not read.
         """
         try:
             text = self.header.read_bytes()
@@ -137,7 +137,7 @@ class StoreFolder:
         """Check that a store is here.
 
         Raises:
-            StoreError: none is, or it is in an unknown format.
+            StoreError: there is none, or it is in an unknown format.
         """
         if not self.exists():
             raise StoreError(
@@ -160,7 +160,7 @@ class StoreFolder:
             raise explain(error, "making a store in", self.root) from error
 
     def namespace(self, digest: str) -> Namespace:
-        """Return the place of a signature's features, which may not exist yet."""
+        """Return the folder of a signature's features, which may not exist yet."""
         return Namespace(self.root / "ns" / digest)
 
     def create_namespace(self, signature: Signature) -> Namespace:

@@ -1,14 +1,14 @@
 """The commit log of a namespace: numbered records, each written once.
 
-A record is committed when ``log/…/<n>.json`` exists. Writers of all hosts race for the next
-number with `os.link`, which exactly one of them wins; the others read what won and try the next
-one. So all agree on one order of events, without a server and without locks.
+A record is committed when ``log/…/<n>.json`` exists. Writers on all hosts compete for the
+next number with `os.link`, which exactly one of them wins; the others read its record and try the
+next number. So all agree on one order of events, without a server and without locks.
 
 A record is two lines: canonical JSON, and the XXH3-128 of that JSON. Kinds:
 
 - ``pack``: a pack is committed (`Manifest`, plus what the file must look like).
 - ``drop``: packs are no longer part of the store.
-- ``damage``: units of a pack were found damaged and are not served any more.
+- ``damage``: units of a pack were found damaged and are no longer read.
 - ``lost``: takes the place of a record that was destroyed and could not be rebuilt.
 """
 
@@ -32,7 +32,7 @@ from encodeonce.cache_store.store import StoreError
 logger = logging.getLogger(__name__)
 
 STALE_NAME_S = 2.0
-"""How long a network filesystem may still deny a file that another host has just linked."""
+"""How long a network filesystem may still hide a file that another host has just linked."""
 
 
 class DamagedRecord(StoreError):
@@ -46,14 +46,14 @@ class PackRecord:
     manifest: Manifest
     file_bytes: int
     structure: str
-    """XXH3-128 of the bytes of the file that belong to no chunk, in file order."""
+    """XXH3-128 of the file's bytes outside of chunks, in file order."""
     replaces: str = ""
-    """Pack that this one takes the place of, if any."""
+    """Pack that this one replaces, if any."""
 
 
 @dataclass(frozen=True, slots=True)
 class DropRecord:
-    """Packs left the store; their files may be removed after a grace period."""
+    """Packs are no longer part of the store; their files may go after a grace period."""
 
     packs: tuple[str, ...]
     reason: str
@@ -71,7 +71,7 @@ class DamageRecord:
 
 @dataclass(frozen=True, slots=True)
 class LostRecord:
-    """Nothing: the record that had this number is destroyed."""
+    """No information: the record that had this number was destroyed."""
 
 
 Record = PackRecord | DropRecord | DamageRecord | LostRecord
@@ -113,10 +113,10 @@ class Log:
             raise explain(error, "committing to", self._namespace.log) from error
 
     def repair(self, seq: int, record: Record) -> None:
-        """Put ``record`` in the place of a destroyed one, which is kept in quarantine.
+        """Replace a destroyed record, which is kept in quarantine, by ``record``.
 
-        A number without a file may only be invisible to this host: it is filled by a link, which
-        overwrites nothing.
+        A number without a file may just be invisible to this host, so it is filled by a link,
+        which overwrites nothing.
 
         Raises:
             StoreError: it cannot be written.
@@ -169,7 +169,7 @@ class Log:
                     "with stale caches on this host?"
                 )
             time.sleep(0.05)
-            self.last()  # listing the folder makes NFS drop what it believes about its names
+            self.last()  # listing the folder makes NFS forget what it has cached about its names
 
 
 def encode_record(record: Record) -> bytes:

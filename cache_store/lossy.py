@@ -23,7 +23,7 @@ class LossyCodec(Protocol):
 
     @property
     def name(self) -> str:
-        """What `Signature.codec` holds: the scheme, its parameters and its version."""
+        """The text in `Signature.codec`: scheme, parameters and version."""
         ...
 
     def split(self, unit: Array) -> dict[str, Array]:
@@ -40,7 +40,7 @@ class LossyCodec(Protocol):
 
 
 def lossy_codecs() -> dict[str, LossyCodec]:
-    """Return every lossy codec by the short name that a user types."""
+    """Return every lossy codec, by the short name that users type."""
     return {"int8": Int8()}
 
 
@@ -48,7 +48,7 @@ def find_lossy(codec: str) -> LossyCodec | None:
     """Return the codec that a `Signature.codec` names; None when nothing is lost.
 
     Raises:
-        ValueError: the name is of no codec known here.
+        ValueError: no codec of this name is known.
     """
     if codec == LOSSLESS:
         return None

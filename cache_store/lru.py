@@ -1,4 +1,4 @@
-"""A store in front of another one that keeps the units used last in memory."""
+"""A store in front of another one: it keeps the units used most recently in memory."""
 
 import threading
 from collections import OrderedDict
@@ -17,8 +17,8 @@ Unit = dict[str, np.ndarray[Any, np.dtype[Any]]]
 class LruStore:
     """Keeps copies of units up to ``limit_bytes``; the least recently used go first.
 
-    Its counters are those of the store behind it, with the units served from memory among the
-    hits; `num_hits` counts those alone.
+    Its counters are those of the store behind it, whose hits include the units found in memory;
+    `num_hits` counts these alone.
     """
 
     def __init__(self, store: FeatureStore, limit_bytes: int) -> None:
@@ -79,7 +79,7 @@ class LruStore:
     def _keep(self, keys: Sequence[FeatureKey], features: Features) -> None:
         unit_bytes = features.nbytes // len(keys)
         with self._lock:
-            # More than the limit at once: keep the first, the rest would only push them out.
+            # If there are more than fit, keep the first: the rest would only push them out.
             for row, key in enumerate(keys[: self._limit_bytes // max(1, unit_bytes)]):
                 if key not in self._units:
                     self.held_bytes += unit_bytes

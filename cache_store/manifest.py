@@ -1,6 +1,6 @@
-"""What is in a pack: tables of chunks, and which unit of which media is which row.
+"""List a pack's contents: tables of chunks, and the unit and media item that each row belongs to.
 
-A pack has *rows*, one a unit. Rows with the same arrays form a *table*; a table has one HDF5
+A pack has *rows*, one per unit. Rows with the same arrays form a *table*; a table has one HDF5
 dataset for each *part* of each array (one part, unless the codec is lossy).
 """
 
@@ -36,7 +36,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrayLayout:
-    """One array of a table as the user sees it."""
+    """One array of a table, as readers get it."""
 
     name: str
     dtype: str
@@ -55,7 +55,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Units:
-    """Consecutive rows that hold units of one media."""
+    """Consecutive rows that hold units of one media item."""
 
     media: str
     names: tuple[str, ...]
@@ -63,7 +63,7 @@ class Units:
     """Counted over all tables of the pack, in their order."""
     provenance: Mapping[str, Any]
     loss: Mapping[str, Sequence[float]]
-    """Measured relative error of a lossy codec: by array, one number a unit."""
+    """Measured relative error of a lossy codec: by array, one number per unit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ class Manifest:
 
     @property
     def raw_bytes(self) -> int:
-        """Bytes of all units as the user sees them."""
+        """Bytes of all units as readers get them: uncompressed."""
         return sum(
             table.num_rows * unit_bytes(array) for table in self.tables for array in table.arrays
         )
@@ -142,7 +142,7 @@ class Manifest:
         """Read what `to_dict` returned.
 
         Raises:
-            KeyError, TypeError, ValueError: it is something else.
+            KeyError, TypeError, ValueError: ``stored`` is something else.
         """
         return cls(
             pack=stored["pack"],

@@ -1,4 +1,4 @@
-"""A feature store in this process's memory: for tests, and for runs that keep nothing."""
+"""A feature store in memory: for tests, and for runs that keep nothing."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -36,7 +36,7 @@ class MemoryStore:
 
         Raises:
             MissingFeatures: some were never put.
-            ValueError: no keys, or keys of more than one media or signature.
+            ValueError: there are no keys, or they are of several media items or signatures.
         """
         check_one_media(keys)
         missing = [key for key in keys if key not in self._units]

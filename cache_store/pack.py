@@ -1,4 +1,4 @@
-"""Pack files: HDF5, written once under a private name, never changed.
+"""Write and read pack files: HDF5, written once under a private name, never changed.
 
 Chunks are written as they are stored (`write_direct_chunk`), declared as shuffle + Zstandard
 (registered filter 32015), so that any HDF5 with that plugin reads them. Our own reader never
@@ -24,14 +24,14 @@ from encodeonce.cache_store.signature import canonical_json
 
 ZSTD_FILTER = 32015
 ON_DISK = {"bfloat16": "<u2", "float16": "<f2", "float32": "<f4", "int8": "i1"}
-"""HDF5 types of the parts; older HDF5 has no bfloat16, an attribute says what the bits are."""
+"""HDF5 types of the parts. Older HDF5 has no bfloat16; an attribute says what the bits mean."""
 
 
 class _Sink:
     """File object that HDF5 writes through, so that a full disk is our error and not HDF5's.
 
     HDF5 cannot close a file whose writes fail; it leaks it and complains until the process ends.
-    Here a failed write is remembered and the rest swallowed: the file is closed in peace, and
+    Here a failed write is remembered and later ones are ignored: the file is closed normally, and
     then thrown away.
     """
 
@@ -49,7 +49,7 @@ class _Sink:
         return self._position
 
     def read(self, num_bytes: int) -> bytes:
-        """Exists because h5py takes an object without it for a path."""
+        """Exists because h5py takes an object without this method for a path."""
         raise NotImplementedError
 
     def readinto(self, buffer: memoryview) -> int:
@@ -85,13 +85,13 @@ def write_pack(
     """Write a pack durably and return the record that will commit it.
 
     Args:
-        namespace: where; the pack is visible under its name but belongs to nobody until its
+        namespace: where; the pack is there under its name, but no part of the store until its
             record is in the log.
         manifest: contents; the chunk tables are filled in here.
         frames: stored bytes of every row, by dataset path.
 
     Raises:
-        StoreError: it cannot be written; nothing is left.
+        StoreError: it cannot be written; nothing is left of it.
     """
     private = namespace.tmp / f"{manifest.pack}.h5.tmp"
     path = namespace.pack(manifest.pack)
@@ -138,7 +138,7 @@ def write_pack_file(
 
 
 def _write_dataset(file: h5py.File, path: str, part: Part, frames: Sequence[bytes]) -> Chunks:
-    """Create a dataset, one chunk a row, write its chunks, and return where they lie."""
+    """Create a dataset of one chunk per row, write the chunks, and return where they are."""
     disk_dtype = np.dtype(ON_DISK[part.dtype])
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_chunk((1, *part.shape))
@@ -169,7 +169,7 @@ def _write_dataset(file: h5py.File, path: str, part: Part, frames: Sequence[byte
 
 
 def structure_digest(descriptor: int, manifest: Manifest, file_bytes: int) -> str:
-    """Return the XXH3-128 of the bytes that belong to no chunk: HDF5's own structure."""
+    """Return the XXH3-128 of the bytes outside of chunks: HDF5's own structure."""
     tables = [part.chunks for _, part in manifest.parts()]
     first, last = np.zeros(1, np.uint64), np.full(1, file_bytes, np.uint64)
     starts = np.concatenate([first, *(chunks["offset"] + chunks["size"] for chunks in tables)])
@@ -182,7 +182,7 @@ def structure_digest(descriptor: int, manifest: Manifest, file_bytes: int) -> st
 
 
 def read_embedded_manifest(path: Path) -> Manifest:
-    """Return the manifest that a pack carries, for rebuilding what was lost.
+    """Return the manifest inside a pack, to rebuild what was lost.
 
     Raises:
         OSError, KeyError, ValueError: the file is not a whole pack.
@@ -195,7 +195,7 @@ def read_embedded_manifest(path: Path) -> Manifest:
 
 
 def record_of_file(path: Path) -> PackRecord:
-    """Return the commit record that a whole pack file deserves.
+    """Return the commit record that goes with a whole pack file.
 
     Raises:
         OSError, KeyError, ValueError: the file is not a whole pack.

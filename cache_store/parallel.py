@@ -1,4 +1,4 @@
-"""Threads that outlive a call: compression, checksums and reads all release the GIL."""
+"""Run calls in threads that are kept: compression, checksums and reads release the GIL."""
 
 import os
 import threading
@@ -11,7 +11,7 @@ Made = TypeVar("Made")
 
 
 class Map(Protocol):
-    """What `Threads.map` is: ``map`` with one list, giving a list."""
+    """The type of `Threads.map`: ``map`` over one sequence, returning a list."""
 
     def __call__(self, function: Callable[[Given], Made], items: Iterable[Given]) -> list[Made]:
         """Return the function's results in the order of the items."""

@@ -1,4 +1,4 @@
-"""From stored bytes to arrays, outside HDF5: pread, verify, decompress into place, in parallel."""
+"""Read stored bytes into arrays, past HDF5: pread, verify, decompress into place, in parallel."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ OPEN_PACKS = 64
 
 
 class PackFile:
-    """An open pack. Closed when nobody holds it any more: a reader is never cut off."""
+    """An open pack. It is closed once nobody holds it: no reader is cut off."""
 
     def __init__(self, path: Path) -> None:
         self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -36,7 +36,7 @@ class PackFile:
             os.close(descriptor)
 
     def read_into(self, out: Array, offset: int) -> None:
-        """Fill ``out``'s bytes from ``offset`` on.
+        """Fill ``out`` with the bytes from ``offset`` on.
 
         Raises:
             DamagedChunk: the file is shorter than that, or the medium cannot read it.
@@ -57,7 +57,7 @@ class PackFile:
 
 
 class PackFiles:
-    """The packs that were used last, open."""
+    """The packs used most recently, kept open."""
 
     def __init__(self) -> None:
         self._open: OrderedDict[Path, PackFile] = OrderedDict()
@@ -156,7 +156,7 @@ class ChunkReader:
         """
         offset, size, xxh3 = part.chunks[row].item()
         if part.filter == "raw":
-            # Straight to where the user wants it: the one copy is the kernel's.
+            # Straight to where the caller wants it: the only copy is the kernel's.
             target = flat_bytes(out)
             if target.nbytes != size:
                 raise DamagedChunk(f"{size} bytes where {target.nbytes} belong")

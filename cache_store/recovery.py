@@ -1,4 +1,4 @@
-"""What is lost in the log is found in the packs: each carries its own manifest."""
+"""Find in the packs what is lost in the log: each pack carries its own manifest."""
 
 import logging
 import threading
@@ -19,7 +19,7 @@ KEPT_ROWS = 200_000
 def adoptable(namespace: Namespace, known: Container[str]) -> list[PackRecord]:
     """Return records for the whole packs on disk whose ids are not in ``known``.
 
-    What a lost record committed is among them. One that was never committed at all is as good:
+    The packs that lost records committed are among them. One that was never committed is as good:
     it is whole, and every chunk of it is verified when it is read.
     """
     records = []

@@ -1,4 +1,4 @@
-"""What a stored feature depends on, and how it is addressed."""
+"""Name everything that a stored feature depends on, and address it by that."""
 
 import hashlib
 import json
@@ -11,10 +11,10 @@ SCHEMA = 1
 
 
 def canonical_json(value: Any) -> str:
-    """Return the one JSON text of ``value``: sorted keys, no spaces, ASCII, no NaN.
+    """Return the only JSON text of ``value``: sorted keys, no spaces, ASCII, no NaN.
 
     Raises:
-        ValueError: ``value`` holds something that JSON cannot say exactly (NaN, infinity, a key
+        ValueError: ``value`` holds something that JSON cannot express exactly (NaN, infinity, a key
             that is not a string, an object).
     """
     _refuse_inexact(value, path="$")
@@ -39,7 +39,7 @@ def _refuse_inexact(value: Any, path: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
-    """Everything that changes a stored byte, except the media and the unit within it."""
+    """Everything that changes a stored byte, except the media item and the unit within it."""
 
     tower: str
     """Architecture of the vision tower, e.g. ``"clip_vision_model"``."""
@@ -48,11 +48,11 @@ class Signature:
     tap: Mapping[str, Any]
     """Where the features are taken: ``{"at": "tower", "layer": -2, "cls": "dropped"}``."""
     preprocess: Mapping[str, Any]
-    """Resolved size, resampling filter, crop, mean, std: what turns a frame into pixels."""
+    """Resolved size, resampling filter, crop, mean, std: all that turns a frame into pixels."""
     decoder: str
-    """What turned the file into frames, with versions: ``"decord 0.6.0, FFmpeg 4.2"``."""
+    """What decoded the file into frames, with versions: ``"decord 0.6.0, FFmpeg 4.2"``."""
     dtype: str
-    """dtype the tower computed and the store holds, e.g. ``"bfloat16"``."""
+    """dtype in which the tower computes and the store holds features, e.g. ``"bfloat16"``."""
     numerics: Mapping[str, Any] = field(default_factory=dict)
     """Choices that change rounding: attention kernel, size of the encoding micro-batch."""
     codec: str = "lossless"

@@ -1,8 +1,8 @@
-"""Snapshot of a namespace's index: opening a store must not mean reading its whole history.
+"""Save a namespace's index: opening a store must not mean reading its whole history.
 
 A snapshot is what the log says up to some record. It is a cache: a missing or damaged one costs
-time, the log is the truth. One JSON line (pack table, sizes), then two `UnitTable`s, then the
-XXH3-128 of everything before.
+time, and the log has the last word. One JSON line (pack table, sizes), then two `UnitTable`s, then
+the XXH3-128 of everything before.
 """
 
 import json
@@ -21,12 +21,12 @@ from encodeonce.cache_store.unit_table import UnitTable
 logger = logging.getLogger(__name__)
 
 KEPT = 2
-"""Snapshots left beside the newest, for readers that are opening one of them just now."""
+"""Snapshots kept beside the newest, for readers that are just opening one of them."""
 
 
 @dataclass(slots=True)
 class PackInfo:
-    """What the index keeps of a committed pack."""
+    """What the index keeps about a committed pack."""
 
     pack: str
     seq: int
@@ -51,7 +51,7 @@ class Snapshot:
 
 
 def write_snapshot(namespace: Namespace, snapshot: Snapshot) -> None:
-    """Write a snapshot and remove those that nobody opens any more.
+    """Write a snapshot, and remove those that are too old to be in use.
 
     Raises:
         OSError: it cannot be written.

@@ -14,7 +14,7 @@ from encodeonce.cache_store.signature import FeatureKey, Signature
 
 
 class StoreError(Exception):
-    """The store itself is unusable or refuses: wrong format, read-only, disk full."""
+    """The store cannot be used: wrong format, read-only, disk full."""
 
 
 class MissingFeatures(StoreError, KeyError):
@@ -33,12 +33,12 @@ class MissingFeatures(StoreError, KeyError):
 
 
 class CorruptFeatures(StoreError):
-    """Stored bytes are not what was written. They were not served."""
+    """Stored bytes are not what was written. They were not returned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """Features of some units of one media under one signature: what `FeatureStore.put` takes."""
+    """Features of some units of one media item under one signature, for `FeatureStore.put`."""
 
     signature: Signature
     media: str
@@ -47,7 +47,7 @@ class Entry:
     """Unit names, in the order of the arrays' first axis."""
     features: Features
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    """Who made it (host, library versions): shown to people, never part of the key."""
+    """How it was made (host, library versions): shown to people, never part of the key."""
 
     def __post_init__(self) -> None:
         if len(self.units) != self.features.num_units or len(set(self.units)) != len(self.units):
@@ -64,7 +64,7 @@ class Entry:
 
 @dataclass(slots=True)
 class StoreCounters:
-    """What one store object did since it was made. Units, and bytes before compression."""
+    """What one store object has done so far: units, and bytes before compression."""
 
     hits: int = 0
     misses: int = 0
@@ -72,13 +72,13 @@ class StoreCounters:
     written: int = 0
     """Units committed by `FeatureStore.put`."""
     skipped: int = 0
-    """Units given to `FeatureStore.put` that were there already."""
+    """Units given to `FeatureStore.put` that were stored already."""
     bytes_read: int = 0
     bytes_written: int = 0
     bytes_stored: int = 0
-    """Bytes that reached the medium for `bytes_written`."""
+    """Bytes that were written to disk for `bytes_written`."""
     damaged: int = 0
-    """Units found damaged by `FeatureStore.get`; they were not served."""
+    """Units found damaged by `FeatureStore.get`; they were not returned."""
 
 
 class FeatureStore(Protocol):
@@ -91,18 +91,18 @@ class FeatureStore(Protocol):
         ...
 
     def get(self, keys: Sequence[FeatureKey]) -> Features:
-        """Return the units of ``keys`` stacked in their order; all of one media and signature.
+        """Return the units of ``keys`` stacked in their order; all of one media item and signature.
 
         Raises:
             MissingFeatures: some are absent; names all of them.
-            CorruptFeatures: stored bytes are damaged; nothing is served.
+            CorruptFeatures: stored bytes are damaged; nothing is returned.
         """
         ...
 
     def put(self, entries: Sequence[Entry]) -> None:
         """Commit entries; all of them are durable and whole when this returns.
 
-        Idempotent: a unit that is there already is skipped. A killed writer leaves whole units
+        Idempotent: a unit that is stored already is skipped. A killed writer leaves whole units
         or nothing.
         """
         ...
@@ -116,12 +116,12 @@ def check_one_media(keys: Sequence[FeatureKey]) -> None:
     """Check what every `FeatureStore.get` demands of its keys.
 
     Raises:
-        ValueError: no keys, or keys of more than one media or signature.
+        ValueError: there are no keys, or they are of several media items or signatures.
     """
     groups = {(key.media, key.signature) for key in keys}
     if len(groups) != 1:
         raise ValueError(
-            f"get takes units of one media under one signature, got {len(groups)}: "
+            f"get takes units of one media item under one signature, got {len(groups)}: "
             "call it once for each"
         )
 

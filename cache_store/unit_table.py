@@ -1,4 +1,4 @@
-"""A sorted table of units: which pack and row each is in. A million take 24 MB and no parsing."""
+"""A sorted table of units: the pack and row each is in. A million take 24 MB and no parsing."""
 
 import hashlib
 from collections.abc import Iterator, Sequence

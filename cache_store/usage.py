@@ -1,6 +1,6 @@
-"""When packs were last used, written where every host's gc can see it.
+"""Note when packs were last used, where the gc of every host can see it.
 
-An empty file for each pack; its mtime is set by the file server, so hosts' clocks do not matter
+Each pack has an empty file whose mtime the file server sets, so that hosts' clocks do not matter
 (access times would not do: most mounts do not keep them).
 """
 
@@ -12,11 +12,11 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 USED_EVERY_S = 1800.0
-"""A pack's last use is written down this often; gc's grace period is longer."""
+"""A pack's last use is noted this often; gc's grace period is longer."""
 
 
 class LastUse:
-    """Writes down the use of packs, seldom enough not to be felt."""
+    """Notes the use of packs, seldom enough not to cost anything."""
 
     def __init__(self) -> None:
         self._written_s: dict[Path, float] = {}

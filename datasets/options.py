@@ -1,4 +1,4 @@
-"""A benchmark's options in words: told by the fields of its pydantic model."""
+"""Describe a benchmark's options from its pydantic model; the type of those that are paths."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel
 Schema = Mapping[str, Any]
 
 EMPTY = ("null", "[]", "{}", "''")
-"""Defaults that say no more than that nothing need be written."""
+"""Defaults that only say that the option may be left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class Option:
     """One option."""
 
     name: str
-    """With the names it is nested in: ``columns.id``."""
+    """With the names of what it is nested in: ``columns.id``."""
     allowed: str
     """What may be written: ``"none | frames | full"``."""
     default: str | None
@@ -30,7 +30,7 @@ class Option:
 
 
 def options_of(model: type[BaseModel]) -> list[Option]:
-    """Return a model's options, those of nested models behind their own."""
+    """Return a model's options; those of a nested model follow it."""
     schema = model.model_json_schema()
     return list(_options(schema, schema, ""))
 
@@ -38,8 +38,8 @@ def options_of(model: type[BaseModel]) -> list[Option]:
 def run_file_entry(name: str, model: type[BaseModel]) -> str:
     """Return the lines that ask for a benchmark in a run file.
 
-    What must be written is there, with the example of its field or of the whole model (pydantic's
-    ``examples``); of the rest, what has a default to be seen, as a comment.
+    Required options are filled in with the example of their field or of the whole model
+    (pydantic's ``examples``); the others appear as comments if their default says something.
     """
     whole: dict[str, Any] = model.model_json_schema().get("examples", [{}])[0]
     written, comments = [], []
@@ -62,7 +62,7 @@ def _options(schema: Schema, whole: Schema, prefix: str) -> Iterator[Option]:
     for name, described in schema.get("properties", {}).items():
         kind = _resolve(described, whole)
         examples = described.get("examples", [])
-        # The default of a nested model is told by its fields.
+        # A nested model's default shows in its fields.
         default = None if "properties" in kind else described.get("default")
         yield Option(
             name=f"{prefix}{name}",
@@ -75,7 +75,7 @@ def _options(schema: Schema, whole: Schema, prefix: str) -> Iterator[Option]:
 
 
 def _allowed(schema: Schema, whole: Schema) -> str:
-    """Say in a few words what a schema lets through."""
+    """Say in a few words what a schema allows."""
     schema = _resolve(schema, whole)
     if "discriminator" in schema:
         key = schema["discriminator"]["propertyName"]
@@ -106,7 +106,7 @@ _TYPES: Mapping[str, str] = {
 
 
 def _resolve(schema: Schema, whole: Schema) -> Schema:
-    """Follow a reference; what stands beside it is kept."""
+    """Follow a reference; the keys beside it are kept."""
     name = schema.get("$ref", "").rpartition("/")[2]
     return {**whole["$defs"][name], **schema, "$ref": ""} if name else schema
 

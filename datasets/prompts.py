@@ -1,4 +1,4 @@
-"""The one place where a question becomes the text that a model reads."""
+"""Turn a question into the text that a model reads."""
 
 import string
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ FREE_INSTRUCTION = "Answer the question using a single word or phrase."
 
 
 def format_question(question: str, choices: Sequence[str] = ()) -> str:
-    """Lays a question out for a model: the question, its lettered options, one instruction.
+    """Lay out a question for a model: the question, its lettered options, one instruction.
 
     Args:
         question: The question alone, without options or instructions.

@@ -1,4 +1,4 @@
-"""Finding benchmarks: the folder `benchmarks/` is the registry."""
+"""Find benchmarks: the folder `benchmarks/` is the registry."""
 
 import difflib
 import importlib

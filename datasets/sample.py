@@ -24,7 +24,7 @@ class Sample:
     target: str
     """The right answer: the option's letter, or a text."""
     references: tuple[str, ...] = ()
-    """All right answers, where people gave several; `target` is the most frequent."""
+    """All accepted answers, where several people gave one; `target` is the most frequent."""
     group: str
     """Samples of one group share their media; confidence intervals are clustered by it."""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -61,11 +61,25 @@ class BenchmarkError(ValueError):
     """A benchmark is unknown, or its options or files are wrong."""
 
 
-class Benchmark(Protocol):
-    """Questions, how they are put, and how answers are scored. Knows no model.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """One row of the table that `encodeonce benchmarks` prints."""
 
-    The class of one in `benchmarks/` also has ``about: ClassVar[About]``, for people who look for
-    a benchmark (``encodeonce benchmarks``).
+    title: str
+    """The benchmark's published name, and in a few words what it asks."""
+    media: str
+    """``"images"``, ``"videos"`` or ``"both"``."""
+    source: str
+    """Where it was published: a URL, or the paper."""
+    download: str
+    """What to download, under which licence, and where to put it."""
+
+
+class Benchmark(Protocol):
+    """Questions, how they are asked, and how answers are scored. Knows no model.
+
+    A class in `benchmarks/` also has ``about: ClassVar[About]``, for people who look for a
+    benchmark (``encodeonce benchmarks``).
     """
 
     @property
@@ -91,14 +105,14 @@ class Summarising(Benchmark, Protocol):
     """A benchmark that publishes other figures than the mean of its scores."""
 
     measure: ClassVar[str]
-    """What a score's value is, e.g. ``"ROUGE-L"``; of other benchmarks it is the accuracy."""
+    """What a score's value is, e.g. ``"ROUGE-L"``; for other benchmarks it is the accuracy."""
 
     def summarise(self, scored: Sequence[Scored]) -> Mapping[str, float]:
         """Return the published figures by name; the one that people quote comes first.
 
         A name says what the figure is of or out of, e.g. ``"perception, of 2000"``. Answers that
         failed or could not be scored are missing from ``scored``, and so is what ``limit`` left
-        out: a figure that needs them is left out, or is that of the rest, as its name says.
+        out: a figure that needs them is omitted, or covers the rest and says so in its name.
         """
         ...
 
@@ -110,17 +124,3 @@ class Exporting(Benchmark, Protocol):
     def official_files(self, scored: Sequence[Scored]) -> Mapping[str, str]:
         """Return the texts of these files by their names."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class About:
-    """One row of the table that `encodeonce benchmarks` prints."""
-
-    title: str
-    """The benchmark's published name, and in a few words what it asks."""
-    media: str
-    """``"images"``, ``"videos"`` or ``"both"``."""
-    source: str
-    """Where it was published: a URL, or the paper."""
-    download: str
-    """What to download, under which licence, and where to put it."""

@@ -1,4 +1,4 @@
-"""Stored rows from one pack to another, verified but not decompressed."""
+"""Copy stored rows from one pack to another: verified, but not decompressed."""
 
 import uuid
 from collections.abc import Sequence

@@ -23,25 +23,25 @@ logger = logging.getLogger(__name__)
 
 HOUR_S = 3600.0
 ABANDONED_S = 24 * HOUR_S
-"""Age at which the private file of a writer, or a pack never committed, is of a dead writer."""
+"""Age from which a writer's private file, or a pack never committed, counts as abandoned."""
 REPACK_BELOW = 0.5
-"""Packs with a smaller share of live units are copied without the dead ones."""
+"""Packs with a smaller share of live units are rewritten without the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GcPolicy:
-    """What may go. With nothing set, only what is of no use to anybody."""
+    """What may be removed. With nothing set, only what is of no use to anybody."""
 
     unused_for_s: float | None = None
     """Packs not used for longer than this."""
     max_bytes: int | None = None
     """Least recently used packs, until the store is no larger than this."""
     signature: str | None = None
-    """Beginning of a digest. Alone: all of these signatures; else the other rules apply to them."""
+    """Beginning of digests. Alone: all of these signatures; else the other rules, for them only."""
     grace_s: float = HOUR_S
-    """Between a pack's end and the removal of its file: longer than any reader needs for a read."""
+    """From dropping a pack to removing its file: longer than any reader needs for a read."""
     dry_run: bool = False
-    """Say what would go, change nothing."""
+    """Say what would be removed; change nothing."""
 
     def __post_init__(self) -> None:
         limits = {"unused_for_s": self.unused_for_s, "max_bytes": self.max_bytes}
@@ -52,7 +52,7 @@ class GcPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A pack that may go."""
+    """A pack that may be removed."""
 
     signature: str
     number: int
@@ -66,10 +66,10 @@ class Candidate:
 
 @dataclass(slots=True, kw_only=True)
 class GcReport:
-    """What went, or would go."""
+    """What was removed, or would be."""
 
     dropped: list[Candidate] = field(default_factory=list)
-    """Packs out of the store. Their files follow after the grace period, with the next gc."""
+    """Packs no longer in the store. The next gc after the grace period removes their files."""
     repacked: list[str] = field(default_factory=list)
     removed: list[Path] = field(default_factory=list)
     """Files of packs dropped earlier, and of writers that died."""
@@ -84,7 +84,7 @@ class GcReport:
 
 
 def gc(folder: StoreFolder, policy: GcPolicy) -> GcReport:
-    """Apply a policy to a store. Two at once are as good as one.
+    """Apply a policy to a store. Two runs at once do no more than one.
 
     Raises:
         StoreError: there is no store, it cannot be written, or its log is damaged.
@@ -171,7 +171,7 @@ def _choose(candidates: Iterable[Candidate], policy: GcPolicy) -> list[Candidate
 
 
 def _drop(index: NamespaceIndex, chosen: list[Candidate]) -> list[Candidate]:
-    """Take packs out of the log; leave out what another gc has taken meanwhile."""
+    """Drop packs in the log, except for those that another gc has dropped meanwhile."""
 
     def record() -> Record | None:
         live = set(index.live_packs())
@@ -185,7 +185,7 @@ def _drop(index: NamespaceIndex, chosen: list[Candidate]) -> list[Candidate]:
 
 
 def _repack(index: NamespaceIndex, report: GcReport) -> None:
-    """Copy packs that are mostly dead, so that their space can be freed."""
+    """Rewrite packs with few live units, so that their space can be freed."""
     for number, num_live in index.num_live().items():
         info = index.packs[number]
         if 0 < num_live < REPACK_BELOW * info.num_units:

@@ -22,22 +22,22 @@ class ScrubResult:
 
     @property
     def clean(self) -> bool:
-        """Nothing is wrong."""
+        """Whether nothing is wrong."""
         return not self.damaged_rows and not self.structure
 
 
 def scrub(
     path: Path, record: PackRecord, on_bytes: Callable[[int], None] = lambda num_bytes: None
 ) -> ScrubResult:
-    """Read all of a pack and compare its checksums.
+    """Read all of a pack, and compare its checksums.
 
     Args:
         path: the pack.
-        record: what it must be.
+        record: says what it should be.
         on_bytes: called with the number of bytes that were just checked.
 
     Raises:
-        OSError: the file cannot be read, for other reasons than being damaged or gone.
+        OSError: the file cannot be read, for other reasons than damage or absence.
     """
     manifest = record.manifest
     try:

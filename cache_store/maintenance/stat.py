@@ -1,4 +1,4 @@
-"""What is in a store, in words a person understands."""
+"""Describe what a store holds, in words that people understand."""
 
 import time
 from collections import Counter
@@ -12,7 +12,7 @@ from encodeonce.cache_store.manifest import Units
 from encodeonce.cache_store.store import StoreError
 
 Progress = Callable[[int, int], None]
-"""Called with what is done and what there is to do, in the same unit."""
+"""Called with the amounts of work done and of all work."""
 
 
 def no_progress(done: int, total: int) -> None:
@@ -25,7 +25,7 @@ class SignatureStat:
 
     digest: str
     signature: Mapping[str, Any]
-    """Its fields; empty when the file that says them is damaged."""
+    """Its fields; empty if the file that holds them is damaged."""
     num_media: int
     num_units: int
     num_packs: int
@@ -35,16 +35,16 @@ class SignatureStat:
     raw_bytes: int
     """Of the units, uncompressed."""
     dropped_bytes: int
-    """Of packs that are no longer part of the store, waiting for the end of their grace."""
+    """Of packs that were dropped and wait for the end of their grace period."""
     provenance: Mapping[str, Mapping[str, int]]
-    """Units by who made them: ``{"benchmark": {"videomme": 115_200}, "host": {…}}``."""
+    """Units by how they were made: ``{"benchmark": {"videomme": 115_200}, "host": {…}}``."""
     worst_loss: float | None
     """Largest measured relative error of a unit, for lossy codecs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaListing:
-    """Units of one media in one pack."""
+    """Units of one media item in one pack."""
 
     signature: str
     media: str
@@ -73,7 +73,7 @@ def stat(folder: StoreFolder, on_progress: Progress = no_progress) -> list[Signa
 
 
 def ls(folder: StoreFolder, signature: str = "", media: str = "") -> Iterator[MediaListing]:
-    """Iterate over what is stored, restricted to digests that begin with what is given.
+    """Iterate over what is stored, for digests that begin with what is given.
 
     Raises:
         StoreError: there is no store, or it cannot be read.
@@ -98,7 +98,7 @@ def ls(folder: StoreFolder, signature: str = "", media: str = "") -> Iterator[Me
 
 
 def describe(signature: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return (question, answer) pairs that say what a signature is made of."""
+    """Return a signature's fields as (name, value) pairs for people."""
     return [
         ("vision tower", str(signature.get("tower", "?"))),
         ("weights (sha256)", str(signature.get("weights_sha256", "?"))),
@@ -162,7 +162,7 @@ def _stat_one(index: NamespaceIndex, on_packs: Callable[[int], None]) -> Signatu
 
 
 def _live_units(index: NamespaceIndex, pack: int) -> Iterator[tuple[Units, tuple[str, ...]]]:
-    """Iterate over the groups of a pack's units that are live at least in part, with those."""
+    """Iterate over a pack's `Units`, each with the names of those that are live; skip the dead."""
     live = {row for row, _, _ in index.live_rows(pack)}
     for units in index.manifest(pack).units:
         names = tuple(n for i, n in enumerate(units.names) if units.first_row + i in live)
@@ -171,7 +171,7 @@ def _live_units(index: NamespaceIndex, pack: int) -> Iterator[tuple[Units, tuple
 
 
 def _in_words(value: Any) -> str:
-    """Return nested values as one line: ``layer -2, cls dropped, size 336 × 336``."""
+    """Return nested values on one line: ``layer -2, cls dropped, size 336 × 336``."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_in_words(item)}" for key, item in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):

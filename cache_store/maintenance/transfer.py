@@ -1,4 +1,4 @@
-"""Carry a part of a store to another cluster as one file.
+"""Carry a part of a store to another cluster, as one file.
 
 The file is a tar: ``encodeonce-export.json``, then for each pack its signature, its commit record
 and the pack itself. Everything is verified when it is written and again when it is read.
@@ -38,12 +38,12 @@ _Chosen = tuple[NamespaceIndex, int, list[int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferReport:
-    """What was carried."""
+    """What was transferred."""
 
     num_packs: int
     num_units: int
     num_skipped: int
-    """Units that were there already."""
+    """Units that were stored already."""
     num_bytes: int
 
 
@@ -54,17 +54,17 @@ def export_store(
     media: Collection[str] | None = None,
     on_progress: Progress = no_progress,
 ) -> TransferReport:
-    """Write a part of a store to ``target``, which appears when it is whole.
+    """Write a part of a store to ``target``, which appears once it is complete.
 
     Args:
         folder: the store; it is only read.
         target: path of the tar.
         signature: beginning of the digests to export; all when empty.
-        media: SHA-256 of the media to export; all when None.
-        on_progress: called with packs done and to do.
+        media: SHA-256 digests of the media to export; all when None.
+        on_progress: called with the numbers of packs done and of all packs.
 
     Raises:
-        StoreError: no store, nothing to export, or ``target`` cannot be written.
+        StoreError: there is no store, nothing to export, or ``target`` cannot be written.
         CorruptFeatures: a unit is damaged.
     """
     folder.require()
@@ -104,13 +104,13 @@ def _write_tar(path: Path, work: Sequence[_Chosen], on_progress: Progress) -> No
 def import_store(
     folder: StoreFolder, source: Path, on_progress: Progress = no_progress
 ) -> TransferReport:
-    """Commit what an export holds; units that are there already are skipped.
+    """Commit what an export holds; units that are stored already are skipped.
 
-    Each pack is verified before it is committed; an import that was interrupted is repeated.
+    Each pack is verified before it is committed. Repeat an import that was interrupted.
 
     Raises:
         CorruptFeatures: the file is damaged; packs before the damage are committed.
-        StoreError: it is no export, or the store cannot be written.
+        StoreError: the file is not an export, or the store cannot be written.
     """
     done = num_units = num_skipped = 0
     try:
@@ -149,7 +149,7 @@ def _chosen_rows(
 def _export_pack(
     tar: tarfile.TarFile, index: NamespaceIndex, pack: int, rows: list[int], scratch: Path
 ) -> None:
-    """Add one pack; if only some rows are wanted, a new pack of those."""
+    """Add one pack; if only some of its rows are wanted, a new pack of those."""
     namespace, info = index.namespace, index.packs[pack]
     path = index.pack_path(pack)
     signature = canonical_json(namespace.read_signature()).encode("ascii")
@@ -197,7 +197,7 @@ def _members(
 ) -> Iterator[tuple[Signature, PackRecord, Callable[[Path], None]]]:
     """Iterate over (signature, record, function that writes the pack to a path).
 
-    Names inside the tar decide nothing: what is what follows from the order and the content.
+    Names inside the tar do not matter: order and content tell what is what.
     """
     while (first := tar.next()) is not None:
         signature = Signature(**json.loads(_read(tar, first)))
@@ -232,7 +232,7 @@ def _import_pack(
     record: PackRecord,
     write_to: Callable[[Path], None],
 ) -> int:
-    """Verify and commit one pack; return how many of its units were not there yet."""
+    """Verify and commit one pack; return how many of its units were new."""
     namespace = folder.create_namespace(signature)
     index = NamespaceIndex(namespace)
     if not _absent_rows(index, record):
@@ -254,7 +254,7 @@ def _absent_rows(index: NamespaceIndex, record: PackRecord) -> list[int]:
 
 
 def _commit_rows(index: NamespaceIndex, record: PackRecord, private: Path) -> int:
-    """Copy the absent rows into a pack of our own: pack names are never shared by two writers."""
+    """Copy the absent rows into a pack of our own: two writers never share a pack's name."""
     while rows := _absent_rows(index, record):
         manifest, frames = copy_rows(record.manifest, PackFile(private), rows)
         ours = write_pack(index.namespace, manifest, frames)

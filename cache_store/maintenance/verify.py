@@ -1,4 +1,4 @@
-"""Find every damaged or half-written thing in a store, take it out of service, repair the rest."""
+"""Find all that is damaged or half-written in a store; stop serving it, and repair the rest."""
 
 import json
 import logging
@@ -30,25 +30,25 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class VerifyReport:
-    """What was looked at and what was wrong."""
+    """What was checked, and what was wrong."""
 
     num_packs: int = 0
     num_units: int = 0
     num_bytes: int = 0
     damaged_units: list[FeatureKey] = field(default_factory=list)
-    """Found now: they are not served any more, precompute encodes them again."""
+    """Found now: they are no longer read, and precompute encodes them again."""
     num_known_damaged: int = 0
     """Found earlier and not encoded again since."""
     repaired: list[str] = field(default_factory=list)
-    """Damage that cost nothing: index records and snapshots, HDF5 structure, signatures."""
+    """Damage that lost nothing: index records and snapshots, HDF5 structure, signatures."""
     unrepaired: list[str] = field(default_factory=list)
-    """Damage that could not be repaired, for want of permission or of a copy."""
+    """Damage that could not be repaired, for lack of permission or of a copy."""
     uncommitted: list[Path] = field(default_factory=list)
     """Files of writers that were killed or are at work; nobody reads them, gc removes them."""
 
     @property
     def clean(self) -> bool:
-        """Nothing was found and nothing is outstanding."""
+        """Whether nothing was found, and nothing is left from before."""
         return not (
             self.damaged_units or self.num_known_damaged or self.repaired or self.unrepaired
         )
@@ -57,7 +57,7 @@ class VerifyReport:
 def verify(folder: StoreFolder, on_progress: Progress = no_progress) -> VerifyReport:
     """Read everything and compare checksums. Progress is in bytes.
 
-    Writers and readers may be at work. What is found damaged is marked so for everybody.
+    Writers and readers may be at work. What is found damaged is marked as such for everybody.
 
     Raises:
         StoreError: there is no store, or it cannot be read.
@@ -81,7 +81,7 @@ def verify(folder: StoreFolder, on_progress: Progress = no_progress) -> VerifyRe
 
 
 def _repaired_index(namespace: Namespace, report: VerifyReport) -> NamespaceIndex:
-    """Put whole records in the place of damaged ones, from what the packs say themselves."""
+    """Replace damaged records by whole ones, made from what the packs say themselves."""
     report.repaired += [f"index snapshot {path}: removed" for path in check_snapshots(namespace)]
     index = NamespaceIndex.replayed(namespace)
     for seq, adopted in zip_longest(index.damaged_records, index.adopted):
@@ -148,7 +148,7 @@ def _rewrite(index: NamespaceIndex, pack: int, result: ScrubResult, report: Veri
 
 
 def replace_pack(index: NamespaceIndex, pack: int, rows: list[int]) -> None:
-    """Commit a new pack with some rows of an old one in the old one's place, unless it is gone.
+    """Replace a pack by a new one with some of its rows, unless it has been dropped meanwhile.
 
     Raises:
         DamagedChunk: a row is damaged.

@@ -1,7 +1,7 @@
 """LLaVA-Description: a thousand detailed descriptions of COCO images.
 
-The file ``detail_1k.json``, a thousand entries of ``detail_23k.json`` of LLaVA-Instruct (Liu et
-al., 2023, arXiv:2304.08485), with which Elastic Cache (Liu et al., 2024, arXiv:2407.18121) and
+The file ``detail_1k.json`` holds a thousand entries of ``detail_23k.json`` of LLaVA-Instruct (Liu
+et al., 2023, arXiv:2304.08485), with which Elastic Cache (Liu et al., 2024, arXiv:2407.18121) and
 PrefixKV (Wang et al., 2024, arXiv:2412.03409) measure compressed caches: the perplexity of the
 description under teacher forcing (``scoring: nll``; their figure is the exponential of the NLL a
 token over all samples), and ROUGE-L.

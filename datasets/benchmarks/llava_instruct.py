@@ -1,11 +1,11 @@
 """LLaVA's instruction data (Liu et al., 2023, arXiv:2304.08485; 2310.03744): conversations.
 
-Training data, and so no measure of a model that was trained on them; they serve to compare variants
+Training data, and so no measure of a model that was trained on them. They serve to compare variants
 of one model (``scoring: nll``, as FastCache, arXiv:2503.08461, does on the part about GQA's images)
 and to exercise it with many questions on one image.
 
-Every human turn is a sample of its own, with the published reply as target. What was said before is
-put as a transcript of turns, published replies included, in front of the question: the words
+Every human turn is a sample of its own, with the published reply as target. What was said before
+precedes the question as a transcript of turns, published replies included: the words
 LLaVA's training conditions on, but in one turn of the model's chat template instead of several.
 """
 
@@ -52,13 +52,13 @@ class BENCHMARK(BaseModel):
     )
     image_prefix: str = Field(
         default="",
-        description="Only conversations about images whose path begins so, e.g. 'gqa/'. The "
+        description="Only conversations about images whose paths begin with this, e.g. 'gqa/'. The "
         "other images need not be there.",
     )
     earlier_turns: Literal["transcript", "omit"] = Field(
         default="transcript",
-        description="'transcript': the earlier turns, with the published replies, stand before a "
-        "question; 'omit': every question is put as if it were the first.",
+        description="'transcript': the earlier turns, with the published replies, precede a "
+        "question; 'omit': every question is asked as if it were the first.",
     )
 
     @property
@@ -67,9 +67,9 @@ class BENCHMARK(BaseModel):
         return self.images
 
     def samples(self) -> Iterator[Sample]:
-        """Yield the turns in the order of the file; conversations without image are left out.
+        """Yield the turns in the order of the file; conversations without an image are left out.
 
-        Ids are counted, because the files have several conversations under one.
+        Ids are numbered, because the files use one id for several conversations.
 
         Raises:
             BenchmarkError: data are missing or not as published.

@@ -1,12 +1,13 @@
-"""A task of lmms-eval by its YAML file, where that file is data only.
+"""A task of lmms-eval, from its YAML file, if that file is data only.
 
 Most tasks that ship with lmms-eval call Python code from their YAML (``!function``). It is never
-run: such fields are refused, with what may stand in their place. ``include`` is followed.
+run: such fields are refused, and the message says what may take their place. ``include`` is
+followed.
 
-Two things are not as in lmms-eval. Pre- and post-prompts of ``lmms_eval_specific_kwargs`` stand
+Two things differ from lmms-eval. Pre- and post-prompts of ``lmms_eval_specific_kwargs`` are put
 around the text, as the tasks' own functions put them; lmms-eval itself ignores them where
 ``doc_to_text`` is no function. And a column that holds a list, within ``doc_to_text``, becomes
-lettered options. ``generation_kwargs`` are the run file's to say; sampling is refused.
+lettered options. ``generation_kwargs`` are up to the run file; sampling is refused.
 """
 
 import logging
@@ -37,11 +38,11 @@ _IMAGE = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 EMBEDDED = "embedded"
-"""Folder under media_root that pictures of a table are written to."""
+"""Folder under media_root that a table's pictures are written to."""
 
 
 class BENCHMARK(BaseModel):
-    """What the task file says."""
+    """What the task file asks."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -70,20 +71,20 @@ class BENCHMARK(BaseModel):
     )
     kwargs_of: str = Field(
         default="default",
-        description="Whose pre_prompt and post_prompt of lmms_eval_specific_kwargs to take.",
+        description="Entry of lmms_eval_specific_kwargs to take pre_prompt and post_prompt from.",
     )
     metric: str | None = Field(
         default=None, description="Which of the task's metrics to score by, if it lists several."
     )
     tags: tuple[str, ...] = Field(
-        default=(), description="Columns to report by, e.g. [category, duration]."
+        default=(), description="Columns to break results down by, e.g. [category, duration]."
     )
 
     def samples(self) -> Iterator[Sample]:
         """Yield the samples in the order of the rows; their ids are lmms-eval's ``doc_id``.
 
         Raises:
-            BenchmarkError: the task file, the table or a row is not usable, or media are missing.
+            BenchmarkError: the task file, the table or a row cannot be used, or media are missing.
         """
         task, metric = self._task, self._metric
         _require_greedy(task)
@@ -106,7 +107,7 @@ class BENCHMARK(BaseModel):
     def score(self, sample: Sample, answer: str) -> Score:
         """Score by the task's metric.
 
-        ``exact_match`` as lmms-eval does; ``acc`` by the letter of the option that is named.
+        ``exact_match`` as lmms-eval does; ``acc`` by the letter of the option named.
         """
         metric = self._metric
         if metric.metric == "acc":

@@ -2,12 +2,12 @@
 
 The validation split, 1,337 questions; the test split's answers are not published.
 
-The paper's protocol interleaves frames and subtitles: each subtitle stands behind the frame it
-belongs to. A prompt here is a video and then a text, so that all questions on a video share its
+The paper's protocol interleaves frames and subtitles: each subtitle follows the frame it belongs
+to. A prompt here is a video and then a text, so that all questions on a video share its
 prefill, and **cannot interleave**. With ``subtitles: frames`` the same subtitles are chosen (those
 that cover a sampled frame, short ones widened to a second) but listed between the video and the
-question: figures measured so are not those of the interleaved protocol. Without subtitles, the
-default, this is lmms-eval's ``longvideobench_val_v``, the authors' way for models of videos.
+question: scores measured this way are not those of the interleaved protocol. Without subtitles, the
+default, this is lmms-eval's ``longvideobench_val_v``, the authors' way for models that take videos.
 
 Prompt and scorer as in that task, which the authors name for automatic evaluation.
 """
@@ -77,17 +77,17 @@ class BENCHMARK(BaseModel):
     duration_groups: tuple[DurationGroup, ...] = Field(
         default=get_args(DurationGroup),
         min_length=1,
-        description="Only videos of these groups, named by their longest in seconds: 8 to 15, 15 "
+        description="Only videos of these groups, named by their longest, in seconds: 8 to 15, 15 "
         "to 60, 180 to 600, 900 to 3600. The others need not be there.",
     )
     subtitles: SubtitleChoice = Field(
         default="none",
-        description="'frames': those that cover a frame the model sees; 'full': all of the video. "
+        description="'frames': those that cover a frame the model sees; 'full': all of them. "
         "They stand between video and question, not interleaved with frames as in the paper.",
     )
     frames: FrameSampling | None = Field(
         default=None,
-        description="Frames whose subtitles are taken. Left out, the run file's `frames`.",
+        description="Frames whose subtitles are taken; by default the run file's `frames`.",
     )
 
     @property
@@ -137,7 +137,7 @@ class BENCHMARK(BaseModel):
             offset_s=row.starting_timestamp_for_subtitles,
             duration_s=row.duration,
         )
-        # A video cut from a longer one comes with the subtitles of all of that.
+        # A video cut from a longer one comes with the subtitles of the whole.
         return [one for one in subtitles if one.end_s > 0 and one.start_s < row.duration]
 
 

@@ -2,9 +2,9 @@
 
 Prompts and scorers are those of github.com/MileBench/MileBench (``utils.py``, ``evaluate.py``): the
 accuracy where there are options or something to be found, ROUGE-L of the package `rouge` elsewhere.
-Two differences. Images stand before the words here; where the words point to one, its number is
-put, as the authors do when they combine images into one. And nothing is cut to a model's length:
-they drop images and words from the front.
+Two differences. Images come before the words here; where the words refer to one, they give its
+number, as the authors do when they combine images into one. And nothing is cut to fit a model: the
+authors drop images and words from the front.
 """
 
 import string
@@ -41,7 +41,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 DATASETS = tuple(name for names in GROUPS.values() for name in names)
 
 UNLETTERED = "GPR1200"
-"""Its options are more than there are letters, and are listed without."""
+"""It has more options than there are letters; they are listed without."""
 # Fewer than 6, and more than 31 images (``get_image_quantity_level``).
 _MEDIUM, _MANY = 6, 32
 
@@ -112,7 +112,7 @@ class BENCHMARK(BaseModel):
         yield from complete(placed, self.folder, self.about.download)
 
     def prompt(self, sample: Sample) -> str:
-        """Return instruction, context, and perhaps the options."""
+        """Return the instruction, the context, and the options if there are any."""
         if not sample.choices:
             return sample.question
         options = sample.choices
@@ -201,7 +201,7 @@ def _sample(name: str, meta: _Meta, row: Row) -> Sample:
 
 
 def _target(place: str, response: str, choices: Sequence[str]) -> str:
-    """Return what the answer is to be: of options, the right one's name."""
+    """Return what the answer should be; with options, the right one's name."""
     if not choices:
         return response
     texts = [plain(choice) for choice in choices]
@@ -220,7 +220,7 @@ def _name(choices: Sequence[str], position: int) -> str:
 
 
 def _numbered(context: str, num_images: int) -> str:
-    """Return the context with the number of the image where it has a place for one."""
+    """Return the context with the number of each image in the image's place."""
     for number in range(1, num_images + 1):
         for place in (f"{{image#{number}}}", f"{{table#{number}}}"):
             context = context.replace(place, f"<Image {number}> ")

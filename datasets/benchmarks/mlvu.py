@@ -1,15 +1,15 @@
 """MLVU (Zhou et al., 2024, arXiv:2406.04264), dev set: the seven tasks with options.
 
 2,175 questions on videos of 3 minutes to 2 hours. The other two tasks of the dev set (sub-scene
-captioning, video summary) are free texts that the authors have a GPT model judge: they are not
-asked here, and neither is the test set.
+captioning, video summary) take free texts, which the authors have a GPT model judge: they are left
+out here, and so is the test set.
 
 Prompt and scorer are those of github.com/JUNJIE99/MLVU, ``choice_bench.py``. It begins the model's
 own turn with "Best Option: ("; a chat template leaves no room for that, so the prompt ends with it,
 as in lmms-eval.
 
-The published files have flaws, which are kept: an option that is listed twice counts by its last
-letter, an answer that is none of the options can only be missed, one question is empty.
+The published files have flaws, which are kept: an option listed twice counts by its last letter;
+a question whose answer is not among its options cannot be answered right; one question is empty.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,7 +69,7 @@ class BENCHMARK(BaseModel):
     tasks: tuple[Task, ...] = Field(
         default=get_args(Task),
         min_length=1,
-        description="Only these tasks. The data of others need not be there.",
+        description="Only these tasks. The data of the others need not be there.",
     )
 
     @property
@@ -102,7 +102,7 @@ class BENCHMARK(BaseModel):
         before, bracket, _ = answer.strip().partition(")")
         extracted: str | None = before[-1:] if bracket else before
         if extracted not in letters:
-            # Where an option is an empty text, no answer would be that option.
+            # Where an option is an empty text, an empty answer would be that option.
             says_something = any(map(str.isalnum, answer))
             extracted = score_choice(sample, answer).extracted if says_something else None
         return Score(value=float(extracted == sample.target), extracted=extracted)

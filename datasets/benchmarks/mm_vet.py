@@ -1,12 +1,12 @@
 """MM-Vet (Yu et al., 2023, arXiv:2308.02490): 218 open questions that need several capabilities.
 
 Its score is given by GPT-4, which compares the answer with the published one; nothing that runs
-here can stand for it. What is computed is the share of the target that the answer holds, word for
+here can replace it. What is computed is the share of the target that the answer holds, word for
 word (`elements_held`): a lower bound for short targets, next to nothing for those that explain.
 `official_files` writes what ``mm-vet_evaluator.py`` of github.com/yuweihao/MM-Vet takes, which has
 the answers judged.
 
-The question is put as it is, as by the authors. For ``scoring: nll`` the target is the published
+The question is asked as it is, as the authors do. For ``scoring: nll`` the target is the published
 answer as it stands, with its ``<AND>`` and ``<OR>``, as PrefixKV (arXiv:2412.03409) measured it.
 """
 

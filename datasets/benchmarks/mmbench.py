@@ -1,9 +1,9 @@
 """MMBench (Liu et al., 2023, arXiv:2307.06281): options on pictures, asked in a circle.
 
 Prompt and scorer are VLMEvalKit's, the authors' own framework (vlmeval/dataset/image_mcq.py), in
-its mode without a GPT judge. The published figure is the circular accuracy; the mean score is that
-over all passes. Both published forms of the TSV are read: with a copy of the picture in every row
-("legacy"), and with one copy and references to it.
+its mode without a GPT judge. The published figure is the circular accuracy; the mean score is the
+average over all passes. Both published forms of the TSV are read: with a copy of the picture in
+every row ("legacy"), and with one copy and references to it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

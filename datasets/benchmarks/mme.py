@@ -5,7 +5,7 @@ where accuracy+ is the share of pictures with both answers right: at most 200, s
 subtasks of perception and 800 for the four of cognition.
 
 Prompt and scorer are those of the published files and of ``eval_tool/calculation.py``: the question
-as it stands there, which asks for yes or no, and of the answer its first four letters.
+as it stands there, which asks for yes or no, and the answer's first four letters.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,7 +62,7 @@ class BENCHMARK(BaseModel):
     subtasks: tuple[Subtask, ...] = Field(
         default=get_args(Subtask),
         min_length=1,
-        description="Only these subtasks. The data of others need not be there.",
+        description="Only these subtasks. The data of the others need not be there.",
     )
 
     @property
@@ -89,10 +89,10 @@ class BENCHMARK(BaseModel):
         return Score(value=float(extracted == sample.target), extracted=extracted)
 
     def summarise(self, scored: Sequence[Scored]) -> Mapping[str, float]:
-        """Return the scores: of all, of perception and cognition, of each subtask.
+        """Return the scores: in total, for perception and cognition, and for each subtask.
 
-        A picture counts if both of its questions were scored. A sum is there if all of its
-        subtasks are.
+        A picture counts if both of its questions were scored. A sum is given only if all of its
+        subtasks are there.
         """
         scores = {
             subtask: _subtask_score(pairs)
@@ -108,7 +108,7 @@ class BENCHMARK(BaseModel):
         return {**figures, **{f"{name}, of 200": score for name, score in scores.items()}}
 
     def official_files(self, scored: Sequence[Scored]) -> Mapping[str, str]:
-        """Return the files that ``eval_tool/calculation.py`` reads, one a subtask."""
+        """Return the files that ``eval_tool/calculation.py`` reads, one per subtask."""
         return {
             f"{subtask}.txt": "".join(_line(answer) for pair in pairs for answer in pair)
             for subtask in (*PERCEPTION, *COGNITION)

@@ -1,4 +1,4 @@
-"""Anybody's own questions: a file or a Hugging Face dataset beside a folder of media."""
+"""Your own questions: a file or a Hugging Face dataset, and a folder of media."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,7 +51,7 @@ class BENCHMARK(BaseModel):
     )
     media_root: Path = Field(description="Folder that media paths are relative to.")
     columns: Columns = Field(
-        default=Columns(), description="What the columns are called, where it is something else."
+        default=Columns(), description="The columns' names, where they are not the usual ones."
     )
 
     @model_validator(mode="after")

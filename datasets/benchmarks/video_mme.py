@@ -91,11 +91,11 @@ class BENCHMARK(BaseModel):
     subtitles: SubtitleChoice = Field(
         default="none",
         description="'frames': those on screen at the frames the model sees, the authors' setting "
-        "\"with subtitles\"; 'full': all of the video.",
+        "\"with subtitles\"; 'full': all of them.",
     )
     frames: FrameSampling | None = Field(
         default=None,
-        description="Frames whose subtitles are taken. Left out, the run file's `frames`.",
+        description="Frames whose subtitles are taken; by default the run file's `frames`.",
     )
 
     @property

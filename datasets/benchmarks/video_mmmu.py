@@ -1,16 +1,16 @@
 """Video-MMMU (Hu et al., 2025, arXiv:2501.13826): what is learned from 300 lectures.
 
-Three questions on each video, a track each: perception, comprehension, adaptation. Prompts and
+Three questions on each video, one per track: perception, comprehension, adaptation. Prompts and
 scorer are those of github.com/EvolvingLMMs-Lab/VideoMMMU, the same as in lmms-eval. A question of
 the adaptation track is about a picture, which the published videos show as their last frame: it is
-seen only where the run samples the last frame, and other policies are refused for that track.
+seen only if the run samples the last frame, so other policies are refused for that track.
 ``<image 1>`` stays in the question's text as published.
 
 The fourth track here, ``question_only``, is adaptation without the lecture: two seconds of the
 picture. With both in a run, Δknowledge is reported, (after - before) / (1 - before).
 
 An answer can be long, the authors allow 1,024 tokens: ``generation: {max_new_tokens: 1024}``.
-Whether a question is one of options is told by its options: the type of one row is null.
+Whether a question has options is read off its options: the type of one row is null.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -103,7 +103,7 @@ class BENCHMARK(BaseModel):
     )
     frames: FrameSampling | None = Field(
         default=None,
-        description="Frames that the model sees. Left out, the run file's `frames`.",
+        description="Frames that the model sees; by default the run file's `frames`.",
     )
 
     @property

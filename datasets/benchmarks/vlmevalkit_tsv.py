@@ -1,8 +1,8 @@
-"""Any image TSV of VLMEvalKit, of the hundreds it lists or one's own (`datasets/vlmevalkit.py`).
+"""Any image TSV of VLMEvalKit: one of the hundreds it lists, or your own (`readers/vlmevalkit.py`).
 
 Prompts and scorers are VLMEvalKit's defaults for the three kinds of data set (``ImageMCQDataset``,
-``ImageVQADataset``, ``ImageYORNDataset``), without a judge. What a class of its own does there for
-one data set, it does not do here.
+``ImageVQADataset``, ``ImageYORNDataset``), without a judge. What VLMEvalKit does for one data set
+by a class of its own is not done here.
 """
 
 import os
@@ -60,7 +60,7 @@ class BENCHMARK(BaseModel):
     )
     free_answers: Literal["words", "yes_no"] = Field(
         default="words",
-        description="What is asked for where there are no options. 'yes_no' adds nothing to the "
+        description="What is asked for if there are no options. 'yes_no' adds nothing to the "
         "question and reads Yes or No out of the answer (MME, POPE, HallusionBench).",
     )
     metric: VqaMetric = Field(

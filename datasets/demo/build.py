@@ -1,4 +1,4 @@
-"""Builds the demo benchmark: short H.264 clips and three questions on each.
+"""Build the demo benchmark: short H.264 clips and three questions on each.
 
 Run as `python -m encodeonce.datasets.demo.build`. The result is committed; building again with
 the same library versions gives the same bytes.
@@ -52,7 +52,7 @@ Glyphs = list[Iterator[np.ndarray]]
 def draw_clip_frames(
     rng: np.random.Generator, digits: Sequence[int], glyphs: Glyphs, sources: Sources
 ) -> Iterator[np.ndarray]:
-    """Yields the RGB frames of a clip, scene after scene."""
+    """Yield the RGB frames of a clip, scene after scene."""
     for digit in digits:
         scene = draw_scene(rng, next(glyphs[digit]), sources)
         for moment in np.linspace(0, 1, FRAMES_PER_SCENE):
@@ -60,7 +60,7 @@ def draw_clip_frames(
 
 
 def write_clip(path: Path, frames: Iterator[np.ndarray]) -> None:
-    """Encodes RGB frames as an H.264 mp4 file."""
+    """Encode RGB frames as an H.264 mp4 file."""
     with av.open(str(path), "w", container_options=CONTAINER_OPTIONS) as container:
         stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND, options=ENCODER_OPTIONS)
         stream.width = stream.height = FRAME_PX
@@ -72,7 +72,7 @@ def write_clip(path: Path, frames: Iterator[np.ndarray]) -> None:
 
 
 def plan_positions(rng: np.random.Generator, split: Split) -> list[int | None]:
-    """Decides for each clip where the right option stands; None means a free answer."""
+    """Decide for each clip where the right option stands; None means a free answer."""
     num_choice = NUM_CHOICE_CLIPS[split]
     positions: list[int | None] = [i % NUM_CHOICES for i in range(num_choice)]
     positions += [None] * (NUM_CLIPS[split] - num_choice)
@@ -80,7 +80,7 @@ def plan_positions(rng: np.random.Generator, split: Split) -> list[int | None]:
 
 
 def to_row(question: Question, name: str, split: Split) -> dict[str, object]:
-    """Lays a question out as a line of questions.jsonl."""
+    """Lay a question out as a line of questions.jsonl."""
     form = "choice" if question.choices else "free"
     return {
         "id": f"{name}-{question.kind}",
@@ -93,7 +93,7 @@ def to_row(question: Question, name: str, split: Split) -> dict[str, object]:
 
 
 def build_split(folder: Path, split: Split, seed: int) -> list[dict[str, object]]:
-    """Writes the clips of one split and returns the rows of their questions."""
+    """Write the clips of one split and returns the rows of their questions."""
     rng = np.random.default_rng((seed, len(split)))
     sources = load_sources(split)
     # Each image is used once before any is used again.
@@ -117,7 +117,7 @@ def build_split(folder: Path, split: Split, seed: int) -> list[dict[str, object]
 
 
 def build(folder: Path, seed: int) -> None:
-    """Builds the whole benchmark into a folder."""
+    """Build the whole benchmark into a folder."""
     (folder / "clips").mkdir(parents=True, exist_ok=True)
     rows = [row for split in NUM_CLIPS for row in build_split(folder, split, seed)]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
@@ -127,7 +127,7 @@ def build(folder: Path, seed: int) -> None:
 
 
 def main() -> None:
-    """Reads the command line and builds."""
+    """Read the command line and builds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent)
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED)

@@ -1,4 +1,4 @@
-"""Asks about the digits of a clip: what at a moment, in what order, how often."""
+"""Ask about the digits of a clip: which at a moment, in what order, how often."""
 
 import string
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Question:
 
 
 def draw_digits(rng: np.random.Generator, repeated: int, times: int) -> list[int]:
-    """Draws the digits of a clip, one per scene.
+    """Draw the digits of a clip, one per scene.
 
     Args:
         rng: Source of randomness.
@@ -47,7 +47,7 @@ def draw_digits(rng: np.random.Generator, repeated: int, times: int) -> list[int
 
 
 def ask_moment(rng: np.random.Generator, digits: Sequence[int]) -> tuple[str, int]:
-    """Asks what a scene shows; returns the question's text and its answer."""
+    """Ask what a scene shows; returns the question's text and its answer."""
     scene = int(rng.integers(NUM_SCENES))
     wordings = (
         f"Which digit is shown in the {ORDINALS[scene]} scene?",
@@ -57,7 +57,7 @@ def ask_moment(rng: np.random.Generator, digits: Sequence[int]) -> tuple[str, in
 
 
 def ask_order(rng: np.random.Generator, digits: Sequence[int]) -> tuple[str, int]:
-    """Asks what comes right before or after a digit, or first or last."""
+    """Ask what comes right before or after a digit, or first or last."""
     if rng.random() < 0.2:
         word, scene = (("first", 0), ("last", NUM_SCENES - 1))[rng.integers(2)]
         return f"Which digit is shown {word}?", digits[scene]
@@ -67,7 +67,7 @@ def ask_order(rng: np.random.Generator, digits: Sequence[int]) -> tuple[str, int
 
 
 def ask_count(rng: np.random.Generator, digits: Sequence[int], counted: int) -> tuple[str, int]:
-    """Asks how often a digit is shown."""
+    """Ask how often a digit is shown."""
     wordings = (
         f"How many times is the {counted} shown?",
         f"How many scenes show the {counted}?",
@@ -78,7 +78,7 @@ def ask_count(rng: np.random.Generator, digits: Sequence[int], counted: int) -> 
 def draw_choices(
     rng: np.random.Generator, kind: Kind, answer: int, digits: Sequence[int], position: int
 ) -> tuple[str, ...]:
-    """Draws the options of a question, the right one at a given position.
+    """Draw the options of a question, the right one at a given position.
 
     Wrong digits are taken from the clip itself where possible: knowing which digits occur must
     not be enough to answer.
@@ -102,7 +102,7 @@ def draw_question(
     counted: int,
     position: int | None,
 ) -> Question:
-    """Draws a whole question.
+    """Draw a whole question.
 
     Args:
         rng: Source of randomness.

@@ -1,4 +1,4 @@
-"""Draws a scene: one handwritten digit moving over a slowly panning photograph."""
+"""Draw a scene: one handwritten digit moving over a slowly panning photograph."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class Path:
     phase: float = 0.0
 
     def at(self, moment: float) -> float:
-        """Returns the value at a moment between 0 (the scene begins) and 1 (it ends)."""
+        """Return the value at a moment between 0 (the scene begins) and 1 (it ends)."""
         line = self.start + (self.end - self.start) * moment
         return line + self.wobble * float(np.sin(self.phase + 9.0 * moment))
 
@@ -60,7 +60,7 @@ class Scene:
 
 
 def draw_scene(rng: np.random.Generator, glyph: np.ndarray, sources: Sources) -> Scene:
-    """Draws a scene's photograph, colours and motion at random around a given digit."""
+    """Draw a scene's photograph, colours and motion at random around a given digit."""
     photograph = sources.photographs[rng.integers(len(sources.photographs))]
     window_px = rng.uniform(90, min(photograph.size))
     free_x_px, free_y_px = (side - window_px for side in photograph.size)
@@ -81,14 +81,14 @@ def draw_scene(rng: np.random.Generator, glyph: np.ndarray, sources: Sources) ->
 
 
 def _draw_path(rng: np.random.Generator, low: float, high: float, wobble: float = 0.0) -> Path:
-    """Draws a path that stays near where it began: scenes last a second."""
+    """Draw a path that stays near where it began: scenes last a second."""
     start, target = rng.uniform(low, high, size=2)
     end = start + 0.4 * (target - start)
     return Path(start=start, end=end, wobble=wobble, phase=rng.uniform(0, 2 * np.pi))
 
 
 def draw_ink(scene: Scene, moment: float) -> np.ndarray:
-    """Returns how much of each pixel is ink at a moment: `(FRAME_PX, FRAME_PX)`, values 0-1."""
+    """Return how much of each pixel is ink at a moment: `(FRAME_PX, FRAME_PX)`, values 0-1."""
     pixels_per_cell = scene.size_px.at(moment) / GLYPH_PX
     angle_rad = scene.angle_rad.at(moment)
     cos, sin = np.cos(angle_rad) / pixels_per_cell, np.sin(angle_rad) / pixels_per_cell
@@ -115,7 +115,7 @@ def draw_ink(scene: Scene, moment: float) -> np.ndarray:
 
 
 def draw_frame(scene: Scene, moment: float) -> np.ndarray:
-    """Returns the RGB frame at a moment: `(FRAME_PX, FRAME_PX, 3)`, uint8."""
+    """Return the RGB frame at a moment: `(FRAME_PX, FRAME_PX, 3)`, uint8."""
     left_px, top_px = scene.pan_x_px.at(moment), scene.pan_y_px.at(moment)
     box = (left_px, top_px, left_px + scene.window_px, top_px + scene.window_px)
     visible = scene.photograph.resize((FRAME_PX, FRAME_PX), Image.Resampling.BILINEAR, box=box)

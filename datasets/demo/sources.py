@@ -45,7 +45,7 @@ class Sources:
 
 
 def load_sources(split: Split) -> Sources:
-    """Loads the images of one split: its own digits and its own part of every photograph."""
+    """Load the images of one split: its own digits and its own part of every photograph."""
     return Sources(glyphs=_load_glyphs(split), photographs=_load_photographs(split))
 
 
@@ -65,7 +65,7 @@ def _load_photographs(split: Split) -> tuple[Image.Image, ...]:
 
 
 def _part_of(pixels: np.ndarray, split: Split) -> Image.Image:
-    """Gives the left part of a photograph to training, the right part to the held-out split."""
+    """Give the left part of a photograph to training, the right part to the held-out split."""
     image = Image.fromarray(pixels).convert("RGB")
     scale = PHOTOGRAPH_HEIGHT_PX / image.height
     image = image.resize((round(image.width * scale), PHOTOGRAPH_HEIGHT_PX), Image.Resampling.BOX)

@@ -1,4 +1,4 @@
-"""From a media file to the frames asked for, and no others."""
+"""Decode the frames asked for, and no others."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,18 @@ from encodeonce.datasets.media.media import Frames, Media
 
 
 def decode(media: Media, info: MediaInfo, indices: Sequence[int]) -> Frames:
-    """Return the frames of ``media`` at ``indices``, read by the decoder ``info`` names.
+    """Return the frames of ``media`` at ``indices``, read by the backend that ``info`` names.
 
-    Each call has its own reader: threads may call it side by side.
+    Each call opens the file for itself, so threads may call it at the same time.
 
     Args:
         media: the file.
-        info: what `probe` said of it.
+        info: what `probe` found out about it.
         indices: frame numbers in presentation order, strictly increasing; ``(0,)`` for an image.
 
     Raises:
         ValueError: ``indices`` are empty, not strictly increasing, or out of range.
-        UndecodableMedia: a frame cannot be had; no frames are returned then.
+        UndecodableMedia: a frame cannot be decoded; none are returned then.
     """
     indices = tuple(int(index) for index in indices)
     in_range = bool(indices) and indices[0] >= 0 and indices[-1] < info.num_frames

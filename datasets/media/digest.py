@@ -8,7 +8,7 @@ from pathlib import Path
 from encodeonce.datasets.media.ledger import Ledger
 
 SETTLED_S = 2.0
-"""A digest is remembered once the file has rested this long.
+"""A digest is remembered only if the file has not been modified for this long.
 
 Within one tick of the filesystem's clock a file can change twice and keep its size and time.
 """
@@ -21,10 +21,10 @@ class FileChanged(OSError):
 def file_sha256(path: Path, ledger: Ledger) -> str:
     """Return the SHA-256 of a file's bytes, hexadecimal.
 
-    The ledger knows a file again by path, size, modification time and inode.
+    The ledger recognises a file by its path, size, modification time and inode.
 
     Raises:
-        FileChanged: somebody writes to the file.
+        FileChanged: the file is being written to.
         OSError: the file cannot be read.
     """
     before = path.stat()

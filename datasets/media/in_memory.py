@@ -1,7 +1,7 @@
-"""Pictures that have no file: other harnesses hand out pixels that somebody else has decoded.
+"""Pictures without a file, as other evaluation harnesses hand them over: already decoded.
 
-Nothing is written to disk: a picture is its pixels, and its digest is theirs. It lives as long as
-the questions about it.
+Nothing is written to disk. A picture's digest is that of its pixels, and it is kept for as long as
+there are questions about it.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from encodeonce.datasets.media.info import MediaInfo
 from encodeonce.datasets.media.media import EmptyMedia, Frames, Media, UndecodableMedia
 
 IDENTITY = "pixels 1"
-"""Decoder of such pictures. No library's version: the pixels, as they are, are what is hashed."""
+"""In place of a backend's name and versions: the pixels are hashed as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +32,10 @@ class Picture:
 
 
 def picture_of(image: Image.Image) -> Picture:
-    """Return what a Pillow image shows, as RGB.
+    """Return a Pillow image as a picture, in RGB.
 
     Transparency is dropped, not blended, as for files. An orientation in the image's metadata is
-    not applied again: whoever opened the file has seen to it, or does without.
+    not applied again: that was up to whoever opened the file.
 
     Raises:
         EmptyMedia: the image has no pixels.

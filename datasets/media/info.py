@@ -1,4 +1,4 @@
-"""What is known of a media file before its frames are decoded."""
+"""Facts about a media file that are known before its frames are decoded."""
 
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -7,12 +7,12 @@ from typing import Any, Literal
 from encodeonce.datasets.media.media import MediaKind
 
 Backend = Literal["pillow", "decord", "pyav", "memory"]
-"""``memory``: the frames came with the media, and are not decoded."""
+"""What reads a file. ``memory``: the frames came with the media item; nothing is decoded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoIndex:
-    """Which frames come out of a video, in presentation order, and how to reach them."""
+    """The frames that a video gives, in presentation order, and how to reach them."""
 
     codec: str
     width: int
@@ -23,7 +23,7 @@ class VideoIndex:
     time_base: tuple[int, int]
     """Numerator and denominator of one unit of `pts`, seconds."""
     keyframes: tuple[int, ...]
-    """pts of the frames that can be sought; empty: frames are counted from the start."""
+    """pts of the frames that can be sought; empty where frames are counted from the start."""
     decord_refusal: str | None
     """Why decord would not return exactly these frames; None if it does."""
 
@@ -38,7 +38,7 @@ class VideoIndex:
         """Read what `to_json` returned.
 
         Raises:
-            TypeError, KeyError, ValueError: it is something else.
+            TypeError, KeyError, ValueError: ``value`` is something else.
         """
         pts: list[int] = []
         for step, count in value["pts"]:
@@ -51,7 +51,7 @@ class VideoIndex:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaInfo:
-    """What a media file holds, and which decoder will read it."""
+    """What a media file holds, and what will read it."""
 
     kind: MediaKind
     width: int
@@ -64,13 +64,13 @@ class MediaInfo:
     fps: float
     """Average rate between the first frame and the last; 0.0 where there is one frame."""
     backend: Backend
-    """Which decoder will read it."""
+    """What will read it."""
     decoder: str
-    """That decoder's identity with versions: part of the features' signature."""
+    """The backend's name and versions; it goes into stored signatures under this field's name."""
     index: VideoIndex | None
     """None for an image."""
 
     @property
     def num_frames(self) -> int:
-        """Frames that come out; 1 for an image."""
+        """Number of frames; 1 for an image."""
         return len(self.timestamps_s)

@@ -25,7 +25,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path | None) -> None:
-        """Open the ledger at ``path``; None remembers within this process only."""
+        """Open the ledger at ``path``; with None it remembers within this process only."""
         self._path = path
         self._lock = threading.Lock()
         self._values: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""From the media a benchmark names to files that exist, with the digest of their content."""
+"""Find the files that a benchmark's media paths name, and digest their content."""
 
 from pathlib import Path, PurePath
 
@@ -17,7 +17,7 @@ class MediaLibrary:
     """The media files under one root."""
 
     def __init__(self, root: Path, ledger: Ledger) -> None:
-        """Serve files under ``root``, which may itself be a link; ``ledger`` keeps digests."""
+        """Look for files under ``root``, which may itself be a link; ``ledger`` keeps digests."""
         self._root = root.resolve()
         self._ledger = ledger
 

@@ -1,4 +1,4 @@
-"""Media files: what they are named, what they are, and the errors they can give.
+"""Media files: how they are named, what they hold, and the errors they give.
 
 No torch here: this folder is imported by processes that only decode.
 """
@@ -12,11 +12,11 @@ MediaKind = Literal["image", "video"]
 
 
 class MediaError(ValueError):
-    """A media file cannot be used. Fails the samples that ask for it, and no others."""
+    """A media file cannot be used. Only the samples that ask for it fail."""
 
 
 class MissingMedia(MediaError):
-    """No file is where the sample says it is."""
+    """There is no file at the path that the sample names."""
 
 
 class MediaOutsideRoot(MediaError):
@@ -38,7 +38,7 @@ class MediaRef:
     kind: MediaKind
     path: str
     clip_s: tuple[float, float] | None = None
-    """Part of a video, [start, end) in seconds; None is the whole of it."""
+    """Part of a video, [start, end) in seconds; None: all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class Media:
     uri: str
     """Absolute path of the file."""
     sha256: str
-    """Digest of the file's bytes, hexadecimal: its identity, wherever it lies."""
+    """Digest of the file's bytes, hexadecimal: its identity, wherever it is kept."""
     clip_s: tuple[float, float] | None = None
 
 

@@ -1,7 +1,7 @@
-"""The index every video gets: which frames come out of it, told by its packets where they can tell.
+"""Index a video: find out which frames it gives, from its packets where those can tell.
 
-Packets that an edit list discards are left out. Where packets do not tell which frames come out,
-all frames are decoded and counted.
+Packets that an edit list discards are left out. Where packets cannot tell, all frames are decoded
+and counted.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from encodeonce.datasets.media.info import VideoIndex
 from encodeonce.datasets.media.media import EmptyMedia, UndecodableMedia
 
 # Containers that give each packet a true presentation time (AVI has decoding order only), and
-# codecs of which each packet gives one frame (VP8 has packets that give none).
+# codecs whose packets give one frame each (VP8 has packets that give none).
 _TIMED_CONTAINERS = ("mov", "matroska", "mpegts", "flv")
 _ONE_FRAME_A_PACKET = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg")
 
@@ -27,12 +27,12 @@ _ONE_FRAME_A_PACKET = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg")
 _DECORD_CONTAINERS = ("mov", "matroska")
 _DECORD_CODECS = ("h264", "hevc", "vp9", "mpeg4", "mjpeg")
 
-# Headers of these say how long the file is, and only a cut file gives them a damaged packet.
+# Headers of these say how long the file is, and only truncated files have damaged packets.
 _MEASURED_CONTAINERS = ("mov", "matroska", "avi")
 
 
 class _Packet(NamedTuple):
-    """What a packet says of its frame."""
+    """What a packet says about its frame."""
 
     pts: int | None
     is_keyframe: bool
@@ -41,7 +41,7 @@ class _Packet(NamedTuple):
 
 
 class _Scan(NamedTuple):
-    """What a file says without being decoded."""
+    """What a file tells without being decoded."""
 
     container: str
     codec: str
@@ -54,7 +54,6 @@ class _Scan(NamedTuple):
 def build_index(path: str) -> VideoIndex:
     """Index a video: one pass over its packets, and its first frame decoded.
 
-    Where the packets do not tell which frames come out, all frames are decoded and counted.
     `VideoIndex.decord_refusal` says what packets show; decord itself is not asked here.
 
     Raises:
@@ -131,7 +130,7 @@ def _demux(path: str, container: InputContainer) -> Iterator["Packet[Any]"]:
 
 
 def _doubt(scan: _Scan) -> str | None:
-    """Say why the packets do not tell which frames come out; None if they do."""
+    """Say why the packets cannot tell which frames come out; None if they can."""
     times = [packet.pts for packet in scan.packets]
     if scan.container not in _TIMED_CONTAINERS:
         return f"container {scan.container} gives no reliable presentation times"
@@ -149,7 +148,7 @@ def _doubt(scan: _Scan) -> str | None:
 def _counted(
     pts: Sequence[int | None], time_base: Fraction, rate: Fraction
 ) -> tuple[tuple[int, ...], Fraction]:
-    """Return times of decoded frames and their unit: the decoder's, or even steps if unusable."""
+    """Return times of decoded frames and their unit; evenly spaced where theirs are unusable."""
     known = tuple(value for value in pts if value is not None)
     if len(known) == len(pts) and all(a < b for a, b in pairwise(known)):
         return known, time_base

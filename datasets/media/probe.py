@@ -1,4 +1,4 @@
-"""What a media file holds, found out once and remembered in the ledger."""
+"""Find out what a media file holds, once: the ledger remembers it."""
 
 import dataclasses
 from typing import Any, Literal
@@ -14,11 +14,11 @@ VideoBackend = Literal["auto", "decord", "pyav"]
 
 
 class UnsuitableBackend(MediaError):
-    """decord was asked for by name where it is absent or would return wrong frames."""
+    """decord was asked for by name, but is absent or would return wrong frames."""
 
 
 def probe(media: Media, *, ledger: Ledger, backend: VideoBackend = "auto") -> MediaInfo:
-    """Return what ``media`` holds and which decoder will read it.
+    """Return what ``media`` holds and which backend will read it.
 
     Nothing is opened where the ledger knows the file's content under the same library versions.
 

@@ -1,4 +1,4 @@
-"""Which frames of a video are looked at. Pure functions; the field's conventions by name.
+"""Choose the frames of a video that a model sees: pure functions, by the field's conventions.
 
 N frames in the video (or clip), n frames wanted. Every policy returns strictly increasing indices.
 """

@@ -1,4 +1,4 @@
-"""How much of a target an answer holds, word for word, where the target lists its elements."""
+"""Measure how much of a target an answer holds, word for word, where the target lists elements."""
 
 from encodeonce.datasets.metrics.exact_match import normalise
 
@@ -7,10 +7,10 @@ OR = "<OR>"
 
 
 def elements_held(target: str, answer: str) -> float | None:
-    """Return the share of the target's elements that stand in the answer, in [0, 1].
+    """Return the share of the target's elements that occur in the answer, in [0, 1].
 
     ``<AND>`` separates elements, ``<OR>`` forms of one element, of which any will do (MM-Vet's
-    notation; where both occur, ``<OR>`` binds more closely). A form is held if its words stand in
+    notation; where both occur, ``<OR>`` binds more closely). A form is held if its words occur in
     the answer one after the other, both after VQA's normalisation. None if the target is empty.
     """
     held = f" {normalise(answer)} "

@@ -32,7 +32,7 @@ def chosen_option(answer: str, options: Sequence[str]) -> int | None:
     2. an option's text, blanks ignored; not one with a ``.`` in it, as in ``3.5``, or one of
        ``^$*|``: the script escapes these for its search, and then compares with what it found
     3. the answer is a letter
-    4. the letters of the answer that are letters of options are one: ``(b)``
+    4. exactly one letter of the answer is the letter of an option: ``(b)``
     """
     text, texts = plain(answer), [plain(option) for option in options]
     if not text:
@@ -40,7 +40,7 @@ def chosen_option(answer: str, options: Sequence[str]) -> int | None:
     names = [_name(position) for position in range(len(options))]
     labelled = [plain(f"{name} {option}") for name, option in zip(names, texts, strict=True)]
     if (found := _first(text, labelled)) is not None:
-        # There it is the letter that is kept, of AB. too only the first.
+        # The script keeps the letter, and of "AB." only its first one.
         return names.index(names[found][0])
     compact = [option.replace(" ", "") for option in texts]
     found = _first(text.replace(" ", ""), compact)
@@ -58,7 +58,7 @@ def holds_needle(answer: str, target: str) -> bool:
 
 
 def holds_text(answer: str, target: str) -> bool:
-    """Whether the target stands in the answer (MMCoQA)."""
+    """Whether the target occurs in the answer (MMCoQA)."""
     return bool(plain(answer)) and plain(target) in plain(answer)
 
 
@@ -70,6 +70,6 @@ def _name(position: int) -> str:
 
 
 def _first(text: str, parts: Sequence[str]) -> int | None:
-    """Return which part begins first in ``text``, of several that do the first."""
+    """Return which part begins first in ``text``; of several that do, the first in the list."""
     places = [(text.find(part), number) for number, part in enumerate(parts) if part in text]
     return min(places)[1] if places else None

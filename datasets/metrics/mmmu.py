@@ -1,10 +1,10 @@
-"""Reading answers as MMMU's evaluation does, in the form Video-MMMU gave it.
+"""Read answers as MMMU's evaluation does, in Video-MMMU's version of it.
 
 Source: ``parse_multi_choice_response``, ``parse_open_response`` and ``eval_open`` of MMMU
 (github.com/MMMU-Benchmark/MMMU, eval/eval_utils.py) as changed for Video-MMMU
 (github.com/EvolvingLMMs-Lab/VideoMMMU, tasks/videommmu/utils.py): of several letters the last
-counts, and none is drawn by lot. An empty answer, which those scripts leave out of the count, is a
-miss here.
+counts, and none is drawn at random. An empty answer, which those scripts leave out of the count, is
+a miss here.
 """
 
 import re
@@ -16,7 +16,7 @@ _NUMBERS = (
     r"-?\d+(?:\.\d+)?[eE][+-]?\d+",
     r"-?(?:\d+\.\d+|\.\d+|\d+\b)(?![eE][+-]?\d+)(?![,\d])",
 )
-# Words that a result stands behind.
+# Words that a result follows.
 _INDICATORS = (
     *("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ", "are "),
     *("in total ", "total ", "identify ", "recognize ", "calculated as ", "counted as "),
@@ -25,7 +25,7 @@ _INDICATORS = (
 )
 _TRIVIAL = (":", ",", ".", "!", "?", ";", "'")
 MIN_WORDS = 5
-"""An answer of more words than this may name an option by its text."""
+"""Only an answer of more words than this may name an option by its text."""
 
 
 def read_choice(answer: str, choices: Sequence[str]) -> str | None:
@@ -82,9 +82,9 @@ def read_open(answer: str) -> list[str | float]:
 
 
 def _results(answer: str) -> list[str]:
-    """Return of each line the shortest text behind an indicator, or all if there is none.
+    """Return each line's shortest text behind an indicator; without any, the whole answer.
 
-    The scripts mean to take sentences apart, too, but look for their capitals in lower case.
+    The scripts mean to split sentences, too, but look for their capitals in lower-case text.
     """
     answer = answer.strip().strip(".").lower()
     *lines, last = answer.split("\n")
@@ -111,5 +111,5 @@ def _normalised(text: str) -> list[str | float]:
         return [round(float(text.replace(",", "")), 2)]
     except ValueError:
         text = text.lower()
-        # A lone letter is in most words.
+        # A single letter occurs in most words.
         return [f" {text}", f"{text} "] if len(text) == 1 else [text]

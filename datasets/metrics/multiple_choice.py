@@ -1,4 +1,4 @@
-"""Reading the chosen option out of free text.
+"""Read the chosen option out of free text.
 
 In the order careful evaluators look (MMMU's ``parse_multi_choice_response``, VLMEvalKit's
 ``can_infer``), with one difference: where they fall back on a random or a judged option, an answer
@@ -23,7 +23,7 @@ _NO_ARTICLE = r"(?<![AI](?=\s+(?!(?:is|as|and|or|but|because|since|so|which|woul
 def score_choice(sample: Sample, answer: str) -> Score:
     """Score the option that ``answer`` names: 1.0 if it is the target's letter, else 0.0.
 
-    ``value`` is None where the target is no letter of an option: nothing could be right then.
+    ``value`` is None where the target is not the letter of an option: nothing could be right then.
     """
     letter = extract_letter(answer, sample.choices)
     if sample.target not in list(string.ascii_uppercase[: len(sample.choices)]):
@@ -42,7 +42,7 @@ def extract_letter(answer: str, choices: Sequence[str]) -> str | None:
     4. the letter first, with punctuation: ``B. A red car``, ``B) because …``
     5. letters in brackets: ``I would say (B)``
     6. capital letters standing alone: ``B seems right`` (not the article in ``A man walks``)
-    7. an option's text within the answer; of options inside one another, the longest
+    7. an option's text within the answer; where one option contains another, the longer
     """
     letters = string.ascii_uppercase[: len(choices)]
     if not letters:
@@ -68,7 +68,7 @@ def extract_letter(answer: str, choices: Sequence[str]) -> str | None:
 
 
 def _contained(text: str, options: Mapping[str, str]) -> str | None:
-    """Return the letter of the one option whose words stand in ``text``, in their order."""
+    """Return the letter of the one option whose words occur in ``text``, in their order."""
     found = {
         letter: option
         for letter, option in options.items()

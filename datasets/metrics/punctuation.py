@@ -10,8 +10,8 @@ _NUM_PERIODS = 32
 def strip_punctuation(text: str, period: re.Pattern[str]) -> str:
     """Return ``text`` without punctuation (``processPunctuation``, Antol et al., "VQA", 2015).
 
-    A mark that stands beside a blank somewhere is removed, any other becomes a blank; where a
-    comma stands between digits, all marks are removed.
+    A mark that is next to a blank somewhere is removed, any other becomes a blank; where a comma
+    is between digits, all marks are removed.
 
     Args:
         text: any.

@@ -2,7 +2,7 @@
 
 Two values bear that name. `rouge_l` is the one to report. `rouge_l_legacy` only serves comparison
 with results that were published with the PyPI package `rouge` (PrefixKV, MileBench): it compares
-sets of words, so that a phrase repeated twenty times is as good as the phrase.
+sets of words, so that a phrase repeated twenty times scores as well as the phrase.
 """
 
 import re
@@ -49,7 +49,7 @@ def rouge_l_legacy(prediction: str, reference: str) -> float:
 
 
 def legacy_figure(scored: Sequence[Scored]) -> dict[str, float]:
-    """Return the figure that papers on compressed caches give for the similarity of texts."""
+    """Return the figure by which papers on compressed caches compare texts."""
     values = [rouge_l_legacy(answer.text, answer.target) for answer in scored]
     return {"ROUGE-L of the package rouge, of 100": 100 * sum(values) / len(values)}
 
@@ -59,7 +59,7 @@ def _tokens(text: str) -> list[str]:
 
 
 def _sentences(text: str) -> list[list[str]]:
-    """Return the words of each sentence; one of nothing but blanks has one empty word, as there."""
+    """Return the words of each sentence; one of blanks alone has one empty word, as there."""
     return [" ".join(part.split()).split(" ") for part in text.split(".") if part]
 
 

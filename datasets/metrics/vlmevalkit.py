@@ -1,4 +1,4 @@
-"""What VLMEvalKit reads out of an answer without a judge (``--judge exact_matching``).
+"""Read answers as VLMEvalKit does without a judge (``--judge exact_matching``).
 
 The rules of ``can_infer`` (vlmeval/utils/matching_util.py) and ``YOrN_Extraction``
 (vlmeval/dataset/utils/yorn.py) of github.com/open-compass/VLMEvalKit, e8e78f05, Apache-2.0. Its

@@ -1,4 +1,4 @@
-"""Scores of a free answer against one or several right ones.
+"""Score a free answer against one or several right ones.
 
 The rules of VLMEvalKit (vlmeval/dataset/utils/vqa_eval.py, Apache-2.0), which are those of the
 benchmarks: VQA (Antol et al., 2015), ANLS of DocVQA (Biten et al., 2019), relaxed accuracy of
@@ -13,10 +13,10 @@ from encodeonce.datasets.metrics.exact_match import normalise
 VqaMetric = Literal["exact", "vqa_score", "anls", "relaxed_accuracy", "accuracy"]
 
 _NUM_AGREEING = 3
-"""People who must have given an answer for it to be wholly right in VQA."""
+"""People who must have given an answer for it to be fully right in VQA."""
 _LEAST_ANLS = 0.5
 _TOLERANCE = 0.05
-"""Relative error of a figure that was read off a chart."""
+"""Relative error of a number that was read off a chart."""
 
 
 def score_vqa(metric: VqaMetric, references: Sequence[str], answer: str) -> float:
@@ -24,9 +24,9 @@ def score_vqa(metric: VqaMetric, references: Sequence[str], answer: str) -> floa
 
     - ``exact``: the same as a reference after VQA's normalisation.
     - ``vqa_score``: VQA's soft accuracy, for references by several people, mostly ten.
-    - ``anls``: one less the edit distance in characters over the longer text's length, if that is
+    - ``anls``: one minus the edit distance in characters over the longer text's length, if that is
       at least 0.5; the best over the references.
-    - ``relaxed_accuracy``: figures may be 5 % off, other answers match but for case.
+    - ``relaxed_accuracy``: numbers may be 5 % off, other answers match but for case.
     - ``accuracy``: the same as a reference but for case.
     """
     if not answer.strip():
@@ -49,7 +49,7 @@ def score_vqa(metric: VqaMetric, references: Sequence[str], answer: str) -> floa
 
 
 def _vqa_score(answer: str, references: Sequence[str]) -> float:
-    """Return the mean over leaving out one person each of how many of the others agree."""
+    """Return how many of the others agree, averaged over leaving each person out once."""
     agreeing = references.count(answer)
     if len(references) == 1:  # there are no others
         return float(agreeing)

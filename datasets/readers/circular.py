@@ -20,7 +20,7 @@ def in_circles(questions: Iterable[Question]) -> Iterator[Question]:
     """Yield the questions, each followed by its copies, with the tag `PASS`.
 
     Raises:
-        BenchmarkError: an index is no number, or there are copies of a question that is not there.
+        BenchmarkError: an index is not a number, or copies of a question lack the original.
     """
     circles: dict[int, list[Question]] = {}
     for question in questions:
@@ -37,16 +37,16 @@ def in_circles(questions: Iterable[Question]) -> Iterator[Question]:
 
 
 def without_copies(questions: Iterable[Question]) -> Iterator[Question]:
-    """Yield the questions themselves.
+    """Yield the original questions, without their copies.
 
     Raises:
-        BenchmarkError: an index is no number.
+        BenchmarkError: an index is not a number.
     """
     return (question for question in questions if _number(question) < _STEP)
 
 
 def circular_figures(scored: Sequence[Scored], tags: Sequence[str]) -> dict[str, float]:
-    """Return the circular accuracy in percent, of all questions and by the values of ``tags``.
+    """Return the circular accuracy in percent, over all questions and by the values of ``tags``.
 
     Questions of which not every copy was answered are left out.
     """

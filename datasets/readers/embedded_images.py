@@ -1,4 +1,4 @@
-"""Images that stand as base64 in a table, made into files that media paths can name."""
+"""Turn images that a table holds as base64 into files that media paths can name."""
 
 import base64
 import binascii
@@ -16,14 +16,14 @@ def save_image(encoded: str, folder: Path) -> str:
     """Return the name of the image's file in ``folder``, written if it is not there yet.
 
     The name is the digest of the image's bytes: the same image is one file, however often a table
-    repeats it, and two processes that write it write the same. A file under its name is whole.
+    repeats it, and two processes that write it write the same. A file under its name is complete.
 
     Args:
         encoded: base64, also as a data URL.
-        folder: made if it is not there.
+        folder: created if missing.
 
     Raises:
-        ValueError: this is not the base64 of an image.
+        ValueError: ``encoded`` is not the base64 of an image.
         BenchmarkError: the folder cannot be written to.
     """
     _, comma, rest = encoded.partition(";base64,")
@@ -43,17 +43,17 @@ def save_image_bytes(content: bytes, folder: Path, option: str) -> str:
 
     Args:
         content: of an image file.
-        folder: made if it is not there.
+        folder: created if missing.
         option: which option of the benchmark names the folder.
 
     Raises:
-        ValueError: this is no image.
+        ValueError: ``content`` is not an image.
         BenchmarkError: the folder cannot be written to.
     """
     try:
         with Image.open(io.BytesIO(content)) as image:
             image_format = image.format or "image"
-    except OSError as error:  # Pillow's: no image
+    except OSError as error:  # Pillow's: not an image
         raise ValueError(str(error)) from error
     name = f"{hashlib.sha256(content).hexdigest()[:32]}.{image_format.lower()}"
     try:

@@ -1,4 +1,4 @@
-"""Hugging Face's `datasets`, which shares its name with a folder of this repository."""
+"""Import Hugging Face's `datasets`, which shares its name with a folder of this repository."""
 
 import importlib
 from typing import Any

@@ -1,4 +1,4 @@
-"""A JSON file that holds one object, e.g. questions by their ids."""
+"""Read a JSON file that holds one object, e.g. questions by their ids."""
 
 import json
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ def json_object(path: Path) -> dict[str, Any]:
     """Return the object that a JSON file holds.
 
     Raises:
-        BenchmarkError: the file cannot be read, is cut off, holds something else, or says the same
-            key twice, of which JSON readers silently keep the last.
+        BenchmarkError: the file cannot be read, is truncated, holds something else, or repeats a
+            key: JSON readers silently keep the last.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)

@@ -1,10 +1,10 @@
-"""LLaVA's instruction files: a JSON list of conversations about an image.
+"""Read LLaVA's instruction files: JSON lists of conversations about images.
 
 Layout: docs/Finetune_Custom_Data.md of github.com/haotian-liu/LLaVA. An entry has an ``id``, an
 ``image`` (a path; a list where there are several) and ``conversations``, turns ``{"from": "human",
 "value": …}`` and ``{"from": "gpt", "value": …}`` one after the other. ``<image>`` marks the place
-of an image, in the first turn before or after the words. Media stand before the words here, so the
-mark is taken out.
+of an image, in the first turn before or after the words. Media come before the words here, so the
+mark is removed.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ IMAGE_MARK = "<image>"
 
 
 class Turn(NamedTuple):
-    """What a human says and what is answered."""
+    """What the human says, and the reply."""
 
     human: str
     gpt: str
@@ -63,7 +63,7 @@ def read_conversations(file: Path, download: str) -> Iterator[Conversation]:
     """Yield the entries, in the order of the file.
 
     Raises:
-        BenchmarkError: the file is missing, damaged, or not laid out like this.
+        BenchmarkError: the file is missing, damaged, or laid out otherwise.
     """
     for row in json_rows(require(file, download)):
         yield _conversation(row)

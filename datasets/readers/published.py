@@ -1,4 +1,4 @@
-"""What the readers of published benchmarks share: tables, and media that must all be there."""
+"""Read the tables of published benchmarks, and insist that all of their media are there."""
 
 import json
 import os
@@ -16,11 +16,11 @@ from encodeonce.datasets.sample import BenchmarkError, Sample
 RowModel = TypeVar("RowModel", bound=BaseModel)
 
 SHOWN = 3
-"""Missing files that a message names; the rest is counted."""
+"""How many missing files a message names; the rest are counted."""
 
 
 def parquet_rows(path: Path, model: type[BaseModel]) -> Iterator[Row]:
-    """Yield the rows of a parquet file, of their columns those that ``model`` reads.
+    """Yield the rows of a parquet file, with only the columns that ``model`` reads.
 
     Raises:
         BenchmarkError: the file cannot be read.
@@ -56,7 +56,7 @@ def parse(row: Row, model: type[RowModel]) -> RowModel:
     """Return the row as ``model``.
 
     Raises:
-        BenchmarkError: it lacks a column or holds something else than it should; names the row.
+        BenchmarkError: a column is missing, or holds something else than it should; names the row.
     """
     try:
         return model.model_validate(row.content)
@@ -85,7 +85,7 @@ def letter_target(place: str, answer: str, choices: Sequence[str]) -> str:
 
 
 def without_letters(options: Sequence[str]) -> tuple[str, ...]:
-    """Return the options' texts where all of them carry their letter, ``"A. red"``."""
+    """Return the options' texts without their letters, if all carry one: ``"A. red"``."""
     prefixes = [f"{chr(ord('A') + position)}. " for position in range(len(options))]
     if all(map(str.startswith, options, prefixes)):
         return tuple(option[len("A. ") :] for option in options)
@@ -93,7 +93,7 @@ def without_letters(options: Sequence[str]) -> tuple[str, ...]:
 
 
 def unique(placed: Iterable[tuple[str, Sample]]) -> list[Sample]:
-    """Return the samples.
+    """Return the samples, whose ids must be unique.
 
     Raises:
         BenchmarkError: two have the same id; names both places.
@@ -127,10 +127,10 @@ def complete(placed: Iterable[tuple[str, Sample]], root: Path, download: str) ->
 
 
 def require(path: Path, download: str) -> Path:
-    """Return ``path`` if something is there.
+    """Return ``path`` if it exists.
 
     Raises:
-        BenchmarkError: nothing is; says what to download.
+        BenchmarkError: it does not; says what to download.
     """
     if not path.exists():
         raise BenchmarkError(f"{path} is not there. {download}")
@@ -138,13 +138,13 @@ def require(path: Path, download: str) -> Path:
 
 
 def require_media(root: Path, samples: Iterable[Sample], download: str) -> None:
-    """Refuse data of which a part is missing: a half benchmark gives a figure that looks whole.
+    """Refuse incomplete data: half a benchmark gives a score that looks like the real one.
 
     Raises:
         BenchmarkError: a sample's file is not under ``root``; counts and names what is missing.
     """
     paths = list(dict.fromkeys(ref.path for sample in samples for ref in sample.media))
-    # One listing a folder: asking for thousands of files takes minutes on network disks.
+    # One listing per folder: asking for thousands of files takes minutes on network disks.
     listed = {folder: _names(root / folder) for folder in {PurePath(path).parent for path in paths}}
     missing = [path for path in paths if PurePath(path).name not in listed[PurePath(path).parent]]
     if missing:

@@ -1,4 +1,4 @@
-"""Rows of a questions file, checked and turned into samples."""
+"""Check the rows of a questions file, and turn them into samples."""
 
 import json
 import string
@@ -13,7 +13,7 @@ from encodeonce.datasets.sample import BenchmarkError, Sample
 
 
 class Row(NamedTuple):
-    """A row and where it stands, for messages."""
+    """A row, and where it is, for messages."""
 
     place: str
     """``"questions.jsonl, line 12"``."""
@@ -21,7 +21,7 @@ class Row(NamedTuple):
 
 
 class Columns(BaseModel):
-    """What the columns of a questions file are called. Other columns are ignored."""
+    """Names of a questions file's columns. Other columns are ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,7 +34,7 @@ class Columns(BaseModel):
     choices: str | tuple[str, ...] = Field(
         default="choices",
         description="A column holding the list of options, or one column for each option, e.g. "
-        "[A, B, C, D], empty ones left out.",
+        "[A, B, C, D]; empty ones are left out.",
     )
     image: str = Field(default="image", description="Path of an image, or a list of paths.")
     video: str = Field(default="video", description="Path of a video, or a list of paths.")
@@ -45,9 +45,9 @@ class Columns(BaseModel):
     clip_start_s: str = Field(default="clip_start_s", description="Where the clip starts, s.")
     clip_end_s: str = Field(default="clip_end_s", description="Where the clip ends, s, exclusive.")
     group: str = Field(
-        default="group", description="Questions of one group are one cluster; default: the media."
+        default="group", description="Questions of one group form one cluster; default: the media."
     )
-    tags: str = Field(default="tags", description="An object of texts to report by.")
+    tags: str = Field(default="tags", description="An object of texts to break results down by.")
 
 
 def _as_list(value: Any) -> Any:
@@ -154,7 +154,7 @@ def read_samples(rows: Iterable[Row], columns: Columns) -> Iterator[Sample]:
 
     Raises:
         BenchmarkError: a row lacks a column, holds something else than it should, has the id of an
-            earlier one, or an answer that is none of its options. Names the row.
+            earlier one, or an answer that is not among its options. Names the row.
     """
     places: dict[str, str] = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""Subtitles beside a video: read from the files benchmarks publish, and chosen by time."""
+"""Read the subtitles that benchmarks publish beside their videos, and choose among them by time."""
 
 import html
 import json
@@ -14,7 +14,7 @@ from encodeonce.datasets.media.sampling import FrameSampling
 from encodeonce.datasets.sample import BenchmarkError
 
 SubtitleChoice = Literal["none", "frames", "full"]
-"""None; those on screen at the frames the model sees; all of the video."""
+"""No subtitles; those on screen at the frames that the model sees; all of them."""
 
 _CLOCK = r"(\d+):(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)"
 _SRT_TIMES = re.compile(rf"^\s*{_CLOCK}\s*-->\s*{_CLOCK}[^\n]*", re.MULTILINE)
@@ -24,7 +24,7 @@ _MARKUP = re.compile(r"<[^<>]*>")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subtitle:
-    """A line of subtitles. Times are seconds of the video."""
+    """One subtitle. Times are seconds from the start of the video."""
 
     start_s: float
     end_s: float
@@ -32,16 +32,16 @@ class Subtitle:
 
 
 def read_srt(path: Path) -> tuple[Subtitle, ...]:
-    """Read a SubRip file; its markup (``<font …>``, ``<i>``) is left out, and so are empty lines.
+    """Read a SubRip file, without its markup (``<font …>``, ``<i>``) and without empty subtitles.
 
     Raises:
-        BenchmarkError: the file cannot be read, or something in it is no subtitle.
+        BenchmarkError: the file cannot be read, or something in it is not a subtitle.
     """
     try:
         content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise BenchmarkError(f"{path} cannot be read: {error}") from error
-    # A text lasts until the next line of times: it may hold empty lines.
+    # A text goes on until the next line of times: it may hold empty lines.
     before, *rest = _SRT_TIMES.split(content)
     blocks = [rest[at : at + 7] for at in range(0, len(rest), 7)]
     if before.strip(" \r\n0123456789") or "-->" in "".join(text for *_, text in blocks):
@@ -59,14 +59,14 @@ def read_srt(path: Path) -> tuple[Subtitle, ...]:
 
 
 def read_timed_json(path: Path, *, offset_s: float, duration_s: float) -> tuple[Subtitle, ...]:
-    """Read LongVideoBench's subtitles: a list of one of two forms, by where they came from.
+    """Read LongVideoBench's subtitles: a list in one of two forms, by their origin.
 
     ``{"start": "00:00:01.000", "end": …, "line": …}`` or ``{"timestamp": [1.0, 2.5], "text": …}``,
-    whose second time may be null: it lasts until the video ends.
+    where the end may be null: the subtitle lasts until the video ends.
 
     Args:
         path: the file.
-        offset_s: time of the video's start on the subtitles' clock: many are cut from longer ones.
+        offset_s: when the video starts on the subtitles' clock; many are cut from longer videos.
         duration_s: of the video.
 
     Raises:
@@ -109,7 +109,7 @@ def on_screen(subtitles: Iterable[Subtitle], times_s: Sequence[float]) -> list[s
 
 
 class Transcripts:
-    """The subtitles that go into the prompts on a video; each video is looked at once."""
+    """The subtitles that go into prompts about a video; each video's are read once."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Transcripts:
         Args:
             choice: which subtitles are wanted.
             frames: which frames the model sees, needed for the choice ``frames``.
-            chosen: of subtitles, the texts that belong to frames at the given times.
+            chosen: picks the texts that go with frames at the given times.
         """
         self._choice = choice
         self._frames = frames
@@ -134,10 +134,10 @@ class Transcripts:
 
         Args:
             video: the file; its header tells the times of its frames.
-            read: gives its subtitles, None if it has none.
+            read: returns its subtitles, or None if it has none.
 
         Raises:
-            BenchmarkError: the subtitles of frames are wanted, and it is not known of which.
+            BenchmarkError: the subtitles of frames are wanted, but ``frames`` is not known.
         """
         if self._choice == "none":
             return None
@@ -156,6 +156,6 @@ class Transcripts:
             )
         try:
             times_s = frame_times_s(video, self._frames)
-        except MediaError:  # fails its own samples when it is their turn, and no others here
+        except MediaError:  # fails its own samples when their turn comes, and no others now
             return ""
         return "\n".join(self._chosen(subtitles, times_s))

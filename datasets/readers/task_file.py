@@ -1,4 +1,4 @@
-"""Task files of lmms-eval, restricted to what is data. No code of theirs is ever run.
+"""Read lmms-eval's task files as far as they are plain data. Their code is never run.
 
 Source: ``TaskConfig`` of github.com/EvolvingLMMs-Lab/lmms-eval (lmms_eval/api/task.py) and its
 docs/guides/task_guide.md.
@@ -67,7 +67,7 @@ class Metric(BaseModel):
 
 
 class TaskFile(BaseModel):
-    """What is read of a task file. Fields that change neither questions nor scores may be there."""
+    """The fields of a task file. Those typed `Any` change neither questions nor scores."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -109,7 +109,7 @@ class TaskFile(BaseModel):
 
 
 def read_task_file(path: Path) -> TaskFile:
-    """Read a task file with those it includes.
+    """Read a task file, and those that it includes.
 
     Raises:
         BenchmarkError: a file cannot be read, a field calls code, is unknown or holds something

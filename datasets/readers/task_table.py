@@ -1,4 +1,4 @@
-"""The table behind a task file: a local file or folder, read with Hugging Face's `datasets`."""
+"""Load the table that a task file asks about, from a local file or folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,7 +87,7 @@ def select_columns(table: Any, names: Sequence[str]) -> Any:
     """Return the table with these columns only; pictures in them as ``{bytes, path}``.
 
     Raises:
-        BenchmarkError: one is not there, or holds videos or sound themselves and not their paths.
+        BenchmarkError: one is missing, or holds videos or audio themselves instead of their paths.
     """
     if unknown := [name for name in names if name not in table.column_names]:
         raise BenchmarkError(

@@ -1,6 +1,6 @@
-"""Texts with ``{{column}}`` in them: the part of a Jinja template that is plain substitution.
+"""Fill in texts with ``{{column}}`` in them: the part of Jinja that is plain substitution.
 
-``{{column}}`` and, of a column that holds a list, ``{{column[0]}}``. Nothing is evaluated.
+``{{column}}`` and, for a column that holds a list, ``{{column[0]}}``. Nothing is evaluated.
 """
 
 import re
@@ -18,7 +18,7 @@ def columns_of(template: str, columns: list[str]) -> list[str]:
     """Return the columns that a template, or a column's bare name, reads.
 
     Raises:
-        BenchmarkError: it asks for a column that is not there, or for more than a column.
+        BenchmarkError: it asks for a column that is missing, or for anything but a column.
     """
     if template in columns:
         return [template]
@@ -38,9 +38,9 @@ def columns_of(template: str, columns: list[str]) -> list[str]:
 
 
 def fill(template: str, row: Mapping[str, Any]) -> str:
-    """Return a template filled with a row; a template that is a column's name, that column.
+    """Return a template filled in from a row; for a bare column's name, that column.
 
-    A whole list becomes lines with letters, ``A. red``, which is what a list of options is for.
+    A whole list becomes lines with letters, ``A. red``, since it will be one of options.
 
     Raises:
         BenchmarkError: a list has no such element.

@@ -1,4 +1,4 @@
-"""Tables of tab-separated values with very long cells, as benchmarks with base64 images have."""
+"""Read tab-separated tables with very long cells, as benchmarks with base64 images have."""
 
 import csv
 import os
@@ -12,13 +12,13 @@ _LONGEST_CELL = 2**31 - 1
 
 
 def tsv_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows; the contents are texts by column, all columns in every row.
+    """Yield the rows: texts by column, with all columns in every row.
 
     Raises:
-        BenchmarkError: the file cannot be read or is cut off.
+        BenchmarkError: the file cannot be read, or is truncated.
     """
     _require_last_newline(path)
-    # Process-wide, there is no other way; the default of 128 KiB is less than a picture.
+    # Process-wide, for want of another way; the default of 128 KiB is less than a picture.
     csv.field_size_limit(_LONGEST_CELL)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -39,7 +39,7 @@ def tsv_rows(path: Path) -> Iterator[Row]:
 
 
 def _require_last_newline(path: Path) -> None:
-    """Refuse a file that ends within a line: a picture in its last cell would be half a picture."""
+    """Refuse a file that ends within a line: a picture in its last cell would be cut off."""
     try:
         with path.open("rb") as file:
             is_empty = file.seek(0, os.SEEK_END) == 0

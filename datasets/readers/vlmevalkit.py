@@ -1,11 +1,11 @@
-"""The TSV files of VLMEvalKit: one row a question, its images inside as base64.
+"""Read VLMEvalKit's TSV files: one row per question, with its images inside as base64.
 
 Layout: docs/en/Development.md of github.com/open-compass/VLMEvalKit. The columns are ``index``,
 ``question``, ``answer`` and ``image`` or ``image_path``; perhaps ``hint``, the options ``A``,
 ``B``, …, ``category``, ``l2-category`` and ``split``. An image is base64, a Python list of base64
 texts, or the index of the row that holds it; a path is relative to the folder of images, by
 VLMEvalKit's convention ``images/NAME`` beside ``NAME.tsv``. Rows without an image are left out, as
-they are there.
+VLMEvalKit does.
 """
 
 import ast
@@ -28,19 +28,19 @@ from encodeonce.datasets.sample import BenchmarkError, Sample
 logger = logging.getLogger(__name__)
 
 ChoicePrompt = Literal["vlmevalkit", "llava"]
-"""How options are put: as VLMEvalKit does for models without a prompt of their own, or in the words
-that LLaVA was tuned on and evaluated with."""
+"""How options are worded: as by VLMEvalKit for models without a prompt of their own, or as LLaVA
+was tuned on and evaluated with."""
 
 LONGEST_REFERENCE = 64
-"""Characters of an image cell that may be the index of another row."""
+"""Longest image cell that may be the index of another row, characters."""
 TAGS = ("category", "l2-category", "split")
-# What pandas, with which these files are written, leaves in a cell of nothing.
+# What pandas, which writes these files, leaves in an empty cell.
 _EMPTY = ("", "nan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A row."""
+    """One row."""
 
     place: str
     """File and line, for messages."""
@@ -49,9 +49,9 @@ class Question:
     hint: str
     options: tuple[str, ...]
     answers: tuple[str, ...]
-    """One text, or those of several people; of a question with options, the right letter."""
+    """One text, or those of several people; for a question with options, the right letter."""
     images: tuple[str, ...]
-    """Paths in the folder of images."""
+    """Paths relative to the folder of images."""
     tags: Mapping[str, str]
 
 
@@ -66,10 +66,10 @@ def read_questions(file: Path, images: Path, download: str) -> list[Question]:
     Args:
         file: the TSV.
         images: folder that image paths are relative to, and where base64 images are written.
-        download: what to say where the file is missing.
+        download: what to say if the file is missing.
 
     Raises:
-        BenchmarkError: the file is missing, cut off, or not laid out like this; or ``images``
+        BenchmarkError: the file is missing, truncated, or laid out otherwise; or ``images``
             cannot be written to.
     """
     rows = []
@@ -164,7 +164,7 @@ def _texts(place: str, cell: str) -> list[str]:
 
 
 def _answers(cell: str) -> list[str]:
-    """Return a row's answers; a text in brackets that is no list of texts is one answer."""
+    """Return a row's answers; a text in brackets that is not a list of texts is one answer."""
     try:
         return _texts("", cell) or [cell]
     except BenchmarkError:
@@ -172,7 +172,7 @@ def _answers(cell: str) -> list[str]:
 
 
 def as_sample(question: Question, prompt: ChoicePrompt) -> Sample:
-    """Return the sample of a row; its question holds the hint."""
+    """Return the sample of a row; its question includes the hint."""
     words = question.question
     if question.options and prompt == "vlmevalkit":
         words = f"Question: {words}"

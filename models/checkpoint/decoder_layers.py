@@ -1,4 +1,4 @@
-"""Where in a model the weights are that are quantised: the linear layers of its decoder layers."""
+"""Find the weights of a model that are quantised: the linear layers of its decoder layers."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ def decoder_layers(model: Any) -> nn.ModuleList:
     """Return the layers of a model's language model.
 
     Raises:
-        ValueError: it has none under the name that transformers' decoders have.
+        ValueError: it has none under the name that they have in transformers' decoders.
     """
     layers = getattr(model.get_decoder(), "layers", None)
     if not isinstance(layers, nn.ModuleList):
@@ -21,7 +21,7 @@ def decoder_layers(model: Any) -> nn.ModuleList:
 
 
 def linears(layer: nn.Module) -> dict[str, nn.Linear]:
-    """Return the linear layers of a module by their names in it."""
+    """Return the linear layers of a module, by their names in it."""
     return {name: part for name, part in layer.named_modules() if isinstance(part, nn.Linear)}
 
 

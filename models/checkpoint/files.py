@@ -1,4 +1,4 @@
-"""Checkpoints on disk: where they are, what their weights hash to, and loading parts of them."""
+"""Checkpoints on disk: find them, digest their weights, and load parts of them."""
 
 import copy
 import hashlib
@@ -34,7 +34,7 @@ class CheckpointError(ValueError):
 
 
 def local_checkpoint(spec: ModelSpec, key: str = "model.path") -> Path:
-    """Return the folder of the checkpoint that ``spec`` names, downloading it if need be.
+    """Return the folder of the checkpoint that ``spec`` names, downloading it if necessary.
 
     Args:
         spec: names the checkpoint.
@@ -80,11 +80,11 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def checkpoint_digest(folder: Path, file_sha256: Callable[[Path], str]) -> str:
-    """Return the digest of all files of a checkpoint that transformers reads.
+    """Return the digest of all of a checkpoint's files that transformers reads.
 
     Args:
         folder: the checkpoint.
-        file_sha256: returns a file's digest; a memory of digests saves reading the weights again.
+        file_sha256: returns a file's digest; remembering digests saves reading the weights again.
     """
     digest = hashlib.sha256()
     for path in sorted({path for pattern in CHECKPOINT_FILES for path in folder.rglob(pattern)}):
@@ -101,7 +101,7 @@ def tensors(folder: Path) -> Iterator[tuple[str, Callable[[], torch.Tensor]]]:
 
 
 class StoredTensor(NamedTuple):
-    """Where a tensor lies."""
+    """Where a tensor is stored."""
 
     path: Path
     name: str
@@ -113,7 +113,7 @@ class StoredTensor(NamedTuple):
 
 
 def stored_tensors(folder: Path) -> Iterator[StoredTensor]:
-    """Yield where every tensor in the checkpoint's safetensors files lies; reads none."""
+    """Yield where every tensor of the checkpoint is stored; reads none of them."""
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 - safe_open is not a mapping
@@ -123,11 +123,11 @@ def stored_tensors(folder: Path) -> Iterator[StoredTensor]:
 def weights_digest(folder: Path, parts: Sequence[str]) -> str:
     """Return the SHA-256 of the tensors whose names contain one of ``parts``, hexadecimal.
 
-    A part is a module's name such as ``"vision_tower"``. What stands before it in a tensor's name
-    is left out, so that the same tower has the same digest in every model that carries it.
+    A part is a module's name such as ``"vision_tower"``. What precedes it in a tensor's name is
+    left out, so that the same tower has the same digest in every model that has it.
 
     Raises:
-        CheckpointError: no tensor belongs to one of the parts.
+        CheckpointError: one of the parts has no tensor.
     """
     patterns = [re.compile(rf"(?:^|\.)({re.escape(part)}\..*)$") for part in parts]
     found: list[tuple[str, str]] = []
@@ -165,7 +165,7 @@ def load_without(
         parts: dotted names of submodules to leave out, e.g. ``"model.vision_tower"``.
         folder: the checkpoint.
         spec: precision, device and attention.
-        hooks: how weights are held; as they are stored by default.
+        hooks: how weights are held; by default as they are stored.
 
     Raises:
         CheckpointError: the checkpoint lacks weights of the parts that are kept.

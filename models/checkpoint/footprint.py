@@ -65,7 +65,7 @@ class LoadingMeasure:
 
 
 def reset_peak() -> None:
-    """Let the most memory in use be counted from here, where the system can do that."""
+    """Start counting the most memory in use from here, where the system can."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     elif _COUNTER.exists():
@@ -89,12 +89,12 @@ def peak() -> int | None:
 def held_bytes(module: nn.Module, counted: set[int]) -> int:
     """Return the bytes of all tensors that a module holds.
 
-    That includes what quantisers keep beside the weights: scales in attributes of parameters, and
+    They include what quantisers keep beside the weights: scales in attributes of parameters, and
     the parts of tensor subclasses.
 
     Args:
-        module: what holds tensors.
-        counted: addresses of memory that is not to be counted again; grows.
+        module: any.
+        counted: addresses of memory that was counted already; grows.
     """
     total = 0
     for part in module.modules():
@@ -108,7 +108,7 @@ def held_bytes(module: nn.Module, counted: set[int]) -> int:
 
 
 def _plain_tensors(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:
-    """Yield the tensors that a value leads to, but for those of other modules."""
+    """Yield the tensors that can be reached from a value, except those of other modules."""
     if id(value) in seen or isinstance(value, nn.Module | type):
         return
     seen.add(id(value))

@@ -13,30 +13,30 @@ from torch import nn
 from encodeonce.models.checkpoint.decoder_layers import linears_outside
 
 STORED = "quantization_config"
-"""Where a checkpoint's config.json says how its weights are quantised."""
+"""Key in config.json that says how a checkpoint's weights are quantised."""
 
 
 class LoadingHooks:
     """What loaders call, in the order below. These leave weights as they are stored."""
 
     ignored: tuple[str, ...] = ()
-    """Patterns of names of tensors in a checkpoint that have no place in the model."""
+    """Patterns for the names of a checkpoint's tensors that have no place in the model."""
 
     def config(self, config: Any) -> Any:
-        """Return the model's configuration to load with."""
+        """Return the model's configuration for loading."""
         return config
 
     def outline(self, model: nn.Module) -> None:
-        """Change the model's modules before there are weights; on the meta device."""
+        """Change the model's modules on the meta device, before there are weights."""
 
     def arguments(
         self, skeleton: Callable[[], nn.Module], device: torch.device
     ) -> Mapping[str, Any]:
-        """Return more arguments of ``from_pretrained``.
+        """Return further arguments for ``from_pretrained``.
 
         Args:
             skeleton: makes the model to load, without weights.
-            device: where it is going to be.
+            device: where it will be.
         """
         return {}
 
@@ -46,10 +46,10 @@ class LoadingHooks:
 
 
 class ByTransformers(LoadingHooks):
-    """Weights that transformers quantises while it reads them, or reads as quantised."""
+    """Weights that transformers quantises while it reads them, or that are stored quantised."""
 
     def __init__(self, quantization: Callable[[list[str]], Any] | None = None) -> None:
-        """Take what makes a quantisation config, given the names of modules to leave alone.
+        """Take what makes a quantisation config from the names of modules to leave alone.
 
         None where the checkpoint's own configuration says how it is quantised.
         """
@@ -58,18 +58,18 @@ class ByTransformers(LoadingHooks):
     def arguments(
         self, skeleton: Callable[[], nn.Module], device: torch.device
     ) -> Mapping[str, Any]:
-        """Name the device, where weights go one by one, and what stays as it is."""
+        """Name the device, where weights go one by one, and the modules that stay as they are."""
         arguments: dict[str, Any] = {"device_map": {"": device}}
         if self._quantization is not None:
             arguments["quantization_config"] = self._quantization(linears_outside(skeleton()))
         return arguments
 
     def finish(self, model: Any, device: torch.device) -> None:
-        """Nothing is left: quantised weights are not moved."""
+        """Do nothing more: quantised weights are not moved."""
 
 
 class NotQuantised(LoadingHooks):
-    """A part of a quantised checkpoint that holds plain weights: needs no library."""
+    """A part of a quantised checkpoint that holds plain weights, so that no library is needed."""
 
     def config(self, config: Any) -> Any:
         """Return the configuration as if nothing were quantised."""
@@ -77,7 +77,7 @@ class NotQuantised(LoadingHooks):
 
 
 def without_stored(config: Any) -> Any:
-    """Return a configuration that says nothing of quantised weights."""
+    """Return a configuration that says nothing about quantised weights."""
     for part in (config, config.get_text_config()):
         if hasattr(part, STORED):
             delattr(part, STORED)

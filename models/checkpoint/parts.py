@@ -1,4 +1,4 @@
-"""Parts of a model that are loaded by themselves, for families put together from parts."""
+"""Load parts of a model by themselves, for families put together from parts."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +32,7 @@ def filled(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> Any:
     """Give a module its weights.
 
     Raises:
-        CheckpointError: weights are missing, or there are some too many.
+        CheckpointError: weights are missing, or there are too many.
     """
     try:
         module.load_state_dict(weights)
@@ -48,7 +48,7 @@ def load_part(
     model: ModelSpec,
     hooks: LoadingHooks | None = None,
 ) -> Any:
-    """Load a part by transformers from named weights.
+    """Let transformers load a part from named weights.
 
     Raises:
         CheckpointError: weights are missing.
@@ -57,7 +57,7 @@ def load_part(
 
 
 def settled(part: nn.Module, model: ModelSpec) -> Any:
-    """Return a part ready for inference, where and how ``model`` says."""
+    """Return a part ready for inference, on the device and in the precision of ``model``."""
     part = part.to(device(model), getattr(torch, model.dtype))
     return part.eval().requires_grad_(False)
 
@@ -70,7 +70,7 @@ class PenultimateLayer(nn.Module):
 
         Args:
             model: a vision model of transformers.
-            num_skipped: tokens to drop at the front: 1 for a class token.
+            num_skipped: tokens to drop from the front: 1 for a class token.
         """
         super().__init__()
         self.model = model

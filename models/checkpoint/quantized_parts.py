@@ -1,4 +1,4 @@
-"""Whether a part of a checkpoint, such as the tower, holds quantised weights."""
+"""Tell whether a part of a checkpoint, such as the tower, holds quantised weights."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,17 +16,17 @@ from encodeonce.models.checkpoint.loading_hooks import (
 )
 
 _PACKED = ("U8", "I8", "I32", "F8_E4M3", "F8_E5M2")
-"""Types, in safetensors' words, that weights have only where they are quantised."""
+"""Types, in safetensors' words, that only quantised weights have."""
 _LANGUAGE_ONLY = ("awq", "gptq")
-"""Kinds that are read for a language model's layers alone."""
+"""Kinds that can be read for a language model's layers only."""
 
 
 def part_quantization(folder: Path, parts: Sequence[str]) -> Mapping[str, Any] | None:
-    """Return what config.json says of quantisation, if weights of the parts are quantised.
+    """Return what config.json says about quantisation, if weights of the parts are quantised.
 
     Args:
         folder: the checkpoint.
-        parts: last names of modules such as ``"vision_tower"``.
+        parts: last components of modules' names, such as ``"vision_tower"``.
     """
     config = read_config(folder)
     stored = config.get(STORED) or config.get("text_config", {}).get(STORED)

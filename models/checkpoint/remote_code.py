@@ -1,7 +1,7 @@
-"""Python code that comes with a checkpoint, run only where the user has named exactly this code.
+"""Run the Python code that comes with a checkpoint, if the user has named exactly this code.
 
-What is run are the bytes that were digested: no file is read twice, no ``.pyc`` is looked at, and
-nothing is written. Modules of one checkpoint import one another relatively, as the hub's do.
+The bytes that were digested are run: no file is read twice, no ``.pyc`` is used, and nothing is
+written. Modules of one checkpoint import one another relatively, as the hub's do.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ def check_trusted(folder: Path, model: ModelSpec) -> None:
     """Refuse to run a checkpoint's code unless the user has named it; runs nothing.
 
     Raises:
-        CheckpointError: the code is not named, or another one is.
+        CheckpointError: no code is named, or other code.
     """
     _trusted_sources(folder, model)
 
@@ -44,7 +44,7 @@ class PinnedCode:
         Args:
             folder: the checkpoint.
             model: names the code that may be run.
-            old_names: names that the code takes from an older library without importing them.
+            old_names: names of an older library that the code uses without importing them.
 
         Raises:
             CheckpointError: the code is not trusted.

@@ -1,4 +1,4 @@
-"""Stored arrays to tensors and back, bit for bit: numpy has no bfloat16 that torch accepts."""
+"""Turn stored arrays into tensors and back, bit for bit: numpy has no bfloat16 that torch takes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Shape of the demo model, and its tokenizer and processor: all that is fixed before training."""
+"""Define the demo model's shape, tokenizer and processor: all that is fixed before training."""
 
 from collections.abc import Iterable
 
@@ -43,7 +43,7 @@ CHAT_TEMPLATE = """\
 
 
 def make_config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
-    """Returns the whole model's configuration, 2.9 million parameters.
+    """Return the whole model's configuration, 2.9 million parameters.
 
     Every width is a multiple of 128: group-wise quantisers need it.
     """
@@ -86,7 +86,7 @@ def make_config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
 
 
 def make_generation_config(tokenizer: PreTrainedTokenizerFast) -> GenerationConfig:
-    """Returns greedy decoding that stops at the end of the answer."""
+    """Return greedy decoding that stops at the end of the answer."""
     return GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -97,7 +97,7 @@ def make_generation_config(tokenizer: PreTrainedTokenizerFast) -> GenerationConf
 
 
 def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Trains a small byte-level BPE; bytes as its alphabet let any text be encoded.
+    """Train a small byte-level BPE; with bytes as its alphabet it can encode any text.
 
     Digits are split from all else, so that a 7 in a question, among the options and as an
     answer is one and the same token.
@@ -129,7 +129,7 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def make_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
-    """Returns the processor: frames to `IMAGE_PX` pixels, chat layout with the images first."""
+    """Return the processor: frames to `IMAGE_PX` pixels, chat layout with the images first."""
     image_processor = CLIPImageProcessorPil(
         size={"shortest_edge": IMAGE_PX},
         crop_size={"height": IMAGE_PX, "width": IMAGE_PX},

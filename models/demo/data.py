@@ -1,4 +1,4 @@
-"""Training data of the demo model: frames drawn from the train split's images, in memory."""
+"""Draw the demo model's training data: frames from the train split's images, in memory."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -34,7 +34,7 @@ class Frames:
 
 
 def draw_frames(num_frames: int, split: Split, seed: int) -> Frames:
-    """Draws single frames of random scenes at random moments, all digits equally often."""
+    """Draw single frames of random scenes at random moments, all digits equally often."""
     rng = np.random.default_rng(seed)
     sources = load_sources(split)
     digits = rng.permutation(np.arange(num_frames) % NUM_DIGITS)
@@ -54,7 +54,7 @@ def draw_frames(num_frames: int, split: Split, seed: int) -> Frames:
 
 
 def _damage_and_resize(rng: np.random.Generator, frame: np.ndarray) -> np.ndarray:
-    """Adds block artefacts, then resizes as the image processor does.
+    """Add block artefacts, then resizes as the image processor does.
 
     A JPEG of random quality stands in for H.264: the artefacts are alike (blocks, ringing,
     subsampled colour) and a frame costs a fraction of a millisecond instead of a whole clip.
@@ -66,12 +66,12 @@ def _damage_and_resize(rng: np.random.Generator, frame: np.ndarray) -> np.ndarra
 
 
 def _ink_share(ink: np.ndarray) -> np.ndarray:
-    """Says for each patch whether enough of it is ink, in reading order."""
+    """Say for each patch whether enough of it is ink, in reading order."""
     side_px = FRAME_PX // PATCHES_PER_SIDE
     blocks = ink.reshape(PATCHES_PER_SIDE, side_px, PATCHES_PER_SIDE, side_px)
     return blocks.mean(axis=(1, 3)).reshape(-1) > MIN_INK_SHARE
 
 
 def normalize(pixels: torch.Tensor) -> torch.Tensor:
-    """Turns `(N, H, W, 3)` uint8 into the tower's `(N, 3, H, W)` input, as the processor does."""
+    """Turn `(N, H, W, 3)` uint8 into the tower's `(N, 3, H, W)` input, as the processor does."""
     return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -1,4 +1,4 @@
-"""Measures the demo model on the demo benchmark with plain transformers.
+"""Measure the demo model on the demo benchmark, with plain transformers.
 
 Run as `python -m encodeonce.models.demo.evaluate`. It uses none of encodeonce's own decoding,
 caching or generation: what it prints is what the harness has to reproduce.
@@ -27,7 +27,7 @@ CHECKPOINT = Path(__file__).parent / "checkpoint"
 
 
 def read_frames(path: Path) -> list[Image.Image]:
-    """Decodes a clip and returns `NUM_FRAMES` frames spread evenly from the first to the last."""
+    """Decode a clip and returns `NUM_FRAMES` frames spread evenly from the first to the last."""
     with av.open(str(path)) as container:
         frames = [frame.to_image() for frame in container.decode(video=0)]
     return [frames[i] for i in np.linspace(0, len(frames) - 1, NUM_FRAMES).round().astype(int)]
@@ -40,7 +40,7 @@ def answer(
     frames: list[Image.Image],
     row: dict[str, Any],
 ) -> str:
-    """Returns the model's greedy answer to a question about frames."""
+    """Return the model's greedy answer to a question about frames."""
     content: list[dict[str, str]] = [{"type": "image"} for _ in frames]
     content.append({"type": "text", "text": format_question(row["question"], row["choices"])})
     messages: list[Any] = [{"role": "user", "content": content}]
@@ -55,7 +55,7 @@ def answer(
 
 
 def right_answers(row: dict[str, Any]) -> set[str]:
-    """Returns the right option's letter and text, or the free answer."""
+    """Return the right option's letter and text, or the free answer."""
     answer: str = row["answer"]
     if not row["choices"]:
         return {answer}
@@ -63,7 +63,7 @@ def right_answers(row: dict[str, Any]) -> set[str]:
 
 
 def evaluate(checkpoint: Path, questions: Path, split: str) -> dict[tuple[str, str], list[bool]]:
-    """Returns for each (kind, form) of question which answers were right."""
+    """Return for each (kind, form) of question which answers were right."""
     model = LlavaForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32).eval()
     processor = AutoProcessor.from_pretrained(checkpoint)
     rows = [json.loads(line) for line in questions.read_text(encoding="utf-8").splitlines()]
@@ -81,7 +81,7 @@ def evaluate(checkpoint: Path, questions: Path, split: str) -> dict[tuple[str, s
 
 
 def main() -> None:
-    """Reads the command line and logs the accuracy by kind and form of question."""
+    """Read the command line and logs the accuracy by kind and form of question."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
     parser.add_argument("--questions", type=Path, required=True, help="path of questions.jsonl")

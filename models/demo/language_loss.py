@@ -1,6 +1,4 @@
-"""What the language side is trained to minimise: wrong answers, and visual tokens that do not know
-where they are.
-"""
+"""The language side's loss: wrong answers, and visual tokens that do not know where they are."""
 
 from collections.abc import Sequence
 
@@ -36,7 +34,7 @@ class Scaffold(nn.Module):
     def forward(
         self, hidden: torch.Tensor, frames: torch.Tensor, clips: Sequence[Sequence[int]]
     ) -> torch.Tensor:
-        """Returns the mean loss of each of the three questions.
+        """Return the mean loss of each of the three questions.
 
         Args:
             hidden: Hidden states of visual tokens, `(B, V, D)`.
@@ -64,12 +62,12 @@ def compute_losses(
     places: torch.Tensor,
     packed: PackedLessons,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the mean loss of the answers and the losses of the scaffold.
+    """Return the mean loss of the answers and the losses of the scaffold.
 
     Args:
         model: The whole model; its tower is not run.
         scaffold: Asks the visual tokens.
-        layout: What stands before the visual tokens.
+        layout: What precedes the visual tokens.
         clips: The digits of each clip.
         features: Tower features of some patches of the clips, `(B, V, D)`.
         places: Which of a whole clip's visual tokens they are, `(B, V)`.

@@ -74,7 +74,7 @@ class FeatureLibrary:
     def __init__(
         self, model: LlavaForConditionalGeneration, frames: Frames, num_frames: int
     ) -> None:
-        """Encodes the first `num_frames` of the frames."""
+        """Encode the first `num_frames` of the frames."""
         digits = frames.digits[:num_frames]
         self._features = _encode(model, frames.pixels[:num_frames])
         self._has_ink = (frames.patches[:num_frames] != BACKGROUND).numpy()
@@ -83,7 +83,7 @@ class FeatureLibrary:
     def assemble(
         self, rng: np.random.Generator, clips: Sequence[Sequence[int]], tokens_per_frame: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns features `(B, V, D)` of clips that show the given digits, and their places.
+        """Return features `(B, V, D)` of clips that show the given digits, and their places.
 
         The places `(B, V)` count the visual tokens of a whole clip from 0.
         """
@@ -101,7 +101,7 @@ class FeatureLibrary:
     def _choose_patches(
         self, rng: np.random.Generator, frame: int, count: int
     ) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Chooses patches of a frame in reading order, half of them on the digit if possible."""
+        """Choose patches of a frame in reading order, half of them on the digit if possible."""
         inked = np.flatnonzero(self._has_ink[frame])
         others = np.flatnonzero(~self._has_ink[frame])
         num_inked = max(min(len(inked), count // 2), count - len(others))
@@ -114,7 +114,7 @@ class FeatureLibrary:
 
 @torch.no_grad()
 def _encode(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> torch.Tensor:
-    """Returns the patch features `(N, P, D)` that the model would project, in bfloat16."""
+    """Return the patch features `(N, P, D)` that the model would project, in bfloat16."""
     tower, layer = model.model.vision_tower, model.config.vision_feature_layer
     batches = [
         tower(normalize(batch), output_hidden_states=True).hidden_states[layer][:, 1:].bfloat16()
@@ -131,7 +131,7 @@ def train_language(
     seed: int,
     save: Callable[[], None],
 ) -> None:
-    """Trains projector and language model in place; the tower stays as it is.
+    """Train projector and language model in place; the tower stays as it is.
 
     Args:
         model: The whole model, its tower trained.
@@ -173,7 +173,7 @@ def train_language(
 def _make_optimizer(
     parameters: list[nn.Parameter], num_steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.OneCycleLR]:
-    """Returns AdamW and its learning rate: up for 5 % of the steps, then down."""
+    """Return AdamW and its learning rate: up for 5 % of the steps, then down."""
     optimizer = torch.optim.AdamW(
         parameters, PEAK_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01
     )

@@ -1,4 +1,4 @@
-"""What the language side is taught: questions with answers, laid out as the processor does."""
+"""Make the language side's lessons: questions with answers, laid out as the processor does."""
 
 import string
 from collections.abc import Iterator, Sequence
@@ -53,7 +53,7 @@ class PackedLessons:
     numbers: torch.Tensor
 
     def mask(self, prefix_length: int) -> torch.Tensor:
-        """Returns who sees whom, `(B, 1, S, prefix_length + S)`: the clip and its own lesson."""
+        """Return who sees whom, `(B, 1, S, prefix_length + S)`: the clip and its own lesson."""
         num_rows, length = self.ids.shape
         same_lesson = self.numbers[:, :, None] == self.numbers[:, None, :]
         own = same_lesson & torch.ones(length, length, dtype=torch.bool).tril()
@@ -63,7 +63,7 @@ class PackedLessons:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """What stands around a question about a clip.
+    """The text around a question about a clip.
 
     Attributes:
         prefix_ids: Ids from the first to the last visual token, which stand in for features.
@@ -78,12 +78,12 @@ class Layout:
     eos: str
 
     def wrap(self, prompt: str) -> str:
-        """Returns the text from the last visual token to the answer."""
+        """Return the text from the last visual token to the answer."""
         return self.tail_prefix + prompt + self.tail_suffix
 
 
 def read_layout(processor: LlavaProcessor) -> Layout:
-    """Reads the layout off the processor's own chat template, so that both cannot differ."""
+    """Read the layout off the processor's own chat template, so that both cannot differ."""
     marker = "QUESTION"
     content = [{"type": "image"}] * NUM_SCENES + [{"type": "text", "text": marker}]
     messages: list[Any] = [{"role": "user", "content": content}]
@@ -101,14 +101,14 @@ def read_layout(processor: LlavaProcessor) -> Layout:
 
 
 def make_transcript(layout: Layout, digits: Sequence[int]) -> Lesson:
-    """Asks for the whole clip: eight answers to learn from instead of one."""
+    """Ask for the whole clip: eight answers to learn from instead of one."""
     answer = " ".join(str(digit) for digit in digits)
     prompt = layout.wrap(format_question(TRANSCRIPT_REQUEST))
     return Lesson(turns=((prompt, answer + layout.eos),))
 
 
 def make_drill(rng: np.random.Generator, digits: Sequence[int], kind: Kind) -> Lesson:
-    """Asks many bare questions of a kind in a row: most answers for the fewest tokens."""
+    """Ask many bare questions of a kind in a row: most answers for the fewest tokens."""
     questions = [
         draw_question(rng, kind, digits, _draw_counted(rng, digits), None)
         for _ in range(QUESTIONS_PER_DRILL)
@@ -119,7 +119,7 @@ def make_drill(rng: np.random.Generator, digits: Sequence[int], kind: Kind) -> L
 def make_lesson(
     rng: np.random.Generator, layout: Layout, digits: Sequence[int], kind: Kind, form: str
 ) -> Lesson:
-    """Asks one question exactly as the benchmark and the processor lay it out.
+    """Ask one question exactly as the benchmark and the processor lay it out.
 
     The right option is answered by its text: to go on from there to its letter is one step more
     than four layers learn in the time (measured: letters stayed at chance while texts were right).
@@ -160,12 +160,12 @@ def teach_questions(
 
 
 def draw_clip(rng: np.random.Generator) -> list[int]:
-    """Draws the digits of a clip as the benchmark does."""
+    """Draw the digits of a clip as the benchmark does."""
     return draw_digits(rng, int(rng.integers(10)), int(rng.integers(MAX_COUNT + 1)))
 
 
 def _draw_counted(rng: np.random.Generator, digits: Sequence[int]) -> int:
-    """Draws a digit to count so that every count that occurs is equally likely."""
+    """Draw a digit to count so that every count that occurs is equally likely."""
     by_count: dict[int, list[int]] = {}
     for digit in range(10):
         by_count.setdefault(digits.count(digit), []).append(digit)
@@ -174,7 +174,7 @@ def _draw_counted(rng: np.random.Generator, digits: Sequence[int]) -> int:
 
 
 def iterate_texts(seed: int) -> Iterator[str]:
-    """Yields texts for the tokenizer: prompts, and what users may add."""
+    """Yield texts for the tokenizer: prompts, and what users may add."""
     rng = np.random.default_rng(seed)
     for _ in range(NUM_TOKENIZER_CLIPS):
         digits = draw_clip(rng)
@@ -193,7 +193,7 @@ Token = tuple[int, int, int, int]
 def pack_lessons(
     tokenizer: PreTrainedTokenizerFast, clips: Sequence[Sequence[Lesson]]
 ) -> PackedLessons:
-    """Lays all lessons about a clip out one after the other, for each of several clips."""
+    """Lay all lessons about a clip out one after the other, for each of several clips."""
     rows = [
         [token for n, lesson in enumerate(lessons) for token in _tokenize(tokenizer, lesson, n)]
         for lessons in clips
@@ -206,7 +206,7 @@ def pack_lessons(
 
 
 def _tokenize(tokenizer: PreTrainedTokenizerFast, lesson: Lesson, number: int) -> list[Token]:
-    """Returns each token's id, label, offset and lesson number; only answers have labels."""
+    """Return each token's id, label, offset and lesson number; only answers have labels."""
     ids: list[int] = []
     targets: list[int] = []
     for prompt, answer in lesson.turns:

@@ -1,6 +1,6 @@
 """Stage 1: the vision tower learns to say, patch by patch, which digit it sees.
 
-Labels per patch instead of per frame keep what a patch token says local: patches of the
+Labels per patch instead of per frame keep a patch token's information local: patches of the
 photograph say "background". A compressed KV cache that drops the wrong tokens then really loses
 the digit, as it would in a large model.
 """
@@ -30,14 +30,14 @@ class PatchClassifier(nn.Module):
         self.readout = nn.Linear(config.hidden_size, NUM_DIGITS + 1)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Maps `(N, 3, H, W)` pixels to `(N, P, NUM_DIGITS + 1)` logits."""
+        """Map `(N, 3, H, W)` pixels to `(N, P, NUM_DIGITS + 1)` logits."""
         return self.readout(self.norm(self.tower(pixels).last_hidden_state[:, 1:]))
 
 
 def train_tower(
     config: CLIPVisionConfig, frames: Frames, heldout: Frames, num_steps: int
 ) -> CLIPVisionModel:
-    """Trains a tower from nothing and returns it in float32.
+    """Train a tower from nothing and returns it in float32.
 
     Args:
         config: Shape of the tower.
@@ -72,7 +72,7 @@ def train_tower(
 
 
 def _augment(pixels: torch.Tensor) -> torch.Tensor:
-    """Changes contrast and adds noise, anew each time a frame is used."""
+    """Change contrast and adds noise, anew each time a frame is used."""
     contrast = torch.empty(len(pixels), 1, 1, 1).uniform_(0.85, 1.15)
     noise = torch.empty(len(pixels), 1, 1, 1).uniform_(0.0, 0.06)
     return pixels * contrast + noise * torch.randn_like(pixels)
@@ -80,7 +80,7 @@ def _augment(pixels: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def _share_right(classifier: PatchClassifier, frames: Frames) -> float:
-    """Returns the share of frames whose patches vote for the digit that is shown."""
+    """Return the share of frames whose patches vote for the digit that is shown."""
     classifier.eval()
     logits = classifier(normalize(frames.pixels))
     classifier.train()

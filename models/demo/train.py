@@ -1,4 +1,4 @@
-"""Trains the demo model from nothing and writes its checkpoint.
+"""Train the demo model from nothing and writes its checkpoint.
 
 Run as `python -m encodeonce.models.demo.train`. Two stages, because end-to-end training from
 nothing does not learn in hours: first the vision tower alone as a classifier, then projector and
@@ -34,7 +34,7 @@ TOWER_FOLDER = "tower"
 def obtain_tower(
     config: CLIPVisionConfig, frames: Frames, work: Path, num_steps: int, seed: int
 ) -> CLIPVisionModel:
-    """Trains the tower, or takes the one that an earlier run left in the work folder."""
+    """Train the tower, or takes the one that an earlier run left in the work folder."""
     folder = work / TOWER_FOLDER
     if folder.exists():
         logger.info("taking the trained tower from %s; delete it to train anew", folder)
@@ -46,7 +46,7 @@ def obtain_tower(
 
 
 def train(output: Path, work: Path, tower_steps: int, seed: int) -> None:
-    """Runs both stages and writes model, tokenizer, processor and generation settings.
+    """Run both stages and writes model, tokenizer, processor and generation settings.
 
     Args:
         output: Folder of the finished checkpoint.
@@ -79,7 +79,7 @@ def train(output: Path, work: Path, tower_steps: int, seed: int) -> None:
 
 
 def main() -> None:
-    """Reads the command line and trains."""
+    """Read the command line and trains."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )

@@ -1,8 +1,8 @@
 """Gemma 3: a SigLIP tower whose patches are pooled to 256 tokens by the projector.
 
-Gemma Team, Gemma 3 Technical Report, 2025 (arXiv:2503.19786). A picture's tokens see one another
-in both directions, so the model is told which tokens are a picture's. A frame of a video is shown
-to the model as one image. Pan and scan is not supported.
+Gemma Team, Gemma 3 Technical Report, 2025 (arXiv:2503.19786). A picture's tokens attend to one
+another in both directions, so the model is told which tokens are a picture's. A video's frames are
+shown to the model as images. Pan and scan is not supported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ class Gemma3(TransformersFamily):
     """Each picture and each frame is one image, between its start and end tokens."""
 
     def preprocessing(self, folder: Path) -> SingleImages:
-        """Return the checkpoint's image processor, a frame at a time.
+        """Return the checkpoint's image processor, for one frame at a time.
 
         Raises:
             CheckpointError: it cuts pictures into crops.
@@ -67,7 +67,7 @@ class Gemma3(TransformersFamily):
         return {"image": tokenizer.boi_token}
 
     def tap(self, config: Any) -> Mapping[str, Any]:
-        """Return nothing but the place: it is always the last layer."""
+        """Return nothing: it is always the last layer."""
         return {}
 
 

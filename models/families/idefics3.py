@@ -1,7 +1,7 @@
-"""Idefics3: a picture is a grid of tiles and one overview, with their places told in the prompt.
+"""Idefics3: a picture is a grid of tiles and one overview; the prompt tells each tile's place.
 
 Laurençon et al., Building and better understanding vision-language models, 2024
-(arXiv:2408.12637). A frame of a video is shown to the model as one image, tiles and all.
+(arXiv:2408.12637). A video's frames are shown to the model as images, tiles and all.
 """
 
 from transformers import Idefics3ForConditionalGeneration

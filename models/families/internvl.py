@@ -1,7 +1,7 @@
 """InternVL (2.5, 3 and 3.5 in transformers' layout): tiles for a picture, whole frames for a video.
 
 Chen et al., InternVL, 2024 (arXiv:2312.14238; arXiv:2404.16821 for the tiles). The ``tower`` tap
-is behind the pixel shuffle, which only moves numbers. A video's frames are numbered in the prompt.
+is after the pixel shuffle, which only moves numbers. A video's frames are numbered in the prompt.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ class InternVL(WithPixelReference):
     """Pictures in tiles, frames whole and numbered."""
 
     def preprocessing(self, folder: Path) -> TiledImagesWholeFrames:
-        """Return the checkpoint's image processor, tiling as InternVL's processor asks it to."""
+        """Return the checkpoint's image processor, which tiles as InternVL's processor makes it."""
         image_processor = load_image_processor(folder)
         image_processor.crop_to_patches = True
         size = video_settings(folder).get("size") or dict(image_processor.size)
@@ -34,7 +34,7 @@ class InternVL(WithPixelReference):
         return TiledImagesWholeFrames(image_processor=image_processor, frame_size=frame_size)
 
     def show(self, model: Any, tokenizer: Any, media: Sequence[Projected]) -> list[Shown]:
-        """Return each media's tiles, or frames, one after another."""
+        """Return each picture's tiles, and each video's frames, one after another."""
         return [
             Shown(
                 slot=one.info.kind,

@@ -1,7 +1,7 @@
 """LLaVA-1.5 and its relatives: a CLIP or SigLIP tower, a two-layer projector, any text model.
 
-Liu et al., Improved Baselines with Visual Instruction Tuning, 2023 (arXiv:2310.03744). A frame of
-a video is shown to the model as one image.
+Liu et al., Improved Baselines with Visual Instruction Tuning, 2023 (arXiv:2310.03744). A
+video's frames are shown to the model as images.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ class Llava(TransformersFamily):
     """Each picture and each frame is one image."""
 
     def preprocessing(self, folder: Path) -> SingleImages:
-        """Return the checkpoint's image processor, a frame at a time."""
+        """Return the checkpoint's image processor, for one frame at a time."""
         return SingleImages(image_processor=load_image_processor(folder))
 
 

@@ -1,8 +1,8 @@
 """LLaVA-NeXT (1.6): a picture is one overview and a grid of tiles of the best fitting shape.
 
-Liu et al., LLaVA-NeXT: Improved reasoning, OCR, and world knowledge, 2024. A frame of a video is
-shown to the model as one image, tiles and all. Stored are the features of every tile; padding is
-cut away and line ends are put in by the language side, whose weights the line end belongs to.
+Liu et al., LLaVA-NeXT: Improved reasoning, OCR, and world knowledge, 2024. A video's frames are
+shown to the model as images, tiles and all. The features of every tile are stored; the language
+side cuts the padding away and puts in the line ends, which are among its weights.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class LlavaNext(TransformersFamily):
     """Tiles, packed by transformers' own ``pack_image_features``."""
 
     def preprocessing(self, folder: Path) -> TiledImages:
-        """Return the checkpoint's image processor, a frame at a time."""
+        """Return the checkpoint's image processor, for one frame at a time."""
         return TiledImages(image_processor=load_image_processor(folder))
 
     def image_inputs(self, config: Any, pixels: torch.Tensor) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """LLaVA-OneVision: tiles for a picture, pooled frames for a video.
 
-Li et al., LLaVA-OneVision: Easy Visual Task Transfer, 2024 (arXiv:2408.03326). Stored are the
-features of every tile or frame before packing and pooling, which the language side does.
+Li et al., LLaVA-OneVision: Easy Visual Task Transfer, 2024 (arXiv:2408.03326). The
+features of every tile or frame are stored; the language side packs and pools them.
 
-A picture that is alone in its prompt is shown in tiles. Of several, each is shown as one tile,
-padded to a square. A picture's features must not depend on its company, so that tile is stored
-behind the others.
+A picture that is alone in its prompt is shown in tiles. Where there are several, each is shown as
+one tile, padded to a square. A picture's features must not depend on the others, so that tile is
+stored behind its other tiles.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ from encodeonce.models.vision.preprocessing import (
 
 @dataclass(frozen=True, kw_only=True)
 class TilesAndSquare(TiledImagesWholeFrames):
-    """A picture's tiles, and behind them the whole picture padded to a square."""
+    """A picture's tiles, followed by the whole picture padded to a square."""
 
     def recipe(self, info: MediaInfo, num_frames: int) -> Mapping[str, Any]:
         """Return the image processor's settings, and that there is a square."""
@@ -43,7 +43,7 @@ class TilesAndSquare(TiledImagesWholeFrames):
         if recipe["kind"] != "image":
             return pixels
         (frame,) = frames.pixels_THWC
-        # Of two pictures in one prompt, the image processor makes squares.
+        # The image processor makes squares of pictures only if there are several in a prompt.
         both = self.image_processor(images=[[frame, frame]], return_tensors="pt")["pixel_values"]
         return torch.cat((pixels, torch.as_tensor(both)[:1]), dim=1)
 
@@ -65,7 +65,7 @@ class LlavaOnevision(WithPixelReference):
         return {**super().image_inputs(config, pixels), "image_sizes": ()}
 
     def show(self, model: Any, tokenizer: Any, media: Sequence[Projected]) -> list[Shown]:
-        """Return pictures packed, and videos pooled with a line end behind them."""
+        """Return pictures packed, and videos pooled, with a line end after them."""
         alone = sum(one.info.kind == "image" for one in media) == 1
         return [self._show(model, tokenizer, one, alone) for one in media]
 
@@ -109,7 +109,7 @@ class LlavaOnevision(WithPixelReference):
         inputs = {}
         if pictures:
             alone = len(pictures) == 1
-            # Tiles one after another, as the forward takes pictures of different numbers of them.
+            # Tiles one after another, since pictures may have different numbers of them.
             tiles = [_shown_tiles(one.pixels[0], alone) for one in pictures]
             inputs["pixel_values"] = torch.cat(tiles)
             sizes = [[one.info.height, one.info.width] for one in pictures]
@@ -123,7 +123,7 @@ class LlavaOnevision(WithPixelReference):
 
 
 def _shown_tiles(tiles: torch.Tensor, alone: bool) -> torch.Tensor:
-    """Return all of a picture's (tiles + 1, ...) but the square, or the square only."""
+    """Return all of a picture's (tiles + 1, ...) except the square, or the square only."""
     return tiles[:-1] if alone else tiles[-1:]
 
 

@@ -2,10 +2,10 @@
 
 Zhang et al., Long Context Transfer from Language to Vision, 2024 (arXiv:2406.16852). A video is
 flattened frame by frame ("unires"); a picture is a short video of its tiles, without an overview.
-Each frame's or tile's grid is averaged two by two behind the projector, whatever the checkpoint's
-configuration says of it: LongVA's own evaluation does.
+Each frame's or tile's grid is averaged two by two after the projector, whatever the checkpoint's
+configuration says: LongVA's own evaluation does that.
 
-Written from the layout and formulas and tried on random weights. Not tried: the released weights.
+Written from the layout and formulas, and tried on random weights. Not tried: the released weights.
 """
 
 import ast
@@ -37,7 +37,7 @@ from encodeonce.models.vision.preprocessing import SingleImages
 
 _TOWER = "model.vision_tower.vision_tower."
 _PROJECTOR = "model.mm_projector."
-_HEAD_WIDTH = 64  # of every CLIP by OpenAI; weights do not tell it
+_HEAD_WIDTH = 64  # of every CLIP by OpenAI; the weights do not show it
 _BEFORE = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"  # qwen_1_5
 )
@@ -45,7 +45,7 @@ _AFTER = "<|im_end|>\n<|im_start|>assistant\n"
 
 
 class LongVA(AssembledFamily):
-    """One flat sequence of frames for each media."""
+    """One flat sequence of frames, or of tiles, for each media item."""
 
     def preprocessing(self, folder: Path) -> "UnifiedTiles":
         """Return CLIP's preprocessing at the tower's own size."""
@@ -57,13 +57,13 @@ class LongVA(AssembledFamily):
         return UnifiedTiles(image_processor=image_processor, pinpoints=pinpoints)
 
     def tower(self, folder: Path, model: ModelSpec) -> nn.Module:
-        """Load the tower of the checkpoint: it was tuned and is no longer OpenAI's."""
+        """Load the tower from the checkpoint: it was tuned, and is no longer OpenAI's."""
         weights = part_weights(folder, _TOWER)
         clip = load_part(CLIPVisionModel, _clip_config(weights), weights, model)
         return PenultimateLayer(clip, num_skipped=1)
 
     def projector(self, folder: Path, model: ModelSpec) -> nn.Module:
-        """Load the two-layer projector, with the pooling behind it."""
+        """Load the two-layer projector, followed by the pooling."""
         weights = part_weights(folder, _PROJECTOR)
         return settled(PoolingProjector(weights), model)
 
@@ -97,7 +97,7 @@ class LongVA(AssembledFamily):
         return {"layer": -2, "select": "patch"}
 
     def prompt(self, tokenizer: Any, media: Sequence[Projected], question: str) -> list[Piece]:
-        """Return the qwen_1_5 conversation; media stand side by side on a line of their own."""
+        """Return the qwen_1_5 conversation; media are side by side on a line of their own."""
         if not media:
             return [tokenizer(f"{_BEFORE}{question}{_AFTER}", add_special_tokens=False).input_ids]
         texts = [_BEFORE, *[" "] * (len(media) - 1), f"\n{question}{_AFTER}"]
@@ -133,7 +133,7 @@ class UnifiedTiles(SingleImages):
     """A picture is (1, tiles, 3, H, W), frames are (U, 1, 3, H, W)."""
 
     pinpoints: tuple[tuple[int, int], ...]
-    """Widths and heights that a picture may be brought to, pixels."""
+    """Widths and heights that a picture may be resized to, pixels."""
 
     def recipe(self, info: MediaInfo, num_frames: int) -> Mapping[str, Any]:
         """Return CLIP's settings and, for a picture, the size that is cut into tiles."""
@@ -159,7 +159,7 @@ class UnifiedTiles(SingleImages):
 
 
 def best_fit(size: tuple[int, int], allowed: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Return the (width, height) that keeps most of a picture's pixels, and wastes fewest."""
+    """Return the (width, height) that keeps most of a picture's pixels, and wastes least space."""
 
     def kept_and_wasted(candidate: tuple[int, int]) -> tuple[int, int]:
         scale = min(candidate[0] / size[0], candidate[1] / size[1])
@@ -199,7 +199,7 @@ def _pinpoints(value: Any, side: int) -> tuple[tuple[int, int], ...]:
 
 
 def _clip_config(weights: Mapping[str, torch.Tensor]) -> CLIPVisionConfig:
-    """Read the tower's shape off its weights: the checkpoint names it but has no file of it."""
+    """Read the tower's shape off its weights: the checkpoint names it, but has no config of it."""
     width, _, patch, _ = weights["vision_model.embeddings.patch_embedding.weight"].shape
     layers = {name.split(".")[3] for name in weights if ".encoder.layers." in name}
     return CLIPVisionConfig(

@@ -2,13 +2,13 @@
 
 Yao et al., MiniCPM-V: A GPT-4V Level MLLM on Your Phone, 2024 (arXiv:2408.01800). The tower and
 the resampler are the checkpoint's own Python code, which has to be named in the run file
-(``model.trust_remote_code``); the language model is transformers' Qwen2, which is what that code
-uses, too. Nothing else of the code is run: its model class and processor no longer load in
-transformers 5 (the class lacks ``post_init``), and torch has since stopped to hand on the names
-that its resampler takes from ``torch.nn.functional``, so those are given to it.
+(``model.trust_remote_code``); the language model is transformers' Qwen2, which that code uses
+too. Nothing else of the code is run: its model class and processor no longer load in
+transformers 5 (the class lacks ``post_init``). torch no longer exports the names that its resampler
+takes from ``torch.nn.functional``, so those are given to it.
 
-As the model's documentation has it: pictures are cut into up to nine slices and numbered, frames
-of a video into up to two and not numbered. Every tile is encoded alone; the released code pads all
+As the model's documentation says, pictures are cut into up to nine slices and numbered; frames of
+a video into up to two, and not numbered. Every tile is encoded alone; the released code pads all
 tiles of a prompt to one length, which changes nothing but the rounding. It also masks every token
 with the id 0 (an exclamation mark); that is not copied.
 
@@ -54,8 +54,8 @@ class MiniCPMV(AssembledFamily):
         """Describe the vision side of a checkpoint.
 
         Raises:
-            CheckpointError: the checkpoint's code is not trusted, it is another version of
-                MiniCPM-V, or ``tap: tower``.
+            CheckpointError: the checkpoint's code is not trusted, the checkpoint is another version
+                of MiniCPM-V, or ``tap: tower`` is asked for.
         """
         version = read_config(folder).get("version")
         if version != _VERSION:
@@ -105,7 +105,7 @@ class MiniCPMV(AssembledFamily):
         return settled(ResampledTiles(vpm, resampler, vision.patch_size), model)
 
     def projector(self, folder: Path, model: ModelSpec) -> nn.Module:
-        """Return nothing more to do: the resampler is with the tower."""
+        """Return the identity: the resampler is part of the tower."""
         return nn.Identity()
 
     def language(self, folder: Path, model: ModelSpec, hooks: LoadingHooks) -> tuple[Any, Any]:
@@ -122,7 +122,7 @@ class MiniCPMV(AssembledFamily):
         return Qwen2Config.from_dict({**read_config(folder), "model_type": "qwen2"})
 
     def tokenizer(self, folder: Path) -> Any:
-        """Load Qwen2's tokenizer; the class of the checkpoint's own only adds names to it."""
+        """Load Qwen2's tokenizer; the checkpoint's own class only adds names to it."""
         return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
 
     def weights_sha256(self, folder: Path, tap: Tap) -> str:
@@ -150,7 +150,7 @@ class MiniCPMV(AssembledFamily):
 
 
 class ResampledTiles(nn.Module):
-    """The tower and the resampler, a tile at a time."""
+    """The tower and the resampler, one tile at a time."""
 
     def __init__(self, vpm: Any, resampler: Any, patch: int) -> None:
         """Wrap the checkpoint's modules."""
@@ -166,7 +166,7 @@ class ResampledTiles(nn.Module):
     def _encode(self, tile: torch.Tensor) -> torch.Tensor:
         rows, columns = tile.shape[1] // self.patch, tile.shape[2] // self.patch
         patches = tile.unflatten(2, (columns, self.patch)).unflatten(1, (rows, self.patch))
-        # One row of patches: the tower is told rows and columns beside it.
+        # One row of patches: the tower gets rows and columns as an argument.
         strip = patches.permute(0, 2, 1, 3, 4).flatten(2)[None]
         size = torch.tensor([[rows, columns]], dtype=torch.int32)
         hidden = self.vpm(strip, tgt_sizes=size).last_hidden_state
@@ -183,7 +183,7 @@ def _text(one: Projected, number: int | None) -> str:
 
 
 def _split(token_ids: list[int], visual: int, features: Sequence[torch.Tensor]) -> list[Piece]:
-    """Put features in the place of the runs of the visual token."""
+    """Replace the runs of the visual token by features."""
     pieces: list[Piece] = []
     text: list[int] = []
     waiting = list(features)

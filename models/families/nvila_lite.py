@@ -2,14 +2,14 @@
 
 Liu et al., NVILA: Efficient Frontier Visual Language Models, 2024 (arXiv:2412.04468), and VILA's
 repository (``image_aspect_ratio: dynamic``). The folders are VILA1.5's. A picture that is alone in
-its prompt is cut into up to twelve tiles, as InternVL does it, with the whole picture behind them;
-of several pictures, and of a video, each picture and frame is shown whole. Stored are all tiles:
-the whole one is among them. Behind every tile stands a line end.
+its prompt is cut into up to twelve tiles, as in InternVL, followed by the whole picture. Several
+pictures, and the frames of a video, are shown whole. All tiles are stored, and the whole picture is
+one of them. Every tile is followed by a line end.
 
-Where VILA's code takes a video of a single frame for a picture, and cuts it, it is shown whole
-here. NVILA itself, whose towers see several scales (``dynamic_s2``), is not handled.
+A video of a single frame, which VILA's code takes for a picture and cuts, is shown whole here.
+NVILA itself, whose towers see several scales (``dynamic_s2``), is not handled.
 
-Written from the layout and formulas and tried on random weights. Not tried: the released weights.
+Written from the layout and formulas, and tried on random weights. Not tried: the released weights.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,7 +58,7 @@ class NvilaLite(VilaLayout):
         """Describe the vision side of a checkpoint.
 
         Raises:
-            CheckpointError: its pictures are cut otherwise, or its language model is no Qwen2.
+            CheckpointError: its pictures are cut otherwise, or its language model is not a Qwen2.
         """
         _refuse_other_layouts(folder)
         return super().vision(folder, model, vision)

@@ -14,7 +14,7 @@ from encodeonce.models.language.placeholders import Shown
 
 
 class Qwen25VL(GridFamily):
-    """Tells the model how much time lies between temporal patches."""
+    """Tells the model the time between temporal patches."""
 
     def inputs(
         self, config: Any, input_ids: torch.Tensor, shown: Sequence[Shown]

@@ -1,7 +1,7 @@
 """Qwen3-VL: as Qwen2-VL, with deepstack features and times in the prompt.
 
-Bai et al., Qwen3-VL Technical Report, 2025 (arXiv:2511.21631). Each temporal patch of a video
-stands in the prompt behind its time, between a start and an end token of its own. The template's
+Bai et al., Qwen3-VL Technical Report, 2025 (arXiv:2511.21631). In the prompt, each temporal
+patch of a video follows its time, between a start and an end token of its own. The template's
 start and end tokens stay around all of them: transformers has done so since 5.10 (and vLLM with
 it), while at the model's release, in 4.57, they were replaced with the rest of the placeholder.
 """
@@ -22,7 +22,7 @@ from encodeonce.models.vision.preprocessing import load_image_processor, video_s
 
 @dataclass(frozen=True, kw_only=True)
 class SharedPixels(GridPreprocessing):
-    """``video_pixels`` are of a whole video, so more frames are smaller frames."""
+    """``video_pixels`` are those of a whole video: the more frames, the smaller each."""
 
     def resized(self, info: MediaInfo, num_frames: int) -> tuple[int, int]:
         """Return height and width in pixels."""

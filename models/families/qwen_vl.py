@@ -3,16 +3,16 @@
 Bai et al., Qwen-VL, 2023 (arXiv:2308.12966). Tower and resampler are the checkpoint's own
 ``visual.py``, which has to be named in the run file (``model.trust_remote_code``) and imports
 torchvision and requests. Its language model's code does not run in transformers 5 (it expects
-caches of tuples, and methods that are gone). The first Qwen is, up to ``seq_length`` tokens, a
-Qwen2 with other names and one head of keys for each of queries, so its weights are read into that.
+caches of tuples, and methods that are gone). Up to ``seq_length`` tokens, the first Qwen is a
+Qwen2 with other names, and as many key heads as query heads, so its weights are read into that.
 
 Beyond ``seq_length`` (2,048 tokens, or seven pictures) the original stretches its positions by the
 length of the whole prompt, questions included, so that prompts on one video have no prefix in
 common: such prompts are refused. An answer that runs on past it lacks the original's logarithmic
 scaling of attention there, which grows from 1.
 
-A frame of a video is shown as a picture; pictures are numbered. The base model, whose prompts every
-benchmark writes for itself, is not handled.
+A video's frames are shown as pictures; pictures are numbered. The base model, for which every
+benchmark writes prompts of its own, is not handled.
 
 Tried against the released code on random weights (logits within 1e-6), and the tokenizer against
 tiktoken. Not tried: the released weights, which are pickles: convert them to safetensors first,
@@ -57,7 +57,7 @@ _NAMES = {
     "transformer.ln_f.weight": "model.norm.weight",
     "lm_head.weight": "lm_head.weight",
 }
-# Of the released tokenizer: how text is cut before merging, and the tokens behind the merged ones.
+# The released tokenizer's way to cut text before merging, and its tokens after the merged ones.
 _PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -80,8 +80,8 @@ class QwenVL(AssembledFamily):
         """Describe the vision side of a checkpoint.
 
         Raises:
-            CheckpointError: the checkpoint's code is not trusted, it is no chat model, its language
-                model is no Qwen2 by another name, or ``tap: tower``.
+            CheckpointError: the checkpoint's code is not trusted, it is not a chat model, its
+                language model is not a Qwen2 by other names, or ``tap: tower`` is asked for.
         """
         _refuse_other_models(folder)
         if vision.tap == "tower":
@@ -93,7 +93,7 @@ class QwenVL(AssembledFamily):
         return super().vision(folder, model, vision)
 
     def preprocessing(self, folder: Path) -> SingleImages:
-        """Return one square image a frame, with the aspect ignored, and CLIP's mean."""
+        """Return one square image per frame, whatever its aspect, with CLIP's mean."""
         side = read_config(folder)["visual"]["image_size"]
         return SingleImages(
             image_processor=SiglipImageProcessorPil(
@@ -111,7 +111,7 @@ class QwenVL(AssembledFamily):
         return settled(tower, model)
 
     def projector(self, folder: Path, model: ModelSpec) -> nn.Module:
-        """Return nothing more to do: the resampler is with the tower."""
+        """Return the identity: the resampler is part of the tower."""
         return nn.Identity()
 
     def language(self, folder: Path, model: ModelSpec, hooks: LoadingHooks) -> tuple[Any, Any]:
@@ -131,7 +131,7 @@ class QwenVL(AssembledFamily):
         return _qwen2_config(read_config(folder))
 
     def tokenizer(self, folder: Path) -> Any:
-        """Make the tokenizer from ``qwen.tiktoken``; tokens past ``seq_length`` are too many."""
+        """Make the tokenizer from ``qwen.tiktoken``; it takes ``seq_length`` tokens at most."""
         converter = _Converter(str(folder / "qwen.tiktoken"), _PATTERN, False, list(_SPECIAL))
         converted = converter.converted()
         converted.normalizer = normalizers.NFC()
@@ -186,7 +186,7 @@ class _Converter(TikTokenConverter):
 
 
 def _as_qwen2(name: str, weight: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return a weight under the name that Qwen2 has for it."""
+    """Return a weight under its name in Qwen2."""
     if name in _NAMES:
         return {_NAMES[name]: weight}
     number, _, inner = name.removeprefix("transformer.h.").partition(".")

@@ -1,8 +1,8 @@
 """SmolVLM2 (transformers' SmolVLM): Idefics3 with other sizes, and a prompt of its own for videos.
 
-Marafioti et al., SmolVLM, 2025 (arXiv:2504.05299). A picture is shown in tiles. Frames of a video
-are shown whole, squeezed into one tile each, behind their times and a sentence that counts them.
-transformers asks about videos by a chat template of its own, whatever the checkpoint's is.
+Marafioti et al., SmolVLM, 2025 (arXiv:2504.05299). A picture is shown in tiles. A video's frames
+are shown whole, squeezed into one tile each, after a sentence that counts them and their times.
+transformers asks about videos with a chat template of its own, whatever the checkpoint's is.
 """
 
 import math
@@ -33,17 +33,23 @@ from encodeonce.models.language.placeholders import Projected, Shown
 from encodeonce.models.vision.preprocessing import load_image_processor, video_settings
 
 _ROUNDING_S = 1e-6  # a frame at one second may be stored a hair before it
+_ONES = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+    *("ten", "eleven", "twelve", "thirteen", "fourteen"),
+    *("fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TilesAndWholeFrames(RowColumnPreprocessing):
-    """A picture in tiles; a frame whole, brought to ``frame_size`` first and then to one tile."""
+    """A picture in tiles; a frame whole, resized to ``frame_size`` first and then to one tile."""
 
     frame_size: Mapping[str, int]
     """Longest edge, pixels."""
 
     def recipe(self, info: MediaInfo, num_frames: int) -> Mapping[str, Any]:
-        """Return the image processor's settings, and for frames that there are no tiles."""
+        """Return the image processor's settings; for frames, also that there are no tiles."""
         recipe = {**super().recipe(info, num_frames), "kind": info.kind}
         if info.kind == "image":
             return recipe
@@ -97,7 +103,7 @@ class SmolVLM(RowColumnTiles):
 
 
 def _video_text(one: Projected, tokens: str) -> str:
-    """Return a video's frames behind their times, minutes and seconds."""
+    """Return a video's frames, each after its time in minutes and seconds."""
     info = one.info
     times_s = [one.times_s(unit)[0] + _ROUNDING_S for unit in one.units]
     duration_s = math.floor(info.num_frames / info.fps + _ROUNDING_S) if info.fps else 0
@@ -109,26 +115,6 @@ def _video_text(one: Projected, tokens: str) -> str:
         when = f"{minutes:02d}:{seconds:02d}"
         text += FRAME_TIMESTAMP_MESSAGE.format(timestamp=when) + tiles_text(tokens, 0, 0)
     return text + DEFAULT_MEDIA_OUTTRO
-
-
-FAMILY = SmolVLM(
-    model_types=("smolvlm",),
-    model_class=SmolVLMForConditionalGeneration,
-    tower="model.vision_model",
-    projector="model.connector",
-    language=("model.text_model", "lm_head"),
-    video_template=DEFAULT_CHAT_TEMPLATE,
-)
-
-
-_ONES = (
-    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
-    *("ten", "eleven", "twelve", "thirteen", "fourteen"),
-    *("fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
-)
-
-
-_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 
 
 def in_words(number: int) -> str:
@@ -158,3 +144,13 @@ def _below_hundred(number: int) -> str:
         return _ONES[number]
     tens, ones = divmod(number, 10)
     return _TENS[tens - 2] + (f"-{_ONES[ones]}" if ones else "")
+
+
+FAMILY = SmolVLM(
+    model_types=("smolvlm",),
+    model_class=SmolVLMForConditionalGeneration,
+    tower="model.vision_model",
+    projector="model.connector",
+    language=("model.text_model", "lm_head"),
+    video_template=DEFAULT_CHAT_TEMPLATE,
+)

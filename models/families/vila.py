@@ -1,14 +1,14 @@
 """VILA1.5 from its original checkpoint: SigLIP, a two by two projector, Llama.
 
 Lin et al., VILA: On Pre-training for Visual Language Models, 2023 (arXiv:2312.07533). The folders
-``vision_tower/``, ``mm_projector/`` and ``llm/`` each hold a part. A frame of a video is shown to
-the model as one image.
+``vision_tower/``, ``mm_projector/`` and ``llm/`` each hold a part. A video's frames are shown to
+the model as images.
 
 This is the model of May 2024 (VILA's repository, branch vila1.5): its projector puts tokens column
 by column, where the code from NVILA on, under the same name, puts them row by row; and an image is
 followed by a line end without a begin-of-text token, where later code tokenises the line end alone.
 
-Written from the layout and formulas and tried on random weights. Not tried: the released weights.
+Written from the layout and formulas, and tried on random weights. Not tried: the released weights.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ _SYSTEM = (
 
 
 class Vila(VilaLayout):
-    """An image a frame, each with a line end behind it."""
+    """One image per frame, each followed by a line end."""
 
     def fits(self, folder: Path) -> bool:
         """Whether no other file handles the checkpoint's projector."""
@@ -62,7 +62,7 @@ class Vila(VilaLayout):
         return super().vision(folder, model, vision)
 
     def preprocessing(self, folder: Path) -> SingleImages:
-        """Return SigLIP's preprocessing, with the aspect ignored and a bicubic filter."""
+        """Return SigLIP's preprocessing, whatever the aspect, with a bicubic filter."""
         size = tower_config(folder).image_size
         square = {"height": size, "width": size}
         return SingleImages(
@@ -92,7 +92,7 @@ class Vila(VilaLayout):
         if not images:
             return [tokenizer(f"{_SYSTEM}{question} ASSISTANT:").input_ids]
         pieces: list[Piece] = [tokenizer(_SYSTEM).input_ids]
-        # Text between images is tokenised by itself, as VILA does: a token never spans two pieces.
+        # Text between images is tokenised on its own, as in VILA: a token never spans two pieces.
         texts = [*["\n"] * (len(images) - 1), f"\n{question} ASSISTANT:"]
         for tokens, text in zip(images, texts, strict=True):
             pieces += [tokens, tokenizer(text, add_special_tokens=False).input_ids]

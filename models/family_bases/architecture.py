@@ -1,6 +1,6 @@
-"""What sets one architecture of transformers apart: the part a family's file writes down.
+"""Describe one architecture of transformers: the part that a family's file fills in.
 
-Features are taken by transformers' own ``get_image_features`` on a model without its language
+Features are taken by transformers' own ``get_image_features``, on a model without its language
 part, at the projector: what reaches it is the ``tower`` tap, what leaves it the ``projected`` one.
 So there is no second implementation of layer selection or of tiles.
 
@@ -43,7 +43,7 @@ class Architecture(ABC):
         """Return how a checkpoint's media become pixels."""
 
     def encode(self, model: Any, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Encode (B, ...) pixels to named arrays (B, ...), on a model made `tapped`."""
+        """Encode (B, ...) pixels to named arrays (B, ...), on a `tapped` model."""
         batch = len(pixels)
         try:
             model.get_image_features(**self.image_inputs(model.config, pixels), return_dict=True)
@@ -63,7 +63,7 @@ class Architecture(ABC):
         }
 
     def show(self, model: Any, tokenizer: Any, media: Sequence[Projected]) -> list[Shown]:
-        """Return what stands in the prompt: here each unit as an image of its own."""
+        """Return what media are in the prompt: here, each unit is an image of its own."""
         token = image_token(model.config, tokenizer)
         return [
             Shown(slot="image", modality="image", text=token * len(tokens), tokens=tokens)
@@ -74,11 +74,11 @@ class Architecture(ABC):
     def inputs(
         self, config: Any, input_ids: torch.Tensor, shown: Sequence[Shown]
     ) -> dict[str, torch.Tensor]:
-        """Return what the model wants to know beside token ids (1, N) and features."""
+        """Return the model's inputs beside token ids (1, N) and features."""
         return {}
 
     def state_after(self, model: Any, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return what the model has to know of some inputs to go on from their cache.
+        """Return what the model has to know about inputs to go on from their cache.
 
         These are attributes of modules that transformers writes during a prefill and reads during
         generation, by dotted name.
@@ -86,7 +86,7 @@ class Architecture(ABC):
         return {}
 
     def position_offset(self, state: Mapping[str, Any]) -> int:
-        """Return what a token behind some inputs is further than its index, in positions.
+        """Return by how much the position of a token after some inputs exceeds its index.
 
         Args:
             state: what `state_after` returned for the inputs.
@@ -94,11 +94,11 @@ class Architecture(ABC):
         return 0
 
     def pooled(self, modality: MediaKind, tokens: list[torch.Tensor]) -> Any:
-        """Return features (N, D), one a placeholder, as the model's forward wants them held."""
+        """Return features (N, D), one tensor per placeholder, in the forward's form."""
         return tokens
 
     def placeholders(self, config: Any, tokenizer: Any) -> Mapping[MediaKind, str]:
-        """Return what the chat template writes for a picture, and for a video."""
+        """Return the texts that the chat template writes for a picture, and for a video."""
         return {"image": image_token(config, tokenizer)}
 
     def visual_token_ids(self, config: Any) -> frozenset[int]:

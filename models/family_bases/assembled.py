@@ -1,7 +1,7 @@
-"""Families that transformers does not have, put together from parts that it does.
+"""Families that transformers does not have, assembled from parts that it has.
 
-A family's file says where in the original checkpoint each part lies and what stands around
-features in the prompt. Features take the place of embeddings (``inputs_embeds``).
+A family's file says where each part is in the original checkpoint, and what surrounds features in
+the prompt. Features take the place of embeddings (``inputs_embeds``).
 
 Shapes: U units, P patches, N visual tokens, D width.
 """
@@ -95,7 +95,7 @@ class AssembledFamily(ABC):
 
         Args:
             tokenizer: the language model's.
-            media: features (U, ..., P, D) of each media.
+            media: features (U, ..., P, D) of each media item.
             question: text of the prompt, without a placeholder.
         """
 
@@ -110,14 +110,16 @@ class AssembledFamily(ABC):
             raise ValueError(f"does the question contain the placeholder {found}? {question}")
 
     def fits(self, folder: Path) -> bool:
-        """Every checkpoint of its types."""
+        """Return True: every checkpoint of its model types fits."""
         return True
 
     def check_prompts(self, folder: Path) -> None:
-        """Refuse a checkpoint whose prompts on one media do not begin alike; reads no weights.
+        """Refuse a checkpoint whose prompts about the same media differ at the start.
+
+        Reads no weights.
 
         Raises:
-            CheckpointError: the question changes what stands before the last media.
+            CheckpointError: the question changes what comes before the last media item.
         """
         tokenizer, blank = self.tokenizer(folder), _blank(self.preprocessing(folder))
         heads = [
@@ -134,7 +136,7 @@ class AssembledFamily(ABC):
     def decoder(
         self, folder: Path, model: ModelSpec, vision: VisionSpec, weights: WeightsSpec = NONE
     ) -> "AssembledDecoder":
-        """Load the language side (with the projector, where features are the tower's)."""
+        """Load the language side (with the projector, if features are the tower's)."""
         measure = LoadingMeasure()
         variant = find_candidate(weights, model, folder)
         hooks = load_quantizer(weights).loading_hooks(variant)
@@ -160,7 +162,7 @@ class AssembledVision(VisionSide):
     family: AssembledFamily
 
     def load(self) -> LoadedTower:
-        """Load the tower (and the projector, where features are taken behind it)."""
+        """Load the tower (and the projector, if features are taken after it)."""
         parts = [self.family.tower(self.folder, self.model_spec)]
         if self.vision_spec.tap == "projected":
             parts.append(self.family.projector(self.folder, self.model_spec))
@@ -233,7 +235,7 @@ class AssembledDecoder(PrefixDecoder):
 
 
 class AssembledReference(PlainReference):
-    """All parts one after another, all frames of a media at once; nothing is stored."""
+    """All parts one after another, all frames of a media item at once; nothing is stored."""
 
     def __init__(
         self,
@@ -266,7 +268,7 @@ class AssembledReference(PlainReference):
 
 
 def _blank(preprocessing: Preprocessing) -> Projected:
-    """Return a small picture without values, to see what its prompts look like."""
+    """Return a small picture without content, to see what its prompts look like."""
     info = MediaInfo(
         kind="image",
         width=32,

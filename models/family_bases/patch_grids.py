@@ -1,9 +1,9 @@
-"""Pictures and videos as grids of patches of any size: the Qwen-VL line.
+"""Pictures and videos as grids of patches, of any size: the Qwen-VL line from Qwen2-VL on.
 
-The tower attends within one temporal patch (two frames) only, so a temporal patch is a unit. Its
-merger is inside the tower; positions of the language model follow the grid (M-RoPE).
+The tower attends only within a temporal patch (two frames), so that a temporal patch is a unit. Its
+merger is inside the tower; the language model's positions follow the grid (M-RoPE).
 
-Shapes: U units, B micro-batch, F frames a temporal patch, N tokens a unit, D width, L levels.
+Shapes: U units, B micro-batch, F frames per temporal patch, N tokens per unit, D width, L levels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,14 +35,14 @@ _DEEPSTACK = "deepstack_"
 
 @dataclass(frozen=True, kw_only=True)
 class GridPreprocessing:
-    """Frames resized to multiples of the merged patch, near their own aspect."""
+    """Frames resized to multiples of a merged patch, near their own aspect."""
 
     image_processor: Any
     video_pixels: PixelRange
     """Of a frame."""
 
     def units(self, info: MediaInfo, frames: Sequence[int]) -> tuple[Unit, ...]:
-        """Return one unit a temporal patch; the last frame is repeated to fill the last one."""
+        """Return one unit per temporal patch; the last frame is repeated to fill the last patch."""
         if info.kind == "image":
             return (Unit("image", (0,)),)
         length = self.image_processor.temporal_patch_size
@@ -51,7 +51,7 @@ class GridPreprocessing:
         return tuple(Unit(f"frames:{'+'.join(map(str, patch))}", patch) for patch in patches)
 
     def recipe(self, info: MediaInfo, num_frames: int) -> Mapping[str, Any]:
-        """Return the image processor's settings and the size that this media comes to."""
+        """Return the image processor's settings, and the size that the media item is resized to."""
         height, width = self.resized(info, num_frames)
         settings = {**self.image_processor.to_dict(), "backend": "pil", "kind": info.kind}
         return {**settings, "size": {"height": height, "width": width}}
@@ -79,7 +79,7 @@ class GridPreprocessing:
 
 
 class GridFamily(WithPixelReference):
-    """Grids of patches, with their positions told to the language model."""
+    """Grids of patches, whose shapes the language model is told."""
 
     def preprocessing(self, folder: Path) -> GridPreprocessing:
         """Return the checkpoint's image processor, and the pixels it gives a frame."""
@@ -89,7 +89,7 @@ class GridFamily(WithPixelReference):
         )
 
     def encode(self, model: Any, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Encode (B, F, 3, H, W) pixels to (B, N, D) ``main`` and a ``deepstack_0`` a level."""
+        """Encode (B, F, 3, H, W) pixels to (B, N, D) ``main``, and ``deepstack_0`` and so on."""
         vision = model.config.vision_config
         grid = torch.tensor([grid_of(vision, pixels)] * len(pixels), device=pixels.device)
         output = model.get_image_features(
@@ -100,7 +100,7 @@ class GridFamily(WithPixelReference):
         return {MAIN: torch.stack(list(output.pooler_output)), **named}
 
     def show(self, model: Any, tokenizer: Any, media: Sequence[Projected]) -> list[Shown]:
-        """Return each media as one grid, its temporal patches one after another."""
+        """Return each media item as one grid, its temporal patches one after another."""
         return [self._show(model.config, tokenizer, one) for one in media]
 
     def _show(self, config: Any, tokenizer: Any, one: Projected) -> Shown:
@@ -120,14 +120,14 @@ class GridFamily(WithPixelReference):
         )
 
     def text(self, config: Any, tokenizer: Any, one: Projected) -> str:
-        """Return what takes a placeholder's place."""
+        """Return the text that replaces a placeholder."""
         token = image_token(config, tokenizer)
         if one.info.kind == "video":
             token = str(tokenizer.convert_ids_to_tokens(config.video_token_id))
         return token * (one.main.shape[0] * one.main.shape[1])
 
     def _grid(self, config: Any, one: Projected) -> tuple[int, int, int]:
-        """Return the grid before merging; its shape follows from the aspect, as resized."""
+        """Return the grid before merging; its shape follows from the resized picture."""
         merge = config.vision_config.spatial_merge_size
         height, width = one.recipe["size"]["height"], one.recipe["size"]["width"]
         patch = config.vision_config.patch_size
@@ -138,7 +138,7 @@ class GridFamily(WithPixelReference):
     def inputs(
         self, config: Any, input_ids: torch.Tensor, shown: Sequence[Shown]
     ) -> dict[str, torch.Tensor]:
-        """Return grids by modality, and which tokens (1, N) are of which."""
+        """Return grids by modality, and the modality of each token (1, N)."""
         types = torch.zeros_like(input_ids)
         types[input_ids == config.image_token_id] = 1
         types[input_ids == config.video_token_id] = 2
@@ -149,10 +149,10 @@ class GridFamily(WithPixelReference):
         return inputs
 
     def state_after(self, model: Any, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return how far the next token's position is from its place.
+        """Return how far the next token's position is from its index.
 
-        Not what the model notes of these inputs itself: text goes on behind the last grid's longer
-        side, which is not always behind its last temporal patch.
+        Not what the model itself notes about these inputs: text goes on after the last grid's
+        longer side, which is not always after its last temporal patch.
         """
         names = ("image_grid_thw", "video_grid_thw", "second_per_grid_ts")
         ids, types = inputs["input_ids"], inputs["mm_token_type_ids"]
@@ -164,7 +164,7 @@ class GridFamily(WithPixelReference):
         return {"model.rope_deltas": positions[0, :, -1:] - ids.shape[1]}
 
     def position_offset(self, state: Mapping[str, Any]) -> int:
-        """Return the same as a number."""
+        """Return the same, as a number."""
         return int(state["model.rope_deltas"])
 
     def placeholders(self, config: Any, tokenizer: Any) -> Mapping[MediaKind, str]:
@@ -175,7 +175,7 @@ class GridFamily(WithPixelReference):
         }
 
     def tap(self, config: Any) -> Mapping[str, Any]:
-        """Return nothing but the place: features leave by the merger."""
+        """Return nothing: features always leave through the merger."""
         return {}
 
     def tokens_shape(self, config: Any, pixels: torch.Tensor) -> tuple[int, ...]:
@@ -184,7 +184,7 @@ class GridFamily(WithPixelReference):
         return (len(pixels), rows * columns // config.vision_config.spatial_merge_size**2)
 
     def plain_inputs(self, config: Any, media: Sequence[PlainMedia]) -> dict[str, torch.Tensor]:
-        """Return patches of pictures and of videos; their grids are with `inputs`."""
+        """Return patches of pictures and of videos; `inputs` has their grids."""
         inputs = {}
         for kind, name in (("image", "pixel_values"), ("video", "pixel_values_videos")):
             ours = [

@@ -1,9 +1,9 @@
-"""The whole model run from pixels, for families whose processor needs torchvision.
+"""Run the whole model from pixels, for families whose processor needs torchvision.
 
 transformers builds a processor only with its video processor, and that only with torchvision. So
-here pixels and prompt are ours, and everything from the tower on is one plain ``generate``.
+pixels and prompt are made here, and everything from the tower on is one plain ``generate``.
 
-Shapes: U units, P tokens a tile, D width.
+Shapes: U units, P tokens per tile, D width.
 """
 
 from abc import abstractmethod
@@ -28,7 +28,7 @@ from encodeonce.models.vision.visual import Decoded
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlainMedia:
-    """A media's pixels, as `Preprocessing.pixels` gave them."""
+    """A media item's pixels, as `Preprocessing.pixels` made them."""
 
     info: MediaInfo
     pixels: torch.Tensor
@@ -46,7 +46,7 @@ class WithPixelReference(TransformersFamily):
         """Return pixels and what goes with them, as arguments of ``generate``."""
 
     def reference(self, folder: Path, model: ModelSpec) -> "PixelReference":
-        """Load the whole model the ordinary way."""
+        """Load the whole model as transformers does."""
         loaded = self.model_class.from_pretrained(
             folder,
             dtype=getattr(torch, model.dtype),
@@ -93,7 +93,7 @@ class PixelReference(PlainReference):
         return PlainMedia(info=one.info, pixels=self._preprocessing.pixels(one.frames, recipe))
 
     def _blank(self, one: Decoded, pixels: torch.Tensor) -> Projected:
-        """Return features without values: the prompt needs only their number."""
+        """Return features without values: the prompt only needs to know how many there are."""
         width = self.model.config.get_text_config().hidden_size
         shape = (*self._family.tokens_shape(self.model.config, pixels), width)
         recipe = self._preprocessing.recipe(one.info, len(one.frames.pixels_THWC))

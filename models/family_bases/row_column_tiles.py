@@ -1,6 +1,6 @@
-"""Tiles whose rows and columns are told in the prompt: Idefics3, and SmolVLM's pictures.
+"""Tiles whose rows and columns the prompt names: Idefics3, and SmolVLM's pictures.
 
-Shapes: U units, P tokens a tile.
+Shapes: U units, P tokens per tile.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,10 +23,10 @@ _OVERVIEW = "<global-img>"
 
 @dataclass(frozen=True, kw_only=True)
 class RowColumnPreprocessing(TiledImages):
-    """Tiles whose rows and columns are known from the media's size."""
+    """Tiles whose rows and columns follow from the picture's size."""
 
     def recipe(self, info: MediaInfo, num_frames: int) -> Mapping[str, Any]:
-        """Return the image processor's settings, and rows and columns; zeros: one tile."""
+        """Return the image processor's settings, and rows and columns; both are 0 for one tile."""
         _, rows, columns = self.image_processor.get_number_of_image_patches(info.height, info.width)
         return {**super().recipe(info, num_frames), "rows": rows, "columns": columns}
 
@@ -34,7 +34,7 @@ class RowColumnPreprocessing(TiledImages):
         """Return (U, tiles, 3, H, W) pixels.
 
         Raises:
-            ValueError: the image processor cut other tiles than it said it would.
+            ValueError: the image processor cut other tiles than it had said.
         """
         pixels = super().pixels(frames, recipe)
         expected = recipe["rows"] * recipe["columns"] + 1
@@ -44,10 +44,10 @@ class RowColumnPreprocessing(TiledImages):
 
 
 class RowColumnTiles(WithPixelReference):
-    """The tiles of a picture row by row, then the overview."""
+    """A picture's tiles row by row, then the overview."""
 
     def preprocessing(self, folder: Path) -> RowColumnPreprocessing:
-        """Return the checkpoint's image processor, a frame at a time."""
+        """Return the checkpoint's image processor, for one frame at a time."""
         return RowColumnPreprocessing(image_processor=load_image_processor(folder))
 
     def image_inputs(self, config: Any, pixels: torch.Tensor) -> dict[str, Any]:
@@ -74,20 +74,20 @@ class RowColumnTiles(WithPixelReference):
         return (*pixels.shape[:2], (rows // config.scale_factor) ** 2)
 
     def plain_inputs(self, config: Any, media: Sequence[PlainMedia]) -> dict[str, torch.Tensor]:
-        """Return the tiles of all pictures, which is how many a prompt (1, tiles, 3, H, W) has."""
+        """Return the tiles of all pictures in a prompt: (1, tiles, 3, H, W)."""
         return {"pixel_values": torch.cat([one.pixels.flatten(0, 1) for one in media])[None]}
 
     def tap(self, config: Any) -> dict[str, Any]:
-        """Return nothing but the place: it is always the last layer."""
+        """Return nothing: it is always the last layer."""
         return {}
 
 
 def tiles_text(tokens: str, rows: int, columns: int) -> str:
-    """Return what stands for a picture: its tiles with their places, and the overview.
+    """Return a picture's text: its tiles with their places, and the overview.
 
     Args:
         tokens: the image token, once for each feature of a tile.
-        rows: of tiles; 0 where there is but the overview.
+        rows: of tiles; 0 if there is only the overview.
         columns: of tiles.
     """
     overview = f"{_AROUND}{_OVERVIEW}{tokens}{_AROUND}"

@@ -1,6 +1,6 @@
 """The generic family: any transformers model whose forward accepts ``mm_encoder_outputs``.
 
-What sets one architecture apart is in `encodeonce.models.family_bases.architecture`.
+What differs between architectures is in `encodeonce.models.family_bases.architecture`.
 
 Shapes: U units, P patches, D width of the tap, B micro-batch, N visual tokens.
 """
@@ -40,14 +40,14 @@ class TransformersFamily(Architecture):
     """An architecture of transformers, loaded in parts."""
 
     def fits(self, folder: Path) -> bool:
-        """Every checkpoint of its types."""
+        """Return True: every checkpoint of its model types fits."""
         return True
 
     def check_prompts(self, folder: Path) -> None:
         """Refuse a chat template with the question before the media; reads no weights.
 
         Raises:
-            CheckpointError: the checkpoint's is such a template, or there is none.
+            CheckpointError: the checkpoint's template is one, or there is none.
         """
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         self.chat(folder, config).check_media_first(folder)
@@ -66,7 +66,7 @@ class TransformersFamily(Architecture):
         """Describe the vision side of a checkpoint.
 
         Raises:
-            CheckpointError: ``tap: tower`` where the projector is inside the tower.
+            CheckpointError: ``tap: tower`` is asked for, but the projector is inside the tower.
         """
         if vision.tap == "tower" and self.projector is None:
             raise CheckpointError(
@@ -79,7 +79,7 @@ class TransformersFamily(Architecture):
     def decoder(
         self, folder: Path, model: ModelSpec, vision: VisionSpec, weights: WeightsSpec = NONE
     ) -> "TransformersDecoder":
-        """Load everything but the tower (and the projector, where features are projected)."""
+        """Load everything but the tower (and the projector, if features are projected)."""
         measure = LoadingMeasure()
         language, projector = self._language_side(
             find_candidate(weights, model, folder), vision, weights
@@ -105,14 +105,14 @@ class TransformersFamily(Architecture):
         return language, whole.get_submodule(self.projector)
 
     def _projector_alone(self, variant: Candidate) -> Any:
-        """Load the model's own projector, where the language model is another checkpoint's."""
+        """Load the model's own projector, if the language model is another checkpoint's."""
         assert self.projector is not None
         hooks = part_hooks(variant.folder, [last_name(self.projector)])
         left_out = [self.tower, *self.language]
         return load_without(self.model_class, left_out, variant.folder, variant.model, hooks)
 
     def reference(self, folder: Path, model: ModelSpec) -> Reference:
-        """Load the whole model the ordinary way."""
+        """Load the whole model as transformers does."""
         return load_reference(folder, model)
 
     def language_folder(self, folder: Path) -> Path:
@@ -120,7 +120,7 @@ class TransformersFamily(Architecture):
         return folder
 
     def language_config(self, folder: Path) -> Any:
-        """Return the part of the configuration that is the text model's."""
+        """Return the text model's part of the configuration."""
         return AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
 
 
@@ -131,7 +131,7 @@ class TransformersVision(VisionSide):
     family: TransformersFamily
 
     def load(self) -> LoadedTower:
-        """Load the tower (and the projector, where features are taken behind it)."""
+        """Load the tower (and the projector, if features are taken after it)."""
         left_out = list(self.family.language)
         projector = self.family.projector
         if self.vision_spec.tap == "tower" and projector is not None:
@@ -254,11 +254,11 @@ def encoder_outputs(
 
 
 def up_to_last(token_ids: Sequence[int], wanted: Collection[int]) -> list[int]:
-    """Return the tokens up to the last that is one of ``wanted``; none if there is none."""
+    """Return the tokens up to the last one that is in ``wanted``; none if there is none."""
     last = max((n for n, token in enumerate(token_ids) if token in wanted), default=-1)
     return list(token_ids[: last + 1])
 
 
 def last_name(part: str) -> str:
-    """Return the last part of a module's dotted name: what its weights are called everywhere."""
+    """Return the last part of a module's dotted name, which its weights have everywhere."""
     return part.rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""Checkpoints of the VILA line: ``vision_tower/``, ``mm_projector/`` and ``llm/`` hold a part each.
+"""Checkpoints of the VILA line: a part each in ``vision_tower/``, ``mm_projector/`` and ``llm/``.
 
 The tower is a SigLIP, whose last layer is not used.
 """
@@ -24,11 +24,11 @@ HALF = (0.5, 0.5, 0.5)
 
 
 class VilaLayout(AssembledFamily):
-    """Three folders, a part in each."""
+    """Three folders, with a part in each."""
 
     @abstractmethod
     def layers(self, weights: Mapping[str, torch.Tensor]) -> nn.Module:
-        """Return the projector that weights ``layers.N.{weight,bias}`` belong to, filled."""
+        """Return the projector with the weights ``layers.N.{weight,bias}``."""
 
     def tower(self, folder: Path, model: ModelSpec) -> nn.Module:
         """Load the tower up to its last layer."""

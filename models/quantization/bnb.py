@@ -1,4 +1,4 @@
-"""bitsandbytes, by transformers: weights are quantised one by one while they are read.
+"""Load weights with bitsandbytes, through transformers: quantised one by one while they are read.
 
 Dettmers et al., LLM.int8(), 2022 (arXiv:2208.07339); QLoRA, 2023 (arXiv:2305.14314) for NF4.
 """
@@ -26,17 +26,17 @@ from encodeonce.models.quantization.checks import (
 from encodeonce.models.quantization.method import Candidate, WeightsError
 
 _CPU_INPUTS, _CPU_OUTPUTS = 64, 32
-"""Widths of a 4-bit weight must be multiples of these on CPUs with AVX512-BF16, whose kernel takes
+"""What a 4-bit weight's widths must be multiples of on CPUs with AVX512-BF16, whose kernel takes
 blocks of 64 inputs and tiles of 32 outputs (bitsandbytes 0.50)."""
 
 _KERNELS = "kernels"
-"""Where it is installed, importing bitsandbytes on some CPUs downloads a kernel and loads it."""
+"""If this is installed, importing bitsandbytes on some CPUs downloads a kernel and loads it."""
 
 
 def _bitsandbytes() -> Any:
-    """Import bitsandbytes, without a kernel that it would fetch from the hub and run."""
-    # One says for every multiplication that float32 is cast to float16, the other that there is
-    # no package to fetch kernels with.
+    """Import bitsandbytes, without the kernel that it would fetch from the hub and run."""
+    # One reports for every multiplication that float32 is cast to float16, the other that there
+    # is no package to fetch kernels with.
     for name in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if "bitsandbytes" not in sys.modules:
@@ -47,7 +47,7 @@ def _bitsandbytes() -> Any:
 
 @contextmanager
 def _without(module: str) -> Iterator[None]:
-    """Let importing a module fail, for a while."""
+    """Make importing a module fail within the block."""
     before = sys.modules.get(module)
     sys.modules[module] = None  # type: ignore[assignment]
     try:
@@ -93,7 +93,7 @@ def check_4bit(candidate: Candidate, method: str) -> None:
 
 
 def four_bit(candidate: Candidate, kind: Literal["nf4", "fp4"], double: bool) -> ByTransformers:
-    """Return how weights become 4-bit ones in blocks of 64."""
+    """Return how weights are loaded in 4 bits, in blocks of 64."""
     return Bnb(
         lambda skipped: BitsAndBytesConfig(
             load_in_4bit=True,
@@ -106,7 +106,7 @@ def four_bit(candidate: Candidate, kind: Literal["nf4", "fp4"], double: bool) ->
 
 
 def eight_bit(threshold: float) -> ByTransformers:
-    """Return how weights become 8-bit ones by row."""
+    """Return how weights are loaded in 8 bits, by row."""
     return Bnb(
         lambda skipped: BitsAndBytesConfig(
             load_in_8bit=True, llm_int8_threshold=threshold, llm_int8_skip_modules=skipped
@@ -115,12 +115,12 @@ def eight_bit(threshold: float) -> ByTransformers:
 
 
 class Bnb(ByTransformers):
-    """Quantised while read, and guarded from being written after it has computed."""
+    """Quantised while read; refuses to be saved once it has computed."""
 
     def arguments(
         self, skeleton: Callable[[], nn.Module], device: torch.device
     ) -> Mapping[str, Any]:
-        """Name the device, and what stays as it is."""
+        """Name the device, and the modules that stay as they are."""
         _bitsandbytes()
         return super().arguments(skeleton, device)
 

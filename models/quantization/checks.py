@@ -1,4 +1,4 @@
-"""What weight methods refuse before anything is loaded."""
+"""Refuse, before anything is loaded, what weight methods cannot handle."""
 
 import importlib.util
 import json
@@ -30,14 +30,14 @@ def require(module: str, package: str, why: str) -> None:
     Args:
         module: import name.
         package: what to pip install.
-        why: the method, or the checkpoint's format.
+        why: the method, or the checkpoint's format, for the message.
     """
     if importlib.util.find_spec(module) is None:
         raise WeightsError(f"{why} needs {package}, which is not installed: pip install {package}")
 
 
 def stored_quantization(candidate: Candidate) -> Mapping[str, Any] | None:
-    """Return what the source's config.json says of quantised weights; None if it says nothing."""
+    """Return what the source's config.json says about quantised weights; None if nothing."""
     family, _ = find_family(candidate.model.model_copy(update={"path": str(candidate.source)}))
     path = family.language_folder(candidate.source) / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
@@ -46,7 +46,7 @@ def stored_quantization(candidate: Candidate) -> Mapping[str, Any] | None:
 
 
 def refuse_path(candidate: Candidate, method: str) -> None:
-    """Refuse a checkpoint for a method that quantises the model itself, or not at all."""
+    """Refuse a ``path`` for a method that quantises the model itself, or not at all."""
     if candidate.path is not None:
         raise WeightsError(
             f"weights {method!r} takes the weights from model.path; got path {candidate.path!r}. "
@@ -55,7 +55,7 @@ def refuse_path(candidate: Candidate, method: str) -> None:
 
 
 def refuse_quantised(candidate: Candidate, method: str) -> None:
-    """Refuse to quantise what is quantised."""
+    """Refuse to quantise what is quantised already."""
     stored = stored_quantization(candidate)
     if stored is not None:
         raise WeightsError(
@@ -66,7 +66,7 @@ def refuse_quantised(candidate: Candidate, method: str) -> None:
 
 
 def refuse_other_model(candidate: Candidate) -> None:
-    """Refuse a checkpoint whose language model is of another shape than the model's."""
+    """Refuse a checkpoint whose language model has another shape than the model's."""
     configs = [
         find_family(candidate.model.model_copy(update={"path": str(path)}))[0].language_config(path)
         for path in (candidate.folder, candidate.source)
@@ -81,7 +81,7 @@ def refuse_other_model(candidate: Candidate) -> None:
 
 
 def layer_widths(candidate: Candidate) -> Iterator[tuple[str, int, int]]:
-    """Yield (name, inputs, outputs) of each linear layer of the language model's first layer."""
+    """Yield (name, inputs, outputs) of each linear layer in the language model's first layer."""
     family, folder = find_family(candidate.model)
     config = family.language_config(folder)
     with torch.device("meta"):

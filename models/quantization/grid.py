@@ -1,6 +1,6 @@
-"""Rounding weights to a grid: each group of inputs of a row has a scale and a zero.
+"""Round weights to a grid: each group of a row's inputs has a scale and a zero.
 
-Shapes: O outputs, I inputs, G groups of a row.
+Shapes: O outputs, I inputs, G groups per row.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 SMALLEST_RANGE = 1e-5
-"""Of a group's weights, so that a group of zeros has a scale (as in AWQ's code)."""
+"""Least range of a group's weights, so that a group of zeros has a scale (as in AWQ's code)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class Grid:
     num_bits: int = 4
     group_size: int = 128
     symmetric: bool = False
-    """Whether zero is in the middle of every group's grid."""
+    """Whether zero is the middle of every group's grid."""
 
     @property
     def num_levels(self) -> int:
@@ -38,7 +38,7 @@ class Codes:
     scales: torch.Tensor
     """(O, G), in the precision they are stored in."""
     groups: torch.Tensor | None = None
-    """(I,) group of each input; None where groups are runs of inputs."""
+    """(I,) group of each input; None if groups are runs of inputs."""
 
     @property
     def group_size(self) -> int:
@@ -58,12 +58,12 @@ class Codes:
 
 
 def quantize(weight: torch.Tensor, grid: Grid) -> Codes:
-    """Round weights (O, I) to the nearest of their groups' grids; scales in the weights' precision.
+    """Round weights (O, I) to the nearest value on their group's grid; scales in their precision.
 
-    The scale is rounded before the codes are chosen, so that they suit the one that is stored.
+    The scale is rounded before the codes are chosen, so that they suit the stored scale.
     """
     weight_OGg = weight.float().unflatten(1, (-1, grid.group_size))
-    # Zero is on every grid, so that a group of one sign is not pushed off it.
+    # Zero is on every grid, so that groups whose weights have one sign do not lose it.
     high, low = weight_OGg.amax(-1).clamp(min=0), weight_OGg.amin(-1).clamp(max=0)
     last = grid.num_levels - 1
     spread = 2 * torch.maximum(high, -low) if grid.symmetric else high - low
@@ -78,7 +78,7 @@ def quantize(weight: torch.Tensor, grid: Grid) -> Codes:
 
 
 def rounded(weight: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """Return weights (O, I) after rounding, as they compute."""
+    """Return weights (O, I) after rounding, as layers compute with them."""
     return quantize(weight, grid).dense()
 
 

@@ -1,8 +1,8 @@
-"""A linear layer on PyTorch's own 4-bit weights: no library beside it.
+"""A linear layer on PyTorch's own 4-bit weights: it needs no other library.
 
-Made for few rows at a time, as in generation; a long prompt is slower than with dense weights.
+Made for a few rows at a time, as in generation; long prompts are slower than with dense weights.
 
-Shapes: N rows, O outputs, I inputs, G groups of a row.
+Shapes: N rows, O outputs, I inputs, G groups per row.
 """
 
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ from encodeonce.models.quantization.method import Candidate, WeightsError
 
 _GROUP_SIZES = (32, 64, 128, 256)
 _INNER_TILES = 8
-"""Of the CUDA kernel: it reads runs of 8 * 16 inputs."""
+"""Parameter of the CUDA kernel, which reads runs of 8 * 16 inputs."""
 _OUTPUTS = {"cpu": 16, "cuda": 8}
-"""What a weight's outputs must be a multiple of."""
+"""The number of a weight's outputs must be a multiple of this."""
 _AMPERE = (8, 0)
 
 
@@ -28,7 +28,7 @@ def check_int4(
     """Refuse a machine, a precision or a shape that the kernel is not made for.
 
     Args:
-        candidate: what is to be loaded.
+        candidate: what will be loaded.
         group_size: inputs that share a scale.
         widths: name, inputs and outputs of the layers that are quantised.
     """
@@ -40,7 +40,7 @@ def check_int4(
         problems.append(f"groups of {group_size} (it takes {', '.join(map(str, _GROUP_SIZES))})")
     if where.type == "cuda" and torch.cuda.get_device_capability(where) < _AMPERE:
         problems.append("this GPU (it needs compute capability 8.0)")
-    # On a CPU others run, forty times slower than dense weights.
+    # Other precisions run on a CPU, but forty times slower than dense weights.
     if candidate.model.dtype != "bfloat16":
         problems.append(f"dtype {candidate.model.dtype} (it computes in bfloat16)")
     multiple = 16 * _INNER_TILES if where.type == "cuda" else group_size
@@ -55,7 +55,7 @@ def check_int4(
 
 
 class Int4Linear(nn.Module):
-    """Weights of 4 bits; differs from the dense layer by rounding alone."""
+    """Weights of 4 bits. Differs from the dense layer only by rounding."""
 
     def __init__(
         self, codes: Codes, bias: torch.Tensor | None, dtype: torch.dtype, where: torch.device
@@ -95,6 +95,6 @@ def _arranged(codes: torch.Tensor) -> torch.Tensor:
     if codes.device.type == "cpu":
         packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes.int(), 1)
     else:
-        pairs = (codes[:, ::2] << 4) | codes[:, 1::2]  # two inputs a byte, the first one high
+        pairs = (codes[:, ::2] << 4) | codes[:, 1::2]  # two inputs per byte, the first one high
         packed = torch.ops.aten._convert_weight_to_int4pack(pairs.contiguous(), _INNER_TILES)
     return torch.as_tensor(packed)

@@ -1,6 +1,6 @@
-"""How a quantised checkpoint lays out a linear layer's weights in its tensors.
+"""Read linear layers from the layouts that quantised checkpoints have.
 
-The folder `layouts/` has a file for each, named by config.json's ``quant_method``.
+The folder `layouts/` has a file for each layout, named by config.json's ``quant_method``.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import torch
 from encodeonce.models.quantization.grid import Codes
 
 Stored = Mapping[str, torch.Tensor]
-"""A linear layer's tensors by the last part of their names."""
+"""A linear layer's tensors, by the last part of their names."""
 
 
 class Layout(Protocol):
@@ -24,7 +24,7 @@ class Layout(Protocol):
         """Take config.json's ``quantization_config``.
 
         Raises:
-            WeightsError: this is a variety of the layout that cannot be read.
+            WeightsError: this variety of the layout cannot be read.
         """
         ...
 

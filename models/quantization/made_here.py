@@ -1,4 +1,4 @@
-"""Checkpoints that `encodeonce quantize` has written, and what they say of how they were made."""
+"""Recognise checkpoints that `encodeonce quantize` has written, and check how they were made."""
 
 import json
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from encodeonce.models.quantization.method import Candidate, WeightsError
 from encodeonce.models.quantization.packed import Kernel
 
 ORIGIN_FILE = "encodeonce_quantization.json"
-"""Lies beside the quantised weights."""
+"""Stands beside the quantised weights."""
 
 
 def stored_as(candidate: Candidate, method: str, kinds: tuple[str, ...]) -> Mapping[str, Any]:
-    """Return what a checkpoint says of its quantisation, which must be one of some kinds."""
+    """Return what a checkpoint says about its quantisation, which must be of one of ``kinds``."""
     stored = stored_quantization(candidate)
     kind = None if stored is None else stored.get("quant_method")
     if stored is None or kind not in kinds:
@@ -28,7 +28,7 @@ def stored_as(candidate: Candidate, method: str, kinds: tuple[str, ...]) -> Mapp
 
 
 def check_made_by(candidate: Candidate, method: str) -> None:
-    """Refuse a checkpoint that `encodeonce quantize` did not make, or by another method."""
+    """Refuse a checkpoint that `encodeonce quantize` did not make by this method."""
     named = candidate.model.model_copy(update={"path": str(candidate.source)})
     family, folder = find_family(named)
     path = family.language_folder(folder) / ORIGIN_FILE

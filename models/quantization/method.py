@@ -29,9 +29,9 @@ class Candidate:
     folder: Path
     """The model's checkpoint."""
     source: Path
-    """The checkpoint that the variant's language side is in."""
+    """The checkpoint that holds the variant's language side."""
     path: str | None
-    """``source`` as the user named it; None where it is the model's own checkpoint."""
+    """``source`` as the user named it; None if it is the model's own checkpoint."""
 
 
 class Options(BaseModel):
@@ -47,7 +47,7 @@ class Quantizer(Protocol):
     """A way to hold the language model's weights."""
 
     def check(self, candidate: Candidate) -> None:
-        """Refuse what cannot be loaded, before anything is.
+        """Refuse what cannot be loaded, before anything is loaded.
 
         Raises:
             WeightsError: a library is not installed, this machine has no kernel, or the
@@ -120,7 +120,7 @@ def find_candidate(spec: WeightsSpec, model: ModelSpec, folder: Path) -> Candida
 
 
 def check_weights(spec: WeightsSpec, model: ModelSpec, folder: Path) -> None:
-    """Refuse a variant that cannot be loaded, before anything is.
+    """Refuse a variant that cannot be loaded, before anything is loaded.
 
     Args:
         spec: the variant.

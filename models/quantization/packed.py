@@ -1,7 +1,7 @@
-"""Loading linear layers that lie packed in a checkpoint, by our own code.
+"""Load linear layers that a checkpoint holds packed, by our own code.
 
-transformers loads everything else; the packed layers are left out of its model and put in one by
-one, so that never more than one of them is held twice.
+transformers loads everything else. The packed layers are left out of its model and put in one by
+one, so that at most one of them is in memory twice.
 """
 
 import re
@@ -25,10 +25,10 @@ from encodeonce.models.quantization.method import Candidate
 
 
 class Kernel(StrEnum):
-    """What quantised weights compute with."""
+    """How quantised weights are computed with."""
 
     DENSE = "dense"
-    """Rounded weights in the model's precision: as accurate, no smaller, as fast."""
+    """Rounded weights in the model's precision: no smaller, and as fast, as unquantised ones."""
     INT4 = "int4"
     """PyTorch's multiplication with 4-bit weights: about a quarter of the memory."""
 
@@ -51,7 +51,7 @@ class PackedHooks(LoadingHooks):
 
         Raises:
             WeightsError: the layout cannot be read.
-            CheckpointError: there are none, or more than the language model's.
+            CheckpointError: there are none, or others than the language model's.
         """
         named = candidate.model.model_copy(update={"path": str(candidate.source)})
         family, folder = find_family(named)
@@ -84,11 +84,11 @@ class PackedHooks(LoadingHooks):
 
 
 Linear = tuple[int, str]
-"""A linear layer: number of its decoder layer, name in that."""
+"""A linear layer: the number of its decoder layer, and its name in that."""
 
 
 def _find(folder: Path, names: tuple[str, ...]) -> dict[Linear, dict[str, StoredTensor]]:
-    """Return where the tensors of each packed layer lie, by the last part of their names."""
+    """Return where each packed layer's tensors are stored, by the last part of their names."""
     pattern = re.compile(rf"(.*?)\blayers\.(\d+)\.(.+)\.({'|'.join((*names, 'bias'))})$")
     found: dict[str, dict[Linear, dict[str, StoredTensor]]] = {}
     for place in stored_tensors(folder):

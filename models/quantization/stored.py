@@ -1,4 +1,4 @@
-"""Checkpoints that are quantised already, each kind loaded by what can load it."""
+"""Load checkpoints that are quantised already: each kind by what can load it."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from encodeonce.models.quantization.method import Candidate, WeightsError
 from encodeonce.models.quantization.packed import Kernel, PackedHooks
 
 _READ_HERE = ("awq", "gptq")
-"""Kinds in one of our own `layouts`: no library, no GPU needed."""
+"""Kinds with one of our own `layouts`: they need no library and no GPU."""
 _BY_TRANSFORMERS = {
     "bitsandbytes": ("bitsandbytes", "bitsandbytes"),
     "compressed-tensors": ("compressed_tensors", "compressed-tensors"),
     "torchao": ("torchao", "torchao"),
 }
-"""Kinds that transformers loads: import name and package."""
+"""Kinds that transformers loads: import name and package of the library."""
 
 
 def check_stored(candidate: Candidate) -> None:
@@ -57,8 +57,8 @@ def stored_hooks(candidate: Candidate) -> LoadingHooks:
 class _CompressedTensors(ByTransformers):
     """Dense from the start where only weights are quantised.
 
-    Otherwise compressed-tensors would make them dense in the first forward, and does not load
-    zeros that are not in the middle of the grid (0.20).
+    Otherwise compressed-tensors would make them dense in the first forward, and would not load
+    zeros off the middle of the grid (0.20).
     """
 
     def config(self, config: Any) -> Any:

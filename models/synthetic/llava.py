@@ -16,7 +16,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from encodeonce.models.synthetic.parts import Shape, byte_tokenizer, random_model
 
 _IMAGE = "<image>"
-# The system text's bytes are tokens: twenty of them stand before the image.
+# The system text's bytes are tokens: twenty of them precede the image.
 _TEMPLATE = (
     "{{ bos_token }}A helpful system: {% for message in messages %}"
     "{% for part in message['content'] %}"
@@ -82,11 +82,11 @@ LLAVA_1_5_7B = LlavaShape(
 def write_random_llava(
     shape: LlavaShape, folder: Path, dtype: torch.dtype, device: torch.device
 ) -> Path:
-    """Write a checkpoint with random weights and a tokenizer of bytes. It never ends an answer.
+    """Write a checkpoint with random weights and a byte tokenizer. It never ends an answer.
 
     Args:
         shape: sizes of the model.
-        folder: where to; made if it is not there.
+        folder: created if missing.
         dtype: of the weights.
         device: where the weights are drawn.
     """
@@ -111,7 +111,7 @@ def write_random_llava(
 
 
 def config_of(shape: LlavaShape, bos: int, pad: int) -> LlavaConfig:
-    """Return transformers' configuration of a shape, with token ids of the tokenizer's."""
+    """Return transformers' configuration of a shape, with the tokenizer's token ids."""
     return LlavaConfig(
         vision_config=CLIPVisionConfig(
             hidden_size=shape.vision_hidden_size,

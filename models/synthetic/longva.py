@@ -52,11 +52,11 @@ LONGVA_7B = LongVAShape(
 def write_random_longva(
     shape: LongVAShape, folder: Path, dtype: torch.dtype, device: torch.device
 ) -> Path:
-    """Write a checkpoint with random weights and a tokenizer of bytes. It never ends an answer.
+    """Write a checkpoint with random weights and a byte tokenizer. It never ends an answer.
 
     Args:
         shape: sizes of the model.
-        folder: where to; made if it is not there.
+        folder: created if missing.
         dtype: of the weights.
         device: where the weights are drawn.
     """
@@ -82,7 +82,7 @@ def write_random_longva(
 
 
 def configs_of(shape: LongVAShape, bos: int, pad: int) -> tuple[Qwen2Config, CLIPVisionConfig]:
-    """Return transformers' configurations of both parts, with token ids of the tokenizer's."""
+    """Return transformers' configurations of both parts, with the tokenizer's token ids."""
     text = Qwen2Config(
         hidden_size=shape.hidden_size,
         intermediate_size=shape.intermediate_size,
@@ -109,7 +109,7 @@ def configs_of(shape: LongVAShape, bos: int, pad: int) -> tuple[Qwen2Config, CLI
 
 
 def _named_as_in_the_original(tower: nn.Module) -> dict[str, torch.Tensor]:
-    # A vision_model stands before every part there, whatever transformers has.
+    # There, vision_model precedes every part's name, whatever transformers does.
     return {
         f"model.vision_tower.vision_tower.vision_model.{name.removeprefix('vision_model.')}": value
         for name, value in tower.state_dict().items()

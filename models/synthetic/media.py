@@ -1,4 +1,4 @@
-"""Media without meaning, to measure on: no download, the same pixels every time."""
+"""Write media without meaning, to measure on: no download, the same pixels every time."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def write_picture(path: Path) -> Path:
 
 
 def write_video(path: Path, num_frames: int) -> Path:
-    """Write an H.264 mp4 of 640 x 360 pixels: coarse noise that moves a little each frame."""
+    """Write an H.264 mp4 of 640 x 360 pixels: coarse noise that moves a little in each frame."""
     blocks = np.random.default_rng(0).integers(0, 256, (_HEIGHT // 8, _WIDTH // 8, 3), np.uint8)
     pattern = blocks.repeat(8, axis=0).repeat(8, axis=1)
     with av.open(str(path), "w") as container:

@@ -1,4 +1,4 @@
-"""Parts of synthetic checkpoints: random weights of any shape, to measure on without a download."""
+"""Parts of synthetic checkpoints: random weights in any shape, to measure on without a download."""
 
 import json
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ def random_model(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Any:
-    """Return a model initialised as transformers does; on a GPU that takes seconds, not minutes."""
+    """Return a model initialised by transformers; on a GPU that takes seconds, not minutes."""
     torch.manual_seed(0)
     with device:
         return model_class._from_config(config, dtype=dtype).eval()

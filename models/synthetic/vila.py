@@ -16,7 +16,7 @@ from encodeonce.models.synthetic.parts import (
 )
 
 _MERGED = 4
-"""Patches that the projector makes one token of."""
+"""Patches that the projector turns into one token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +61,11 @@ VILA_1_5_3B = VilaShape(
 def write_random_vila(
     shape: VilaShape, folder: Path, dtype: torch.dtype, device: torch.device
 ) -> Path:
-    """Write a checkpoint with random weights and a tokenizer of bytes. It never ends an answer.
+    """Write a checkpoint with random weights and a byte tokenizer. It never ends an answer.
 
     Args:
         shape: sizes of the model.
-        folder: where to; made if it is not there.
+        folder: created if missing.
         dtype: of the weights.
         device: where the weights are drawn.
     """
@@ -84,7 +84,7 @@ def write_random_vila(
 
 
 def configs_of(shape: VilaShape, bos: int, pad: int) -> tuple[LlamaConfig, SiglipVisionConfig]:
-    """Return transformers' configurations of both parts, with token ids of the tokenizer's."""
+    """Return transformers' configurations of both parts, with the tokenizer's token ids."""
     text = LlamaConfig(
         hidden_size=shape.hidden_size,
         intermediate_size=shape.intermediate_size,

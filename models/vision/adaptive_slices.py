@@ -1,8 +1,8 @@
-"""MiniCPM-V's slices: a picture whole, and cut into a grid of parts, all of sizes near one area.
+"""Cut pictures as MiniCPM-V does: the whole, and a grid of parts, all of about the same area.
 
 Yao et al., MiniCPM-V, 2024 (arXiv:2408.01800), section 3.2 (adaptive visual encoding). Sizes are
 multiples of the patch, near the picture's own aspect, and so differ from tile to tile: a stack of
-tiles is filled up with NaN, which no pixel is.
+tiles is filled up with NaN, which no pixel value is.
 
 Shapes: U units, S slices with the whole picture first, H x W pixels.
 """
@@ -30,15 +30,15 @@ class Slicing:
     """How pictures and frames are cut."""
 
     side: int
-    """Side of a square that has the area of a tile, pixels."""
+    """Side of a square with the area of a tile, pixels."""
     patch: int
     max_slices: Mapping[str, int]
-    """Of a picture, and of a frame of a video, by kind."""
+    """Most parts of a picture, and of a frame of a video, by kind of media."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def units(self, info: MediaInfo, frames: Sequence[int]) -> tuple[Unit, ...]:
-        """Return one unit a frame, its slices together."""
+        """Return one unit per frame: its slices together."""
         return frame_units(info, frames)
 
     def recipe(self, info: MediaInfo, num_frames: int) -> Mapping[str, Any]:
@@ -67,7 +67,7 @@ class Slicing:
         return filled
 
     def _sliced(self, size: Size, grid: Size) -> Size:
-        """Return the size that is cut by a grid, so that each part is near the area of a tile."""
+        """Return the size to be cut by a grid, so that each part has about the area of a tile."""
         columns, rows = grid
         part = (_multiple(size[0], columns) / columns, _multiple(size[1], rows) / rows)
         width, height = near_area(part, self.side, self.patch, enlarge=True)
@@ -91,7 +91,7 @@ class Slicing:
 
 
 def best_grid(size: Size, side: int, most: int) -> Size | None:
-    """Return the columns and rows that leave parts most like squares; None for no slices."""
+    """Return the columns and rows whose parts are closest to squares; None for no parts."""
     wanted = min(math.ceil(size[0] * size[1] / side**2), most)
     if wanted <= 1:
         return None
@@ -124,6 +124,6 @@ def _multiple(length: float, of: int) -> int:
 
 
 def without_filling(tile: torch.Tensor) -> torch.Tensor:
-    """Return (3, H, W) pixels without the rows and columns that hold no picture."""
+    """Return (3, H, W) pixels without the rows and columns that were filled up."""
     held = ~tile[0].isnan()
     return tile[:, held.any(1)][:, :, held.any(0)]

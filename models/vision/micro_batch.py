@@ -1,9 +1,9 @@
-"""Encoding in batches of one fixed shape.
+"""Encode in batches of one fixed shape.
 
-Kernels pick their blocking, and so their rounding, by shape. With a fixed shape a unit's features
-depend on nothing but the unit, provided that its place in the batch makes no difference either;
-that is measured once, on the first batch, and refused where it does not hold. Another processor may
-round otherwise, and answer that question otherwise.
+Kernels choose their blocking, and so their rounding, by shape. With a fixed shape a unit's features
+depend on nothing but the unit, provided that its place in the batch makes no difference either.
+That is measured once, on the first batch; where it does not hold, encoding is refused. Another
+processor may round otherwise, and answer that question otherwise.
 
 Shapes: U units, B micro-batch.
 """
@@ -28,8 +28,8 @@ class MicroBatch:
     def __call__(self, pixels_U: torch.Tensor) -> dict[str, torch.Tensor]:
         """Encode (U, ...) pixels to named (U, ...) features.
 
-        Short batches are filled with their last unit: with blank ones, towers that skip blank
-        pictures would see another shape.
+        Short batches are filled up with their last unit: with blank pictures, towers that skip
+        those would see another shape.
         """
         if not self._is_checked:
             self._check_places(pixels_U[0])

@@ -1,8 +1,8 @@
-"""From decoded frames to a tower's input, by Pillow and numpy alone.
+"""Turn decoded frames into a tower's input, by Pillow and numpy alone.
 
 torchvision is not needed: pictures go through the Pillow backend of the checkpoint's own image
-processor. transformers' video processors have no such backend, so frames of a video are resized
-here, the way the image processor resizes a picture of its own.
+processor. transformers' video processors have no such backend, so the frames of a video are
+resized here, as the image processor resizes pictures.
 
 Shapes: U units, T frames of H x W pixels.
 """
@@ -31,7 +31,7 @@ class Preprocessing(Protocol):
         ...
 
     def recipe(self, info: MediaInfo, num_frames: int) -> Mapping[str, Any]:
-        """Return all that decides the pixels, resolved for a media, as plain JSON values."""
+        """Return all that decides the pixels of a media item, as plain JSON values."""
         ...
 
     def pixels(self, frames: Frames, recipe: Mapping[str, Any]) -> torch.Tensor:
@@ -50,8 +50,8 @@ def load_image_processor(folder: Path) -> Any:
 def video_settings(folder: Path) -> Mapping[str, Any]:
     """Return a checkpoint's video processor settings, empty if it has none.
 
-    transformers has written them to a file of their own, into ``processor_config.json``, and (of
-    old) shared them with the image processor.
+    transformers has kept them in a file of their own, in ``processor_config.json``, and (in older
+    versions) together with the image processor's.
     """
     for name, key in (
         ("video_preprocessor_config.json", None),
@@ -89,7 +89,7 @@ def resize_frames(frames: Frames, image_processor: Any, size: Mapping[str, int])
 
 
 def frame_units(info: MediaInfo, frames: Sequence[int]) -> tuple[Unit, ...]:
-    """Return one unit a frame: the tower sees each frame alone."""
+    """Return one unit per frame: the tower sees each frame alone."""
     if info.kind == "image":
         return (Unit("image", (0,)),)
     return tuple(Unit(f"frame:{frame}", (frame,)) for frame in frames)
@@ -102,7 +102,7 @@ class SingleImages:
     image_processor: Any
 
     def units(self, info: MediaInfo, frames: Sequence[int]) -> tuple[Unit, ...]:
-        """Return one unit a frame."""
+        """Return one unit per frame."""
         return frame_units(info, frames)
 
     def recipe(self, info: MediaInfo, num_frames: int) -> Mapping[str, Any]:
@@ -139,7 +139,7 @@ class TiledImagesWholeFrames(TiledImages):
     frame_size: Mapping[str, int]
 
     def recipe(self, info: MediaInfo, num_frames: int) -> Mapping[str, Any]:
-        """Return the image processor's settings and what a frame is resized to."""
+        """Return the image processor's settings, and the size of a frame."""
         recipe = {**super().recipe(info, num_frames), "kind": info.kind}
         return recipe if info.kind == "image" else {**recipe, "size": dict(self.frame_size)}
 

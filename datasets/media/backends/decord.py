@@ -1,4 +1,4 @@
-"""Video with decord, where it was found to give exactly the frames that PyAV indexes.
+"""Video with decord, for files of which it gives exactly the frames that PyAV indexes.
 
 decord 0.6 returns wrong frames after seeking in open-GOP streams, and counts frames that an edit
 list discards, without an error: `VideoIndex.decord_refusal` must be None before `read`.
@@ -22,7 +22,7 @@ _TOLERANCE_S = 1e-3
 
 @functools.cache
 def identity() -> str | None:
-    """Return the decoder's name and versions; None where decord cannot be imported."""
+    """Return the backend's name and versions; None where decord cannot be imported."""
     try:
         decord = importlib.import_module("decord")
         libinfo = importlib.import_module("decord._ffi.libinfo")
@@ -36,13 +36,13 @@ def identity() -> str | None:
 
 
 def disagreement(path: str, index: VideoIndex) -> str | None:
-    """Say how decord's own list of frames differs from ``index``; None if it is the same."""
+    """Say how decord's own list of frames differs from ``index``; None if it does not."""
     decord = importlib.import_module("decord")
     try:
         reader = _open(decord, path)
         if len(reader) != len(index.pts):
             return f"decord counts {len(reader)} frames, PyAV {len(index.pts)}"
-        # It takes padding for a fourth channel where the width is 16, 24, 48 or 72.
+        # decord takes padding for a fourth channel where the width is 16, 24, 48 or 72.
         if (shape := tuple(reader[0].shape)) != (index.height, index.width, 3):
             return f"decord gives frames of shape {shape}"
         starts_s = reader.get_frame_timestamp(list(range(len(reader))))[:, 0].astype(np.float64)
@@ -73,7 +73,7 @@ def read(
             raise UndecodableMedia(
                 f"{path}: decord now counts {len(reader)} frames, {len(index.pts)} when probed"
             )
-        # Other libraries of the process may have asked decord for torch tensors.
+        # Other libraries in this process may have asked decord for torch tensors.
         with bridge._BridgeScope("native"):
             pixels_THWC = reader.get_batch(list(indices)).asnumpy()
     except decord.DECORDError as error:
@@ -88,7 +88,7 @@ def read(
 
 
 def _open(decord: Any, path: str) -> Any:
-    # One reader a call: a reader used by two threads crashes inside the decoder.
+    # One reader per call: a reader used by two threads crashes.
     try:
         return decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
     except RuntimeError as error:

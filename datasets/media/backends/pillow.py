@@ -24,7 +24,7 @@ _LOSSY_LIBRARIES = {
 
 
 def identity(image_format: str) -> str:
-    """Return the decoder's name and version for a format Pillow names, e.g. ``"JPEG"``."""
+    """Return the backend's name and version for a format as Pillow names it, e.g. ``"JPEG"``."""
     return f"pillow {PIL.__version__}{_library(image_format)}"
 
 
@@ -39,8 +39,8 @@ def describe(path: str) -> tuple[str, int, int]:
     """Return format, width and height (EXIF orientation applied); decodes no pixels.
 
     Raises:
-        UndecodableMedia: the file is no image that Pillow reads, or has more than 8 bits a
-            channel.
+        UndecodableMedia: the file is not an image that Pillow reads, or has more than 8 bits
+            a channel.
     """
     try:
         with Image.open(path) as image:
@@ -59,7 +59,7 @@ def describe(path: str) -> tuple[str, int, int]:
 
 
 def read(path: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return the image as (1, H, W, 3) RGB, upright; of an animation its first frame.
+    """Return the image as (1, H, W, 3) RGB, upright; of an animation, the first frame.
 
     Transparency is dropped, not blended, as the processors in transformers do.
 

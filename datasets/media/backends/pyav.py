@@ -29,25 +29,25 @@ _NUM_THREADS = 4
 
 
 def identity() -> str:
-    """Return the decoder's name and versions."""
+    """Return the backend's name and versions."""
     return f"pyav {av.__version__}, FFmpeg {av.ffmpeg_version_info}"
 
 
 class Header(NamedTuple):
-    """What a container says of its video before any packet is read."""
+    """What a container's header says about its video."""
 
     num_frames: int
-    """As it says, or as follows from its duration."""
+    """As stated, or computed from the duration."""
     rate: float
-    """Frames a second, on average."""
+    """Average frames per second."""
 
 
 def read_header(path: str) -> Header:
-    """Return what the container says; unlike an index it costs no pass over the file.
+    """Return what the header says; unlike an index, it costs no pass over the file.
 
     Raises:
-        UndecodableMedia: no video.
-        EmptyMedia: the container says neither how many frames it has nor how long it lasts.
+        UndecodableMedia: there is no video in the file.
+        EmptyMedia: the header says neither how many frames it has nor how long it lasts.
     """
     with open_video(path) as (container, stream):
         rate = float(stream.average_rate or Fraction(25))
@@ -64,7 +64,7 @@ def read(
     """Return the frames at ``indices`` (strictly increasing), (T, H, W, 3) RGB, upright.
 
     Raises:
-        UndecodableMedia: a frame does not come out, or has another size than the first.
+        UndecodableMedia: a frame cannot be decoded, or has another size than the first.
     """
     pixels_THWC = np.empty((len(indices), index.height, index.width, 3), dtype=np.uint8)
     with open_video(path) as (container, stream):
@@ -88,7 +88,7 @@ def read(
 def _frames_by_time(
     container: InputContainer, stream: VideoStream, index: VideoIndex, indices: Sequence[int]
 ) -> Iterator[VideoFrame]:
-    """Yield the frames at ``indices``; ends early at the first that does not come out."""
+    """Yield the frames at ``indices``; ends early at the first that cannot be decoded."""
     frames, at = container.decode(stream), index.pts[0]
     for position in indices:
         wanted = index.pts[position]
@@ -135,7 +135,7 @@ def open_video(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
         options = {"format_whitelist": CONTAINERS}
         with av.open(path, options=options, metadata_errors="replace") as container:
             stream = container.streams.best("video")
-            # The cover picture of a piece of music is a video stream, too.
+            # The cover picture of an audio file is a video stream, too.
             if not isinstance(stream, VideoStream) or stream.disposition & _COVER:
                 raise UndecodableMedia(f"{path} has no video stream")
             if stream.codec_context is None:

@@ -1,4 +1,4 @@
-"""AWQ's GEMM layout, as AutoAWQ writes it: (I, O / 8) int32, eight outputs in an odd order.
+"""AWQ's GEMM layout, as AutoAWQ writes it: (I, O / 8) int32, eight outputs in a special order.
 
 Lin et al., AWQ, 2023 (arXiv:2306.00978). The order suits a CUDA kernel; scales are (G, O).
 """
@@ -20,7 +20,7 @@ class AwqGemm:
     names = ("qweight", "qzeros", "scales")
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        """Refuse other layouts and widths than GEMM's 4 bits."""
+        """Refuse layouts and widths other than GEMM's 4 bits."""
         version = str(settings.get("version") or settings.get("format") or "gemm").lower()
         num_bits = settings.get("bits", settings.get("w_bit", 4))
         if version != "gemm" or num_bits != 4:

@@ -1,7 +1,7 @@
 """compressed-tensors' ``pack-quantized``, as `encodeonce quantize` writes it.
 
 Codes (O, I / 8) int32 hold eight inputs in order, lowest bits first; zeros (O / 8, G) hold eight
-outputs. Both are codes as they are: the signed numbers of the format plus half a grid.
+outputs. Both are stored as codes: the format's signed numbers plus half a grid.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ class PackQuantized:
     names = ("weight_packed", "weight_scale", "weight_zero_point", "weight_shape")
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        """Refuse other formats than ``pack-quantized`` with one grid for all layers."""
+        """Refuse formats other than ``pack-quantized`` with one grid for all layers."""
         groups = list(settings.get("config_groups", {}).values())
         weights = groups[0].get("weights") or {} if len(groups) == 1 else {}
         if settings.get("format") != FORMAT or weights.get("num_bits") not in (4, 8):
@@ -48,7 +48,7 @@ class PackQuantized:
 
 
 def pack(codes: Codes, grid: Grid) -> dict[str, torch.Tensor]:
-    """Return a layer's tensors by the last part of their names."""
+    """Return a layer's tensors, by the last part of their names."""
     stored = {
         "weight_packed": _int32(codes.codes, grid.num_bits),
         "weight_scale": codes.scales,

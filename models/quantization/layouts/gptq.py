@@ -14,7 +14,7 @@ from encodeonce.models.quantization.layout import Stored, int32_fields
 from encodeonce.models.quantization.method import WeightsError
 
 _OFFSETS = {"gptq": 1, "gptq_v2": 0}
-"""What is to be added to stored zeros, by format."""
+"""What has to be added to stored zeros, by format."""
 
 
 class Gptq:
@@ -49,11 +49,11 @@ class Gptq:
 
     def _settled(self, zeros: torch.Tensor) -> torch.Tensor:
         middle = 1 << (self._num_bits - 1)
-        # Some writers say gptq and store zeros as gptq_v2 does (vllm#38966): of a symmetric grid
-        # the zero is known.
+        # Some writers say gptq and store zeros as gptq_v2 does (vllm#38966); a symmetric grid's
+        # zero is known.
         if self._symmetric and bool(((zeros == middle) | (zeros == middle - 1)).all()):
             return torch.full_like(zeros, middle)
-        # One more than the largest is 0: that zero was stored as -1.
+        # One more than the largest value is 0: that zero was stored as -1.
         return (zeros + self._offset) & ((1 << self._num_bits) - 1)
 
 

@@ -1,7 +1,7 @@
-"""Activation-aware weight quantisation of one decoder layer.
+"""Quantise one decoder layer's weights with regard to activations (AWQ).
 
 Lin et al., AWQ, 2023 (arXiv:2306.00978): channels whose activations are large are scaled up in the
-weight and down in what comes before, which leaves the function as it is and their rounding error
+weight and down in what comes before, which leaves the function unchanged and their rounding error
 small. Then each group's largest weights are clipped where that lowers the error of the output.
 
 Shapes: T tokens, O outputs, I inputs, G groups of g inputs, N tokens of a prompt.
@@ -25,14 +25,14 @@ NUM_CLIPS, SMALLEST_CLIP = 20, 0.5
 """Limits are a group's largest weight times 1, 19/20, … down to more than a half."""
 CLIP_TOKENS = 512
 CLIP_OUTPUTS = 256
-"""Rows whose clipping is searched at once: bounds memory."""
+"""Rows whose clipping is searched at once, which bounds memory."""
 _NORMS = ("input_layernorm", "post_attention_layernorm")
 _PROJECTIONS = (
     *(f"self_attn.{name}_proj" for name in "qkvo"),
     *(f"mlp.{name}_proj" for name in ("gate", "up", "down")),
 )
 _NOT_CLIPPED = ("q_proj", "k_proj")
-"""Their outputs are multiplied with each other: an error of one does not stay what it is."""
+"""Their outputs are multiplied with each other, so that one amplifies the errors of the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +42,13 @@ class _Group:
     before: nn.Module
     linears: Sequence[nn.Linear]
     inputs: Sequence[Sequence[torch.Tensor]]
-    """Of each linear layer: (N, I) a prompt."""
+    """For each linear layer, (N, I) per prompt."""
     run: Callable[[], list[torch.Tensor]]
-    """Outputs whose error is to be small."""
+    """Returns the outputs whose error should be small."""
 
 
 def check_layer(layer: nn.Module) -> None:
-    """Refuse a decoder layer that scales cannot be folded into as into Llama's.
+    """Refuse a decoder layer into which scales cannot be folded as into Llama's.
 
     Raises:
         WeightsError: it has other parts, or norms that do not multiply by their weight.
@@ -83,20 +83,20 @@ def _multiplies(norm: Any) -> bool:
 
 @torch.inference_mode()
 def scale(layer: Any, seen: Seen, grid: Grid, num_tokens: int) -> None:
-    """Scale a layer's channels for rounding; its function stays.
+    """Scale a layer's channels for rounding; its function stays the same.
 
     Args:
         layer: the layer.
-        seen: what it is called with; divided by the scales as its weights are multiplied.
-        grid: what it is going to be rounded to.
-        num_tokens: how many are run for each scale that is tried; statistics take all.
+        seen: what it is called with; divided by the scales by which its weights are multiplied.
+        grid: what it will be rounded to.
+        num_tokens: tokens that are run for each scale that is tried; statistics use all.
     """
     for group in _groups(layer, seen, _few(seen, num_tokens)):
         _fold(group, _best_scales(group, grid))
 
 
 def _groups(layer: Any, seen: Seen, few: int) -> Iterator[_Group]:
-    """Yield what is scaled together; ``few`` prompts are run."""
+    """Yield the groups of layers that are scaled together; they run ``few`` prompts."""
     attention, mlp = layer.self_attn, layer.mlp
 
     def group(
@@ -113,7 +113,7 @@ def _groups(layer: Any, seen: Seen, few: int) -> Iterator[_Group]:
         return [attention(*args, **kwargs)[0] for args, kwargs in seen.attention[:few]]
 
     yield group(layer.input_layernorm, "self_attn", ("q_proj", "k_proj", "v_proj"), run_attention)
-    # Where value heads are shared, no scale of a value's channel suits all that read it.
+    # If value heads are shared, no scale of a value's channel suits all heads that read it.
     if attention.v_proj.out_features == attention.o_proj.in_features:
         run = on(attention.o_proj, "self_attn.o_proj")
         yield group(attention.v_proj, "self_attn", ("o_proj",), run)
@@ -123,7 +123,7 @@ def _groups(layer: Any, seen: Seen, few: int) -> Iterator[_Group]:
 
 
 def _few(seen: Seen, num_tokens: int) -> int:
-    """Return how many prompts are enough."""
+    """Return how many prompts have at least ``num_tokens`` tokens."""
     total = 0
     for number, x in enumerate(next(iter(seen.inputs.values()))):
         total += len(x)
@@ -153,7 +153,7 @@ def _best_scales(group: _Group, grid: Grid) -> torch.Tensor:
 
 
 def _normalised(scales: torch.Tensor) -> torch.Tensor:
-    """Return scales whose largest and smallest are each other's inverse."""
+    """Return scales whose largest is the inverse of the smallest."""
     scales = scales.clamp(min=SMALLEST_SCALE)
     return scales / (scales.max() * scales.min()).sqrt()
 
@@ -190,8 +190,8 @@ def clip(linear: nn.Linear, inputs: Sequence[torch.Tensor], grid: Grid) -> None:
 
     Args:
         linear: the layer.
-        inputs: what it is called with, (N, I) a prompt, scaled as its weights are.
-        grid: what it is going to be rounded to.
+        inputs: what it is called with, (N, I) per prompt, scaled to suit its weights.
+        grid: what it will be rounded to.
     """
     x_TI = torch.cat(list(inputs))
     x_TI = x_TI[:: max(1, len(x_TI) // CLIP_TOKENS)]

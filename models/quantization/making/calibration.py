@@ -1,7 +1,7 @@
-"""What decoder layers are called with on calibration prompts, held for one layer at a time.
+"""Record what decoder layers are called with on calibration prompts, one layer at a time.
 
-Layers see what they see in the unquantised model, as in AWQ: a layer's result does not depend on
-how the layers before it were rounded, so that layers can be done one by one, and again.
+Layers see what they would in the unquantised model, as in AWQ: a layer's result does not depend on
+how the layers before it were rounded, so that layers can be done one by one, and done again.
 
 Shapes: N tokens of a prompt, D width, I inputs of a linear layer.
 """
@@ -29,7 +29,7 @@ class Prompt:
     hidden: torch.Tensor
     """(1, N, D), the input of the next layer."""
     arguments: list[dict[str, Any]]
-    """Of each layer's call, beside the hidden states: masks and positions."""
+    """Arguments of each layer's call beside the hidden states: masks and positions."""
     added: dict[int, torch.Tensor]
     """What the model adds to a layer's output (1, N, D) before the next layer: deepstack
     features."""
@@ -37,16 +37,16 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What one layer was called with, on all prompts."""
+    """The arguments that one layer was called with, on all prompts."""
 
     inputs: Mapping[str, list[torch.Tensor]]
-    """(N, I) of each linear layer, by its name in the layer; one a prompt."""
+    """(N, I) per prompt for each linear layer, by its name in the layer."""
     attention: list[tuple[tuple[Any, ...], dict[str, Any]]]
     """Arguments of the attention's calls."""
 
 
 def capture(model: Any, prompts: Iterator[Inputs]) -> list[Prompt]:
-    """Run a model over prompts, and note how its layers are called.
+    """Run a model over prompts, and record how its layers are called.
 
     Args:
         model: a transformers model.
@@ -71,7 +71,7 @@ def _capture(model: Any, inputs: Inputs) -> Prompt:
         prompt.arguments.append(kept)
 
     def after(output: Any) -> None:
-        # A copy: deepstack features may be added in place.
+        # A copy, since deepstack features may be added in place.
         last[:] = [_hidden(output).clone()]
 
     hooks = []

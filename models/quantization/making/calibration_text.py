@@ -1,4 +1,4 @@
-"""Calibration prompts cut from a text file."""
+"""Cut calibration prompts from a text file."""
 
 import hashlib
 import json
@@ -18,8 +18,8 @@ def text_calibration(path: Path, num_prompts: int, num_tokens: int) -> Calibrati
 
     Args:
         path: a text file, or JSON lines with the text under ``text``.
-        num_prompts: at most so many.
-        num_tokens: of each prompt.
+        num_prompts: at most this many.
+        num_tokens: length of each prompt.
 
     Raises:
         WeightsError: the file cannot be read.

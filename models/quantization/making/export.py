@@ -1,7 +1,7 @@
-"""Writing a quantised checkpoint: the model's own, with its decoder layers replaced.
+"""Write a quantised checkpoint: the model's own, with its decoder layers replaced.
 
 Tower, projector, embeddings and head are copied bit for bit, so that the quantised checkpoint's
-features are those of the model: they have the same signature.
+features are the model's, and have the same signature.
 """
 
 import json
@@ -27,7 +27,7 @@ _IN_LAYERS = re.compile(r"(.*?\blayers)\.(\d+)\.(.+)$")
 
 
 def stored_prefix(folder: Path, model: Any) -> str:
-    """Return how names of the language model's layers begin in a checkpoint's tensors.
+    """Return how the names of the language model's layers begin in a checkpoint.
 
     Raises:
         WeightsError: the checkpoint holds the first layer's weights under no such name.
@@ -36,7 +36,7 @@ def stored_prefix(folder: Path, model: Any) -> str:
     for stored, read in tensors(folder):
         match = _IN_LAYERS.match(stored)
         if match and match.group(2) == "0" and match.group(3) == f"{name}.weight":
-            # By value: a tower may have layers of the same names.
+            # Compared by value: a tower may have layers of the same names.
             value = read().to(linear.weight.dtype)
             if value.shape == linear.weight.shape and torch.equal(value, linear.weight.cpu()):
                 return match.group(1)
@@ -48,7 +48,7 @@ def stored_prefix(folder: Path, model: Any) -> str:
 
 
 def quantization_config(whole: Any, grid: Grid) -> dict[str, Any]:
-    """Return what config.json is to say, in compressed-tensors' words.
+    """Return what config.json should say, in compressed-tensors' words.
 
     Args:
         whole: the whole model, tower included; may be on the meta device.
@@ -83,9 +83,7 @@ def quantization_config(whole: Any, grid: Grid) -> dict[str, Any]:
 
 
 def _ignored(whole: Any) -> list[str]:
-    """Return patterns of what is not quantised, by parts' names: libraries differ in what is
-    before them.
-    """
+    """Return patterns for what is not quantised, by parts' names: prefixes differ by library."""
     modules = dict(whole.named_modules())
     language = next(name for name, part in modules.items() if part is decoder_layers(whole))
     ignored = []
@@ -114,7 +112,7 @@ def write_checkpoint(
         source: the model's checkpoint.
         target: the folder to write.
         language: where in ``source`` the language model is, relative.
-        prefix: how names of its layers begin.
+        prefix: how the names of its layers begin.
         layer_path: returns the file with a quantised layer's tensors.
         files: texts to write, by name relative to ``target``.
     """
@@ -126,7 +124,7 @@ def write_checkpoint(
         if place.parent == language and path.suffix == ".safetensors":
             written = _with_layers(path, prefix, layer_path)
             save_file(written, target / place, metadata={"format": "pt"})
-            shutil.copymode(path, target / place)  # save_file lets nobody else read it
+            shutil.copymode(path, target / place)  # save_file lets only the owner read it
             places |= dict.fromkeys(written, place.name)
             total += sum(tensor.nbytes for tensor in written.values())
         else:
@@ -141,7 +139,7 @@ def write_checkpoint(
 def _with_layers(
     source: Path, prefix: str, layer_path: Callable[[int], Path]
 ) -> dict[str, torch.Tensor]:
-    """Return a file's tensors with those of quantised layers replaced."""
+    """Return a file's tensors, with those of quantised layers replaced."""
     found: dict[str, torch.Tensor] = {}
     with safe_open(source, framework="pt") as file:
         for name in file.keys():  # noqa: SIM118 - safe_open is not a mapping
@@ -156,7 +154,7 @@ def _with_layers(
 
 
 def _replacements(layer: Path, name: str) -> dict[str, torch.Tensor]:
-    """Return a quantised layer's tensors that take the place of one; none if it stays."""
+    """Return the tensors of a quantised layer that replace one tensor; none if it stays."""
     stem = name.removesuffix("weight")
     with safe_open(layer, framework="pt") as file:
         names = [

@@ -1,4 +1,4 @@
-"""Making a quantised checkpoint from a model's."""
+"""Make a quantised checkpoint from a model's, with a model card."""
 
 import hashlib
 import json
@@ -41,10 +41,10 @@ class Calibration:
     """Prompts that activations are measured on."""
 
     description: Mapping[str, Any]
-    """What they are, as plain JSON values: all that they depend on."""
+    """All that they depend on, as plain JSON values."""
     prompts: Callable[[PrefixDecoder], Iterator[Inputs]]
     vision: VisionSpec = VisionSpec(tap="projected")
-    """Where the features in them were taken."""
+    """Where the features in them are taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class Made:
 
     folder: Path
     recipe: Recipe
-    """As it was followed: groups may be smaller than was asked for."""
+    """As it was followed: groups may be smaller than asked for."""
 
 
 def make_quantized(
@@ -63,7 +63,7 @@ def make_quantized(
     target: Path,
     on_layer: Callable[[int, int], None],
 ) -> Made:
-    """Quantise a model's decoder layers and write the checkpoint. Repeat it to go on.
+    """Quantise a model's decoder layers and write the checkpoint. Call it again to continue.
 
     Args:
         model: what to quantise.
@@ -136,7 +136,7 @@ _METHODS = {
 
 
 def card(origin: Mapping[str, Any]) -> str:
-    """Return the text of README.md.
+    """Return the text of the checkpoint's README.md.
 
     Args:
         origin: how the checkpoint was made.

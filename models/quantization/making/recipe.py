@@ -1,4 +1,4 @@
-"""Quantising a model's decoder layers one by one; what is done is kept, and not done again."""
+"""Quantise a model's decoder layers one by one; finished layers are kept, and not done again."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +25,7 @@ from encodeonce.models.quantization.method import WeightsError
 
 SEARCH_TOKENS = 8192
 LARGEST_CHANGE = 0.02
-"""Relative, of a layer's output by folding scales: rounding of bfloat16, and no more."""
+"""Largest relative change of a layer's output by folding scales: bfloat16's rounding, no more."""
 _MANIFEST = "manifest.json"
 
 
@@ -47,10 +47,10 @@ class Recipe:
 
 
 def fitting_grid(model: Any, grid: Grid) -> Grid:
-    """Return a grid whose groups divide all widths: the largest half, quarter, … that does.
+    """Return a grid whose groups divide all widths: halved as often as necessary.
 
     Raises:
-        WeightsError: no group of at least 8 inputs does.
+        WeightsError: no group of 8 inputs or more divides them.
     """
     widths = {part.in_features for part in linears(decoder_layers(model)[0]).values()}
     size = grid.group_size
@@ -72,7 +72,7 @@ class Progress:
 
         Args:
             folder: where layers are kept.
-            of: everything that a layer's result depends on.
+            of: all that a layer's result depends on.
 
         Raises:
             WeightsError: the folder holds layers of something else.
@@ -90,7 +90,7 @@ class Progress:
             )
 
     def path(self, number: int) -> Path:
-        """Return where a layer's tensors are, or are going to be."""
+        """Return where a layer's tensors are, or will be."""
         return self._folder / f"layer-{number:05}.safetensors"
 
     def is_done(self, number: int) -> bool:
@@ -144,7 +144,7 @@ def quantize_layers(
 def _quantized(
     layer: nn.Module, number: int, recipe: Recipe, prompts: list[Prompt]
 ) -> dict[str, torch.Tensor]:
-    """Return a layer's packed weights, and all else in it that changed."""
+    """Return a layer's packed weights, and everything else in it that changed."""
     if recipe.is_calibrated:
         _prepare(layer, number, recipe, prompts)
     parts = linears(layer)

@@ -1,7 +1,7 @@
 """Activation-aware weight quantisation: 4 bits, made by `encodeonce quantize` or by AutoAWQ.
 
-Lin et al., AWQ, 2023 (arXiv:2306.00978). What `rtn` does to weights, done to weights that were
-scaled so that the channels with large activations lose least.
+Lin et al., AWQ, 2023 (arXiv:2306.00978). Weights are rounded as by `rtn`, but scaled first, so that
+channels with large activations lose least.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class Awq(Options):
     )
 
     def check(self, candidate: Candidate) -> None:
-        """Refuse what was not made by AWQ, or not of this model, or has no kernel here."""
+        """Refuse what was not made by AWQ from this model, or has no kernel here."""
         if candidate.path is None:
             raise WeightsError(
                 "weights 'awq' needs the path of a checkpoint that AWQ has made, since it takes "

@@ -1,4 +1,4 @@
-"""The model as it is; a checkpoint that is quantised already, as it is quantised."""
+"""The model as it is; if its checkpoint is quantised already, as that is."""
 
 from typing import ClassVar
 

@@ -1,7 +1,7 @@
-"""Round to nearest: every weight to the closest value of its group's grid. The baseline of 4 bits.
+"""Round to nearest: every weight to the closest value on its group's grid. The baseline for 4 bits.
 
-It takes no calibration, so it is done while loading; or read from a checkpoint of
-`encodeonce quantize`.
+This needs no calibration, so it is done while loading; or the weights are read from a checkpoint
+that `encodeonce quantize` has made.
 """
 
 from typing import Any, ClassVar, Literal
@@ -19,8 +19,26 @@ from encodeonce.models.quantization.method import Candidate, Options, WeightsErr
 from encodeonce.models.quantization.packed import Kernel, PackedHooks, built
 
 
+class Rounding(LoadingHooks):
+    """Rounds weights on the device, one linear layer after another."""
+
+    def __init__(self, grid: Grid, kernel: Kernel) -> None:
+        """Take how finely weights are rounded, and what they compute with."""
+        self._grid = grid
+        self._kernel = kernel
+
+    def finish(self, model: Any, device: torch.device) -> None:
+        """Round the decoder layers, then move the rest."""
+        for layer in decoder_layers(model):
+            for name, linear in linears(layer).items():
+                codes = quantize(linear.weight.to(device), self._grid)
+                dtype = linear.weight.dtype
+                layer.set_submodule(name, built(codes, linear.bias, self._kernel, dtype, device))
+        model.to(device)
+
+
 class Rtn(Options):
-    """With a ``path`` the checkpoint says how finely it was rounded."""
+    """With a ``path``, the checkpoint says how finely it was rounded."""
 
     display_name: ClassVar[str] = "RTN"
 
@@ -39,7 +57,7 @@ class Rtn(Options):
         return Grid(num_bits=self.num_bits, group_size=self.group_size, symmetric=self.symmetric)
 
     def check(self, candidate: Candidate) -> None:
-        """Refuse a group size that widths are no multiple of, or what has no kernel here."""
+        """Refuse a group size that does not divide the widths, or what has no kernel here."""
         if candidate.path is not None:
             self._refuse_grid()
             refuse_other_model(candidate)
@@ -76,21 +94,3 @@ class Rtn(Options):
 
 
 QUANTIZER = Rtn
-
-
-class Rounding(LoadingHooks):
-    """Layers are rounded on the device, one linear layer after another."""
-
-    def __init__(self, grid: Grid, kernel: Kernel) -> None:
-        """Take how finely weights are rounded, and what they compute with."""
-        self._grid = grid
-        self._kernel = kernel
-
-    def finish(self, model: Any, device: torch.device) -> None:
-        """Round the decoder layers, then move the rest."""
-        for layer in decoder_layers(model):
-            for name, linear in linears(layer).items():
-                codes = quantize(linear.weight.to(device), self._grid)
-                dtype = linear.weight.dtype
-                layer.set_submodule(name, built(codes, linear.bias, self._kernel, dtype, device))
-        model.to(device)

@@ -1,4 +1,4 @@
-"""torchao's weight-only int8, quantised while loading: a scale a row, activations untouched."""
+"""torchao's weight-only int8, quantised while loading: one scale per row, activations untouched."""
 
 import importlib
 from typing import Any, ClassVar
@@ -27,7 +27,7 @@ class TorchAoInt8(Options):
 
 
 def _config(skipped: list[str]) -> Any:
-    # By an object: transformers no longer takes torchao's names of methods.
+    # As an object: transformers no longer takes torchao's names of methods.
     weight_only = importlib.import_module("torchao.quantization").Int8WeightOnlyConfig()
     return TorchAoConfig(weight_only, modules_to_not_convert=skipped)
 
