@@ -14,7 +14,6 @@ Prompt and scorer as in that task, which the authors name for automatic evaluati
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,7 +23,13 @@ from encodeonce.datasets.media.sampling import FrameSampling
 from encodeonce.datasets.metrics.first_letter import score_first_letter
 from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.prompts import format_question
-from encodeonce.datasets.readers.published import complete, json_rows, parse, require
+from encodeonce.datasets.readers.published import (
+    FolderBenchmark,
+    complete,
+    json_rows,
+    parse,
+    require,
+)
 from encodeonce.datasets.readers.subtitles import (
     Subtitle,
     SubtitleChoice,
@@ -53,10 +58,8 @@ class _Row(BaseModel):
     starting_timestamp_for_subtitles: float
 
 
-class BENCHMARK(BaseModel):
+class BENCHMARK(FolderBenchmark):
     """Videos of seconds to an hour, two to five options."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     about: ClassVar[About] = About(
         title="LongVideoBench (validation): what happens at a moment the question refers to",
@@ -89,11 +92,6 @@ class BENCHMARK(BaseModel):
         default=None,
         description="Frames whose subtitles are taken; by default the run file's `frames`.",
     )
-
-    @property
-    def media_root(self) -> Path:
-        """The download."""
-        return self.folder
 
     def samples(self) -> Iterator[Sample]:
         """Yield the questions in the order of lvb_val.json.

@@ -9,7 +9,6 @@ authors drop images and words from the front.
 
 import string
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,7 +19,7 @@ from encodeonce.datasets.metrics.rouge import rouge_l_legacy
 from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.prompts import lettered
 from encodeonce.datasets.readers.json_object import json_object
-from encodeonce.datasets.readers.published import complete, parse, require
+from encodeonce.datasets.readers.published import FolderBenchmark, complete, parse, require
 from encodeonce.datasets.readers.questions import Row
 from encodeonce.datasets.sample import About, BenchmarkError, Sample, Score, Scored
 
@@ -70,10 +69,8 @@ class _Meta(BaseModel):
     question_type: Literal["multi-choice", "open-ended"]
 
 
-class BENCHMARK(BaseModel):
+class BENCHMARK(FolderBenchmark):
     """Temporal and semantic tasks on 2 to 109 images, needles in haystacks, image retrieval."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     measure: ClassVar[str] = "accuracy or ROUGE-L, by data set"
     about: ClassVar[About] = About(
@@ -96,11 +93,6 @@ class BENCHMARK(BaseModel):
         min_length=1,
         description="Only these data sets. The others need not be there.",
     )
-
-    @property
-    def media_root(self) -> Path:
-        """The folder."""
-        return self.folder
 
     def samples(self) -> Iterator[Sample]:
         """Yield the samples, data set by data set, in the order of the files.

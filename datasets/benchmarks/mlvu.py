@@ -13,7 +13,6 @@ a question whose answer is not among its options cannot be answered right; one q
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,7 +21,13 @@ from encodeonce.datasets.media.media import MediaRef
 from encodeonce.datasets.metrics.multiple_choice import score_choice
 from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.prompts import lettered
-from encodeonce.datasets.readers.published import complete, json_rows, parse, require
+from encodeonce.datasets.readers.published import (
+    FolderBenchmark,
+    complete,
+    json_rows,
+    parse,
+    require,
+)
 from encodeonce.datasets.readers.questions import Row
 from encodeonce.datasets.sample import About, Sample, Score, Scored
 
@@ -45,10 +50,8 @@ class _Row(BaseModel):
     answer: str
 
 
-class BENCHMARK(BaseModel):
+class BENCHMARK(FolderBenchmark):
     """Long videos: holistic, single-detail and multi-detail tasks."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     measure: ClassVar[str] = "accuracy"
     about: ClassVar[About] = About(
@@ -71,11 +74,6 @@ class BENCHMARK(BaseModel):
         min_length=1,
         description="Only these tasks. The data of the others need not be there.",
     )
-
-    @property
-    def media_root(self) -> Path:
-        """The folder MLVU."""
-        return self.folder
 
     def samples(self) -> Iterator[Sample]:
         """Yield the questions, task by task, in the order of the files.

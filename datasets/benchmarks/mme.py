@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from encodeonce.datasets.media.media import MediaRef
 from encodeonce.datasets.options import LocalPath
-from encodeonce.datasets.readers.published import require, unique
+from encodeonce.datasets.readers.published import FolderBenchmark, require, unique
 from encodeonce.datasets.sample import About, BenchmarkError, Sample, Score, Scored
 
 PERCEPTION = (
@@ -37,10 +37,8 @@ _NUM_LETTERS = 4
 Pair = tuple[Scored, Scored]
 
 
-class BENCHMARK(BaseModel):
+class BENCHMARK(FolderBenchmark):
     """Perception and cognition in 14 subtasks, 2,374 questions."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     measure: ClassVar[str] = "accuracy"
     about: ClassVar[About] = About(
@@ -64,11 +62,6 @@ class BENCHMARK(BaseModel):
         min_length=1,
         description="Only these subtasks. The data of the others need not be there.",
     )
-
-    @property
-    def media_root(self) -> Path:
-        """The folder."""
-        return self.folder
 
     def samples(self) -> Iterator[Sample]:
         """Yield the questions, subtask by subtask, pictures by name.

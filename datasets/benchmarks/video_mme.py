@@ -13,7 +13,6 @@ run's `frames`.
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,6 +23,7 @@ from encodeonce.datasets.metrics.first_letter import score_first_letter
 from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.prompts import lettered
 from encodeonce.datasets.readers.published import (
+    FolderBenchmark,
     complete,
     letter_target,
     parquet_rows,
@@ -61,10 +61,8 @@ class _Row(BaseModel):
     answer: str
 
 
-class BENCHMARK(BaseModel):
+class BENCHMARK(FolderBenchmark):
     """Videos of 11 seconds to an hour, with or without subtitles."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     about: ClassVar[About] = About(
         title="Video-MME: short, medium and long videos of all kinds, four options",
@@ -97,11 +95,6 @@ class BENCHMARK(BaseModel):
         default=None,
         description="Frames whose subtitles are taken; by default the run file's `frames`.",
     )
-
-    @property
-    def media_root(self) -> Path:
-        """The download."""
-        return self.folder
 
     def samples(self) -> Iterator[Sample]:
         """Yield the questions in the order of the table.

@@ -14,7 +14,6 @@ Whether a question has options is read off its options: the type of one row is n
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,6 +24,7 @@ from encodeonce.datasets.metrics.mmmu import is_open_match, read_choice
 from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.prompts import lettered
 from encodeonce.datasets.readers.published import (
+    FolderBenchmark,
     complete,
     letter_target,
     parquet_rows,
@@ -74,10 +74,8 @@ class _Row(BaseModel):
     answer: str = Field(min_length=1)
 
 
-class BENCHMARK(BaseModel):
+class BENCHMARK(FolderBenchmark):
     """Lectures of six disciplines; up to fourteen options, a few free answers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     measure: ClassVar[str] = "accuracy"
     about: ClassVar[About] = About(
@@ -105,11 +103,6 @@ class BENCHMARK(BaseModel):
         default=None,
         description="Frames that the model sees; by default the run file's `frames`.",
     )
-
-    @property
-    def media_root(self) -> Path:
-        """The download."""
-        return self.folder
 
     def samples(self) -> Iterator[Sample]:
         """Yield the questions, track by track, in the order of the tables.

@@ -8,8 +8,9 @@ from typing import TypeVar
 
 import pyarrow
 import pyarrow.parquet
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.readers.questions import Row
 from encodeonce.datasets.sample import BenchmarkError, Sample
 
@@ -17,6 +18,19 @@ RowModel = TypeVar("RowModel", bound=BaseModel)
 
 SHOWN = 3
 """How many missing files a message names; the rest are counted."""
+
+
+class FolderBenchmark(BaseModel):
+    """The options of a benchmark whose download is one folder, with the media in it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folder: LocalPath
+
+    @property
+    def media_root(self) -> Path:
+        """The download."""
+        return self.folder
 
 
 def parquet_rows(path: Path, model: type[BaseModel]) -> Iterator[Row]:

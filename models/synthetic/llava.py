@@ -114,20 +114,15 @@ def config_of(shape: LlavaShape, bos: int, pad: int) -> LlavaConfig:
     """Return transformers' configuration of a shape, with the tokenizer's token ids."""
     return LlavaConfig(
         vision_config=CLIPVisionConfig(
-            hidden_size=shape.vision_hidden_size,
+            **shape.vision(),
             intermediate_size=4 * shape.vision_hidden_size,
-            num_hidden_layers=shape.vision_layers,
             num_attention_heads=shape.vision_heads,
             image_size=shape.image_size,
             patch_size=shape.patch_size,
         ),
         text_config=LlamaConfig(
-            hidden_size=shape.hidden_size,
-            intermediate_size=shape.intermediate_size,
-            num_hidden_layers=shape.num_layers,
-            num_attention_heads=shape.num_heads,
+            **shape.text(),
             num_key_value_heads=shape.num_key_value_heads,
-            vocab_size=shape.vocab_size,
             bos_token_id=bos,
             eos_token_id=None,
             pad_token_id=pad,

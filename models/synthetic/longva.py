@@ -84,12 +84,8 @@ def write_random_longva(
 def configs_of(shape: LongVAShape, bos: int, pad: int) -> tuple[Qwen2Config, CLIPVisionConfig]:
     """Return transformers' configurations of both parts, with the tokenizer's token ids."""
     text = Qwen2Config(
-        hidden_size=shape.hidden_size,
-        intermediate_size=shape.intermediate_size,
-        num_hidden_layers=shape.num_layers,
-        num_attention_heads=shape.num_heads,
+        **shape.text(),
         num_key_value_heads=shape.num_key_value_heads,
-        vocab_size=shape.vocab_size,
         max_position_embeddings=224_000,
         rope_parameters={"rope_type": "default", "rope_theta": 1e9},
         tie_word_embeddings=False,
@@ -98,12 +94,9 @@ def configs_of(shape: LongVAShape, bos: int, pad: int) -> tuple[Qwen2Config, CLI
         pad_token_id=pad,
     )
     tower = CLIPVisionConfig(
-        hidden_size=shape.vision_hidden_size,
+        **shape.vision(),
         intermediate_size=4 * shape.vision_hidden_size,
-        num_hidden_layers=shape.vision_layers,
         num_attention_heads=shape.vision_hidden_size // 64,
-        image_size=shape.image_size,
-        patch_size=shape.patch_size,
     )
     return text, tower
 

@@ -27,6 +27,25 @@ class Shape:
     """Side of a picture, pixels."""
     patch_size: int
 
+    def text(self) -> dict[str, Any]:
+        """Return the language model's sizes, by transformers' names."""
+        return {
+            "hidden_size": self.hidden_size,
+            "intermediate_size": self.intermediate_size,
+            "num_hidden_layers": self.num_layers,
+            "num_attention_heads": self.num_heads,
+            "vocab_size": self.vocab_size,
+        }
+
+    def vision(self) -> dict[str, Any]:
+        """Return the tower's sizes, by transformers' names."""
+        return {
+            "hidden_size": self.vision_hidden_size,
+            "num_hidden_layers": self.vision_layers,
+            "image_size": self.image_size,
+            "patch_size": self.patch_size,
+        }
+
 
 def random_model(
     model_class: type[PreTrainedModel],

@@ -86,12 +86,8 @@ def write_random_vila(
 def configs_of(shape: VilaShape, bos: int, pad: int) -> tuple[LlamaConfig, SiglipVisionConfig]:
     """Return transformers' configurations of both parts, with the tokenizer's token ids."""
     text = LlamaConfig(
-        hidden_size=shape.hidden_size,
-        intermediate_size=shape.intermediate_size,
-        num_hidden_layers=shape.num_layers,
-        num_attention_heads=shape.num_heads,
+        **shape.text(),
         num_key_value_heads=shape.num_heads,
-        vocab_size=shape.vocab_size,
         max_position_embeddings=4096,
         rms_norm_eps=1e-5,
         tie_word_embeddings=False,
@@ -100,12 +96,9 @@ def configs_of(shape: VilaShape, bos: int, pad: int) -> tuple[LlamaConfig, Sigli
         pad_token_id=pad,
     )
     tower = SiglipVisionConfig(
-        hidden_size=shape.vision_hidden_size,
+        **shape.vision(),
         intermediate_size=shape.vision_intermediate_size,
-        num_hidden_layers=shape.vision_layers,
         num_attention_heads=shape.vision_heads,
-        image_size=shape.image_size,
-        patch_size=shape.patch_size,
     )
     return text, tower
 
