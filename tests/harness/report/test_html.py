@@ -11,11 +11,13 @@ import pytest
 
 from encodeonce.harness.report import html
 from encodeonce.harness.report.html import report_page
+from encodeonce.harness.report.names import Names
 from encodeonce.harness.report.summary import sections
 from encodeonce.harness.report.thumbnails import Preview, Strip, Thumbnail
 from encodeonce.harness.results.run_summary import summarize_run
 from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.run.record import CacheUse, Record, SampleError
+from encodeonce.harness.run.variant import Variant
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.language.generation import KVUse
 from encodeonce.models.spec import NONE, WeightsSpec
@@ -138,18 +140,22 @@ def test_every_cell_and_point_is_that_of_the_json(tmp_path: Path) -> None:
     _, page = matrix(tmp_path)
     variants = page.data["variants"]["variants"]
     assert len(variants) == 6
-    cells = {f"{w}/{kv}": text for kv, w, text in page.notes(r"(\S+), (\S+): ([\d.]+ %)")}
+    names = Names.of(page.data)
+    cells = {(kv, w): text for kv, w, text in page.notes(r"(.+), ([^,]+): ([\d.]+ %)")}
     assert cells == {
-        name: f"{100 * one['benchmarks']['b']['accuracy']['mean']:.1f} %"
-        for name, one in variants.items()
+        (
+            names.kv(one["kv"]),
+            names.weights(one["weights"]),
+        ): f"{100 * one['benchmarks']['b']['accuracy']['mean']:.1f} %"
+        for one in variants.values()
     }
-    points = page.notes(r"\S+: accuracy, % = (\S+) at (\S+)( tokens/s)? \((\S+)\)")
+    points = page.notes(r"[^:]+: accuracy, % = (\S+) at (\S+) (MiB|tokens/s) \((\S+)\)")
     by_bytes, by_speed = {}, {}
-    for y, x, is_speed, name in points:
+    for y, x, unit, name in points:
         cell = variants[name]["benchmarks"]["b"]
         assert float(y) == pytest.approx(100 * cell["accuracy"]["mean"], rel=1e-3)
         kept = cell["kv"] or {"kept_bytes": 8 * 1000 * 2**20, "num_answers": 8}
-        if is_speed:
+        if unit == "tokens/s":
             by_speed[name] = float(x)
         else:
             by_bytes[name] = float(x) * 2**20
@@ -173,7 +179,8 @@ def test_every_bar_and_hit_rate_is_that_of_the_json(tmp_path: Path) -> None:
             for part, seconds in stage["seconds"].items()
         }
     for name, variant in data["variants"]["variants"].items():
-        bars = page.notes(rf"{re.escape(name)}, ([a-z ]+): (\S+)")
+        called = Names.of(data).variant(Variant.parse(name))
+        bars = page.notes(rf"{re.escape(called)}, ([a-z ]+): (\S+)")
         assert {part: float(seconds) for part, seconds in bars} == {
             part: pytest.approx(seconds, rel=1e-2)
             for part, seconds in variant["benchmarks"]["b"]["seconds"].items()

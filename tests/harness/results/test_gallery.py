@@ -36,7 +36,7 @@ def test_variants_show_what_they_lost_the_most_first() -> None:
 
 def test_what_caching_changed_comes_first() -> None:
     records = [a_record("a1", 0.0), a_record("a2", text="one")]
-    found = gallery(records, [a_record("a1", 0.0), a_record("a2", text="two")], BASELINE)
+    found = gallery(records, [a_record("a1", 0.0), a_record("a2", text="two")], BASELINE.name)
     assert found is not None
     assert [(item["kind"], item["sample"]) for item in found["items"]] == [
         ("uncached", "a2"),

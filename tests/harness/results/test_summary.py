@@ -19,6 +19,7 @@ from encodeonce.harness.results.summary import (
     summarize_precompute,
 )
 from encodeonce.harness.run.record import CacheUse, Record, SampleError
+from encodeonce.harness.run.variant import BASELINE
 
 BROKEN = SampleError(type="UndecodableMedia", message="clip.mp4 is truncated")
 
@@ -181,7 +182,7 @@ def whole_summary(
         "run": {**run, "versions": {"torch": "2.13.0"}},
         "precompute": summarize_precompute([precompute_line("a", encoded=8)]),
         "evaluation": summarize_evaluation(records, benchmarks),
-        "variants": summarize_variants(records, ["none/full"], benchmarks),
+        "variants": summarize_variants(records, [BASELINE], benchmarks),
         "uncached": summarize_evaluation(uncached),
         "comparison": compare_answers(records, uncached),
     }

@@ -61,6 +61,6 @@ def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def _answering(run: VariantExport, text: str) -> VariantExport:
     """Return an export whose first answer is another."""
     [benchmark] = run.benchmarks
-    first, *others = benchmark.rows
+    first, *others = benchmark.answered
     first = replace(first, record=replace(first.record, text=text))
-    return replace(run, benchmarks=(replace(benchmark, rows=(first, *others)),))
+    return replace(run, benchmarks=(replace(benchmark, answered=(first, *others)),))
