@@ -20,7 +20,6 @@ from lmms_eval.api.instance import (
     unwrap_generation_output,
 )
 from lmms_eval.api.model import lmms
-from lmms_eval.models.model_utils.gen_metrics import log_metrics
 from lmms_eval.utils import eval_logger
 from rich.console import Console
 from rich.progress import track
@@ -34,9 +33,8 @@ from encodeonce.harness.bridges.lmms_eval.generation import (
     read_generation,
 )
 from encodeonce.harness.bridges.lmms_eval.images import Shown, media_of, shown_by
-from encodeonce.harness.bridges.requests import GenerationRequest, LikelihoodRequest, Work
-from encodeonce.harness.report.numbers import human_bytes, percent
-from encodeonce.harness.run.variant import Variant
+from encodeonce.harness.bridges.lmms_eval.work_log import report_work
+from encodeonce.harness.bridges.requests import GenerationRequest, LikelihoodRequest
 from encodeonce.models.checkpoint.files import device, hide_loading_bars
 from encodeonce.models.language.generation import Generation
 
@@ -108,7 +106,13 @@ class _Model(lmms):  # type: ignore[misc]
 
     def clean(self) -> None:
         """Say what was found in the store, and let go of the model: all requests are answered."""
-        self._report(self._answerer.take_work())
+        report_work(
+            self._answerer.take_work(),
+            self._arguments,
+            weights_bytes=self._answerer.loaded.num_bytes,
+            rank=self.rank,
+            world_size=self.world_size,
+        )
         self._answerer.close()
         del self._answerer
         super().clean()
@@ -181,39 +185,6 @@ class _Model(lmms):  # type: ignore[misc]
     def _counted(self, results: Iterable[T], total: int) -> Iterable[T]:
         console, is_quiet = Console(stderr=True), self.rank != 0
         return track(results, "encodeonce", total=total, console=console, disable=is_quiet)
-
-    def _report(self, work: Work) -> None:
-        """Log what was done, and put it among lmms-eval's results, under ``throughput``."""
-        use, elapsed_s = work.cache, sum(work.seconds.values())
-        hit_rate = use.num_hits / use.num_units if use.num_units else 1.0
-        kept = work.kept_kv_bytes / work.kv_bytes if work.kv_bytes else 1.0
-        variant = Variant.of(self._arguments.weights, self._arguments.kv).name
-        eval_logger.info(
-            f"encodeonce {variant}: {percent(hit_rate)} of {use.num_units} units found in "
-            f"{self._arguments.cache.path}, {use.num_encoded} encoded; {work.num_prefills} "
-            f"prefills for {work.num_answers} answers, {work.num_errors} errors; "
-            f"{percent(kept, 1)} of keys and values kept; weights "
-            f"{human_bytes(self._answerer.loaded.num_bytes)}; seconds: "
-            + ", ".join(f"{stage} {value:.1f}" for stage, value in work.seconds.items())
-        )
-        # lmms-eval prefixes these with avg_: over the processes that log, and only the first does.
-        log_metrics(
-            total_elapsed_time=elapsed_s,
-            total_gen_tokens=work.num_tokens,
-            avg_speed=work.num_tokens / elapsed_s if elapsed_s else 0.0,
-            additional_metrics={
-                "feature_hit_rate": hit_rate,
-                "feature_units": use.num_units,
-                "feature_hits": use.num_hits,
-                "units_encoded": use.num_encoded,
-                "prefills": work.num_prefills,
-                "answers": work.num_answers,
-                "errors": work.num_errors,
-                "kv_kept": kept,
-                "rank": self.rank,
-                "world_size": self.world_size,
-            },
-        )
 
 
 class SimpleModel(_Model):
