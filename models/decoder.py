@@ -69,11 +69,9 @@ class PrefixDecoder(ABC):
 
     def prefill(self, visuals: Sequence[Visual], settings: Sequence[KVSpec] = (FULL,)) -> Prefix:
         """Run over what the prompts of all questions on some media share, to hold it."""
-        # The full cache alone is prefilled by the model as it is: nothing watches.
-        is_watched = not all(setting.is_full for setting in settings)
-        return self._prefill(
-            visuals, prefix_observation(needs_of(settings)) if is_watched else None
-        )
+        if all(setting.is_full for setting in settings):
+            return self._prefill(visuals, None)
+        return self._prefill(visuals, prefix_observation(needs_of(settings)))
 
     def answer(
         self,
