@@ -1,4 +1,4 @@
-"""What stands in the cells of the benchmarks' tables."""
+"""Formats figures for the cells of the benchmarks' tables."""
 
 import statistics
 from collections.abc import Sequence

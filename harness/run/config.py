@@ -110,7 +110,7 @@ class CacheSpec(_Strict):
 
 
 class WorkersSpec(_Strict):
-    """Who does the work. Changes no result."""
+    """Workers, and what they may use. Changes no result."""
 
     executor: Literal["ray", "local"] = Field(
         default="ray", description="'ray', or 'local': one worker in this process, without Ray."

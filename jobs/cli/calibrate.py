@@ -39,7 +39,7 @@ def prefixkv(
     with user_errors():
         budgets = sorted(set(keep)) if keep else [n / 10 for n in range(1, 10)]
         if wrong := [budget for budget in budgets if not 0.0 < budget <= 1.0]:
-            raise ValueError(f"--keep is a fraction above 0 and at most 1; got {wrong[0]:g}")
+            raise ValueError(f"--keep is a fraction above 0, at most 1; got {wrong[0]:g}")
         config = load_config(path)
         with console.status("") as status:
             profile = calibrate_prefixkv(

@@ -160,7 +160,7 @@ def human_count_of(noun: str) -> Callable[[int], str]:
 def _contents(found: SignatureStat) -> Iterator[tuple[str, str]]:
     share = f", {found.file_bytes / found.raw_bytes:.0%} of" if found.raw_bytes else ", of"
     yield "media", str(found.num_media)
-    yield "units", str(found.num_units)
+    yield "units", f"{found.num_units} (frames or images, as the tower encodes them)"
     yield (
         "on disk",
         f"{human_bytes(found.file_bytes)} in {human_count(found.num_packs, 'pack')}{share} "

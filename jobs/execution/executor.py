@@ -1,4 +1,4 @@
-"""What runs the work: the protocols of workers and executors, and one attempt at one item.
+"""Protocols of workers and executors, and one attempt at one item.
 
 `tests/contracts/executor.py` is the suite that an executor inherits.
 """

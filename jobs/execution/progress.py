@@ -1,4 +1,4 @@
-"""How far a run is, as the driver shows it from the outcomes it receives."""
+"""Shows how far a run is, from the outcomes that the driver receives."""
 
 import time
 from collections.abc import Callable, Sequence

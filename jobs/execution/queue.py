@@ -1,4 +1,4 @@
-"""Which item goes to which worker next, and what becomes of it.
+"""Decides which item goes to which worker next, and what becomes of it.
 
 A pure state machine: it starts nothing, waits for nothing and reads no clock. Executors tell it
 what happened and when, and it answers with the outcomes that follow.

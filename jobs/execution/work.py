@@ -48,7 +48,7 @@ OVERDUE = "LeaseExpired"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """What a worker that lived to tell says about one item."""
+    """What a worker that is still alive says about one item."""
 
     item: str
     verdict: Verdict

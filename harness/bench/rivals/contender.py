@@ -1,4 +1,4 @@
-"""What `encodeonce.harness.bench.store` compares: ways to keep numbered entries on disk.
+"""The protocol of ways to keep numbered entries on disk, for the store's benchmark.
 
 An entry is an array (T, P, D) of bfloat16 or float16: T frames of P patches, D wide. Every
 contender writes durably (synced), and reads into memory that was used before where its library

@@ -1,4 +1,4 @@
-"""What every benchmark's command does around the measurement itself."""
+"""Surrounds a measurement: scratch folder, errors, status line, report and result file."""
 
 import sys
 import tempfile

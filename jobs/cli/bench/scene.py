@@ -1,4 +1,4 @@
-"""What the benchmarks of models measure on: a model, and a picture or video to look at."""
+"""Sets up a model, and a picture or video to look at, for the benchmarks of models."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
