@@ -117,8 +117,6 @@ def config_of(shape: LlavaShape, bos: int, pad: int) -> LlavaConfig:
             **shape.vision(),
             intermediate_size=4 * shape.vision_hidden_size,
             num_attention_heads=shape.vision_heads,
-            image_size=shape.image_size,
-            patch_size=shape.patch_size,
         ),
         text_config=LlamaConfig(
             **shape.text(),
