@@ -5,9 +5,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from encodeonce.harness.bench.store import MEMCPY, BenchResult, ContenderTimes
+from encodeonce.harness.bench.cells import ABSENT
+from encodeonce.harness.bench.store import (
+    FEW_FRAMES,
+    MEMCPY,
+    BenchOptions,
+    BenchResult,
+    ContenderTimes,
+)
 from encodeonce.harness.bench.store_small import NUM_LOOKUPS, SmallResult
-from encodeonce.harness.report.numbers import human_bytes
+from encodeonce.harness.report.numbers import human_bytes, human_count
 from encodeonce.harness.report.section import Section, Table
 
 GB = 1e9
@@ -62,22 +69,10 @@ def promises(result: BenchResult) -> list[Promise]:
 def sections(result: BenchResult, small: Sequence[SmallResult]) -> list[Section]:
     """Return the tables of the benchmark."""
     options = result.options
-    parts = [
-        Section(
-            title=f"{options.num_frames} frames an entry "
-            f"({human_bytes(result.rows[0].entry_bytes)}), {dtype}",
-            table=Table(
-                columns=(
-                    "",
-                    "bytes",
-                    *(f"{work} GB/s" for work in WORKS),
-                    *(f"{work.replace('few', '8 frames')} ms" for work in FEW_WORKS),
-                ),
-                rows=tuple(_cells(row) for row in result.rows if row.dtype == dtype),
-            ),
-        )
-        for dtype in options.dtypes
-    ]
+    parts = []
+    for dtype in options.dtypes:
+        rows = [row for row in result.rows if row.dtype == dtype]
+        parts += [_entry_section(rows, options), _frames_section(rows)]
     parts.append(_small_section(small))
     parts.append(_promise_section(result))
     cores = statistics.median(result.cores)
@@ -85,9 +80,10 @@ def sections(result: BenchResult, small: Sequence[SmallResult]) -> list[Section]
         Section(
             title="Circumstances",
             sentences=(
-                f"Medians of {options.num_rounds} interleaved rounds, {result.num_cpus} CPUs. Our "
-                f"store has {options.num_threads} threads; just before the reads they got "
-                f"{cores:.1f} cores (median; at least {min(result.cores):.1f}).",
+                f"Medians of {human_count(options.num_rounds, 'interleaved round')}, "
+                f"{result.num_cpus} CPUs. Our store has {options.num_threads} "
+                f"threads; just before the reads they got {cores:.1f} cores "
+                f"(median; at least {min(result.cores):.1f}).",
                 "Writes are synced. 'cold': dropped from this machine's page cache; a hypervisor "
                 "below may still hold the data.",
                 *result.skipped,
@@ -119,22 +115,39 @@ def _times(slow: ContenderTimes | None, fast: ContenderTimes | None, work: str) 
     return None if slow_s is None or fast_s is None else slow_s / fast_s
 
 
-def _cells(row: ContenderTimes) -> tuple[str, ...]:
-    size = f"{row.stored_bytes / row.entry_bytes:.3f}" if row.stored_bytes else "-"
-    works = WORKS[1:] if row.name == STOCK else WORKS  # it writes nothing itself
-    rates = [row.rate(work) if work in works else None for work in WORKS]
-    times = [row.median_s(work) for work in FEW_WORKS]
-    return (
-        row.name,
-        size,
-        *("-" if rate is None else f"{rate / GB:.2f}" for rate in rates),
-        *("-" if taken is None else f"{taken * 1e3:.1f}" for taken in times),
+def _entry_section(rows: Sequence[ContenderTimes], options: BenchOptions) -> Section:
+    """Return how fast whole entries are written and read."""
+    cells = []
+    for row in rows:
+        works = WORKS[1:] if row.name == STOCK else WORKS  # it writes nothing itself
+        rates = [row.rate(work) if work in works else None for work in WORKS]
+        size = f"{row.stored_bytes / row.entry_bytes:.3f}" if row.stored_bytes else ABSENT
+        cells.append((row.name, size, *(_figure(rate, 1 / GB, 2) for rate in rates)))
+    return Section(
+        title=f"{options.num_frames} frames an entry ({human_bytes(rows[0].entry_bytes)}), "
+        f"{rows[0].dtype}",
+        table=Table(columns=("", "bytes", *(f"{work}, GB/s" for work in WORKS)), rows=tuple(cells)),
     )
+
+
+def _frames_section(rows: Sequence[ContenderTimes]) -> Section:
+    """Return how fast some frames of an entry are read."""
+    cells = [
+        (row.name, *(_figure(row.median_s(work), 1e3, 1) for work in FEW_WORKS)) for row in rows
+    ]
+    return Section(
+        title=f"{FEW_FRAMES} frames of an entry, {rows[0].dtype}",
+        table=Table(columns=("", "cold, ms", "warm, ms"), rows=tuple(cells)),
+    )
+
+
+def _figure(value: float | None, factor: float, digits: int) -> str:
+    return ABSENT if value is None else f"{value * factor:.{digits}f}"
 
 
 def _small_section(small: Sequence[SmallResult]) -> Section:
     count = small[0].num_entries if small else 0
-    columns = ("", "files", "bytes", "write s", f"open + {NUM_LOOKUPS} keys s", "read one ms")
+    columns = ("", "files", "bytes", "write, s", f"open + {NUM_LOOKUPS} keys, s", "read one, ms")
     rows = [
         (
             each.name,
@@ -162,4 +175,8 @@ def _promise_section(result: BenchResult) -> Section:
         for each in promises(result)
     ]
     columns = ("claim", "dtype", "measured", "claimed", "")
-    return Section(title="Claims", table=Table(columns=columns, rows=tuple(rows)))
+    return Section(
+        title="Claims",
+        table=Table(columns=columns, rows=tuple(rows), num_words=2),
+        sentences=("Claimed of entries of 144 MiB (--entry-mib) on an idle machine.",),
+    )

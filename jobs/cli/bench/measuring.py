@@ -56,6 +56,11 @@ def measuring(what: str, output: Path | None) -> Iterator[Measuring]:
         yield Measuring(folder=Path(folder), started=started, path=path)
 
 
+def print_step(step: str) -> None:
+    """Say on a line of its own what is done next."""
+    Console(stderr=True).print(f"measuring: {step}", highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def status_line() -> Iterator[Callable[[str], None]]:
     """Show on the terminal what is being done; yield the function that says it."""

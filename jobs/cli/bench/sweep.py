@@ -8,7 +8,7 @@ import typer
 from encodeonce.datasets.media.sampling import UniformInclusive
 from encodeonce.harness.run.config import BenchmarkSpec, CacheSpec, RunConfig, WorkersSpec
 from encodeonce.harness.run.read_config import load_config
-from encodeonce.jobs.cli.bench.measuring import measuring, status_line
+from encodeonce.jobs.cli.bench.measuring import measuring, print_step
 from encodeonce.jobs.cli.bench.options import NumRuns, Output
 from encodeonce.jobs.cli.bench.scene import NUM_FRAMES
 from encodeonce.jobs.cli.bench.sweep_measurement import SweepBench, run_sweep_bench
@@ -59,8 +59,8 @@ def sweep(
         )
         if len(config.kv) < 2:
             raise ValueError(f"{path}: kv has one setting; a sweep needs at least two")
-        with status_line() as on_step:
-            result = run_sweep_bench(bench, on_step)
+        # A line for each step, not a status line: runs show progress bars of their own.
+        result = run_sweep_bench(bench, print_step)
         run.report(sections(result), to_json(result, bench), headline(result))
         if result.num_same < result.num_cells:
             raise ValueError(
