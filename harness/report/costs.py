@@ -114,6 +114,6 @@ def _saving(title: str, shared: Stages, own: Mapping[Variant, Stages]) -> list[s
         return []
     once, each = sum(shared.values()), sum(sum(one.values()) for one in own.values())
     return [
-        f"{title}: a question under all {len(own)} caches took {once + each:.0f} ms; had each "
-        f"cache read and prefilled for itself, it would have been {len(own) * once + each:.0f} ms."
+        f"{title}: a question under all {len(own)} caches took {once + each:.0f} ms; with a "
+        f"read and a prefill for each cache, it would take {len(own) * once + each:.0f} ms."
     ]

@@ -226,7 +226,7 @@ def _closeness(benchmark: str, cells: Cells, names: Names) -> Iterator[Section]:
             "Texts are compared with those of the full cache under the same weights, and a full "
             "cache's with the reference's. 'diverges at token': tokens before the first "
             "difference, mean over answers that differ. 'repeated': 4-grams that occur earlier in "
-            "the answer. 'length': tokens, relative to the reference's. 'agreement' of the likeliest "
+            "the answer. 'length': tokens, relative to the reference's. 'agreement' of likeliest "
             "tokens, and KL divergence: the compressed cache continuing the full cache's answer, "
             "teacher-forced. ROUGE-L (legacy) is the set-based value of the PyPI package 'rouge'.",
         ),

@@ -155,11 +155,11 @@ def _same_answers(comparison: Summary) -> Section:
     return Section(
         title="Did caching change an answer?",
         sentences=(
-            f"{same_answers_sentence(comparison).capitalize()}. Uncached means plain transformers "
-            "from the media file: every question decodes, runs the tower and prefills anew. "
-            "Cached, frames are encoded in other batches, and the prompt is prefilled in two steps "
-            "(media, then question): both round otherwise. Of the first token the largest "
-            f"{NUM_FIRST_LOGITS} logits are compared.",
+            f"{same_answers_sentence(comparison).capitalize()}. Uncached answers come from "
+            "plain transformers and the media file: every question decodes, encodes and prefills "
+            "anew. Cached answers encode frames in other batches and prefill the prompt in two "
+            "steps (media, then question); both change the rounding. Of the first token, the "
+            f"largest {NUM_FIRST_LOGITS} logits are compared.",
         ),
         bullets=tuple(
             f"{item['benchmark']}/{item['sample']}: cached {item['cached']!r}, "

@@ -75,7 +75,7 @@ def _paired_variants(first: Side, second: Side) -> list[tuple[str, str]]:
         return common
     raise CompareError(
         f"{first.name} has the variants {', '.join(first.variants)}; "
-        f"{second.name} has {', '.join(second.variants)}: none of the same name. "
+        f"{second.name} has {', '.join(second.variants)}: no name is in both. "
         "Choose one of each: FOLDER:VARIANT"
     )
 

@@ -9,9 +9,9 @@ from typing import Any
 from encodeonce.harness.run.record import CacheUse
 
 NUM_PARTS = 24
-"""A stage's time is cut into so many equal parts."""
+"""Number of equal parts that a stage's time is cut into."""
 PAUSE_S = 1800.0
-"""Longer without a line in the journals is no part of the run: it was interrupted."""
+"""A longer gap between a journal's lines counts as an interruption, not as part of the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ class MediaRequest:
     signature: Signature
     units: tuple[Unit, ...]
     benchmark: str
-    """Who asked: kept beside the features for people, no part of the key."""
+    """Who asked: kept beside the features for information, not part of the key."""
     frames: Frames | None = None
     """All frames of a media item that has no file."""
 

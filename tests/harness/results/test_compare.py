@@ -188,7 +188,7 @@ def test_likelihoods_are_compared_on_the_same_texts(tmp_path: Path) -> None:
     (cell,) = comparison["cells"]
     assert [side["per_token"] for side in cell["nll"]] == [1.5, 2.0]
     page = to_markdown("t", compare_sections(comparison))
-    assert "A 1.5000, B 2.0000 a token (+0.5000; 8 tokens)" in page
+    assert "A 1.5000, B 2.0000 per token (+0.5000; 8 tokens)" in page
     assert "texts identical" not in page
 
 
