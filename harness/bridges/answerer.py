@@ -210,7 +210,7 @@ class Answerer:
         prompts: Sequence[str],
         spec: GenerationSpec,
     ) -> Answers:
-        """Answer prompts from a prefix, or from one of their own: compressed prefixes are not kept."""
+        """Answer prompts from a prefix, or from one of their own: compressed ones are not kept."""
         answers: Answers = {**self._refused(prompts)}
         allowed = [prompt for prompt in prompts if prompt not in answers]
         if not allowed:

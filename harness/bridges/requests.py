@@ -29,9 +29,7 @@ class VariantConfig(AnswerConfig):
     @classmethod
     def _known_weights(cls, value: WeightsSpec) -> WeightsSpec:
         load_quantizer(value)
-        Variant.of(
-            value, FULL
-        )  # a label that no variant's name can contain is refused now, not later
+        Variant.of(value, FULL)  # refuses now, not later, a label that no variant's name can hold
         return value
 
     @field_validator("kv")

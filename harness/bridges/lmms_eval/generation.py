@@ -91,7 +91,5 @@ def _refuse_sampling(kwargs: Mapping[str, Any], task: str) -> None:
 def _stops(until: Any, task: str) -> tuple[str, ...]:
     stops: Sequence[Any] = [until] if isinstance(until, str) else until or ()
     if not isinstance(stops, (list, tuple)) or not all(isinstance(stop, str) for stop in stops):
-        raise UnsupportedRequest(
-            f"task {task}: until must be a text or a list of texts; got {until!r}"
-        )
+        raise UnsupportedRequest(f"task {task}: until must be a text or texts; got {until!r}")
     return tuple(stop for stop in stops if stop)

@@ -87,7 +87,7 @@ class _Model(lmms):  # type: ignore[misc]
             yield _result(self._or_empty(answer, request), one)
 
     def generate_until_multi_round(self, requests: list[Instance]) -> Iterator[list[str]]:
-        """Yield the answers of all rounds; a task makes each round's prompt from earlier answers."""
+        """Yield the answers of all rounds; a task makes each prompt from earlier answers."""
         wanted = [self._wanted(request) for request in requests]
         yield from self._counted(map(self._converse, requests, wanted), len(requests))
 
