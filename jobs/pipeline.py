@@ -36,7 +36,7 @@ class Pipeline:
             ValueError: the configuration, a benchmark or the checkpoint cannot be used.
         """
         self.plan = make_plan(config)
-        session = Session(config)  # neither store nor weights are opened, so there is nothing to close
+        session = Session(config)  # opens nothing, so there is nothing to close
         self.folder = RunFolder.create(
             config,
             checkpoint_sha256=session.checkpoint_sha256(),

@@ -164,7 +164,7 @@ def _remarks(cell: Summary) -> Iterator[str]:
     for words, samples in (
         ("only in A", cell["only_in_first"]),
         ("only in B", cell["only_in_second"]),
-        ("not compared, as the question or target under this id differs", cell["other_question"]),
+        ("not compared, as their question or target differs", cell["other_question"]),
     ):
         if samples:
             yield f"{words}: {human_count(len(samples), 'sample')} ({_some(samples)})"

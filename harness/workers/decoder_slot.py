@@ -48,10 +48,10 @@ class DecoderSlot:
             try:
                 return self.put(weights)
             except Exception as error:
-                logger.warning("weights %r could not be loaded", weights.title, exc_info=True)
+                logger.warning("weights %r did not load", weights.title, exc_info=True)
                 self._failed[weights.title] = f"{type(error).__name__}: {error}"
         raise WeightsNotLoaded(
-            f"weights {weights.title!r} do not load: {self._failed[weights.title]}"
+            f"weights {weights.title!r} did not load: {self._failed[weights.title]}"
         )
 
     def empty(self) -> None:

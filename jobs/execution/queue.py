@@ -196,8 +196,8 @@ class WorkQueue:
             and not (holding.oldest.again or following.again)
             # A worker prepared for it may finish the rest before this one does.
             and following.affinity == holding.oldest.affinity
-            # What waits behind another chunk is out of reach of whoever is idle first: near the
-            # end nobody gets a second one.
+            # A chunk waiting behind another is out of reach of idle workers: near the end no
+            # worker gets a second one.
             and len(self._waiting) >= len(self._holdings)
         )
 

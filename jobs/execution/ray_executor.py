@@ -189,7 +189,7 @@ class _Crew:
         if ready:
             ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
         elif not self._actors:
-            logger.warning("no worker is ready: %d loading or waiting for resources", len(self._starting))
+            logger.warning("no worker is ready: %d load or wait for resources", len(self._starting))
         return ready
 
     def _meet(self, ref: ray.ObjectRef[Any]) -> None:

@@ -111,7 +111,7 @@ def test_a_name_that_means_another_variant_is_refused(scene: Scene) -> None:
     assert scene.execute("run", kv=kv).exit_code == 0
     done = scene.execute("run", kv=[{"method": "knorm", "keep": 0.5, "label": "mine"}])
     assert done.exit_code == 1
-    assert "another variant of the name 'mine'" in done.stderr
+    assert "another variant named 'mine'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -75,7 +75,7 @@ def test_another_question_under_the_same_id_is_refused_and_counted(tmp_path: Pat
     assert cell["other_question"] == ["a1", "a2"]
     assert cell["num_scored"] == 1 and cell["worse"] == []
     page = to_markdown("t", compare_sections(comparison))
-    assert "refused, another question or target under the same id: 2 samples (a1, a2)" in page
+    assert "not compared, as their question or target differs: 2 samples (a1, a2)" in page
 
 
 @pytest.mark.parametrize(

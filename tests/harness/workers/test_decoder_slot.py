@@ -1,4 +1,4 @@
-"""One decoder at a time, and weights that do not load."""
+"""One decoder at a time, and weights that cannot be loaded."""
 
 import gc
 import weakref
@@ -60,7 +60,7 @@ def test_weights_that_do_not_load_are_tried_once_and_named_every_time() -> None:
     loader = Loader()
     slot = DecoderSlot(loader)
     for _ in range(2):
-        with pytest.raises(WeightsNotLoaded, match="'broken' do not load: ValueError: no kernel"):
+        with pytest.raises(WeightsNotLoaded, match="'broken' did not load: ValueError: no kernel"):
             slot.get(BROKEN)
     slot.get(NONE)
     assert loader.loaded == ["broken", "none"]
