@@ -19,9 +19,9 @@ class Slot(NamedTuple):
     """A place in the prompt for a picture or video, and the text that goes there."""
 
     kind: MediaKind
-    """Which part the chat template is asked for."""
+    """The kind of part that the chat template writes."""
     text: str
-    """The model's image token as often as there are features, with what stands around them."""
+    """The model's image token, once per feature, with the text around them."""
 
 
 class Chat:

@@ -45,7 +45,7 @@ class Shown:
     text: str
     """The text that replaces the placeholder in the prompt."""
     modality: MediaKind
-    """The token that the model replaces by features."""
+    """The kind of media token that the model replaces by features."""
     tokens: torch.Tensor
     """(N, D)."""
     levels: tuple[torch.Tensor, ...] = ()

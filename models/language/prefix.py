@@ -40,7 +40,7 @@ class Opening:
     """The common beginning of all prompts about some media, and how one continues."""
 
     token_ids: tuple[int, ...]
-    """Up to the last visual token."""
+    """Ids up to the last visual token."""
     inputs: Mapping[str, Any]
     """The arguments of the model's forward for these tokens."""
     prompt: Callable[[str], Sequence[int]]

@@ -1,4 +1,4 @@
-"""Runs with several variants through the command line: every cell once, and the same bits."""
+"""Runs with several variants from the command line: every cell once, with the same bits."""
 
 from collections import Counter
 from pathlib import Path
@@ -21,7 +21,7 @@ def scene(tmp_path: Path) -> Scene:
 
 
 def bits(scene: Scene, output: Path | None = None) -> dict[tuple[str, str], str]:
-    """Return the digests of all logits by variant and sample; each cell is there once."""
+    """Return the digests of all logits by variant and sample; each cell occurs once."""
     lines = scene.lines_of(output or scene.output, "records")
     cells = Counter((line["variant"], line["sample"]) for line in lines)
     assert set(cells.values()) == {1}

@@ -1,4 +1,4 @@
-"""The main job through the command line: what is encoded, what is answered, what is reported."""
+"""The main job from the command line: what is encoded, answered and reported."""
 
 from pathlib import Path
 from typing import Any

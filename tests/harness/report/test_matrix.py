@@ -1,4 +1,4 @@
-"""What a report says of several variants, from records made by hand."""
+"""A report's sections on several variants, from records made by hand."""
 
 from collections.abc import Mapping
 from typing import Any

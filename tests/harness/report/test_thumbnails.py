@@ -1,4 +1,4 @@
-"""Small pictures of the frames, and what is said where there are none."""
+"""Thumbnails of frames, and the reasons given where there are none."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Two runs side by side: what was changed, who got better, and what is not compared."""
+"""Two runs compared: what changed, which is better, and what is not compared."""
 
 from collections.abc import Sequence
 from dataclasses import replace

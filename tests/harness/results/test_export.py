@@ -1,4 +1,4 @@
-"""What is exported of a run."""
+"""The parts of a run that are exported."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Variants of a run: what a run file may say of them, and what their names mean."""
+"""Variants of a run: what a run file may say about them, and the meanings of their names."""
 
 from pathlib import Path
 from typing import Any

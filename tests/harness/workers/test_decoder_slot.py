@@ -16,7 +16,7 @@ LOADED = LoadedWeights(bytes_by_part={"layers": 7}, load_s=1.5, peak_bytes=9)
 
 
 class Loader:
-    """Makes objects in the place of decoders; counts those that are alive when it makes one."""
+    """Makes objects in place of decoders; counts those alive whenever it makes one."""
 
     def __init__(self) -> None:
         self.loaded: list[str] = []
@@ -34,7 +34,7 @@ class Loader:
 
 
 class Decoder:
-    """Knows itself, as a model knows its modules: only the collector frees it."""
+    """Refers to itself, like a model to its modules: only the garbage collector frees it."""
 
     def __init__(self) -> None:
         self.me = self

@@ -1,4 +1,4 @@
-"""generation_kwargs of lmms-eval's tasks: what is done, what changes nothing, what is refused."""
+"""generation_kwargs of lmms-eval's tasks: supported, without effect, or refused."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What tasks show, in all the ways lmms-eval has for it."""
+"""The media that tasks show, in all of lmms-eval's forms."""
 
 import math
 from pathlib import Path
