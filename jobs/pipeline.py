@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class Pipeline:
-    """The stages of one run. Each continues what an earlier, interrupted process left."""
+    """The stages of one run. Each resumes where an interrupted process stopped."""
 
     def __init__(self, config: RunConfig, executor: Executor) -> None:
         """Load the benchmarks and make, or find, the run's output folder.
@@ -36,7 +36,7 @@ class Pipeline:
             ValueError: the configuration, a benchmark or the checkpoint cannot be used.
         """
         self.plan = make_plan(config)
-        session = Session(config)  # nothing of it is opened, so nothing is to be closed
+        session = Session(config)  # opens nothing, so there is nothing to close
         self.folder = RunFolder.create(
             config,
             checkpoint_sha256=session.checkpoint_sha256(),
@@ -47,9 +47,9 @@ class Pipeline:
         self._executor = executor
 
     def precompute(self) -> None:
-        """Put the features of all media into the store; what is there already is not made again.
+        """Put the features of all media into the store, without encoding any again.
 
-        Every media item is looked up in the store itself, not in what an earlier process wrote.
+        Every media item is looked up in the store itself, not in an earlier process's journal.
         """
         items = [
             WorkItem(id=f"{planned.root}/{planned.ref.path}", payload=planned)
@@ -63,7 +63,7 @@ class Pipeline:
                 progress.update(outcome)
 
     def evaluate(self) -> None:
-        """Give the answers that are missing under any of the variants, from stored features."""
+        """Give all missing answers under all variants, from stored features."""
         answered = self.folder.answered("records")
         branches = branches_left(self.plan.groups, self._config.weights, self._config.kv, answered)
         weights = {branch.weights.title: branch.weights for branch in branches}
@@ -76,7 +76,7 @@ class Pipeline:
         self._answer("evaluate", branches, make_worker, "records")
 
     def check_uncached(self) -> None:
-        """Answer samples by plain transformers, to compare with the answers from the store."""
+        """Answer samples with plain transformers, to compare with the answers from the store."""
         count = self._config.check_uncached
         groups = self.plan.groups if count == "all" else first_samples(self.plan.groups, count)
         branches = branches_left(groups, (NONE,), (FULL,), self.folder.answered("uncached"))
@@ -90,7 +90,7 @@ class Pipeline:
         make_worker: WorkerFactory,
         which: Answers,
     ) -> None:
-        """Answer what is missing, and append the records to the file ``which``."""
+        """Give the missing answers, and append the records to the file ``which``."""
         if not branches:
             return
         todo = {
@@ -121,7 +121,7 @@ class Pipeline:
                 progress.update(outcome)
 
     def _records(self, branch: Branch, outcome: Outcome) -> list[dict[str, Any]]:
-        """Return the branch's records; those of one that was lost say why."""
+        """Return the branch's records; if it was lost, they say why."""
         if outcome.status == "ok":
             records: list[dict[str, Any]] = outcome.value
             return records

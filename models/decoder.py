@@ -1,4 +1,4 @@
-"""The language side of a model, with one prefill of the media for all questions on them."""
+"""The language side of a model, which prefills media once for all questions about them."""
 
 import time
 from abc import ABC, abstractmethod
@@ -31,7 +31,7 @@ R = TypeVar("R", Generation, Likelihoods)
 
 
 class PrefixDecoder(ABC):
-    """Answers groups of questions. Not for several threads: prefixes keep state in the model."""
+    """Answers groups of questions. Not thread-safe: prefixes keep state in the model."""
 
     def __init__(self, model: Any, tokenizer: Any, loaded: LoadedWeights) -> None:
         """Wrap a transformers model with ``generate``, and its tokenizer.
@@ -39,7 +39,7 @@ class PrefixDecoder(ABC):
         Args:
             model: the model.
             tokenizer: its tokenizer.
-            loaded: what the model holds, and what loading it took.
+            loaded: the model's size, and the cost of loading it.
         """
         self._model = model
         self._tokenizer = tokenizer
@@ -57,18 +57,18 @@ class PrefixDecoder(ABC):
 
     @abstractmethod
     def check(self, question: str) -> None:
-        """Refuse a question that cannot be put.
+        """Refuse a question that cannot be asked.
 
         Raises:
-            ValueError: it contains a placeholder of the model's.
+            ValueError: it contains one of the model's placeholders.
         """
 
     @abstractmethod
     def _open(self, visuals: Sequence[Visual]) -> Opening:
-        """Return how prompts about some media begin."""
+        """Return the common beginning of prompts about some media."""
 
     def prefill(self, visuals: Sequence[Visual], settings: Sequence[KVSpec] = (FULL,)) -> Prefix:
-        """Run over what the prompts of all questions on some media share, to hold it."""
+        """Prefill what the prompts of all questions about some media share."""
         if all(setting.is_full for setting in settings):
             return self._prefill(visuals, None)
         return self._prefill(visuals, prefix_observation(needs_of(settings)))
@@ -109,7 +109,7 @@ class PrefixDecoder(ABC):
         continuations: Sequence[Sequence[str]],
         settings: Sequence[KVSpec] = (FULL,),
     ) -> list[list[Likelihoods]]:
-        """Return how likely each question's continuations are; questions one after another."""
+        """Return the likelihoods of each question's continuations, one question after another."""
         found = []
         for question, texts in zip(questions, continuations, strict=True):
             watch = Stopwatch()
@@ -121,7 +121,7 @@ class PrefixDecoder(ABC):
         return [[row[n] for row in found] for n in range(len(settings))]
 
     def inspect(self, visuals: Sequence[Visual], question: str, needs: Needs) -> PromptStatistics:
-        """Return what KV methods may know of one prompt."""
+        """Return one prompt's statistics for KV methods."""
         prefix = self._prefill(visuals, prefix_observation(needs))
         suffix = prefix.suffix(question)
         seen = question_observation(needs, prefix, len(suffix))
@@ -130,7 +130,7 @@ class PrefixDecoder(ABC):
         return Prompts(self._model, prefix, seen, [len(suffix)]).statistics(0)
 
     def whole_prompt(self, visuals: Sequence[Visual], question: str, answer: str) -> dict[str, Any]:
-        """Return what the model's forward takes for a prompt and its answer, in one go."""
+        """Return the arguments of the model's forward for a prompt with its answer, in one pass."""
         opening = self._open(visuals)
         asked = opening.prompt(question)[len(opening.token_ids) :]
         answered = self._tokenizer(answer, add_special_tokens=False).input_ids
@@ -139,7 +139,7 @@ class PrefixDecoder(ABC):
     def answer_logits(
         self, visuals: Sequence[Visual], question: str, token_ids: Sequence[int]
     ) -> torch.Tensor:
-        """Return the logits (L, V) before each of some tokens as the answer, teacher-forced."""
+        """Return the logits (L, V) before each token of a given answer, teacher-forced."""
         prefix = self.prefill(visuals)
         with continued(self._model, prefix):
             suffix = prefix.suffix(question)
@@ -153,7 +153,7 @@ class PrefixDecoder(ABC):
         return prefill(self._model, opening, time.perf_counter() - start, observation)
 
     def _independent(self, generation: GenerationSpec) -> GenerationSpec:
-        """Return how to generate so that no answer depends on those computed beside it."""
+        """Return settings under which no answer depends on the others in its batch."""
         if mixes_rows(self._model):
             return generation.model_copy(update={"max_batch": 1, "max_forks": 1})
         return generation
@@ -167,7 +167,7 @@ class PrefixDecoder(ABC):
         rows, mask = [], []
         for suffix in some:
             num_padding = longest - len(suffix)
-            # Any token but a visual one will do: it is masked.
+            # Any non-visual token will do, as it is masked.
             rows.append([*prefix.opening.token_ids, *suffix[:1] * num_padding, *suffix])
             mask.append([*[1] * prefix.num_tokens, *[0] * num_padding, *[1] * len(suffix)])
         device = self._model.device
@@ -181,12 +181,12 @@ class PrefixDecoder(ABC):
 def _batches(
     suffixes: Sequence[list[int]], max_batch: int, same_length: bool
 ) -> Iterator[tuple[int, ...]]:
-    """Yield positions that are answered together, in an order that only the questions decide.
+    """Yield positions to answer together, in an order that depends only on the questions.
 
     Args:
         suffixes: tokens of each question.
         max_batch: most questions in a batch.
-        same_length: whether padding is to be avoided altogether.
+        same_length: whether to avoid padding altogether.
     """
     batch: list[int] = []
     for n in sorted(range(len(suffixes)), key=lambda n: (len(suffixes[n]), suffixes[n])):
@@ -202,7 +202,7 @@ def _batches(
 def _by_question(
     found: Mapping[int, Sequence[Generation]], numbers: Sequence[int]
 ) -> dict[tuple[int, int], Generation]:
-    """Return answers by the numbers of setting and question."""
+    """Return answers by the indices of setting and question."""
     return {
         (setting, n): answer
         for setting, answers in found.items()
@@ -211,5 +211,5 @@ def _by_question(
 
 
 def _booked(result: R, seconds: Mapping[str, float]) -> R:
-    """Return a result with more seconds."""
+    """Return a result with seconds added."""
     return replace(result, seconds=sum_seconds([seconds, result.seconds]))

@@ -1,7 +1,7 @@
-"""What a family of vision-language models provides, and how the family of a checkpoint is found.
+"""The interface of model families, and the look-up of a checkpoint's family.
 
 The folder `families/` is the registry: each file there defines one ``FAMILY``.
-`tests/contracts/family.py` is the suite that a family inherits.
+`tests/contracts/family.py` is the suite that a family's tests inherit.
 """
 
 import importlib
@@ -31,26 +31,26 @@ class Tower(Protocol):
     """A loaded vision tower. Never loads the language model."""
 
     def preprocess(self, frames: Frames, signature: Signature) -> torch.Tensor:
-        """Turn decoded frames into the tower's input, one row a unit; on the CPU, pure.
+        """Turn decoded frames into the tower's input, one row per unit; on the CPU, pure.
 
         Args:
             frames: the frames of some units, each once, in order of time.
-            signature: the media's, which holds the size that its frames are brought to.
+            signature: of the media item, with the size that its frames are resized to.
         """
         ...
 
     def encode(self, pixels: torch.Tensor) -> Features:
-        """Encode preprocessed units in one shape; neighbours change no bit of a unit's features."""
+        """Encode preprocessed units of one shape; a unit's features do not depend on the others."""
         ...
 
 
 class Vision(Protocol):
-    """Everything about a model's vision side that is known without its weights in memory."""
+    """Everything about a model's vision side that is known without loading weights."""
 
     def signature(self, info: MediaInfo, frames: Sequence[int]) -> Signature:
-        """Return what features of these frames depend on, besides the media and the unit.
+        """Return what the features of these frames depend on, besides media item and unit.
 
-        Where the pixels of a video are shared out between its frames, their number is in it.
+        Where a video has a pixel budget for all its frames, their number is part of it.
         """
         ...
 
@@ -69,20 +69,20 @@ class Decoder(Protocol):
     loaded: LoadedWeights
 
     def check(self, question: str) -> None:
-        """Refuse a question that cannot be put.
+        """Refuse a question that cannot be asked.
 
         Raises:
-            ValueError: it contains a placeholder of the model's.
+            ValueError: it contains one of the model's placeholders.
         """
         ...
 
     def prefill(self, visuals: Sequence[Visual], settings: Sequence[KVSpec] = (FULL,)) -> Prefix:
-        """Run over what the prompts of all questions on some media share, to hold it.
+        """Prefill what the prompts of all questions about some media share.
 
         Args:
-            visuals: each media item of the samples, with features as `Tower.encode` gave them.
-            settings: the cache variants that are going to be asked for. What compressed ones want
-                to know of the prefix is kept beside it.
+            visuals: each media item of the samples, with features as `Tower.encode` returned them.
+            settings: the cache variants that will be asked for. The statistics of the prefix that
+                compressed ones need are kept beside it.
         """
         ...
 
@@ -97,20 +97,20 @@ class Decoder(Protocol):
     ) -> list[list[Generation]]:
         """Answer questions under several cache variants, from one prefill of each prompt.
 
-        Which questions are asked together may change the rounding and nothing else; their order
-        changes nothing.
+        Which questions are asked together may change only the rounding; their order changes
+        nothing.
 
         Args:
-            prefix: what `prefill` gave for these settings, or more; it can be used again.
+            prefix: from `prefill`, for these settings or more; it can be reused.
             questions: texts of the prompts, without media; at least one.
             generation: how to generate.
-            settings: the variants. The full cache's answers are the same bits whatever else is
+            settings: the variants. The full cache's answers have the same bits whatever else is
                 asked for.
             fidelity: whether the full cache's answer is also teacher-forced through every
                 compressed one; `full` has to be among the settings.
 
         Returns:
-            For each setting the answers to the questions, in order. What all settings share is
+            For each setting, the answers to the questions, in order. What all settings share is
             booked on the first answer of the first; the prefix's seconds stay with the prefix.
         """
         ...
@@ -122,7 +122,7 @@ class Decoder(Protocol):
         continuations: Sequence[Sequence[str]],
         settings: Sequence[KVSpec] = (FULL,),
     ) -> list[list[Likelihoods]]:
-        """Return how likely some texts are as answers to each question, teacher-forced.
+        """Return the likelihoods of some texts as answers to each question, teacher-forced.
 
         Args:
             prefix: as `answer` takes it.
@@ -131,12 +131,12 @@ class Decoder(Protocol):
             settings: as `answer` takes them.
 
         Returns:
-            What `answer` returns, with likelihoods for answers.
+            As `answer`, with likelihoods in place of answers.
         """
         ...
 
     def inspect(self, visuals: Sequence[Visual], question: str, needs: Needs) -> PromptStatistics:
-        """Return what KV methods may know of one prompt: to calibrate them."""
+        """Return one prompt's statistics for KV methods, to calibrate them."""
         ...
 
 
@@ -146,35 +146,35 @@ class Reference(Protocol):
     def answer(
         self, media: Sequence[Decoded], question: str, generation: GenerationSpec
     ) -> Generation:
-        """Answer a question from decoded frames, in one go."""
+        """Answer a question from decoded frames, in one pass."""
         ...
 
     def likelihoods(
         self, media: Sequence[Decoded], question: str, continuations: Sequence[str]
     ) -> Likelihoods:
-        """Return how likely some texts are as its answer, each in one go."""
+        """Return the likelihoods of some texts as its answer, each in one pass."""
         ...
 
 
 class Family(Protocol):
-    """One architecture: how its parts are loaded and put together."""
+    """One architecture: how its parts are loaded and assembled."""
 
     model_types: tuple[str, ...]
     """``model_type`` values in config.json that belong to it."""
 
     def fits(self, folder: Path) -> bool:
-        """Whether a checkpoint of one of the ``model_types`` belongs to it, where others share it.
+        """Whether a checkpoint belongs to it, where several families share a ``model_type``.
 
         Raises:
-            CheckpointError: the checkpoint is not laid out as any of them.
+            CheckpointError: the checkpoint has the layout of none of them.
         """
         ...
 
     def check_prompts(self, folder: Path) -> None:
-        """Find out, before anything is decoded, that prompts on one media begin alike.
+        """Check, before anything is decoded, that prompts on the same media begin alike.
 
         Raises:
-            CheckpointError: the question stands before the media, or nobody knows how to ask.
+            CheckpointError: the question comes before the media, or the prompt format is unknown.
         """
         ...
 
@@ -189,7 +189,7 @@ class Family(Protocol):
     def decoder(
         self, folder: Path, model: ModelSpec, vision: VisionSpec, weights: WeightsSpec = NONE
     ) -> Decoder:
-        """Load the language side of a checkpoint, its weights held as ``weights`` says."""
+        """Load the language side of a checkpoint, with weights held as ``weights`` says."""
         ...
 
     def reference(self, folder: Path, model: ModelSpec) -> Reference:
@@ -197,17 +197,17 @@ class Family(Protocol):
         ...
 
     def language_folder(self, folder: Path) -> Path:
-        """Return where in a checkpoint the language model's config.json and weights are."""
+        """Return the folder of a checkpoint's language model: its config.json and weights."""
         ...
 
     def language_config(self, folder: Path) -> Any:
-        """Return the language model's configuration, as transformers has it."""
+        """Return the language model's configuration, a transformers object."""
         ...
 
 
 _REFUSED: Mapping[str, str] = {
-    "paligemma": "its language model sees the whole prompt in both directions, so what comes of "
-    "an image depends on the question, and nothing behind the tower can be shared",
+    "paligemma": "its language model sees the whole prompt in both directions, so its states for "
+    "an image depend on the question, and nothing after the tower can be shared",
     **dict.fromkeys(
         ("blip", "evolla", "git", "idefics", "kosmos-2.5", "mllama", "pix2struct"),
         "transformers gives its forward no place for features made elsewhere "
@@ -230,8 +230,8 @@ def find_family(model: ModelSpec) -> tuple[Family, Path]:
     """Return the family of a checkpoint and the checkpoint's folder.
 
     Raises:
-        CheckpointError: no file in `families/` knows the checkpoint's ``model_type``, or nothing
-            of it can be shared.
+        CheckpointError: no file in `families/` handles the checkpoint's ``model_type``, or
+            nothing of it can be shared.
     """
     folder = local_checkpoint(model)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

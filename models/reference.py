@@ -1,4 +1,4 @@
-"""The whole model as plain transformers runs it: what answers from stored features must equal."""
+"""The whole model as plain transformers runs it: answers from stored features must equal its."""
 
 import time
 from abc import ABC, abstractmethod
@@ -37,7 +37,7 @@ class PlainReference(ABC):
 
     @abstractmethod
     def num_visual_units(self, media: Sequence[Decoded]) -> int:
-        """Return how many frames, tiles or images the model is shown."""
+        """Return how many frames, tiles or images the model sees."""
 
     def answer(
         self, media: Sequence[Decoded], question: str, generation: GenerationSpec
@@ -57,7 +57,7 @@ class PlainReference(ABC):
     def likelihoods(
         self, media: Sequence[Decoded], question: str, continuations: Sequence[str]
     ) -> Likelihoods:
-        """Return how likely some texts are as the answer."""
+        """Return the likelihoods of some texts as the answer."""
         watch = Stopwatch()
         with watch.stage("prepare"):
             inputs = self.inputs(media, question)
@@ -75,14 +75,14 @@ class PlainReference(ABC):
 
 
 class TransformersReference(PlainReference):
-    """The whole model, from pixels, by the processor and ``generate`` alone."""
+    """The whole model, from pixels, using only the processor and ``generate``."""
 
     def __init__(self, model: Any, processor: Any) -> None:
         super().__init__(model, processor.tokenizer)
         self._processor = processor
 
     def inputs(self, media: Sequence[Decoded], question: str) -> dict[str, Any]:
-        """Return what the processor makes of a prompt."""
+        """Return the processor's output for a prompt."""
         images = [Image.fromarray(frame) for one in media for frame in one.frames.pixels_THWC]
         content = [*({"type": "image", "image": image} for image in images)]
         messages = [{"role": "user", "content": [*content, {"type": "text", "text": question}]}]
@@ -101,7 +101,7 @@ class TransformersReference(PlainReference):
 
 
 def load_reference(folder: Path, model: ModelSpec) -> TransformersReference:
-    """Load a whole checkpoint the ordinary way."""
+    """Load a whole checkpoint in transformers' usual way."""
     loaded = AutoModelForImageTextToText.from_pretrained(
         folder,
         dtype=getattr(torch, model.dtype),

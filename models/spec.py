@@ -1,4 +1,4 @@
-"""Which model, in what precision, where: the part of a run file that names a checkpoint."""
+"""The part of a run file about the model: its checkpoint, precision, device and weights."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ Tap = Literal["tower", "projected"]
 
 
 class RemoteCode(BaseModel):
-    """Which Python code, coming with a checkpoint, may be run. Branches and tags move: no pin."""
+    """The checkpoint's Python code that may be run. Branches and tags move, so they pin nothing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -69,7 +69,7 @@ class ModelSpec(BaseModel):
         if self.revision is not None and pinned is not None and self.revision != pinned:
             raise ValueError(
                 f"revision {self.revision!r} is not trust_remote_code.revision {pinned!r}: code "
-                "and weights are of one commit; leave 'revision' out"
+                "and weights come from one commit; leave 'revision' out"
             )
         return self
 
@@ -88,7 +88,7 @@ class VisionSpec(BaseModel):
         default=1,
         ge=1,
         le=256,
-        description="Units encoded together. The shape is fixed (short batches are filled up), so "
+        description="Units encoded together. The shape is fixed (short batches are padded), so "
         "that a unit's features do not depend on its neighbours; part of the signature.",
     )
 
@@ -108,7 +108,7 @@ class WeightsSpec(BaseModel):
     )
     path: str | None = Field(
         default=None,
-        description="Folder or hub id of a checkpoint that is quantised already; the language "
+        description="Folder or hub id of an already quantised checkpoint; the language "
         "side is taken from it, everything else from model.path.",
     )
     label: str | None = Field(default=None, description="Name in records and reports.")
@@ -120,13 +120,13 @@ class WeightsSpec(BaseModel):
         if isinstance(value, Mapping) and "kv" in value:
             raise ValueError(
                 "the KV cache is compressed after the weights are loaded, so 'kv' is a key of its "
-                "own beside 'weights'; every variant meets every setting"
+                "own beside 'weights'; every variant is combined with every setting"
             )
         return {"method": value} if isinstance(value, str) else value
 
     @property
     def title(self) -> str:
-        """Name by which records and reports call the variant."""
+        """The variant's name in records, and its part of the id."""
         if self.label:
             return self.label
         name = self.method
@@ -139,7 +139,7 @@ class WeightsSpec(BaseModel):
 
     @property
     def is_none(self) -> bool:
-        """Whether the model is loaded as it is."""
+        """Whether the model is loaded unchanged."""
         return self.method == UNCHANGED
 
 

@@ -8,7 +8,7 @@ import torch
 
 
 def synchronize() -> None:
-    """Wait for the GPU if there is one: otherwise only the launching of kernels is timed."""
+    """Wait for the GPU if there is one; without this, only kernel launches would be timed."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
@@ -21,7 +21,7 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a block under ``name``; also when it raises."""
+        """Time a block under ``name``, even if it raises."""
         synchronize()
         start = time.perf_counter()
         try:
@@ -31,16 +31,16 @@ class Stopwatch:
             self.add(name, time.perf_counter() - start)
 
     def add(self, name: str, seconds: float) -> None:
-        """Count ``seconds`` to a stage."""
+        """Add ``seconds`` to a stage."""
         self._seconds[name] = self._seconds.get(name, 0.0) + seconds
 
     def book(self, seconds: Mapping[str, float]) -> None:
-        """Count seconds that were measured elsewhere, by stage."""
+        """Add seconds that were measured elsewhere, by stage."""
         for stage, value in seconds.items():
             self.add(stage, value)
 
     def take(self) -> dict[str, float]:
-        """Return the seconds by stage since the last call, and start again from zero."""
+        """Return the seconds by stage since the last call, and reset to zero."""
         seconds, self._seconds = self._seconds, {}
         return seconds
 

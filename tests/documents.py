@@ -1,4 +1,4 @@
-"""Reads the documents: their links, commands, run files and paths, and what is wrong with one."""
+"""Reads the documents and finds what is wrong with their links, commands, run files and paths."""
 
 import re
 import shlex
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 ARCHITECTURE = ROOT / "ARCHITECTURE.md"
 FOLDERS = ("cache_store", "datasets", "docs", "harness", "jobs", "models", "tests")
 SMALLEST_RUN = {"model": {"path": "demo"}, "benchmarks": [{"name": "demo"}], "output": "out"}
-"""What a part of a run file is put into, to see whether it is one."""
+"""A minimal run file into which a fragment is put, to check that it is valid."""
 SHELL = ("encodeonce", "make", "lmms-eval", "python")
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -40,7 +40,7 @@ def blocks(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def inline_code(path: Path) -> list[str]:
-    """Return what stands between single backticks, lines joined."""
+    """Return the texts between single backticks, lines joined."""
     return _CODE.findall(re.sub(r"\n(?!\n)", " ", prose(path)))
 
 
@@ -68,7 +68,7 @@ def command_lines(text: str) -> Iterator[list[str]]:
 
 @cache
 def command_line() -> Any:
-    """Return the program's command line, as typer hands it to its parser."""
+    """Return the program's command line, as typer builds it."""
     return typer.main.get_command(app)
 
 
@@ -128,7 +128,7 @@ def is_model_args(code: str) -> bool:
 
 
 def problem_of_model_args(text: str) -> str | None:
-    """Return what is wrong with what lmms-eval hands on, if anything is."""
+    """Return what is wrong with the arguments that lmms-eval passes on, if anything is."""
     given = dict(pair.split("=", 1) for pair in text.split(","))
     try:
         MODEL_ARGS.read({"pretrained": "demo", **given})
@@ -153,7 +153,7 @@ def problem_of_run_file(content: Any) -> str | None:
 
 
 def run_file_parts(code: str) -> Iterator[dict[str, Any]]:
-    """Yield what a piece of code in the text says of a run file, if it says anything."""
+    """Yield what a piece of code in the text states about a run file, if anything."""
     try:
         content = yaml.safe_load(code)
     except yaml.YAMLError:
@@ -173,7 +173,7 @@ def run_file_parts(code: str) -> Iterator[dict[str, Any]]:
 
 
 def fields_of(model: Any) -> dict[str, Any]:
-    """Return the fields of a pydantic model, or of those that a type is made of."""
+    """Return the fields of a pydantic model, or of all models in a type."""
     if isinstance(model, type) and issubclass(model, BaseModel):
         return {name: field.annotation for name, field in model.model_fields.items()}
     parts = getattr(model, "__args__", ())
@@ -181,7 +181,7 @@ def fields_of(model: Any) -> dict[str, Any]:
 
 
 def tree() -> Iterator[tuple[str, str]]:
-    """Yield the folders of ARCHITECTURE's picture of the tree, with what is said of each."""
+    """Yield the folders of ARCHITECTURE's tree, each with its description."""
     (text,) = [text for _, text in blocks(ARCHITECTURE) if text.startswith("jobs/ ")]
     above: list[str] = []
     for line in text.splitlines():
@@ -191,7 +191,7 @@ def tree() -> Iterator[tuple[str, str]]:
 
 
 def to_come() -> set[str]:
-    """Return the paths that ARCHITECTURE calls a home of what is not there yet."""
+    """Return the paths that ARCHITECTURE names as homes of future parts."""
     text = re.sub(r"\s+", " ", prose(ARCHITECTURE))
     return {
         *(folder for folder, words in tree() if words.startswith("to come")),

@@ -1,4 +1,4 @@
-"""Kernels of other processors than this one, by environment variables: ``make test-processors``.
+"""Runs the kernels of other processors, chosen by environment variables: ``make test-processors``.
 
 Which kernels multiply decides how rows of a batch are rounded. A suite that passes on one machine
 may rely on its kernels, so the contracts are run once more under each of `SETTINGS`, each in a
@@ -22,8 +22,8 @@ LEAST = {
     "ATEN_CPU_CAPABILITY": "default",
     "ONEDNN_MAX_CPU_ISA": "SSE41",
 }
-"""What every x86-64 processor can do. The first changes a row's bits with the rows beside it, as
-AMX and AVX-512 do without being asked; the others only add in another order."""
+"""What every x86-64 processor can do. The first lets a row's bits depend on the rows beside it, as
+AMX and AVX-512 do by default; the others only add in another order."""
 
 REPRODUCIBLE = {
     "MKL_CBWR": "AVX2,STRICT",
@@ -55,7 +55,7 @@ only_reproducible = pytest.mark.skipif(
 
 
 def why_not(name: str) -> str | None:
-    """Return why this machine cannot be set so, if it cannot."""
+    """Return why this machine cannot use a setting, if it cannot."""
     if name == "reproducible" and not torch.backends.mkl.is_available():
         return "this build of PyTorch has no MKL"
     if name == "reproducible" and torch.backends.cpu.get_cpu_capability() not in AVX2_AND_MORE:
@@ -64,7 +64,7 @@ def why_not(name: str) -> str | None:
 
 
 def found(pattern: str) -> list[str]:
-    """Return the files of tests that a pattern stands for.
+    """Return the test files that a pattern matches.
 
     Raises:
         FileNotFoundError: none; nobody would miss them.

@@ -1,4 +1,4 @@
-"""What the documents say exists: links, commands, run files, files of the tree. Nothing is run."""
+"""Everything that the documents mention exists: links, commands, run files, paths. Runs nothing."""
 
 import ast
 import re

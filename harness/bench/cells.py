@@ -1,4 +1,4 @@
-"""Formats figures for the cells of the benchmarks' tables."""
+"""Formats the cells of the measurements' tables."""
 
 import statistics
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
 
 
 def times(ratio: float | None) -> str:
-    """Return how many times faster something is: ``1.52x``."""
+    """Return a factor: ``1.52x``."""
     return ABSENT if ratio is None else f"{ratio:.2f}x"
 
 
 def bytes_or_absent(num_bytes: int | None) -> str:
-    """Return a size; a dash where the system does not say."""
+    """Return a size; a dash where the system does not report one."""
     return ABSENT if num_bytes is None else human_bytes(num_bytes)

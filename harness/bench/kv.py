@@ -1,8 +1,8 @@
 """Measures compressed caches on one picture or video, by method, budget and batch size.
 
-A batch is of different questions of the same length, so every row has a cache of its own. The
-baseline is transformers' own cache through the same prefill; our cache with everything kept is
-measured beside it. Runs are interleaved over all ways, so that a busy machine is busy for all.
+A batch holds different questions of the same length, so every row has a cache of its own. The
+baseline is transformers' own cache after the same prefill; our cache with everything kept is
+measured beside it. Runs of all ways are interleaved, so that a busy machine affects all alike.
 
 Shapes: B questions.
 """
@@ -35,7 +35,7 @@ class KVBench:
     batches: tuple[int, ...]
     """Questions answered together."""
     num_prompt_tokens: int | None
-    """Tokens of a prompt, visual ones included: questions are filled up to it."""
+    """Tokens of a prompt, visual ones included: questions are padded with text up to it."""
     num_new_tokens: int
     num_runs: int
 
@@ -66,7 +66,7 @@ class Way:
 
     @property
     def tokens_per_s(self) -> float:
-        """Generated tokens a second, of the median run."""
+        """Generated tokens per second, of the median run."""
         return self.num_generated_tokens / self.median_s
 
     def median_stage_s(self, stage: str) -> float:
@@ -75,16 +75,16 @@ class Way:
 
 
 def run_kv_bench(bench: KVBench, on_run: Callable[[str], None]) -> list[Way]:
-    """Measure every setting at every batch size, after one run of each that is not counted.
+    """Measure every setting at every batch size, after one uncounted run of each.
 
     Args:
         bench: what to measure.
-        on_run: called before each run, with what is run.
+        on_run: called before each run, with its name.
 
     Raises:
         CheckpointError: the model cannot be used.
         MediaError: the media cannot be used.
-        ValueError: a prompt of so many tokens cannot be made.
+        ValueError: a prompt of this many tokens cannot be made.
     """
     ways = [
         Way(name=TRANSFORMERS if setting.is_full else setting.title, setting=setting, batch=batch)
@@ -142,7 +142,7 @@ def _measure(
 def _questions(
     decoder: Decoder, visuals: Sequence[Visual], count: int, num_tokens: int | None
 ) -> list[str]:
-    """Return different questions of the same length, filled up to a number of prompt tokens."""
+    """Return different questions of the same length, padded to a number of prompt tokens."""
     plain = [f"Describe part {number:03d} of what is shown" for number in range(count)]
     prefix = decoder.prefill(visuals)
     length = prefix.num_tokens + len(prefix.suffix(f"{plain[0]}."))
@@ -155,7 +155,7 @@ def _questions(
             )
         words = 4 * num_tokens // max(1, len(_FILLING)) + 2
         endless = _FILLING * words
-        # As many characters as fit: tokenizers join characters, so this is found by halving.
+        # As many characters as fit: tokenizers join characters, so bisection finds the number.
         low, high = 0, len(endless)
         while low < high:
             middle = (low + high + 1) // 2

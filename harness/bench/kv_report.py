@@ -14,7 +14,7 @@ _STAGES = ("prefill", "compress", "generate")
 
 
 def sections(ways: Sequence[Way]) -> list[Section]:
-    """Return the report of a measurement: tables for each batch size, each fit for a terminal."""
+    """Return the report of a measurement: tables for each batch size, each fitting a terminal."""
     found = []
     for batch in dict.fromkeys(way.batch for way in ways):
         alike = [way for way in ways if way.batch == batch]
@@ -39,9 +39,9 @@ def _speed(ways: Sequence[Way], baseline: Way) -> Section:
         title=f"Batch of {batch}: prompts of {prompt} tokens, {new} new tokens",
         table=Table(columns=("cache", "all, s", "faster", "tokens/s"), rows=tuple(rows)),
         sentences=(
-            "Medians (lowest to highest) over interleaved runs, after one run that is not counted. "
-            "In every way the media's tokens are prefilled once for the whole batch. A model that "
-            "ends an answer early gives fewer tokens than asked for.",
+            "Medians (lowest to highest) over interleaved runs, after one uncounted run. Every way "
+            "prefills the media's tokens once for the whole batch. A model that ends an answer "
+            "early gives fewer tokens than asked for.",
         ),
     )
 
@@ -79,7 +79,7 @@ def _memory(ways: Sequence[Way], batch: int) -> Section:
         table=Table(columns=columns, rows=tuple(rows)),
         sentences=(
             "'kept' is the measured share of the bytes of the prompts' keys and values. Peaks are "
-            "of the GPU's memory, or on a CPU of the whole process.",
+            "of GPU memory, or, on a CPU, of the whole process.",
         ),
     )
 
@@ -89,7 +89,7 @@ def _ratio(baseline_s: float, seconds: float) -> float | None:
 
 
 def to_json(bench: KVBench, ways: Sequence[Way]) -> dict[str, Any]:
-    """Return everything that was measured, and on what, as plain JSON values."""
+    """Return all measurements and their circumstances as plain JSON values."""
     return {
         **describe_scene(bench.scene),
         "num_runs": bench.num_runs,

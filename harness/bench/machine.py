@@ -1,4 +1,4 @@
-"""The machine and the software that something is measured on, and whether the machine is idle."""
+"""Describes the machine and software of a measurement, and waits for the machine to be idle."""
 
 import hashlib
 import os
@@ -15,13 +15,13 @@ LIBRARIES = ("encodeonce", "torch", "transformers")
 
 PROBE = bytes(1 << 20)
 NUM_HASHES = 40
-"""Of `PROBE`: about 20 ms of one core."""
+"""Hashes of `PROBE` per thread: about 20 ms of one core."""
 IDLE = 0.9
-"""Share of its cores from which on a number of threads is taken to have them for itself."""
+"""Share of the requested cores above which they count as free."""
 
 
 def hardware() -> dict[str, Any]:
-    """Return what a figure has to be read with, as plain JSON values."""
+    """Return the hardware on which a number was measured, as plain JSON values."""
     found: dict[str, Any] = {
         "device": _processor(),
         "processor": _processor(),
@@ -40,12 +40,12 @@ def hardware() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the software that a figure depends on."""
+    """Return the versions of the software that a measurement depends on."""
     return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
 
 
 def _processor() -> str:
-    """Return the processor's name as Linux has it, or what there is elsewhere."""
+    """Return the processor's name as Linux reports it, or what is known elsewhere."""
     described = Path("/proc/cpuinfo")
     if described.exists():
         for line in described.read_text(encoding="utf-8").splitlines():
@@ -58,7 +58,7 @@ def _processor() -> str:
 def available_cores(num_threads: int) -> float:
     """Return how many cores ``num_threads`` threads get at this moment.
 
-    Hashing releases the GIL and stays in the cache: cores that are missing are in others' use.
+    Hashing releases the GIL and stays in the cache, so missing cores are in use by others.
     """
 
     def work() -> None:
@@ -75,7 +75,7 @@ def available_cores(num_threads: int) -> float:
 
 
 def wait_until_idle(num_threads: int, wait_s: float) -> float:
-    """Wait, at most ``wait_s``, until the threads get their cores; return what they get then."""
+    """Wait, at most ``wait_s``, until the threads get their cores; return how many they get."""
     give_up_s = time.monotonic() + wait_s
     while True:
         cores = available_cores(num_threads)

@@ -1,7 +1,7 @@
 """Measures caching on one media item: none, features, a shared prefix, a resident prefix.
 
-Every way answers the same questions; each run is timed as a whole, after one that is not.
-Encoding, which all ways but the first have behind them, is measured by itself.
+Every way answers the same questions; each run is timed as a whole, after an untimed one. Encoding,
+which is done beforehand for all ways but the first, is measured separately.
 """
 
 import gc
@@ -41,7 +41,7 @@ class PrefixBench:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoding:
-    """Making the features that are then stored, over all runs."""
+    """Encoding the features that are then stored, over all runs."""
 
     total_s: tuple[float, ...]
     stages_s: dict[str, float]
@@ -67,9 +67,9 @@ class Measurement:
     stages_s: dict[str, float]
     """Seconds by stage, means over runs."""
     peak_bytes: int | None
-    """GPU memory allocated, or resident memory; None where the system does not say."""
+    """GPU memory allocated, or resident memory; None where the system does not report it."""
     kv_bytes: int
-    """Keys and values of what the questions share; 0 where they share nothing."""
+    """Bytes of the keys and values that the questions share; 0 where they share none."""
     num_same_as_no_cache: int
     """Answers with the same tokens as without any cache."""
     num_answers: int
@@ -81,13 +81,13 @@ class Measurement:
 
     @property
     def tokens_per_s(self) -> float:
-        """Generated tokens a second, of the median run."""
+        """Generated tokens per second, of the median run."""
         return self.num_generated_tokens / self.median_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrefixResult:
-    """What was measured."""
+    """All measurements."""
 
     encoding: Encoding
     ways: tuple[Measurement, ...]
@@ -102,7 +102,7 @@ class _Way:
 
 
 def run_prefix_bench(bench: PrefixBench, on_run: Callable[[str], None]) -> PrefixResult:
-    """Measure encoding and all four ways, one after another; only what one needs is in memory.
+    """Measure encoding and all four ways in turn; memory holds only what the current one needs.
 
     Args:
         bench: what to measure.
@@ -190,7 +190,7 @@ def _from_features(
     questions: Sequence[str],
     generation: GenerationSpec,
 ) -> Answers:
-    """Answer questions by one prefill; its seconds are booked on the first answer."""
+    """Answer questions from one prefill; its seconds are booked on the first answer."""
     start = time.perf_counter()
     visuals = scene.visuals()
     read_s = time.perf_counter() - start

@@ -12,7 +12,7 @@ from encodeonce.harness.report.section import Section, Table
 
 
 def sections(result: PrefixResult) -> list[Section]:
-    """Return the report of a measurement, in tables that are fit for a terminal."""
+    """Return the report of a measurement, in tables that fit a terminal."""
     return [
         _encoding(result.encoding),
         _speed(result.ways),
@@ -26,7 +26,7 @@ def _encoding(found: Encoding) -> Section:
         title="Encoding the media, once for all questions",
         sentences=(
             f"{spread(found.total_s)} s for {human_count(found.num_units, 'unit')}; features of "
-            f"{human_bytes(found.feature_bytes)}. All ways but the first begin with these features "
+            f"{human_bytes(found.feature_bytes)}. All ways but the first start with these features "
             "in the store.",
         ),
     )
@@ -47,7 +47,7 @@ def _speed(found: Sequence[Measurement]) -> Section:
     return Section(
         title="All questions on one media item",
         table=Table(columns=columns, rows=tuple(rows)),
-        sentences=("Medians (lowest to highest) after one run that is not counted.",),
+        sentences=("Medians (lowest to highest) after one uncounted run.",),
     )
 
 
@@ -67,8 +67,8 @@ def _memory(found: Sequence[Measurement]) -> Section:
         title="Throughput, memory, and whether answers agree",
         table=Table(columns=columns, rows=tuple(rows)),
         sentences=(
-            "'shared KV': keys and values that all questions have in common; 'same tokens': "
-            "answers with the same tokens as without a cache.",
+            "'shared KV': keys and values that all questions share; 'same tokens': answers with "
+            "the same tokens as without a cache.",
         ),
     )
 
@@ -99,7 +99,7 @@ def _stages(result: PrefixResult) -> Section:
 
 
 def to_json(bench: PrefixBench, result: PrefixResult) -> dict[str, Any]:
-    """Return everything that was measured, and on what, as plain JSON values."""
+    """Return all measurements and their circumstances as plain JSON values."""
     return {
         **describe_scene(bench.scene),
         "questions": list(bench.questions),

@@ -1,8 +1,8 @@
 """Measures quantised weights on one prompt: memory, seconds, and the answer.
 
-Each variant is loaded alone, answers once to warm up, and is timed after that. Its output is
-compared with the unquantised model's, teacher-forced on that model's own answer, so that one other
-token does not make all that follow incomparable.
+Each variant is loaded alone, answers once to warm up, and is then timed. Its output is compared
+with the unquantised model's, teacher-forced on that model's own answer, so that one differing token
+does not make all later ones incomparable.
 
 Shapes: L tokens of the answer, V vocabulary.
 """
@@ -63,14 +63,14 @@ class Measurement:
     """From the first token to the last, by run."""
     num_generated_tokens: int
     peak_bytes: int | None
-    """Most memory used while answering; None where the system does not say."""
+    """Peak memory while answering; None where the system does not report it."""
     closeness: Closeness
     same_answer: bool
-    """Whether it answers with the unquantised model's tokens when left alone."""
+    """Whether its free-running answer has the unquantised model's tokens."""
 
     @property
     def tokens_per_s(self) -> tuple[float, ...]:
-        """Tokens after the first a second, by run."""
+        """Tokens per second after the first token, by run."""
         return tuple((self.num_generated_tokens - 1) / seconds for seconds in self.generate_s)
 
 
@@ -80,7 +80,7 @@ class _Expected:
 
     token_ids: tuple[int, ...]
     log_probs: torch.Tensor
-    """(L, V) before each of its tokens, float32."""
+    """Log-probabilities (L, V) before each of its tokens, float32."""
 
 
 def run_quant_bench(bench: QuantBench, on_step: Callable[[str], None]) -> list[Measurement]:
@@ -88,10 +88,10 @@ def run_quant_bench(bench: QuantBench, on_step: Callable[[str], None]) -> list[M
 
     Args:
         bench: what to measure.
-        on_step: called before each step, with what is done.
+        on_step: called before each step, with its name.
 
     Raises:
-        WeightsError: a variant cannot be loaded here; said before anything is.
+        WeightsError: a variant cannot be loaded here; raised before anything is loaded.
     """
     found: list[Measurement] = []
     expected: _Expected | None = None
@@ -105,7 +105,7 @@ def run_quant_bench(bench: QuantBench, on_step: Callable[[str], None]) -> list[M
         for variant in (NONE, *bench.variants):
             if _is_made_here(variant):
                 on_step("quantising by AWQ")
-                scene.session.decoder_slot.empty()  # two models may be one too many for the memory
+                scene.session.decoder_slot.empty()  # memory may not hold two models
                 variant = _made_here(bench, variant, visuals)
                 scene.session.check_weights(variant)
             on_step(f"{variant.title}: loading")

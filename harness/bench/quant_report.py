@@ -52,7 +52,7 @@ def sections(found: Sequence[Measurement]) -> list[Section]:
                 columns=("weights", "decoder layers", "all", "peak loading", "peak answering"),
                 rows=tuple(memory),
             ),
-            sentences=("Peaks are of the GPU's memory, or on a CPU of the whole process.",),
+            sentences=("Peaks are of GPU memory, or, on a CPU, of the whole process.",),
         ),
         Section(
             title="Speed",
@@ -61,8 +61,8 @@ def sections(found: Sequence[Measurement]) -> list[Section]:
                 rows=tuple(speed),
             ),
             sentences=(
-                "Medians (lowest to highest) after one answer that is not counted; features come "
-                "from the store. Tokens a second are those after the first.",
+                "Medians (lowest to highest) after one uncounted answer; features come "
+                "from the store. Tokens per second are those after the first.",
             ),
         ),
         Section(
@@ -73,14 +73,14 @@ def sections(found: Sequence[Measurement]) -> list[Section]:
             ),
             sentences=(
                 "KL(none || variant) in nats, teacher-forced on the unquantised model's answer. "
-                "One prompt: for accuracies run a benchmark.",
+                "This is one prompt: for accuracy, run a benchmark.",
             ),
         ),
     ]
 
 
 def to_json(bench: QuantBench, found: Sequence[Measurement]) -> dict[str, Any]:
-    """Return everything that was measured, and on what, as plain JSON values."""
+    """Return all measurements and their circumstances as plain JSON values."""
     return {
         **describe_scene(bench.scene),
         "question": bench.question,

@@ -1,4 +1,4 @@
-"""Files of measurements: their names, and what each says beside the figures."""
+"""Writes files of measurements: their names, and the circumstances that each records."""
 
 import json
 import re
@@ -15,7 +15,7 @@ _ABSOLUTE_FOLDER = re.compile(r"(^|[=:,\s{\[])[~/][^\s,}\]]*/")
 
 
 def result_path(output: Path, measured: str, when: datetime) -> Path:
-    """Return the file to write; whether that is possible is found out before hours are spent.
+    """Return the file to write, checked before hours are spent on measuring.
 
     Args:
         output: the file, or a folder that gets one by date, what was measured, and hardware.
@@ -40,7 +40,7 @@ def file_name(measured: str, when: datetime) -> str:
 def result_json(
     measurements: Mapping[str, Any], *, when: datetime, command: Sequence[str]
 ) -> dict[str, Any]:
-    """Return a file's content: the measurements, and what they have to be read with."""
+    """Return a file's content: the measurements and the circumstances they were made in."""
     return {
         "date": when.isoformat(timespec="seconds"),
         "command": command_line(command),
@@ -56,7 +56,7 @@ def write_result(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def command_line(words: Sequence[str]) -> str:
-    """Return a command to paste into a shell; folders of this machine are left out of it.
+    """Return a command to paste into a shell, without this machine's folders.
 
     >>> command_line(["encodeonce", "bench", "kv", "--model", "/data/models/longva-7b"])
     'encodeonce bench kv --model longva-7b'
@@ -65,7 +65,7 @@ def command_line(words: Sequence[str]) -> str:
 
 
 def describe_scene(scene: SceneSpec) -> dict[str, Any]:
-    """Return the model, and the media that it was shown, as plain JSON values."""
+    """Return the model and the media item that it saw, as plain JSON values."""
     return {
         "model": {**scene.model.model_dump(mode="json"), "path": scene.model_name},
         "vision": scene.vision.model_dump(mode="json"),

@@ -1,4 +1,4 @@
-"""One media item and one model, set up to be measured: what the benchmarks of models share."""
+"""Sets up one media item and one model to be measured; the measurements of models share it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,11 @@ from encodeonce.models.vision.visual import Visual
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneSpec:
-    """What is measured on."""
+    """The model and the media item to measure on."""
 
     model: ModelSpec
     model_name: str
-    """For reports: a path may be of this machine alone."""
+    """For reports: a path may mean something on this machine only."""
     vision: VisionSpec
     media: Path
     """A picture or a video."""
@@ -57,7 +57,7 @@ class Scene:
         self.request = self.session.look_up(root, ref, "bench")
 
     def encoding(self) -> Session:
-        """Return a session that may load the tower. Close it, and nothing of it is in memory."""
+        """Return a session that may load the tower. Closing it frees all of its memory."""
         return Session(self._config, on_miss="encode")
 
     def encode(self) -> None:
@@ -66,7 +66,7 @@ class Scene:
             session.features.ensure(self.request)
 
     def visuals(self) -> list[Visual]:
-        """Return the media item as the language side is given it, read from the store."""
+        """Return the media item as the language side takes it, read from the store."""
         return [self.session.visual(self.request)]
 
     def close(self) -> None:

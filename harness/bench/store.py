@@ -1,7 +1,7 @@
 """Measures our feature store and others on the same data, in one run.
 
 Rounds are interleaved: in each, every contender does the same work in a random order, so that a
-busy machine is unfair to all alike. Figures are medians over the rounds.
+busy machine affects all alike. Results are medians over the rounds.
 """
 
 import os
@@ -34,13 +34,13 @@ DTYPES = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float16": np.dtype(np.float
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchOptions:
-    """How much is measured."""
+    """How much to measure."""
 
     entry_mib: float = 18.0
     """Size of an entry; 144 is a clip of 128 frames."""
     num_rounds: int = 5
     num_threads: int = 2
-    """Threads of our store; the others use what they use."""
+    """Threads of our store; the others use their own defaults."""
     dtypes: tuple[str, ...] = ("bfloat16", "float16")
     wait_s: float = 0.0
     """Longest wait for an idle machine before each contender's reads."""
@@ -50,7 +50,7 @@ class BenchOptions:
 
     @property
     def num_frames(self) -> int:
-        """Frames an entry."""
+        """Frames per entry."""
         return max(FEW_FRAMES, round(self.entry_mib / FRAME_MIB))
 
 
@@ -64,7 +64,7 @@ class ContenderTimes:
     stored_bytes: int = 0
     """Per entry."""
     seconds: dict[str, list[float]] = field(default_factory=dict)
-    """By work (``write``, ``cold``, ``warm``, ``cold few``, ``warm few``), one a round."""
+    """By work (``write``, ``cold``, ``warm``, ``cold few``, ``warm few``), one per round."""
 
     def median_s(self, work: str) -> float | None:
         """Return the median of a kind of work; None if it was not measured."""
@@ -72,20 +72,20 @@ class ContenderTimes:
         return statistics.median(taken) if taken else None
 
     def rate(self, work: str) -> float | None:
-        """Return the median rate in bytes of the entry a second."""
+        """Return the median rate in bytes of the entry per second."""
         taken = self.median_s(work)
         return None if taken is None else self.entry_bytes / taken
 
 
 @dataclass(slots=True, kw_only=True)
 class BenchResult:
-    """The times of all contenders, and under what circumstances they were taken."""
+    """The times of all contenders, and the circumstances of the measurement."""
 
     options: BenchOptions
     rows: list[ContenderTimes] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     cores: list[float] = field(default_factory=list)
-    """Cores that our threads got just before each contender's reads; others had the rest."""
+    """Cores that our threads got just before each contender's reads; others used the rest."""
     num_cpus: int = field(default_factory=lambda: os.cpu_count() or 1)
 
     def row(self, name: str, dtype: str) -> ContenderTimes | None:
@@ -96,7 +96,7 @@ class BenchResult:
 def run_bench(
     options: BenchOptions, on_round: Callable[[int, int], None] = lambda done, total: None
 ) -> BenchResult:
-    """Measure. ``on_round`` is called with the rounds done and to do."""
+    """Measure. ``on_round`` is called with the number of rounds done and of all rounds."""
     result = BenchResult(options=options)
     rng = random.Random(options.seed)
     total = 2 * len(options.dtypes) * options.num_rounds
@@ -123,7 +123,7 @@ def run_bench(
 
 
 def make_features(num_frames: int, dtype: np.dtype[Any], seed: int) -> Array:
-    """Return (T, P, D) numbers that compress as a vision tower's: channels of unequal scale.
+    """Return (T, P, D) numbers that compress like a vision tower's: channels of unequal scale.
 
     The entropy of the exponents, 2.8 bit, is that of the real feature sets we measured.
     """
@@ -172,7 +172,7 @@ def _read_round(
             run()
             _time(row, f"warm {work}".strip(), run)
         if few.tobytes() != expected[some].tobytes():
-            raise RuntimeError(f"{contender.name} read other bytes than it wrote")
+            raise RuntimeError(f"{contender.name} did not read the bytes that it wrote")
     for work, target, source in (("warm", out, expected), ("warm few", few, expected[some])):
         np.copyto(target, source)  # as warm as the others
         _time(rows[MEMCPY], work, partial(np.copyto, target, source))

@@ -25,7 +25,7 @@ TORCH, STOCK = "torch.save / load", "same file, hdf5plugin"
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """A figure that the project claims."""
+    """A number that the project promises."""
 
     claim: str
     dtype: str
@@ -36,14 +36,14 @@ class Promise:
 
     @property
     def is_kept(self) -> bool | None:
-        """Whether the measurement bears the claim out."""
+        """Whether the measurement bears the promise out."""
         if self.value is None:
             return None
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
 
 def promises(result: BenchResult) -> list[Promise]:
-    """Return what is claimed of the store, with what was measured."""
+    """Return the store's promises, each with its measurement."""
     found = []
     most_bytes = {"bfloat16": 0.69, "float16": 0.87}
     for dtype in result.options.dtypes:
@@ -67,7 +67,7 @@ def promises(result: BenchResult) -> list[Promise]:
 
 
 def sections(result: BenchResult, small: Sequence[SmallResult]) -> list[Section]:
-    """Return the tables of the benchmark."""
+    """Return the tables of the measurement."""
     options = result.options
     parts = []
     for dtype in options.dtypes:
@@ -81,9 +81,8 @@ def sections(result: BenchResult, small: Sequence[SmallResult]) -> list[Section]
             title="Circumstances",
             sentences=(
                 f"Medians of {human_count(options.num_rounds, 'interleaved round')}, "
-                f"{result.num_cpus} CPUs. Our store has {options.num_threads} "
-                f"threads; just before the reads they got {cores:.1f} cores "
-                f"(median; at least {min(result.cores):.1f}).",
+                f"{result.num_cpus} CPUs. Our store has {options.num_threads} threads; just before "
+                f"the reads they had {cores:.1f} cores (median; at least {min(result.cores):.1f}).",
                 "Writes are synced. 'cold': dropped from this machine's page cache; a hypervisor "
                 "below may still hold the data.",
                 *result.skipped,
@@ -94,7 +93,7 @@ def sections(result: BenchResult, small: Sequence[SmallResult]) -> list[Section]
 
 
 def to_json(result: BenchResult, small: Sequence[SmallResult]) -> dict[str, Any]:
-    """Return everything that was measured."""
+    """Return all measurements."""
     options = {**asdict(result.options), "folder": None}
     return {
         "options": {**options, "dtypes": list(result.options.dtypes)},
@@ -108,7 +107,7 @@ def to_json(result: BenchResult, small: Sequence[SmallResult]) -> dict[str, Any]
 
 
 def _times(slow: ContenderTimes | None, fast: ContenderTimes | None, work: str) -> float | None:
-    """Return how many times faster one is, by the medians."""
+    """Return how many times faster ``fast`` is, by the medians."""
     if slow is None or fast is None:
         return None
     slow_s, fast_s = slow.median_s(work), fast.median_s(work)

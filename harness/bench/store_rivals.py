@@ -1,4 +1,4 @@
-"""The contenders of `encodeonce.harness.bench.store`, as far as they can run here."""
+"""Makes the contenders of `encodeonce.harness.bench.store` that can run here."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Measures many small entries: files, and seconds to write, to look up and to read them."""
+"""Measures many small entries: number of files, and seconds to write, look up and read them."""
 
 import os
 import statistics
@@ -19,7 +19,7 @@ from encodeonce.harness.bench.rivals.contender import Array, as_tensor
 from encodeonce.harness.bench.rivals.packs import bench_signature
 
 TAIL = (4, 256)
-"""A unit of 2 KiB: what is measured is the cost of an entry, not of its bytes."""
+"""A unit of 2 KiB, to measure the cost of an entry and not of its bytes."""
 NUM_LOOKUPS = 10_000
 NUM_READS = 1_000
 
@@ -34,12 +34,12 @@ class SmallResult:
     stored_bytes: int
     write_s: float
     open_and_lookup_s: float
-    """To open the store and ask for `NUM_LOOKUPS` keys, half of them absent."""
+    """Time to open the store and ask for `NUM_LOOKUPS` keys, half of them absent."""
     read_median_s: float
 
 
 def run_small(num_entries: int, folder: Path | None, seed: int = 0) -> list[SmallResult]:
-    """Measure our store, and one file an entry."""
+    """Measure our store, and one file per entry."""
     rng = np.random.default_rng(seed)
     values = rng.standard_normal((num_entries, 1, *TAIL), dtype=np.float32)
     images = values.astype(ml_dtypes.bfloat16)
@@ -100,7 +100,7 @@ def _file_each(root: Path, images: Array, asked: Sequence[int], read: Sequence[i
         path_of(number).exists()
     lookup_s = time.perf_counter() - started_s
     return _result(
-        "torch.save, a file each",
+        "torch.save, one file each",
         root,
         len(images),
         write_s,

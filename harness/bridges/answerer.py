@@ -1,7 +1,7 @@
-"""Answers requests of another harness, one after another and in their order.
+"""Answers requests of another harness, in their order.
 
-The other harness decides what is asked and what comes of the answers. Requests on the same media
-that lie close together share one read of the features and one prefill.
+The other harness decides what is asked and what is done with the answers. Requests on the same
+media that lie close together share one read of the features and one prefill.
 """
 
 import logging
@@ -34,7 +34,7 @@ from encodeonce.models.vision.visual import Visual
 logger = logging.getLogger(__name__)
 
 MAX_PIXELS_BYTES = 256 * 2**20
-"""Pictures without files that are held at a time."""
+"""Most bytes of pictures without files held at a time."""
 
 A = TypeVar("A", bound=Request)
 R = TypeVar("R")
@@ -46,7 +46,7 @@ Answers = dict[str, Generation | Exception]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Resolved(Generic[A]):
-    """A request whose media are known, or the reason why they are not."""
+    """A request with its media, or the reason why they cannot be used."""
 
     request: A
     media: tuple[MediaRequest, ...] = ()
@@ -61,8 +61,8 @@ class _Resolved(Generic[A]):
 class Answerer:
     """A model's language side and the store; its tower from the first miss on.
 
-    What cannot be answered comes back as the exception that says why, in its place: whether one
-    bad video ends an evaluation is the other harness's business.
+    A request that cannot be answered yields the exception that says why, in its place: whether one
+    bad video ends an evaluation is for the other harness to decide.
     """
 
     def __init__(self, config: VariantConfig, window: int) -> None:
@@ -70,7 +70,7 @@ class Answerer:
 
         Args:
             config: model, store and so on.
-            window: so many requests are looked at together, to find those that share media.
+            window: how many requests are read ahead to find those that share media.
 
         Raises:
             ValueError: the checkpoint, or the variant, cannot be used.
@@ -87,11 +87,11 @@ class Answerer:
 
     @property
     def loaded(self) -> LoadedWeights:
-        """What the language side holds, and what loading it took."""
+        """The language side's size, and the cost of loading it."""
         return self._decoder.loaded
 
     def answers(self, questions: Iterable[GenerationRequest]) -> Iterator[Generation | Exception]:
-        """Yield the answer to each question, as soon as there is one."""
+        """Yield the answer to each question, as soon as it is ready."""
         return self._in_order(questions, self._answer_group)
 
     def scores(self, texts: Iterable[LikelihoodRequest]) -> Iterator[TextScore | Exception]:
@@ -99,7 +99,7 @@ class Answerer:
         return self._in_order(texts, self._score_group)
 
     def take_work(self) -> Work:
-        """Return what was done since the last call."""
+        """Return the work done since the last call."""
         done, self._done = self._done, Counter()
         return Work(
             cache=self._features.take_use(),
@@ -113,7 +113,7 @@ class Answerer:
         )
 
     def close(self) -> None:
-        """Stop the threads; what was put into the store is durable."""
+        """Stop the threads; everything put into the store is durable."""
         self._session.close()
 
     def _in_order(
@@ -140,7 +140,7 @@ class Answerer:
             for media in window[members[0]].media:
                 self._features.read_ahead(media)
 
-        # A request whose media are not known shares them with no other.
+        # A request whose media cannot be used shares them with no other.
         keys = [one.error or tuple(media.keys for media in one.media) for one in window]
         return in_order(keys, work, expect)
 
@@ -148,16 +148,16 @@ class Answerer:
         try:
             with self._stopwatch.stage("look up"):
                 media = tuple(self._look_up(one, request.benchmark) for one in request.media)
-        # Any kind: it takes one request with it and no other.
+        # Any kind of error: it fails this request and no other.
         except Exception as error:
             return _Resolved(request=request, error=error)
-        # Without what the other harness gave: decoded pictures would be held twice.
+        # Without the other harness's objects: decoded pictures would be held twice.
         return _Resolved(request=replace(request, media=()), media=media)
 
     def _look_up(self, media: MediaFile | Image.Image, benchmark: str) -> MediaRequest:
         if isinstance(media, Image.Image):
             return self._session.media.request_picture(picture_of(media), benchmark)
-        # Through links, which is how the Hub's cache names its files.
+        # Links are followed: the Hub's cache names its files by links.
         path = media.path.expanduser().resolve()
         ref = MediaRef(kind=media.kind, path=path.name, clip_s=media.clip_s)
         return self._session.media.request(path.parent, ref, benchmark)
@@ -171,7 +171,7 @@ class Answerer:
             for result in answer([one.request for one in members], self._visuals(members[0])):
                 num_done += 1
                 yield result
-        # What keeps the features away, or is too much for the memory, fails these alone.
+        # Missing features, or a lack of memory, fail these requests alone.
         except Exception as error:
             logger.info("a request of %s failed", members[0].request.benchmark, exc_info=True)
             yield from [error] * (len(members) - num_done)
@@ -192,7 +192,7 @@ class Answerer:
             if question.prompt not in answered:
                 alike = [one.prompt for one in questions[n:] if one.generation == spec]
                 fresh = [prompt for prompt in dict.fromkeys(alike) if prompt not in answered]
-                if prefix is not None:  # no more than is due
+                if prefix is not None:  # only as much as is due
                     fresh = fresh[: spec.max_batch]
                 answered.update(self._answer(prefix, visuals, fresh, spec))
             yield answered[question.prompt]
@@ -252,7 +252,7 @@ class Answerer:
         return scores
 
     def _refused(self, prompts: Sequence[str]) -> dict[str, Exception]:
-        """Return the prompts that cannot be put, with the reason."""
+        """Return the prompts that cannot be asked, with the reason."""
         refused: dict[str, Exception] = {}
         for prompt in dict.fromkeys(prompts):
             try:

@@ -1,4 +1,4 @@
-"""Whose result files a run's records can be written as.
+"""Finds the formats of other programs that a run's records can be written in.
 
 The folder `export/` is the registry: each file there writes one format.
 """
@@ -14,22 +14,22 @@ class Export(Protocol):
     """Writes the files of one variant."""
 
     def __call__(self, run: VariantExport, folder: Path) -> list[Path]:
-        """Write below ``folder``, over what is there, and return the files.
+        """Write into ``folder``, replacing earlier files, and return the files.
 
         Raises:
-            ExportError: the format cannot hold this, or a library is missing.
+            ExportError: the format cannot represent the run, or a library is missing.
         """
         ...
 
 
 def formats() -> dict[str, str]:
-    """Return the formats by what users call them, with their module's name."""
+    """Return the formats by their names for users, with the names of their modules."""
     stems = sorted(path.stem for path in (Path(__file__).parent / "export").glob("*.py"))
     return {stem.replace("_", "-"): stem for stem in stems}
 
 
 def find_export(name: str) -> Export:
-    """Return what writes a format.
+    """Return the writer of a format.
 
     Raises:
         ExportError: there is no such format.

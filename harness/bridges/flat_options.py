@@ -1,8 +1,8 @@
-"""A configuration written flat, ``name=value``, as other harnesses take their models' options.
+"""Reads a configuration written flat, ``name=value``, as other harnesses take model options.
 
 The names are those of a run file: ``dtype`` is ``model.dtype``, ``kv.keep`` is ``kv.keep``, and a
-plain value of a section is its first field, so that ``kv=snapkv`` is ``kv.method``. They are read
-off the configuration's own fields: a new field is a new argument.
+plain value for a section is its first field, so that ``kv=snapkv`` is ``kv.method``. They are
+derived from the configuration's own fields: a new field is a new argument.
 """
 
 import difflib
@@ -21,25 +21,25 @@ logger = logging.getLogger(__name__)
 
 Config = TypeVar("Config", bound=BaseModel)
 Place = tuple[str, ...]
-"""Where a value belongs: ``("model", "dtype")``, or ``("video_backend",)``."""
+"""A value's place in the configuration: ``("model", "dtype")``, or ``("video_backend",)``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arguments(Generic[Config]):
-    """How a configuration is said in arguments."""
+    """The arguments that express a configuration."""
 
     config: type[Config]
     what: str
-    """What the user calls the arguments, for messages."""
+    """The user's word for the arguments, for messages."""
     flat: Collection[str]
     """Sections whose fields are arguments by their own name, where no other field has it."""
     renamed: Mapping[Place, str] = field(default_factory=dict)
-    """What the other harness calls some of them."""
+    """The other harness's names for some of them."""
     defaults: Mapping[Place, Any] = field(default_factory=dict)
-    """Values where nothing is given, if not the configuration's own."""
+    """Defaults that differ from the configuration's own."""
 
     def names(self) -> dict[str, Place]:
-        """Return the arguments, and where their values belong."""
+        """Return the arguments and the places of their values."""
         places = [place for name in self.config.model_fields for place in self._places(name)]
         ends = Counter([place[-1] for place in places if place[0] in self.flat])
         names: dict[str, Place] = {}
@@ -72,7 +72,7 @@ class Arguments(Generic[Config]):
         unknown = [name for name in given if name not in places]
         if unknown:
             raise ConfigError("\n".join(self._unknown(name, list(names)) for name in unknown))
-        # What is missing in a section is then said by its own name.
+        # A missing field of a section is then reported under its own name.
         content: dict[str, Any] = {
             name: {} for name in fields if fields[name].is_required() and len(places[name]) > 1
         }
@@ -91,7 +91,7 @@ class Arguments(Generic[Config]):
             raise ConfigError("\n".join(lines)) from error
 
     def _under_new_names(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments with old names replaced; say so where one was used."""
+        """Return the arguments with old names replaced; log each one used."""
         for old, new in RENAMED.items():
             if old in given and new in given:
                 raise ConfigError(f"{self.what}: {old} is the old name of {new}: give only {new}")
@@ -100,7 +100,7 @@ class Arguments(Generic[Config]):
         return {RENAMED.get(name, name): value for name, value in given.items()}
 
     def _places(self, name: str) -> list[Place]:
-        """Return where the values of a field of the configuration belong: a section's leaves."""
+        """Return the places of a configuration field's values: a section's leaves."""
         annotation = self.config.model_fields[name].annotation
         alternatives = (annotation, *get_args(annotation))
         models = [
@@ -110,7 +110,7 @@ class Arguments(Generic[Config]):
         return [(name, leaf) for leaf in leaves] or [(name,)]
 
     def _choose(self, content: dict[str, Any]) -> None:
-        """Of a section with alternatives, take the default's where none is named."""
+        """In a section with alternatives, choose the default one where none is named."""
         for name, about in self.config.model_fields.items():
             tag, section = about.discriminator, content.get(name)
             if isinstance(tag, str) and isinstance(section, dict):
@@ -132,7 +132,7 @@ class Arguments(Generic[Config]):
     def _problem(self, problem: Any, by_place: Mapping[Place, str]) -> str:
         """Return one line for a pydantic problem, in the arguments' names."""
         place = tuple(str(part) for part in problem["loc"])
-        # Where there are alternatives, pydantic names the chosen one in between.
+        # Where there are alternatives, pydantic inserts the chosen one's name.
         name = by_place.get(place) or by_place.get((place[0], place[-1])) or ".".join(place)
         if problem["type"] == "missing":
             return f"{self.what}: {name} is missing"

@@ -1,4 +1,4 @@
-"""Work on a list out of order, results in order: items of one key are done together."""
+"""Works on a list out of order but yields results in order: items of one key are done together."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TypeVar
@@ -10,7 +10,7 @@ R = TypeVar("R")
 def windows(
     items: Iterable[T], nbytes: Callable[[T], int], *, max_items: int, max_bytes: int
 ) -> Iterator[list[T]]:
-    """Cut a stream into lists; one that would grow beyond ``max_bytes`` ends after that item."""
+    """Cut a stream into lists; one that grows beyond ``max_bytes`` ends with that item."""
     window: list[T] = []
     held_bytes = 0
     for item in items:
@@ -31,13 +31,13 @@ def in_order(
     """Yield one result for each key, in order.
 
     Work on a key begins when its first result is due and goes on only as far as results are due,
-    so that what is yielded is all that has been done. Where the results of several keys alternate,
-    the first key is worked off before the second begins.
+    so that no work runs ahead of the results. Where the results of several keys alternate, the
+    first key is finished before the second begins.
 
     Args:
         keys: one for each item.
         work: yields the results of the items at some positions, all of one key, in that order.
-        expect: called with the positions that are worked on next, before ``work``.
+        expect: called before ``work``, with the positions to be worked on next.
     """
     members: dict[Hashable, list[int]] = {}
     for n, key in enumerate(keys):

@@ -1,4 +1,4 @@
-"""Requests of another harness, what it gets back, and what its users may say to encodeonce."""
+"""Requests of another harness, their results, and the options that its users may set."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from encodeonce.models.spec import NONE, WeightsSpec
 
 
 class VariantConfig(AnswerConfig):
-    """Which model answers, under one variant: other harnesses compare their own runs."""
+    """Which model answers, under a single variant: other harnesses compare their own runs."""
 
     weights: WeightsSpec = Field(default=NONE, description="How the weights are held.")
     kv: KVSpec = Field(default=FULL, description="How keys and values are compressed.")
@@ -29,7 +29,7 @@ class VariantConfig(AnswerConfig):
     @classmethod
     def _known_weights(cls, value: WeightsSpec) -> WeightsSpec:
         load_quantizer(value)
-        Variant.of(value, FULL)  # a label that no variant's name can hold is refused now, not later
+        Variant.of(value, FULL)  # refuses now, not later, a label that no variant's name can hold
         return value
 
     @field_validator("kv")
@@ -41,7 +41,7 @@ class VariantConfig(AnswerConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaFile:
-    """A file, wherever it lies: the other harness is trusted to name it."""
+    """A file, wherever it is: the other harness is trusted to name it."""
 
     kind: MediaKind
     path: Path
@@ -56,7 +56,7 @@ class Request:
     media: tuple[MediaFile | Image.Image, ...]
     prompt: str
     benchmark: str
-    """Who asks: kept beside features for people."""
+    """Who asks: kept beside the features for information."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,13 +78,13 @@ class TextScore(NamedTuple):
 
     log_prob: float
     is_greedy: bool
-    """Whether it begins what greedy generation would write."""
+    """Whether greedy generation would begin with it."""
     num_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What answering took."""
+    """The cost of answering."""
 
     cache: CacheUse
     num_answers: int
@@ -93,8 +93,8 @@ class Work:
     num_tokens: int
     """Generated ones."""
     kv_bytes: int
-    """Keys and values of prompts, uncompressed. Of answers under a compressed cache only."""
+    """Keys and values of prompts, uncompressed; only for answers under a compressed cache."""
     kept_kv_bytes: int
-    """What was kept of them, as stored."""
+    """The part of them that was kept, as stored."""
     seconds: Mapping[str, float]
     """By stage."""

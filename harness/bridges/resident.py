@@ -1,4 +1,4 @@
-"""Answers programs that put one question at a time, about any files: foreign harnesses.
+"""Answers other harnesses that ask one question at a time, about any files.
 
 What questions on the same media share stays in memory from one question to the next.
 """
@@ -21,15 +21,15 @@ from encodeonce.models.spec import WeightsSpec
 from encodeonce.models.timing import sum_seconds
 
 Shared = tuple[tuple[FeatureKey, ...], ...]
-"""What questions have in common that can share a prefix: the units of each media, by content."""
+"""Key of a shared prefix: the units of each media item, by content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResidentUse:
-    """What answering some questions took."""
+    """The cost of answering some questions."""
 
     num_prefills: int = 0
-    """Times that the media of a question were not those of a resident prefix."""
+    """Number of times that no resident prefix held a question's media."""
     cache: CacheUse = CacheUse()
     seconds: Mapping[str, float] = field(default_factory=dict)
     """By stage."""
@@ -45,7 +45,7 @@ class ResidentUse:
 class ResidentAnswerer:
     """Answers questions from stored features. The tower is loaded at the first miss, if at all.
 
-    Not for several threads.
+    Not thread-safe.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class ResidentAnswerer:
             config: which model, frames and store.
             weights: a weight variant.
             kv: a cache variant.
-            num_prefixes: how many prefixes stay in memory, those used last.
+            num_prefixes: how many of the prefixes used last stay in memory.
 
         Raises:
             CheckpointError: there is no such checkpoint, or no family for it.
@@ -79,14 +79,14 @@ class ResidentAnswerer:
         """Answer one question.
 
         Args:
-            media: what it is about, in the order of the prompt.
+            media: its media, in the order of the prompt.
             question: text of the prompt.
             sampling: which frames of a video the model sees.
 
         Raises:
             MediaError: a file cannot be used.
             MissingFeatures: they are not in the store, and ``cache.on_miss`` is ``error``.
-            ValueError: the question contains a placeholder of the model's.
+            ValueError: the question contains one of the model's placeholders.
         """
         self._decoder.check(question)
         requests = [
@@ -98,7 +98,7 @@ class ResidentAnswerer:
         return answer
 
     def take_use(self) -> ResidentUse:
-        """Return what was done since the last call."""
+        """Return the cost of all work since the last call."""
         num_prefills, self._num_prefills = self._num_prefills, 0
         return ResidentUse(
             num_prefills=num_prefills,
@@ -107,7 +107,7 @@ class ResidentAnswerer:
         )
 
     def close(self) -> None:
-        """Stop the threads; what was put is durable."""
+        """Stop the threads; everything stored is durable."""
         self._session.close()
 
     def _prefix(self, requests: Sequence[MediaRequest]) -> Prefix:
@@ -116,7 +116,7 @@ class ResidentAnswerer:
             self._prefixes.move_to_end(shared)
             return self._prefixes[shared]
         while len(self._prefixes) >= self._num_prefixes:
-            # Before the new one is made: the memory may not hold both.
+            # Dropped before the new one is made: memory may not hold both.
             self._prefixes.popitem(last=False)
         visuals = [self._session.visual(request) for request in requests]
         prefix = self._decoder.prefill(visuals, [self._kv])

@@ -1,4 +1,4 @@
-"""The gallery as a page shows it: questions about the same frames share a card."""
+"""Prepares the page's gallery: questions about the same frames share a card."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from encodeonce.harness.report.thumbnails import Preview, SampleKey, Strip
 from encodeonce.harness.results.summary import Summary
 
 LONGEST_TEXT = 2000
-"""Characters of a question or an answer that are shown."""
+"""Characters shown of a question or an answer."""
 
 KINDS = {
     "uncached": "caching changed it",
@@ -37,7 +37,7 @@ class Entry:
     kind: str
     benchmark: str
     variants_json: str
-    """Names of the variants that a reader can choose it by: a JSON list, for the page's script."""
+    """Names of the variants that a reader can filter by: a JSON list, for the page's script."""
     where: str
     question: str
     choices: str
@@ -61,12 +61,12 @@ class Gallery:
     num_shown: int
     num_found: int
     filters: Mapping[str, Mapping[str, str]]
-    """What can be chosen by kind, benchmark and variant: values and the words for them."""
+    """The filters (kind, benchmark, variant): each one's values and their labels."""
     cards: tuple[Card, ...]
 
 
 def gallery_of(summary: Summary, previews: Mapping[SampleKey, Preview]) -> Gallery | None:
-    """Return the cards of a run; None where there is nothing to look at.
+    """Return the cards of a run; None where there is nothing to show.
 
     Args:
         summary: of the run.
@@ -76,7 +76,7 @@ def gallery_of(summary: Summary, previews: Mapping[SampleKey, Preview]) -> Galle
     if found is None:
         return None
     items = found["items"]
-    unseen = Preview(strip=Strip(missing="nobody looked for them"))
+    unseen = Preview(strip=Strip(missing="no previews were made"))
     cards: dict[Strip, list[Entry]] = {}
     for item in items:
         preview = previews.get((item["benchmark"], item["sample"]), unseen)
@@ -120,7 +120,7 @@ def _entry(item: Summary, choices: Sequence[str]) -> Entry:
 
 
 def _answers(answers: Sequence[Mapping[str, Any]]) -> Iterator[SameAnswer]:
-    """Yield the answers, those that are the same together."""
+    """Yield the answers, identical ones grouped."""
     variants: dict[tuple[str | None, float | None], list[str]] = {}
     for answer in answers:
         variants.setdefault((answer["text"], answer["score"]), []).append(answer["variant"])

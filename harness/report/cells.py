@@ -1,4 +1,4 @@
-"""What a run's summary says of its variants, benchmark by benchmark."""
+"""Reads the cells of a run's summary: one for each variant and benchmark."""
 
 from collections.abc import Mapping
 
@@ -6,11 +6,11 @@ from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.run.variant import Variant
 
 Cells = Mapping[Variant, Summary]
-"""What `summarize_variants` says of one benchmark."""
+"""The cells of one benchmark, by variant, as `summarize_variants` returns them."""
 
 
 def variants_in(summary: Summary) -> dict[Variant, Summary]:
-    """Return the run's variants with all that the summary says of each."""
+    """Return the run's variants, each with its part of the summary."""
     variants = summary["variants"]["variants"]
     return {Variant(one["weights"], one["kv"]): one for one in variants.values()}
 

@@ -1,7 +1,7 @@
-"""The comparison of two runs for people: sections of text and tables, and a figure.
+"""The readable comparison of two runs: sections of text and tables, and a figure.
 
-Variants go by their ids here, and not by the names that people call them (`names`): that is how the
-user has just called them, and the two runs need not mean the same by a title.
+Variants appear by id here, not by display name (`names`): ids are what the user has just typed, and
+the two runs need not mean the same by a title.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from encodeonce.harness.report.section import Section, Table
 from encodeonce.harness.results.summary import Summary
 
 LONGEST_TEXT = 60
-"""Characters of a question or an answer in a table."""
+"""Characters of a question or an answer that a table shows."""
 
 
 def compare_sections(comparison: Summary, *, most_flips: int | None = None) -> list[Section]:
@@ -22,7 +22,7 @@ def compare_sections(comparison: Summary, *, most_flips: int | None = None) -> l
 
     Args:
         comparison: `compare`'s result.
-        most_flips: show no more flips of a benchmark each way; None shows all.
+        most_flips: most flips shown per benchmark and direction; None shows all.
     """
     found = [_what(comparison), _changed(comparison), _scores(comparison)]
     for cell in comparison["cells"]:
@@ -89,13 +89,13 @@ def _changed(comparison: Summary) -> Section:
         sentences.append("Nothing that could change an answer.")
     if others := comparison["changed_without_effect_on_answers"]:
         names = ", ".join(change["field"] for change in others)
-        sentences.append(f"Different as well, without effect on answers: {names}.")
+        sentences.append(f"Also different, without effect on answers: {names}.")
     rows = tuple(
         (change["field"], *(_value(value) for value in change["values"]))
         for change in comparison["changed"]
     )
     return Section(
-        title="What was changed",
+        title="What changed",
         table=Table(columns=("field", "A", "B"), rows=rows, num_words=3) if rows else None,
         sentences=tuple(sentences),
     )
@@ -116,10 +116,10 @@ def _scores(comparison: Summary) -> Section:
             rows=tuple(_score_row(comparison, cell) for cell in comparison["cells"]),
         ),
         sentences=(
-            "Differences are in points of 100. The interval is that of the paired difference, "
-            "clustered: questions about one video are not independent. Flips are the samples that "
-            "B scores lower (-) and higher (+). p is McNemar's exact one, which takes questions "
-            "for independent: where the two disagree, believe the interval.",
+            "Differences are in percentage points. The interval is that of the paired difference, "
+            "clustered, as questions about one video are not independent. Flips are the samples "
+            "that B scores lower (-) and higher (+). p is from the exact McNemar test, which "
+            "assumes independent questions: where the two disagree, trust the interval.",
         ),
         bullets=tuple(
             f"{_cell_name(comparison, cell)}: {words}"
@@ -164,7 +164,7 @@ def _remarks(cell: Summary) -> Iterator[str]:
     for words, samples in (
         ("only in A", cell["only_in_first"]),
         ("only in B", cell["only_in_second"]),
-        ("refused, another question or target under the same id", cell["other_question"]),
+        ("not compared, as their question or target differs", cell["other_question"]),
     ):
         if samples:
             yield f"{words}: {human_count(len(samples), 'sample')} ({_some(samples)})"
@@ -177,7 +177,7 @@ def _remarks(cell: Summary) -> Iterator[str]:
         first, second = (side["per_token"] for side in cell["nll"])
         tokens = human_count(cell["nll"][0]["num_tokens"], "token")
         yield (
-            f"negative log-likelihood of the reference texts: A {first:.4f}, B {second:.4f} a "
+            f"negative log-likelihood of the reference texts: A {first:.4f}, B {second:.4f} per "
             f"token ({second - first:+.4f}; {tokens})"
         )
     if cell["num_with_text"]:
@@ -208,7 +208,7 @@ def _flips(cell: Summary, which: str, most: int | None) -> list[Section]:
         return []
     shown = flips[:most]
     hidden = len(flips) - len(shown)
-    more = (f"And {hidden} more: --output FILE.md or FILE.json lists all.",) if hidden else ()
+    more = (f"{hidden} more; --output FILE.md or FILE.json lists all of them.",) if hidden else ()
     rows = tuple(
         (
             flip["sample"],
@@ -254,7 +254,7 @@ def _time(comparison: Summary) -> Section:
     sentences = ["Milliseconds of worker time per answer on the benchmarks that both have."]
     if any(len(side["variants"]) > 1 or ":" in side["name"] for _, side in _sides(comparison)):
         sentences.append(
-            "What variants of one run share is booked on the variant that was answered first."
+            "Work that variants of one run share is booked on the variant answered first."
         )
     return Section(
         title="Time per answer",

@@ -1,4 +1,4 @@
-"""The part of a run's report that is about what its variants cost: memory and time."""
+"""The report's sections on what variants cost: memory and time."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -10,14 +10,14 @@ from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.run.variant import Variant
 
 OWN_STAGES = ("compress", "generate", "compare", "score")
-"""Stages that each cache variant has for itself; all others serve all variants of some weights."""
+"""Stages that each cache variant runs on its own; all others serve every cache of the weights."""
 
 Stages = Mapping[str, float]
 """Milliseconds by stage."""
 
 
 def weights_section(summary: Summary) -> Section:
-    """Say of each weight variant what it holds and how fast it is."""
+    """Report each weight variant's memory and speed."""
     names = Names.of(summary)
     rows = []
     for title, one in summary["variants"]["weights"].items():
@@ -37,7 +37,7 @@ def weights_section(summary: Summary) -> Section:
         "in memory",
         "peak",
         "loads",
-        "a load, s",
+        "s per load",
         "prompt tokens/s",
         "decoded tokens/s",
     )
@@ -45,15 +45,15 @@ def weights_section(summary: Summary) -> Section:
         title="Weights",
         table=Table(columns=columns, rows=tuple(rows)),
         sentences=(
-            "'in memory': the language side as loaded. 'peak': the most that a worker held since "
-            "it began to load it, everything included. A shared prefix counts once for each "
-            "question among the prompt's tokens.",
+            "'in memory': the language side as loaded. 'peak': the most memory a worker used from "
+            "the start of loading on, everything included. In prompt tokens/s, a shared prefix "
+            "counts once for each question.",
         ),
     )
 
 
 def time_section(summary: Summary) -> Section:
-    """Tell the stages that serve all caches of some weights from those that each has."""
+    """Separate the stages shared by all caches of the weights from those that each runs alone."""
     names, weights = Names.of(summary), summary["variants"]["weights"]
     known = dict.fromkeys(s for one in weights.values() for s in one["seconds"])
     shared_stages = [stage for stage in known if stage not in OWN_STAGES]
@@ -61,7 +61,7 @@ def time_section(summary: Summary) -> Section:
     rows: list[tuple[str, ...]] = []
     sentences = [
         "Milliseconds of worker time per question, model loading excluded. Compressed caches are "
-        "decoded as one batch, whose time is shared out evenly."
+        "decoded as one batch, and its time is divided evenly among them."
     ]
     for title, one in weights.items():
         caches = {
@@ -114,6 +114,6 @@ def _saving(title: str, shared: Stages, own: Mapping[Variant, Stages]) -> list[s
         return []
     once, each = sum(shared.values()), sum(sum(one.values()) for one in own.values())
     return [
-        f"{title}: a question under all {len(own)} caches took {once + each:.0f} ms; had each "
-        f"cache read and prefilled for itself, it would have been {len(own) * once + each:.0f} ms."
+        f"{title}: a question under all {len(own)} caches took {once + each:.0f} ms; with a "
+        f"read and a prefill for each cache, it would take {len(own) * once + each:.0f} ms."
     ]

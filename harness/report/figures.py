@@ -1,4 +1,4 @@
-"""Figures of how good variants are, from the summary alone. Notes on points hold the numbers."""
+"""Figures of variants' quality, from the summary alone. Notes on points hold the numbers."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,10 +18,10 @@ LOG_FROM = 8.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """How good the answers of a cell are, and in what measure."""
+    """The quality of a cell's answers, and its measure."""
 
     measure: str
-    """With its unit, as an axis is called."""
+    """The axis title: the measure with its unit."""
     value: float
     low: float | None = None
     high: float | None = None
@@ -49,7 +49,7 @@ def quality(cell: Summary) -> Quality | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
-    """A variant's quality at what it costs."""
+    """A variant's quality at its cost."""
 
     variant: Variant
     cost: float
@@ -77,7 +77,7 @@ def matrix_figure(summary: Summary, benchmark: str) -> Figure:
 
 
 def curves(summary: Summary, benchmark: str) -> Iterator[Figure]:
-    """Yield quality against kept KV bytes, a figure for each weights.
+    """Yield quality against kept KV bytes, a figure for each weight variant.
 
     Figures of one benchmark have the same axes; they hold a curve for each method.
     """
@@ -93,7 +93,7 @@ def curves(summary: Summary, benchmark: str) -> Iterator[Figure]:
         series = _series(own, lambda variant: names.curve(variant.kv), "MiB")
         heading, file = f"{benchmark}: {what}", ""
         if len(weights) > 1:
-            # Files are called by ids: a better name must not leave the old file behind.
+            # Files are named by ids: a better display name must not leave the old file behind.
             heading = f"{benchmark}, {names.weights(title)}: {what}"
             file = f"{benchmark}, {title}: {what}"
         yield Figure(
@@ -106,7 +106,7 @@ def curves(summary: Summary, benchmark: str) -> Iterator[Figure]:
 
 
 def speed_figure(summary: Summary, benchmark: str) -> Figure | None:
-    """Draw quality against speed, a curve for each cache through the weights.
+    """Draw quality against speed: a curve for each cache, with a point for each weight variant.
 
     Left out are caches that were decoded as one batch with others: they share one speed.
     """
@@ -125,7 +125,7 @@ def speed_figure(summary: Summary, benchmark: str) -> Figure | None:
     return Figure(
         title=title,
         svg=line_chart(series, x=x, y=y, title=title),
-        words="A point for each weights. Caches that were decoded as one batch are left out.",
+        words="A point for each weight variant. Caches decoded as one batch are left out.",
     )
 
 
@@ -145,7 +145,7 @@ def _series(
 
     Args:
         placed: the points.
-        curve_of: returns what tells a variant's curve from the others, and the curve's name.
+        curve_of: returns the key of a variant's curve, and the curve's name.
         unit: of the costs.
     """
     found: dict[str, list[Point]] = {}
@@ -153,7 +153,7 @@ def _series(
     for one in placed:
         key, names[key] = curve_of(one.variant)
         good = one.quality
-        # By its id: that is what `encodeonce compare` wants to be told.
+        # By its id, which is what `encodeonce compare` takes.
         at = f"at {one.cost:.4g} {unit} ({one.variant.name})"
         note = f"{good.measure} = {good.value:.4g} {at}"
         point = Point(x=one.cost, y=good.value, low=good.low, high=good.high, note=note)
@@ -183,7 +183,7 @@ def _axes(cost: str, placed: Sequence[Placed]) -> tuple[Axis, Axis]:
 
 
 def _common(axis: Axis, values: Sequence[float]) -> Axis:
-    """Return the axis with ends that hold all values."""
+    """Return the axis, its ends wide enough for all values."""
     if axis.scale == "log":
         return replace(axis, low=min(values), high=max(values))
     scale = scale_of(values, axis, 0.0, 1.0)
@@ -191,7 +191,7 @@ def _common(axis: Axis, values: Sequence[float]) -> Axis:
 
 
 def _kept_mib(cells: Cells, variant: Variant) -> float | None:
-    """Return the mean bytes kept of a prompt; of a full cache, what compressed ones call full."""
+    """Return a prompt's mean kept bytes, MiB; a full cache's come from compressed variants."""
     kv = cells[variant]["kv"]
     if kv is not None:
         return float(kv["kept_bytes"]) / int(kv["num_answers"]) / 2**20

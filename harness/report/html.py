@@ -1,6 +1,6 @@
-"""The report of a run as a page. Every number in it is in the JSON that the page carries.
+"""A run's report as an HTML page. Every number on it is also in the JSON that the page embeds.
 
-`templates/` draws the page; what it draws is prepared here, in `tiles` and in `cards`.
+`templates/` lays the page out; its contents are prepared here, in `tiles` and in `cards`.
 """
 
 import base64
@@ -30,8 +30,8 @@ def report_page(title: str, summary: Summary, previews: Mapping[SampleKey, Previ
 
     Args:
         title: of the run, plain text.
-        summary: `summarize_run`; the page carries it as ``#data``.
-        previews: what the gallery's samples look like.
+        summary: from `summarize_run`; embedded in the page as ``#data``.
+        previews: of the gallery's samples.
     """
     found = sections(summary)
     errors = [section for section in found if section.title == "Errors"]
@@ -58,7 +58,7 @@ def report_page(title: str, summary: Summary, previews: Mapping[SampleKey, Previ
         script=script,
         policy=_policy(style, script),
     )
-    # Controls and lone surrogates, which a model may write, are escaped by nobody.
+    # No library escapes controls and lone surrogates, which a model may write.
     return printable(drawn)
 
 
@@ -78,7 +78,7 @@ def _environment() -> Environment:
 
 
 def _file(name: str) -> str:
-    """Return a file of the template folder as it is: a style sheet may look like a template."""
+    """Return a template folder's file verbatim: a style sheet may look like a template."""
     return _LOADER.get_source(_environment(), name)[0]
 
 
@@ -87,7 +87,7 @@ def _anchor(title: str) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """Return the policy by which only this page's style and script work, and nothing is fetched."""
+    """Return the policy that allows only this page's own style and script, and fetches nothing."""
     return (
         f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; "
         f"script-src '{_digest(script)}'"

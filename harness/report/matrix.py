@@ -1,4 +1,4 @@
-"""The part of a run's report that is about its variants; nothing where there is only one."""
+"""The report's sections on a run's variants; none where there is only one."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,11 +12,11 @@ from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.run.variant import Variant
 
 VARIANT = ("variant", "id")
-"""Heads of the columns that say which variant a row is about.
+"""Heads of the columns that identify a row's variant.
 
-A name may be as wide as half a terminal, which has to show three columns of numbers beside it. So
-there (`Table.narrow`) the id stands alone: it is shorter, and what one types after a look at the
-table. Files and pages have room for both.
+A name may be half as wide as a terminal, which has to show three columns of numbers beside it. So
+there (`Table.narrow`) the id stands alone: it is shorter, and it is what the reader types next.
+Files and pages have room for both.
 """
 
 
@@ -36,7 +36,7 @@ def variant_sections(summary: Summary) -> list[Section]:
 
 
 def _quality(summary: Summary, benchmark: str, cells: Cells) -> Section:
-    """Say of every variant how good it is, what changed, and what it held."""
+    """Report every variant's quality, what it changed, and what its cache kept."""
     names = Names.of(summary)
     reference = Variant.parse(summary["variants"]["reference"])
     return Section(
@@ -45,11 +45,11 @@ def _quality(summary: Summary, benchmark: str, cells: Cells) -> Section:
         figures=tuple(curves(summary, benchmark)),
         sentences=(
             "A variant's id is weights/cache: `encodeonce compare FOLDER:ID FOLDER:ID` puts two "
-            "side by side. Before the question, the media's part of a prompt is compressed, once "
-            "for all questions; after the question, the whole prompt.",
+            "side by side. 'Before the question' compresses the media's part of a prompt, once for "
+            "all questions; 'after the question' compresses the whole prompt.",
             "Differences are paired, sample by sample, with clustered 95 % "
-            "intervals; p is the exact McNemar test's, which takes samples for independent. Kept "
-            "are bytes of the prompt's keys and values, measured after compression. Tokens per "
+            "intervals; p is from the exact McNemar test, which assumes independent samples. "
+            "'Kept' is the measured share of the bytes of the prompt's keys and values. Tokens per "
             "second are those of the batch in which a variant's answers were decoded: a full "
             "cache's alone, those of all compressed caches together.",
         ),
@@ -57,7 +57,7 @@ def _quality(summary: Summary, benchmark: str, cells: Cells) -> Section:
 
 
 def is_scored(cells: Cells) -> bool:
-    """Return whether answers were scored, and not the likelihood of texts measured."""
+    """Return whether answers were scored, rather than the likelihood of texts measured."""
     return any(cell["accuracy"] is not None for cell in cells.values())
 
 
@@ -109,9 +109,9 @@ def _perplexities(cells: Cells, names: Names) -> Table:
     columns = (
         *VARIANT,
         "perplexity",
-        "without first tokens",
+        "after first token",
         "legacy, bf16",
-        "NLL a token",
+        "NLL per token",
         "tokens",
         "kept",
         "KV a question",
@@ -188,7 +188,7 @@ def _short(cell: Summary | None) -> str:
 
 
 def _closeness(benchmark: str, cells: Cells, names: Names) -> Iterator[Section]:
-    """Compare the texts, and the steps of teacher-forced ones where that was asked for."""
+    """Compare the texts and, where it was asked for, each teacher-forced step."""
     rows = []
     for variant, cell in cells.items():
         if (found := cell["fidelity"]) is not None:
@@ -212,7 +212,7 @@ def _closeness(benchmark: str, cells: Cells, names: Names) -> Iterator[Section]:
         "equal",
         "ROUGE-L",
         "ROUGE-L (legacy)",
-        "parts at token",
+        "diverges at token",
         "repeated",
         "length",
         "agreement",
@@ -223,18 +223,18 @@ def _closeness(benchmark: str, cells: Cells, names: Names) -> Iterator[Section]:
         is_detail=True,
         table=Table(columns=columns, rows=tuple(rows)),
         sentences=(
-            "Texts are compared with the full cache's under the same weights, and a full cache's "
-            "with the reference's. 'parts at token': tokens in common, mean over the answers that "
-            "differ. 'repeated': 4-grams that the answer already has; 'length': tokens over the "
-            "reference's. Agreement of the likeliest tokens, and KL divergence, are of every "
-            "compressed cache continuing the full cache's answer, teacher-forced. ROUGE-L (legacy) "
-            "is the set-based value of the PyPI package 'rouge'.",
+            "Texts are compared with those of the full cache under the same weights, and a full "
+            "cache's with the reference's. 'diverges at token': tokens before the first "
+            "difference, mean over answers that differ. 'repeated': 4-grams that occur earlier in "
+            "the answer. 'length': tokens, relative to the reference's. 'agreement' of likeliest "
+            "tokens, and KL divergence: the compressed cache continuing the full cache's answer, "
+            "teacher-forced. ROUGE-L (legacy) is the set-based value of the PyPI package 'rouge'.",
         ),
     )
 
 
 def _held(benchmark: str, cells: Cells, names: Names) -> Iterator[Section]:
-    """Say what the compressed caches held, where in the prompt and in which layers."""
+    """Report what the compressed caches kept, where in the prompt and in which layers."""
     rows = tuple(
         (
             names.variant(variant),
@@ -250,14 +250,14 @@ def _held(benchmark: str, cells: Cells, names: Names) -> Iterator[Section]:
     )
     if not rows:
         return
-    columns = ("variant", "of a question", "of all", "visual", "text", "at the end", "by layer")
+    columns = ("variant", "per question", "total", "visual", "text", "at the end", "by layer")
     yield Section(
-        title=f"What the caches held on {benchmark}",
+        title=f"What the caches kept on {benchmark}",
         is_detail=True,
         table=Table(columns=columns, rows=rows),
         sentences=(
-            "Bytes over those of the full cache. 'of a question': mean of the questions' ratios; "
-            "the others are ratios of the sums. 'at the end': of prompt and answer, when the "
-            "answer had ended.",
+            "Bytes, relative to the full cache's. 'per question': mean of the questions' ratios; "
+            "'total' and its parts: ratios of the sums. 'at the end': prompt and answer together, "
+            "once the answer has ended. 'by layer': lowest to highest.",
         ),
     )

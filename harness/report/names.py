@@ -1,9 +1,9 @@
-"""What people call a run's variants: "SnapKV 20 %, after the question" for ``snapkv@0.2``.
+"""Display names of a run's variants: "SnapKV 20 %, after the question" for ``snapkv@0.2``.
 
 Ids (`Variant.name`) are what records store and users type. Names are for tables and figures, and
-are made here and nowhere else, from what run.json says that the ids' titles mean. A title that a
-user has chosen (``label``) is its own name; so is one of which the meaning is not known, as in
-folders of older versions.
+are made here and nowhere else, from the meanings of titles that run.json records. A title that the
+user chose (``label``) is its own name; so is one whose meaning is unknown, as in folders of older
+versions.
 """
 
 from collections import Counter
@@ -24,22 +24,22 @@ from encodeonce.models.spec import WeightsSpec
 Spec = TypeVar("Spec", KVSpec, WeightsSpec)
 
 _SCOPES = {"question": "after the question", "media": "before the question"}
-"""When a prompt is compressed: once the question is read, or before any is, for all alike."""
+"""When a prompt is compressed: after its question is read, or before, once for all questions."""
 
 
 def kv_name(spec: KVSpec) -> str:
-    """Return what people call a cache setting, whatever its label."""
+    """Return the display name of a cache setting, whatever its label."""
     keep = "" if spec.method == FULL_METHOD else f" {100 * spec.keep:.6g} %"
     return f"{_method_words(spec)}{keep}{_storage_words(spec)}"
 
 
 def curve_name(spec: KVSpec) -> str:
-    """Return what settings have in common that differ in their budgets alone."""
+    """Return the common name of settings that differ in their budgets alone."""
     return f"{_method_words(spec)}{_storage_words(spec)}"
 
 
 def weights_name(spec: WeightsSpec) -> str:
-    """Return what people call a weight variant, whatever its label."""
+    """Return the display name of a weight variant, whatever its label."""
     try:
         name = quantizer_class(spec.method).display_name
     except ValueError:  # a method that this version does not have
@@ -79,7 +79,7 @@ class Names:
     """The names of one run's variants and of their parts."""
 
     def __init__(self, meanings: Meanings) -> None:
-        """Take what the titles mean, as run.json says it."""
+        """Take the meanings of titles, as run.json records them."""
         self._kv_specs = _specs(KVSpec, meanings.get("kv", {}))
         self._weights_specs = _specs(WeightsSpec, meanings.get("weights", {}))
         self._kv = _told_apart(self._kv_specs, kv_name)
@@ -99,7 +99,7 @@ class Names:
         return self._weights.get(title, title)
 
     def variant(self, variant: Variant) -> str:
-        """Return the name of a variant. Weights that nothing was done to are not mentioned."""
+        """Return the name of a variant. Unchanged weights are not mentioned."""
         if variant.kv not in self._kv or variant.weights not in self._weights:
             return variant.name
         kv, base = self.kv(variant.kv), self.weights(variant.weights)
@@ -108,7 +108,7 @@ class Names:
         return kv if self._weights_specs[variant.weights].is_none else f"{base} · {kv}"
 
     def curve(self, title: str) -> tuple[str, str]:
-        """Return the curve that a setting is a point of: what tells it from others, and a name.
+        """Return the curve that a setting is a point of: its key and its name.
 
         A curve is a method over its budgets, so a setting's label does not count.
         """
@@ -119,7 +119,7 @@ class Names:
 
 
 def _specs(kind: type[Spec], meanings: Mapping[str, Any]) -> dict[str, Spec]:
-    """Return what titles mean, without those that this version cannot read."""
+    """Return the meanings of titles, without those that this version cannot read."""
     found = {}
     for title, meaning in meanings.items():
         fields = {name: value for name, value in meaning.items() if name != "files"}
@@ -129,9 +129,9 @@ def _specs(kind: type[Spec], meanings: Mapping[str, Any]) -> dict[str, Spec]:
 
 
 def _told_apart(specs: Mapping[str, Spec], name_of: Callable[[Spec], str]) -> dict[str, str]:
-    """Return names by title. Titles that the user chose stay, and those that would share a name."""
+    """Return names by title. The user's own titles stay, as do titles that would share a name."""
     names = {
-        # A meaning holds no label: where it makes another title, that one was a label.
+        # A meaning holds no label: where it yields another title, the recorded one was a label.
         title: name_of(spec) if spec.title == title else title
         for title, spec in specs.items()
     }

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Formats numbers for readers."""
 
 
 def percent(fraction: float | None, digits: int = 0) -> str:

@@ -1,4 +1,4 @@
-"""What reports are made of: sections of sentences, tables and figures."""
+"""The parts of a report: sections of sentences, tables and figures."""
 
 import re
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A drawing and what to say of it."""
+    """A drawing with its title and caption."""
 
     title: str
     svg: str
     words: str = ""
     file: str = ""
-    """Words for its file's name; those of the title if empty."""
+    """Words for its file name; the title's if empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,9 +22,9 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     num_words: int = 1
-    """So many columns on the left are words, the others are numbers."""
+    """Number of columns on the left that hold words; the others hold numbers."""
     narrow: tuple[int, ...] = ()
-    """Numbers of the columns that a terminal has room for; all if empty."""
+    """Indices of the columns that fit a terminal; all if empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +37,9 @@ class Section:
     figures: tuple[Figure, ...] = ()
     bullets: tuple[str, ...] = ()
     is_detail: bool = False
-    """Whether it is left to the report's files, and not printed in a terminal."""
+    """Whether only the report's files show it, not the terminal."""
 
 
 def file_of(figure: Figure) -> str:
-    """Return the name under which a figure lies beside the report."""
+    """Return the name of a figure's file, which lies beside the report."""
     return re.sub(r"[^A-Za-z0-9._@+]+", "-", figure.file or figure.title).strip("-") + ".svg"

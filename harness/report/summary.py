@@ -15,7 +15,7 @@ from encodeonce.models.language.generation import NUM_FIRST_LOGITS
 
 
 def sections(summary: Summary) -> list[Section]:
-    """Return the report's sections, those that have nothing to say left out."""
+    """Return the report's sections; empty ones are left out."""
     found = [_what(summary["run"])]
     if summary["evaluation"] is not None:
         found.append(_answers(summary))
@@ -96,7 +96,7 @@ def _answers(summary: Summary) -> Section:
         if nll := result["nll"]:
             likelihoods.append(
                 f"{name}: negative log-likelihood of the reference texts "
-                f"{nll['per_token']:.4f} a token (natural logarithm, "
+                f"{nll['per_token']:.4f} per token (natural logarithm, "
                 f"{human_count(nll['num_tokens'], 'token')}, "
                 f"{human_count(nll['num_samples'], 'sample')})"
             )
@@ -108,7 +108,7 @@ def _answers(summary: Summary) -> Section:
         ),
         sentences=(
             *_shown_variant(summary),
-            "The interval is clustered: questions about one video are not independent. Samples "
+            "The interval is clustered, as questions about one video are not independent. Samples "
             "with an error are not scored.",
         ),
         bullets=tuple(likelihoods),
@@ -116,7 +116,7 @@ def _answers(summary: Summary) -> Section:
 
 
 def _shown_variant(summary: Summary) -> list[str]:
-    """Say whose scores are shown, where there are several variants."""
+    """Name the variant whose scores are shown, where there are several."""
     if len(summary["variants"]["variants"]) < 2:
         return []
     shown = Variant.parse(summary["evaluation"]["variant"])
@@ -155,11 +155,11 @@ def _same_answers(comparison: Summary) -> Section:
     return Section(
         title="Did caching change an answer?",
         sentences=(
-            f"{same_answers_sentence(comparison).capitalize()}. Uncached means plain transformers "
-            "from the media file: every question decodes, runs the tower and prefills anew. "
-            "Cached, frames are encoded in other batches, and the prompt is prefilled in two steps "
-            "(media, then question): both round otherwise. Of the first token the largest "
-            f"{NUM_FIRST_LOGITS} logits are compared.",
+            f"{same_answers_sentence(comparison).capitalize()}. Uncached answers come from "
+            "plain transformers and the media file: every question decodes, encodes and prefills "
+            "anew. Cached answers encode frames in other batches and prefill the prompt in two "
+            "steps (media, then question); both change the rounding. Of the first token, the "
+            f"largest {NUM_FIRST_LOGITS} logits are compared.",
         ),
         bullets=tuple(
             f"{item['benchmark']}/{item['sample']}: cached {item['cached']!r}, "
@@ -193,13 +193,13 @@ def _store(summary: Summary) -> Section:
 
 
 def _saved(summary: Summary) -> tuple[str, ...]:
-    """Say how often each encoded unit was used, and the tower seconds that saved."""
+    """Report how often each encoded unit was used, and the tower seconds that this saved."""
     evaluation, precompute = summary["evaluation"], summary["precompute"]
     if evaluation is None or not evaluation["num_visual_units"]:
         return ()
     shown = evaluation["num_visual_units"]
     encoded = evaluation["num_encoded"] + (precompute["num_encoded"] if precompute else 0)
-    words = f"The questions looked at {human_count(shown, 'unit')}; this run encoded {encoded}."
+    words = f"The questions used {human_count(shown, 'unit')} in all; this run encoded {encoded}."
     seconds = precompute["seconds"] if precompute else {}
     if not precompute or not precompute["num_encoded"]:
         return (words,)
@@ -212,7 +212,7 @@ def _saved(summary: Summary) -> tuple[str, ...]:
 
 
 def _time(summary: Summary) -> Section:
-    """Show where the seconds of an answer go, beside plain transformers where that was run."""
+    """Show where an answer's time goes, beside plain transformers where that was run."""
     ways = [("cached", summary["evaluation"])]
     if summary["uncached"] is not None:
         ways.insert(0, ("uncached", summary["uncached"]))
@@ -226,12 +226,12 @@ def _time(summary: Summary) -> Section:
     rows.append(("all", *(f"{1000 * seconds:.1f}" for seconds in total)))
     sentences = ["Milliseconds of worker time per answer, model loading excluded."]
     if (num_variants := len(summary["variants"]["variants"])) > 1:
-        sentences.append(f"Cached answers are those of all {num_variants} variants.")
+        sentences.append(f"'Cached' covers the answers of all {num_variants} variants.")
     if len(ways) == 2 and total[1] > 0:
         sentences.append(
-            f"From the store an answer takes {total[0] / total[1]:.1f} times less worker time than "
-            "uncached, with the features already there. Uncached, preprocessing is part of "
-            "'prepare' and the tower part of 'prefill'."
+            f"With stored features, an answer takes {total[0] / total[1]:.1f} times less worker "
+            "time than uncached. Uncached, preprocessing is part of 'prepare', and the tower part "
+            "of 'prefill'."
         )
     heads = tuple(f"{name}, ms" for name, _ in ways)
     return Section(

@@ -11,7 +11,7 @@ from rich.text import Text
 from encodeonce.harness.report.section import Section, Table, file_of
 
 _GAP = 3
-"""Columns of characters between a table's columns, where there is room."""
+"""Characters between a table's columns, where there is room."""
 _INDENT = 2
 
 

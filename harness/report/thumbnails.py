@@ -1,4 +1,4 @@
-"""Small pictures of the frames that samples were about."""
+"""Thumbnails of the frames that the model saw."""
 
 import base64
 import io
@@ -23,13 +23,13 @@ SampleKey = tuple[str, str]
 
 HEIGHT_PX = 84
 MOST_FRAMES = 8
-"""Of a sample; of more, as many as this are chosen evenly."""
+"""Most thumbnails of a sample; of more frames, this many are chosen evenly."""
 JPEG_QUALITY = 70
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thumbnail:
-    """A frame, small."""
+    """A frame, scaled down."""
 
     jpeg_base64: str
     width_px: int
@@ -50,7 +50,7 @@ class Strip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What the model was shown of a sample, beside the question."""
+    """What the model saw of a sample besides the question."""
 
     strip: Strip
     choices: tuple[str, ...] = ()
@@ -64,18 +64,18 @@ def previews(
     most_bytes: int = 1_500_000,
     most_s: float = 30.0,
 ) -> dict[SampleKey, Preview]:
-    """Return what samples look like, from their benchmarks and media.
+    """Return previews of samples, made from their benchmarks and media.
 
     Args:
         run: content of run.json.
         wanted: the samples.
         known_sha256: digests of the media that the run used, if they are known: another file's
             frames would not be what the model saw.
-        most_bytes: of all pictures together.
-        most_s: decode no further media after so many seconds.
+        most_bytes: limit for all thumbnails together.
+        most_s: seconds after which no further media are decoded.
 
     Returns:
-        A preview of each sample. Nothing that is missing raises an error.
+        A preview of each sample. Missing data or media raise no error.
     """
     keys = list(wanted)
     try:
@@ -85,7 +85,7 @@ def previews(
         strip = Strip(missing=f"the benchmark cannot be read here: {error}")
         return {key: Preview(strip=strip) for key in keys}
     album = _Album(config, frozenset(known_sha256), most_bytes, time.monotonic() + most_s)
-    unknown = Preview(strip=Strip(missing="the benchmark does not have this sample any more"))
+    unknown = Preview(strip=Strip(missing="the benchmark no longer has this sample"))
     return {
         key: Preview(strip=album.strip(*shown[key][:2]), choices=shown[key][2])
         if key in shown
@@ -95,7 +95,7 @@ def previews(
 
 
 _Shown = tuple[Path, tuple[MediaRef, ...], tuple[str, ...]]
-"""Folder of the benchmark's media, media and choices of a sample."""
+"""The folder of the benchmark's media, and a sample's media and choices."""
 
 
 def _shown(config: RunConfig, keys: Iterable[SampleKey]) -> dict[SampleKey, _Shown]:
@@ -148,7 +148,7 @@ class _Album:
         for ref in refs[:MOST_FRAMES]:
             found = library.resolve(ref)
             if self._known_sha256 and found.sha256 not in self._known_sha256:
-                return Strip(missing=f"{ref.path} is not the file it was when the run used it")
+                return Strip(missing=f"{ref.path} has changed since the run used it")
             info = probe(found, ledger=self._ledger, backend=self._config.video_backend)
             indices = self._config.frames.indices(info, found.clip_s)
             num_seen += len(indices)

@@ -1,4 +1,4 @@
-"""What matters most of a run, a number each: the top of its page."""
+"""The key figures at the top of a run's page, one number each."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from encodeonce.harness.results.summary import Summary
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """A number, with what it is above and more about it below."""
+    """A number with a label above it and a note below it."""
 
     label: str
     value: str
@@ -18,7 +18,7 @@ class Tile:
 
 
 def tiles(summary: Summary) -> Iterator[Tile]:
-    """Yield the tiles of a run, in the order of interest."""
+    """Yield the tiles of a run, the most interesting first."""
     evaluation = summary["evaluation"]
     if evaluation is None:
         if summary["precompute"] is not None:
@@ -69,7 +69,7 @@ def _same_answers_tile(comparison: Summary) -> Tile:
 
 
 def _speedup(summary: Summary) -> float | None:
-    """Return worker seconds per answer of plain transformers over those from the store."""
+    """Return worker seconds per answer: plain transformers' divided by those from the store."""
     if summary["uncached"] is None:
         return None
     ours = summary["evaluation"]["seconds_per_answer"]

@@ -1,4 +1,4 @@
-"""Figures of hits and time, and all that a run's page shows, from the summary alone."""
+"""Figures of hit rates and time, and the list of all figures on a run's page, from the summary."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,7 +23,7 @@ MOST_BARS = 16
 
 
 def page_figures(summary: Summary) -> list[Figure]:
-    """Return what can be drawn of a run, in the order of interest."""
+    """Return all figures that a run allows, the most interesting first."""
     found: list[Figure] = []
     variants = summary["variants"]
     if variants is not None and len(variants["variants"]) > 1:
@@ -56,7 +56,7 @@ def timeline_figure(stage: str, timeline: Summary) -> Figure:
         )
         for part in parts
     )
-    words = "Units found in the feature store, of those asked for in each part of the time."
+    words = "Share of the requested units that were in the feature store, in each interval."
     if timeline["num_pauses"]:
         words += f" Interruptions left out: {timeline['num_pauses']}."
     title = f"Hit rate over time: {stage}"
@@ -88,7 +88,7 @@ def waterfall_figure(ways: Sequence[Bar]) -> Figure:
     """Draw where the time of an answer goes, stage after stage."""
     title = "Where the time of an answer goes"
     svg = waterfall(ways, x=Axis(title="milliseconds of worker time per answer"), title=title)
-    return Figure(title=title, svg=svg, words="Loading of models is left out.")
+    return Figure(title=title, svg=svg, words="Model loading is left out.")
 
 
 def variants_time_figure(summary: Summary) -> Figure:
@@ -104,7 +104,7 @@ def variants_time_figure(summary: Summary) -> Figure:
                 total[stage] = total.get(stage, 0.0) + seconds
         bars.append(_bar(names.variant(variant), total))
     title = "Worker time by variant"
-    words = "What several variants share is booked on the first of them."
+    words = "Work that several variants share is booked on the first of them."
     if len(bars) > MOST_BARS:
         words += f" The first {MOST_BARS} bars of {len(bars)}."
     svg = stacked_bars(bars[:MOST_BARS], x=Axis(title="seconds of worker time"), title=title)

@@ -1,4 +1,4 @@
-"""Writes what a run's report consists of: report.md, report.json, its figures, report.html."""
+"""Writes a run's report: report.md, report.json, its figures and report.html."""
 
 import json
 from dataclasses import dataclass
@@ -17,23 +17,23 @@ from encodeonce.harness.run.folder import RunFolder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenReport:
-    """A report, and where it lies."""
+    """A report, and where its files are."""
 
     summary: Summary
-    """`summarize_run`: what report.json holds."""
+    """From `summarize_run`: the content of report.json."""
     sections: tuple[Section, ...]
     pages: tuple[Path, ...]
-    """Files for people, the shortest first."""
+    """Files for readers, the shortest first."""
     official: Path | None
     """Folder of the files for benchmarks' official evaluators, if there are any."""
 
 
 def write_report(folder: RunFolder, *, html: bool = True) -> WrittenReport:
-    """Write a run's report into its folder, over an earlier one.
+    """Write a run's report into its folder, replacing an earlier one.
 
     Args:
         folder: of the run.
-        html: also write report.html, with answers and the frames that were seen.
+        html: also write report.html, with answers and the frames that the model saw.
 
     Raises:
         RunFolderError: this is not a run's folder.

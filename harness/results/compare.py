@@ -1,4 +1,4 @@
-"""Two ways of answering the same questions, side by side: plain JSON values from their records.
+"""Compares two ways of answering the same questions: plain JSON values from their records.
 
 ``first`` and ``second`` are runs, or variants of runs. Differences are always second minus first.
 """
@@ -23,16 +23,16 @@ class CompareError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One of the two."""
+    """One side of a comparison."""
 
     name: str
     """As the user calls it, e.g. ``"results/my-run:none/snapkv@0.25"``."""
     run: Mapping[str, Any]
     """Content of run.json."""
     records: tuple[Record, ...]
-    """Of all variants that are to be compared; one for each benchmark, sample and variant."""
+    """Of all variants to be compared; one for each benchmark, sample and variant."""
     precompute: Summary | None
-    """`summarize_precompute`, if that was run."""
+    """From `summarize_precompute`, if precompute was run."""
 
     @property
     def variants(self) -> list[str]:
@@ -41,10 +41,10 @@ class Side:
 
 
 def compare(first: Side, second: Side) -> Summary:
-    """Return what was changed, and what that did to answers, time and hits.
+    """Return what changed, and its effect on answers, time and hit rates.
 
     Raises:
-        CompareError: no sample was answered in both, or those that were are other questions.
+        CompareError: no sample was answered in both, or the questions of all that were differ.
     """
     pairs = _paired_variants(first, second)
     cells = [cell for pair in pairs for cell in _cells(first, second, pair)]
@@ -68,14 +68,14 @@ def compare(first: Side, second: Side) -> Summary:
 
 
 def _paired_variants(first: Side, second: Side) -> list[tuple[str, str]]:
-    """Pair single variants whatever their names; of several those of the same name."""
+    """Pair single variants whatever their names; among several, those of the same name."""
     if len(first.variants) == len(second.variants) == 1:
         return [(first.variants[0], second.variants[0])]
     if common := [(name, name) for name in first.variants if name in second.variants]:
         return common
     raise CompareError(
         f"{first.name} has the variants {', '.join(first.variants)}; "
-        f"{second.name} has {', '.join(second.variants)}: none of the same name. "
+        f"{second.name} has {', '.join(second.variants)}: no name is in both. "
         "Choose one of each: FOLDER:VARIANT"
     )
 
@@ -131,7 +131,7 @@ def _cell(first: Mapping[str, Record], second: Mapping[str, Record]) -> Summary:
 
 
 def _likelihoods(answered: Sequence[tuple[Record, Record]]) -> list[Summary] | None:
-    """Return `summarize_nll` of each, of the samples whose reference text both measured."""
+    """Return `summarize_nll` of each side, over samples whose reference text both measured."""
     both = [pair for pair in answered if all(REFERENCE in one.log_probs for one in pair)]
     found = [summarize_nll(side) for side in zip(*both, strict=True)]
     return [one for one in found if one is not None] or None
@@ -164,7 +164,7 @@ def _require_something_in_common(first: Side, second: Side, cells: Sequence[Summ
     if num_other:
         raise CompareError(
             f"{num_other} of the {num_both} samples that {first.name} and {second.name} have in "
-            "common are other questions under the same ids, and none is the same and answered in "
+            "common have different questions under the same ids, and no other was answered in "
             "both: these are two versions of the data"
         )
     if num_both:
@@ -202,7 +202,7 @@ def _changed_fields(
 def _fields_of(
     run: Mapping[str, Any], pairs: Sequence[tuple[str, str]], side: int
 ) -> Iterator[tuple[str, Any]]:
-    """Yield what a run is made of: its configuration, digests, software, and the one variant."""
+    """Yield a run's configuration, digests and software, and those of the one variant."""
     yield from _flat(under_new_names(run["config"]), "")
     for name in ("checkpoint files", "questions"):
         yield name, run["identity"].get(name)
@@ -243,7 +243,7 @@ def _evaluations(
 
 
 def _stages(evaluations: tuple[Summary, Summary]) -> list[Summary]:
-    """Return worker seconds per answer by stage, and how many times the second's the first's is."""
+    """Return worker seconds per answer by stage, with the first's divided by the second's."""
     names = dict.fromkeys(name for side in evaluations for name in side["seconds"])
     stages = []
     for name in names:

@@ -1,6 +1,6 @@
-"""A run's records as other programs are given them: with samples and prompts, variant by variant.
+"""Reads a run for export: its records with samples and prompts, variant by variant.
 
-`bridges/export_formats.py` knows which programs' files can be written of them.
+`bridges/export_formats.py` lists the formats that they can be written in.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ class AnsweredSample:
     """A sample with its record."""
 
     index: int
-    """Position in the benchmark, from 0: what other programs know samples by."""
+    """Position in the benchmark, from 0, by which other programs identify samples."""
     sample: Sample
     prompt: str
     record: Record
@@ -39,7 +39,7 @@ class ExportedBenchmark:
 
     spec: BenchmarkSpec
     num_samples: int
-    """All that the benchmark has, asked or not."""
+    """Number of all the benchmark's samples, asked or not."""
     answered: tuple[AnsweredSample, ...]
     """The samples that have a record, in the benchmark's order; some records may be errors."""
 
@@ -52,18 +52,18 @@ class VariantExport:
     fingerprint: str
     variant: str
     name: str
-    """Model and variant, fit for a file's name."""
+    """Model and variant, in a form suited to file names."""
     written: datetime
     """When the last record was written, UTC."""
     benchmarks: tuple[ExportedBenchmark, ...]
 
 
 def read_run(folder: Path) -> list[VariantExport]:
-    """Return what there is to export of a run, one item a variant.
+    """Return what a run has to export, one item per variant.
 
     Raises:
         RunFolderError: this is not a run's folder.
-        ExportError: it has no records, or its questions are not there as they were asked.
+        ExportError: it has no records, or its questions are missing or have changed.
     """
     run = RunFolder(folder)
     description, records = run.description(), run.records("records")
@@ -91,7 +91,7 @@ def read_run(folder: Path) -> list[VariantExport]:
 
 
 def file_names(texts: Iterable[str]) -> dict[str, str]:
-    """Return file names for texts, different ones for different texts."""
+    """Return file names for texts; different texts get different names."""
     names = {text: file_name(text) for text in texts}
     count = Counter(names.values())
     return {
@@ -103,7 +103,7 @@ def file_names(texts: Iterable[str]) -> dict[str, str]:
 
 
 def file_name(text: str) -> str:
-    """Return a text with what file names had better not contain replaced."""
+    """Return a text with the characters replaced that are unsafe in file names."""
     return re.sub(r"[^\w.+=-]+", "_", text).strip("._") or "_"
 
 
@@ -113,11 +113,11 @@ def _samples(config: RunConfig, asked_sha256: str) -> dict[str, list[tuple[Sampl
         plan = make_plan(config)
     except BenchmarkError as error:
         raise ExportError(
-            f"the export needs the questions' order and options, and they cannot be read: {error} "
+            f"the export needs the questions' order and options, which cannot be read: {error} "
             "(paths in a run file are relative to the folder that the run was started in)"
         ) from error
     if plan.samples_sha256 != asked_sha256:
-        raise ExportError("the benchmarks' questions are not those that the run has answered")
+        raise ExportError("the benchmarks' questions are not those that the run answered")
     return {
         title: [(sample, benchmark.prompt(sample)) for sample in benchmark.samples()]
         for title, benchmark in plan.benchmarks.items()

@@ -1,6 +1,6 @@
-"""How close answers stay to those of a reference variant, on the same questions.
+"""Measures how close answers stay to those of a reference variant on the same questions.
 
-The text measures compare generated answers, which part for good after the first token that differs;
+The text measures compare generated answers, which diverge for good at the first token that differs;
 the teacher-forced ones (`models.kv.use.Fidelity`) compare every step of the same answer.
 """
 
@@ -11,7 +11,7 @@ from encodeonce.datasets.metrics.rouge import rouge_l, rouge_l_legacy
 from encodeonce.harness.run.record import Record
 
 NGRAM = 4
-"""Tokens of the pieces whose repetition is counted."""
+"""Length in tokens of the n-grams whose repetition is counted."""
 
 
 def summarize_fidelity(
@@ -28,7 +28,7 @@ def summarize_fidelity(
 
         - ``num_answers`` that both variants generated.
         - ``exact_match``: texts that are equal.
-        - ``rouge_l``: of token LCS (`rouge_l`); equal texts count 1, also those without a word.
+        - ``rouge_l``: of token LCS (`rouge_l`); equal texts count 1, even those without a word.
         - ``rouge_l_legacy``: as the PyPI package `rouge` computes it.
         - ``num_different``: answers whose tokens differ; ``first_divergence``: tokens before the
           first difference, mean over these, None if there are none.
@@ -70,7 +70,7 @@ def summarize_fidelity(
 
 
 def common_prefix(tokens: Sequence[int], reference: Sequence[int]) -> int:
-    """Return how many tokens two answers have in common before they part."""
+    """Return how many tokens two answers have in common before they diverge."""
     pairs = zip(tokens, reference, strict=False)
     return next(
         (n for n, (one, other) in enumerate(pairs) if one != other),

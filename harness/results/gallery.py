@@ -1,4 +1,4 @@
-"""Which answers are worth looking at: those that a variant lost, or that are wrong."""
+"""Chooses the answers worth a look: those that a variant lost, or that are wrong."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ def gallery(
     """Return the answers to show; None if there are none.
 
     They are, in this order: answers that caching changed; right answers of ``reference`` that
-    other variants lost; in a run of one variant, wrong answers. What weighs most comes first.
+    other variants lost; in a run of one variant, wrong answers. The greatest loss comes first.
 
     Args:
         records: of all variants.

@@ -1,4 +1,4 @@
-"""Accuracy with an interval that knows that questions on one video are not independent."""
+"""Accuracy with an interval that accounts for the dependence of questions on one video."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What compressed caches held, measured in bytes."""
+"""Adds up the measured bytes that compressed caches kept."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -2,21 +2,21 @@
 
 `summarize_variants` returns, under keys that reports rely on::
 
-    reference   variant that the others are compared with: none/full, or the run's first
+    reference   the variant that all others are compared with: none/full, or the run's first
     variants    by name, in the run file's order:
         weights, kv     titles of its two parts
         benchmarks      by name; empty if nothing was asked yet:
             ...                 all of `summary.scores`: accuracy, nll, figures, by_tag, ...
             num_answered        samples without an error
-            against             by name of another variant, `PairedDifference` to it. Compared
-                                are ``reference`` and the same weights' full cache
+            against             by name of another variant, the `PairedDifference` to it: to
+                                ``reference`` and to the same weights' full cache
             fidelity            `summarize_fidelity`, to the variant ``fidelity_to``
             fidelity_to         the same weights' full cache; for that, ``reference``; for
                                 ``reference``, None
             kv                  `summarize_cache_size`; None for a full cache
             seconds             by stage, of this variant's own answers. Where several variants
-                                share a stage, the first has it; what they do as one batch is
-                                shared out evenly
+                                share a stage, it is booked on the first; the time of a joint
+                                batch is divided evenly
             num_generated_tokens
             decode_tokens_per_s tokens after the first per second of ``generate``, of the answers
                                 that were decoded together: those of a full cache, or those of all
@@ -26,7 +26,7 @@
                                 no record tells, as for the next two
         bytes_by_part           `LoadedWeights.bytes_by_part`
         weight_bytes            all parts together
-        peak_bytes              most memory of a worker since it began to load it
+        peak_bytes              most memory a worker used from the start of loading on
         num_questions           samples answered under at least one cache variant
         num_answers, seconds    over all its cache variants
         prefill_tokens_per_s    tokens of all questions' prompts, each counted whole and once, per
@@ -50,7 +50,7 @@ BySample = Mapping[tuple[str, str], Record]
 
 
 def reference_variant(variants: Sequence[Variant]) -> Variant:
-    """Return the variant that others are compared with: the baseline, or the first there is."""
+    """Return the variant that others are compared with: the baseline, or else the first."""
     return BASELINE if BASELINE in variants or not variants else variants[0]
 
 
@@ -137,7 +137,7 @@ def _of(records: BySample, benchmark: str) -> list[Record]:
 
 
 def _difference(records: Iterable[Record], others: BySample) -> Summary | None:
-    """Return how much better the records are than another variant's of the same samples."""
+    """Return the paired difference of records to another variant's on the same samples."""
     first, second, clusters = [], [], []
     for record in records:
         other = others.get((record.benchmark, record.sample))

@@ -1,4 +1,4 @@
-"""Files of answers in the form that a benchmark's official evaluator takes."""
+"""Makes answer files in the form that each benchmark's official evaluator takes."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -32,5 +32,5 @@ def official_files(
 
 
 def _file_name(words: str) -> str:
-    """Return words that a user chose, without what has a meaning in a path."""
+    """Return a user's words without the characters that have a meaning in paths."""
     return re.sub(r"[^\w+=-]", "_", words)

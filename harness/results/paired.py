@@ -48,8 +48,8 @@ def paired_difference(
     each cluster counts as one sample. A single cluster counts as one sample, whatever changed.
 
     Args:
-        first: the score of each sample the one way.
-        second: its score the other way.
+        first: each sample's score, answered one way.
+        second: its score, answered the other way.
         clusters: what each sample shares with others, e.g. its video.
 
     Returns:
@@ -78,11 +78,11 @@ def paired_difference(
 
 
 def mcnemar_exact(num_worse: int, num_better: int) -> float:
-    """Return the two-sided p of as uneven a split of the samples that changed, by chance.
+    """Return the two-sided p-value: how likely chance splits the changed samples as unevenly.
 
     Twice the smaller tail of a fair binomial (McNemar, Note on the sampling error of the
     difference between correlated proportions, 1947; exact form). For scores between 0 and 1 it is
-    the sign test. It takes samples for independent: with many questions a video it is too small.
+    the sign test. It assumes independent samples: with many questions per video, p is too small.
     """
     num_changed = num_worse + num_better
     ways, tail = 1, 0  # `ways` to choose k of the changed samples

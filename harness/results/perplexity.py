@@ -17,8 +17,8 @@ def summarize_nll(records: Sequence[Record]) -> dict[str, Any] | None:
 
     - ``num_samples``, ``num_tokens``, ``per_token`` (nats), and its exponential ``perplexity``.
     - ``num_tokens_after_first``, ``perplexity_after_first``: without each text's first token,
-      which the full prefill predicts under every cache variant; None where it was not told apart,
-      or where no text has a second token.
+      which the full prefill predicts under every cache variant; None where it was not recorded
+      apart, or where no text has a second token.
     - ``perplexity_legacy_bf16``: the mean rounded to bfloat16, and its exponential too, as in
       PrefixKV's published tables (its evaluation computes both in the model's precision).
     """

@@ -1,4 +1,4 @@
-"""What a run's folder has come to: everything that reports are made of, as plain JSON values."""
+"""Summarises a run's folder: everything that reports are made of, as plain JSON values."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def summarize_run(folder: RunFolder) -> Summary:
-    """Return what a run has come to so far.
+    """Return the results of a run so far.
 
     Raises:
         RunFolderError: this is not a run's folder.
@@ -53,7 +53,7 @@ def summarize_run(folder: RunFolder) -> Summary:
 
 
 def write_official_files(folder: RunFolder) -> Path | None:
-    """Write the files that official evaluators take; return their folder if there are any."""
+    """Write the files for official evaluators; return their folder if there are any."""
     target = folder.path / "official"
     files = official_files(folder.records("records"), _benchmarks(folder.description()))
     for name, text in files.items():
@@ -63,7 +63,7 @@ def write_official_files(folder: RunFolder) -> Path | None:
 
 
 def _answered_variants(description: Mapping[str, Any], records: Sequence[Record]) -> list[Variant]:
-    """Return the variants that there are records of, in the order they came into the run."""
+    """Return the variants that have records, in the order they were added to the run."""
     known = variants_of(description.get("variants", {}))
     present = {Variant.parse(name): None for name in dict.fromkeys(r.variant for r in records)}
     return [variant for variant in dict.fromkeys([*known, *present]) if variant in present]
@@ -76,7 +76,7 @@ def _benchmarks(description: Mapping[str, Any]) -> dict[str, Benchmark]:
         try:
             found[spec["label"] or spec["name"]] = load_benchmark(spec["name"], spec["options"])
         except BenchmarkError as error:  # a run of an older version can still be reported
-            logger.warning("the scores of %s's own are left out: %s", spec["name"], error)
+            logger.warning("%s: the benchmark's own scores are left out: %s", spec["name"], error)
     return found
 
 

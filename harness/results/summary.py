@@ -1,4 +1,4 @@
-"""What a run's records and journals add up to: plain JSON values, the source of every report."""
+"""Adds up a run's records and journals into plain JSON values, the source of every report."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,10 +17,10 @@ Summary = dict[str, Any]
 
 
 def summarize_precompute(outcomes: Sequence[Mapping[str, Any]]) -> Summary:
-    """Add up the journal of precompute: one outcome a media file and attempt at the run.
+    """Add up precompute's journal: one outcome per media file and attempt at the run.
 
-    Work is summed over all attempts. The hit rate is that of the first look at each media: what
-    the run found in the store, not what it had put there itself before it was interrupted.
+    Work is summed over all attempts. The hit rate is that of the first look-up of each media item:
+    what the run found in the store, not what it had put there before it was interrupted.
     """
     latest = {outcome["item"]: outcome for outcome in outcomes}
     done = [outcome for outcome in outcomes if outcome["status"] == "ok"]
@@ -55,7 +55,7 @@ def summarize_evaluation(
     Args:
         records: of all variants.
         benchmarks: by their names in records.
-        variant: name of the one whose scores are given; `summarize_variants` gives those of all.
+        variant: name of the variant to score; `summarize_variants` scores all of them.
     """
     failed = [record for record in records if record.error is not None]
     num_answered = len(records) - len(failed)
@@ -137,13 +137,13 @@ def _cache(uses: Iterable[CacheUse]) -> Summary:
 
 
 def answering_seconds(records: Iterable[Record]) -> dict[str, float]:
-    """Return the seconds by stage, those for loading a model left out."""
+    """Return the seconds by stage, model loading left out."""
     total = sum_seconds(record.seconds for record in records)
     return {stage: value for stage, value in total.items() if stage not in LOADING}
 
 
 def _errors(failed: Sequence[Record]) -> list[Summary]:
-    """Return errors grouped by kind and message, with the samples they hit."""
+    """Return errors grouped by type and message, with the samples affected."""
     groups: dict[tuple[str, str], list[str]] = {}
     for record in failed:
         assert record.error is not None
@@ -157,7 +157,7 @@ def _errors(failed: Sequence[Record]) -> list[Summary]:
 
 
 def scores(records: Sequence[Record], benchmark: Benchmark | None) -> Summary:
-    """Return the mean score of one benchmark, whole and by each tag, and its own scores."""
+    """Return one benchmark's mean score, overall and by tag, and its own scores."""
     facets = sorted({(tag, value) for record in records for tag, value in record.tags.items()})
     distinct = Counter(tag for tag, _ in facets)
     return {
@@ -173,7 +173,7 @@ def scores(records: Sequence[Record], benchmark: Benchmark | None) -> Summary:
 
 
 def _own_scores(records: Sequence[Record], benchmark: Benchmark | None) -> Summary:
-    """Return what the scores measure, and the scores that the benchmark publishes."""
+    """Return the name of the measure, and the scores that the benchmark itself defines."""
     if not isinstance(benchmark, Summarising):
         return {"measure": "accuracy", "figures": {}}
     scored = scored_answers(records)
@@ -184,7 +184,7 @@ def _own_scores(records: Sequence[Record], benchmark: Benchmark | None) -> Summa
 
 
 def scored_answers(records: Sequence[Record]) -> list[Scored]:
-    """Return what benchmarks are told of the answers that were scored."""
+    """Return the scored answers in the form that benchmarks take."""
     return [
         Scored(
             sample=record.sample,
@@ -213,7 +213,7 @@ def _estimate(records: Sequence[Record]) -> Summary:
 
 
 def problems(summary: Summary) -> list[str]:
-    """Return what went wrong, a sentence each; empty for a run that may exit with 0."""
+    """Return what went wrong, one sentence each; empty for a run that may exit with 0."""
     found = []
     for name, words in (("evaluation", ""), ("uncached", "uncached ")):
         stage = summary[name]

@@ -1,4 +1,4 @@
-"""How the hit rate of the feature store went over the time of a run."""
+"""The feature store's hit rate over the course of a run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from typing import Any
 from encodeonce.harness.run.record import CacheUse
 
 NUM_PARTS = 24
-"""A stage's time is cut into so many equal parts."""
+"""Number of equal parts that a stage's time is cut into."""
 PAUSE_S = 1800.0
-"""Longer without a line in the journals is no part of the run: it was interrupted."""
+"""A longer gap between a journal's lines counts as an interruption, not as part of the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A line of a journal: what was asked of the store, and when that was written."""
+    """A line of a journal: what was asked of the store, and when it was written."""
 
     finished_at: str | None
-    """ISO 8601; None in journals of versions that did not write it."""
+    """ISO 8601; None in journals of earlier versions, which did not write it."""
     cache: CacheUse
 
 
@@ -29,10 +29,10 @@ def now() -> str:
 
 
 def hit_timeline(stages: Mapping[str, Sequence[Step]]) -> dict[str, Any] | None:
-    """Return units asked for and hit in equal parts of each stage's time; None if none were.
+    """Return requested and found units in equal parts of each stage's time; None if there are none.
 
     Args:
-        stages: by name, lines of a stage's journal in the order they were written.
+        stages: by name, the lines of a stage's journal in the order they were written.
 
     Returns:
         For each stage in which units were asked for:
@@ -75,7 +75,7 @@ def _stage(steps: Sequence[Step]) -> dict[str, Any]:
 
 
 def _seconds(times: Sequence[str]) -> tuple[list[float], int]:
-    """Return the seconds of each time since the earliest, less pauses, and how many those were."""
+    """Return each time in seconds since the earliest, less pauses, and the number of pauses."""
     stamps = [datetime.fromisoformat(time).timestamp() for time in times]
     ordered = sorted(set(stamps))
     elapsed_s, num_pauses = {ordered[0]: 0.0}, 0

@@ -1,4 +1,4 @@
-"""A run as one YAML file describes it: models of its keys, each with its meaning and default.
+"""The run file's model: every key with its meaning and default.
 
 `read_config` reads such a file.
 """
@@ -33,14 +33,14 @@ from encodeonce.models.quantization.method import load_quantizer
 from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
 
 CHANGES_NO_ANSWER = ("cache", "workers", "output", "limit", "check_uncached", "weights", "kv")
-"""Fields that say what computes, where results lie, and how much of the work is done. What a
-variant's name means is kept for each (`variant.describe_variants`)."""
+"""Fields about what computes, where results go, and how much of the work is done. The meaning of
+each variant's name is kept separately (`variant.describe_variants`)."""
 
 RENAMED = {"decoder": "video_backend"}
-"""Keys by the names they had in earlier versions; run files and run folders may still have them."""
+"""Keys by their names in earlier versions, which run files and run folders may still use."""
 
 _NAMES_IN_FINGERPRINTS = {new: old for old, new in RENAMED.items()}
-"""A fingerprint hashes names too: under a new one, no run folder on disk could be resumed."""
+"""A fingerprint hashes names too: with a new name, no run folder on disk could be resumed."""
 
 
 class ConfigError(ValueError):
@@ -81,7 +81,7 @@ class BenchmarkSpec(_Strict):
 
     @property
     def title(self) -> str:
-        """Name by which records and the report call it."""
+        """Its name in records and reports."""
         return self.label or self.name
 
 
@@ -110,7 +110,7 @@ class CacheSpec(_Strict):
 
 
 class WorkersSpec(_Strict):
-    """Workers, and what they may use. Changes no result."""
+    """The workers and their resources. Changes no result."""
 
     executor: Literal["ray", "local"] = Field(
         default="ray", description="'ray', or 'local': one worker in this process, without Ray."
@@ -152,10 +152,10 @@ class WorkersSpec(_Strict):
 
 
 def under_new_names(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of a run file with the names of `RENAMED` replaced.
+    """Return the content of a run file with the old names in `RENAMED` replaced.
 
     Raises:
-        ValueError: a key is there by both names.
+        ValueError: a key is given under both names.
     """
     for old, new in RENAMED.items():
         if old in content and new in content:
@@ -164,7 +164,7 @@ def under_new_names(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _list_old_names(schema: dict[str, Any]) -> None:
-    """Let a JSON schema allow the old names, so that editors do not call them wrong."""
+    """Let a JSON schema allow the old names, so that editors do not flag them."""
     for old, new in RENAMED.items():
         if new in schema["properties"]:
             described = {**schema["properties"][new], "title": old}
@@ -180,8 +180,8 @@ def _listed(value: Any) -> Any:
 class AnswerConfig(_Strict):
     """Which model answers, about which frames, from which store.
 
-    Other harnesses bring their own questions, workers and reports: this is what their users say to
-    encodeonce.
+    Other harnesses bring their own questions, workers and reports: these are the options that
+    remain for their users to set.
     """
 
     model_config = ConfigDict(json_schema_extra=_list_old_names)
@@ -279,7 +279,7 @@ class RunConfig(AnswerConfig):
     def answer_fields(self) -> dict[str, Any]:
         """Return the fields that can change an answer: all but `CHANGES_NO_ANSWER`.
 
-        A run's fingerprint is the digest of these, so that names are those of the first version.
+        A run's fingerprint is the digest of these, so their names are those of the first version.
         """
         content = self.model_dump(mode="json", exclude=set(CHANGES_NO_ANSWER))
         content["model"].pop("device")

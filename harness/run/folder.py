@@ -1,4 +1,4 @@
-"""A run's output folder: what was asked, what is answered so far, and who writes there now."""
+"""A run's output folder: what was asked, what has been answered, and a lock for the writer."""
 
 import fcntl
 import hashlib
@@ -22,13 +22,13 @@ _LIBRARIES = ("encodeonce", "torch", "transformers")
 
 
 class RunFolderError(ValueError):
-    """The output folder belongs to another run, or another process is writing there."""
+    """The output folder belongs to another run, or another process is writing to it."""
 
 
 class RunFolder:
-    """Files of one run. Use as a context manager: it is locked in between.
+    """Files of one run. Use as a context manager, which holds a lock on it.
 
-    The lock is the operating system's, so that a killed driver leaves none behind.
+    The lock is the operating system's, so a killed driver leaves none behind.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,18 +43,18 @@ class RunFolder:
         samples_sha256: str,
         variants: Meanings,
     ) -> Self:
-        """Make the folder of a run, or find it again.
+        """Make the folder of a run, or open it again.
 
         Args:
             config: the run.
             checkpoint_sha256: digest of the model's files.
             samples_sha256: digest of the questions.
-            variants: what the names of the run's variants mean. Other variants than the folder
-                has are added to it.
+            variants: the meanings of the run's variant titles. Those new to the folder are added
+                to it.
 
         Raises:
-            RunFolderError: the folder holds a run that would have given other answers, or a
-                variant of the same name that is another one.
+            RunFolderError: the folder holds a run that would have given other answers, or another
+                variant of the same name.
         """
         folder = cls(config.output)
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -86,14 +86,14 @@ class RunFolder:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of what can change an answer of this run."""
+        """Digest of everything that can change an answer of this run."""
         return str(self.description()["fingerprint"])
 
     def description(self) -> dict[str, Any]:
         """Return run.json.
 
         Raises:
-            RunFolderError: there is none.
+            RunFolderError: the file does not exist.
         """
         try:
             content: dict[str, Any] = json.loads(self._description.read_text(encoding="utf-8"))
@@ -104,7 +104,7 @@ class RunFolder:
         return content
 
     def records(self, which: Answers) -> list[Record]:
-        """Return one record a sample and variant: its answer, or the last error if it has none."""
+        """Return one record per sample and variant: its answer, or else its last error."""
         latest: dict[tuple[str, str, str], Record] = {}
         for content in read_json_lines(self.path / f"{which}.jsonl"):
             record = Record.from_dict(content)
@@ -114,7 +114,7 @@ class RunFolder:
         return list(latest.values())
 
     def answered(self, which: Answers) -> set[tuple[str, str, str]]:
-        """Return (benchmark, sample, variant) of each answer; an error is none."""
+        """Return (benchmark, sample, variant) of each answer; errors do not count."""
         return {record.key for record in self.records(which) if record.error is None}
 
     def media_sha256(self) -> set[str]:
@@ -123,7 +123,7 @@ class RunFolder:
         return {str(one["value"]["media"]) for one in outcomes if one["status"] == "ok"}
 
     def precompute_outcomes(self) -> list[dict[str, Any]]:
-        """Return the journal of precompute: one outcome a media file and attempt at the run."""
+        """Return precompute's journal: one outcome per media file and attempt at the run."""
         return list(read_json_lines(self.path / "precompute.jsonl"))
 
     def writer(self, name: Answers | Literal["precompute"]) -> JsonLinesWriter:
@@ -163,6 +163,6 @@ def _require_same(folder: RunFolder, found: Mapping[str, Any], identity: Mapping
 def _require_same_names(folder: RunFolder, found: Meanings, variants: Meanings) -> None:
     if titles := changed_titles(found, variants):
         raise RunFolderError(
-            f"output: {folder.path} has another variant of the name {titles[0]!r} (run.json says "
-            "which). Give the new one another 'label', or choose another output folder."
+            f"output: {folder.path} has another variant named {titles[0]!r} (see its run.json). "
+            "Give the new one another 'label', or choose another output folder."
         )

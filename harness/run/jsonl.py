@@ -1,7 +1,7 @@
-"""Append-only files of one JSON value a line, whole after any kill.
+"""Append-only files of one JSON value per line, intact after any kill.
 
-One process writes a file at a time (see `run_folder`). A line is written with one call and
-flushed; what a killed writer left of its last line is cut off when the file is opened again.
+One process writes a file at a time (see `folder`). A line is written with one call and flushed;
+what a killed writer left of its last line is cut off when the file is opened again.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any, Self
 
 
 class DamagedFile(ValueError):
-    """A line in the middle of the file is not JSON: something else than a kill has happened."""
+    """A line in the middle of the file is not JSON, which no kill can cause."""
 
 
 class JsonLinesWriter:
@@ -26,7 +26,7 @@ class JsonLinesWriter:
         self._file.truncate(len(whole[0]) + len(whole[1]))
 
     def write(self, value: Any) -> None:
-        """Append one value; it is with the operating system when this returns."""
+        """Append one value; the operating system has it when this returns."""
         self._file.write(json.dumps(value, ensure_ascii=False).encode() + b"\n")
         self._file.flush()
 
@@ -49,10 +49,10 @@ class JsonLinesWriter:
 
 
 def read_json_lines(path: Path) -> Iterator[Any]:
-    """Yield the values of a file, none if it is not there; a torn last line is left out.
+    """Yield the values of a file, none if it does not exist; a torn last line is left out.
 
     Raises:
-        DamagedFile: another line than the last is not JSON.
+        DamagedFile: a line other than the last is not JSON.
     """
     if not path.exists():
         return

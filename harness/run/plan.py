@@ -1,4 +1,4 @@
-"""The tree of shared work: which media are needed, which questions share them, under what."""
+"""Plans the shared work: which media are needed, and which questions and variants share them."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ class PlannedMedia:
     root: Path
     ref: MediaRef
     benchmark: str
-    """The first that asks for it."""
+    """The first benchmark that asks for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,31 +37,31 @@ class MediaGroup:
     prompts: tuple[str, ...]
     """The benchmark's prompt of each sample."""
     together: tuple[str, ...]
-    """Prompts of all questions on these media, also of those that are answered already or beyond
-    the limit: what is computed in one batch is always the same."""
+    """Prompts of all questions on these media, including those already answered or beyond the
+    limit, so that the contents of a batch are always the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:
-    """A media group under one weight variant: what a worker takes at a time."""
+    """A media group under one weight variant: a worker's unit of work."""
 
     group: MediaGroup
-    """With the samples that lack an answer under at least one of the settings."""
+    """The group, with only those samples that lack an answer under at least one setting."""
     weights: WeightsSpec
     settings: tuple[KVSpec, ...]
-    """The cache variants that at least one of the samples lacks an answer under."""
+    """The cache variants under which at least one of the samples lacks an answer."""
     missing: frozenset[tuple[str, str]]
-    """(sample id, setting's title) of each answer that is to be given."""
+    """(sample id, setting's title) of each answer still to be given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a run consists of."""
+    """The work that a run consists of."""
 
     benchmarks: dict[str, Benchmark]
     groups: tuple[MediaGroup, ...]
     samples_sha256: str
-    """Digest of all samples, also those beyond ``limit``: a resumed run must ask the same."""
+    """Digest of all samples, even those beyond ``limit``: a resumed run must ask the same."""
 
     @property
     def num_samples(self) -> int:
@@ -91,7 +91,7 @@ def make_plan(config: RunConfig) -> Plan:
     for spec in config.benchmarks:
         if spec.title in benchmarks:
             raise ConfigError(
-                f"benchmarks: two are called {spec.title!r}; give one of them a 'label'"
+                f"benchmarks: two are named {spec.title!r}; give one of them a 'label'"
             )
         benchmark = load_benchmark(spec.name, spec.options, config.frames)
         samples = list(benchmark.samples())
@@ -153,13 +153,13 @@ def branches_left(
     settings: Sequence[KVSpec],
     answered: Collection[tuple[str, str, str]],
 ) -> tuple[Branch, ...]:
-    """Return what is left of the matrix, one weight variant after another.
+    """Return the branches left to answer, one weight variant after another.
 
     Args:
         groups: the samples.
         weights: weight variants.
         settings: cache variants.
-        answered: (benchmark, sample id, variant) of each answer that there is.
+        answered: (benchmark, sample id, variant) of each answer given so far.
     """
     left = []
     for one in weights:

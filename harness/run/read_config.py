@@ -1,4 +1,4 @@
-"""Reads run files strictly: every mistake is named at once, with its place and what is allowed."""
+"""Reads run files strictly: one message names every mistake, its place, and what is allowed."""
 
 import difflib
 import logging
@@ -21,11 +21,11 @@ def load_config(path: Path) -> RunConfig:
 
 
 def load_run_file(path: Path, form: type[Form]) -> Form:
-    """Read a run file of another form, e.g. for a foreign harness.
+    """Read a run file of another form, e.g. for another harness.
 
     Raises:
-        ConfigError: the file is missing, is not YAML, or says something that is not allowed; the
-            message names every place.
+        ConfigError: the file is missing, is not YAML, or contains something that is not allowed;
+            the message names every place.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -49,9 +49,9 @@ def load_run_file(path: Path, form: type[Form]) -> Form:
 
 
 def _explain(problem: Any, form: type[RunConfig]) -> str:
-    """Return one line for a pydantic problem: where, what was got, what is allowed."""
+    """Return one line for a pydantic problem: its place, the value, what is allowed."""
     where = ".".join(str(part) for part in problem["loc"])
-    if not where:  # about the file as a whole, whose content is not repeated
+    if not where:  # about the whole file, whose content is not repeated
         return str(problem["msg"])
     if problem["type"] != "extra_forbidden":
         got = "" if problem["type"] == "missing" else f"; got {problem['input']!r}"

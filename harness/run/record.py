@@ -9,7 +9,7 @@ from encodeonce.models.checkpoint.footprint import LoadedWeights
 from encodeonce.models.language.generation import Fidelity, KVUse
 
 LOADING = ("load",)
-"""Stages of `Record.seconds` in which a model is loaded: the tower, where features were missing."""
+"""Stages of `Record.seconds` that load a model; the tower is loaded where features were missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class SampleError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheUse:
-    """What asking for the features of some media took. Units, frames and bytes."""
+    """The cost of getting the features of some media, in units, frames and bytes."""
 
     num_units: int = 0
     num_hits: int = 0
@@ -44,7 +44,7 @@ class CacheUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A sample's answer under one variant, or the error that stands in its place.
+    """A sample's answer under one variant, or the error in its place.
 
     What a group of samples shares (decoding, reading features) is booked on the group's first
     record, so that sums over records are right.
@@ -63,7 +63,7 @@ class Record:
     tags: Mapping[str, str] = field(default_factory=dict)
     text: str | None = None
     token_ids: tuple[int, ...] = ()
-    """Of a generated answer, with the end-of-text token if it came to that."""
+    """Of a generated answer, including the end-of-text token if it was reached."""
     extracted: str | None = None
     score: float | None = None
     error: SampleError | None = None
@@ -77,17 +77,17 @@ class Record:
     first_log_probs: Mapping[str, float] = field(default_factory=dict)
     """The part of `log_probs` that is each text's first token."""
     kv: KVUse | None = None
-    """What the cache held, where it was compressed."""
+    """The bytes that the cache kept, where it was compressed."""
     fidelity: Fidelity | None = None
     """Where it was asked for, and the cache was compressed."""
     num_visual_units: int = 0
-    """Frames, tiles or images the model was shown."""
+    """Frames, tiles or images that the model saw."""
     num_prompt_tokens: int = 0
     num_generated_tokens: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
     cache: CacheUse = field(default_factory=CacheUse)
     peak_bytes: int = 0
-    """Most memory in the worker since it began to load the weights: GPU memory allocated, or
+    """Peak memory of the worker since it began to load the weights: GPU memory allocated, or
     resident memory on a CPU."""
     loaded: LoadedWeights | None = None
     """On the first record for which a worker loaded the weights."""
@@ -96,7 +96,7 @@ class Record:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What there is one answer for."""
+        """The key that has at most one answer."""
         return (self.benchmark, self.sample, self.variant)
 
     def to_dict(self) -> dict[str, Any]:

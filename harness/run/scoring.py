@@ -1,4 +1,4 @@
-"""How a sample's answer is had: generated, chosen by likelihood, or not at all but measured."""
+"""The kinds of scoring: an answer is generated, chosen by likelihood, or only measured."""
 
 import string
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def check_scorable(scoring: Scoring, sample: Sample) -> None:
     if scoring == "choice_likelihood" and sample.target not in letters:
         raise BenchmarkError(
             f"scoring 'choice_likelihood' compares the likelihoods of letters, and the options of "
-            f"sample {sample.id!r} have none: {sample.target!r} is right; use scoring: generate"
+            f"sample {sample.id!r} have none (target: {sample.target!r}); use scoring: generate"
         )
     if scoring == "nll" and not sample.target:
         raise BenchmarkError(
@@ -38,7 +38,7 @@ def check_scorable(scoring: Scoring, sample: Sample) -> None:
 
 
 def continuations(scoring: Scoring, sample: Sample) -> Mapping[str, str]:
-    """Return the texts whose likelihoods are asked for, by name.
+    """Return the texts whose likelihoods are needed, by name.
 
     Options are listed in the prompt by letters, so the letters are the answers.
     """
@@ -71,14 +71,14 @@ def with_generation(
 def with_likelihoods(
     record: Record, benchmark: Benchmark, sample: Sample, scoring: Scoring, got: Likelihoods
 ) -> Record:
-    """Return the record of likelihoods; of options, the likeliest is the answer."""
+    """Return the record of likelihoods; among options, the likeliest is the answer."""
     names = tuple(continuations(scoring, sample))
     log_probs = dict(zip(names, got.log_probs, strict=True))
     record = replace(
         record,
         log_probs=log_probs,
         num_scored_tokens=dict(zip(names, got.num_tokens, strict=True)),
-        # Empty where a way of answering does not tell it apart.
+        # Empty where a way of answering does not report it separately.
         first_log_probs=dict(zip(names, got.first_log_probs, strict=False)),
         kv=got.kv,
         num_visual_units=got.num_visual_units,

@@ -1,7 +1,7 @@
-"""The variants of a run, {weight variants} × {cache variants}, and what their titles mean.
+"""The variants of a run, {weight variants} × {cache variants}, and the meanings of their titles.
 
-A record knows its variant by name only. What the titles in it mean is kept in run.json, so that
-variants can be added to a run, and a title never means two things in one folder.
+A record knows its variant by name only. The meanings of the titles in it are kept in run.json, so
+that variants can be added to a run, and a title never means two things in one folder.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -19,11 +19,11 @@ Meanings = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """What an answer was given under, by the titles that a run file gives its parts.
+    """The weights, adapter and cache behind an answer, by their titles in the run file.
 
-    `name` is the variant's id: what records store, what users type. Its grammar is
-    ``WEIGHTS/KV`` or, under an adapter, ``WEIGHTS+ADAPTER/KV``. The title of a cache may hold any
-    character, that of weights no slash, that of an adapter neither a slash nor a plus sign.
+    `name` is the variant's id: what records store, what users type. Its grammar is ``WEIGHTS/KV``
+    or, under an adapter, ``WEIGHTS+ADAPTER/KV``. A cache's title may contain any character, a
+    weight variant's no slash, an adapter's neither a slash nor a plus sign.
     """
 
     weights: str
@@ -32,22 +32,22 @@ class Variant:
     """None for the base model."""
 
     def __post_init__(self) -> None:
-        """Refuse titles of which no name can be made that is read back as it was.
+        """Refuse titles whose name could not be parsed back.
 
         Raises:
-            ValueError: a title is empty, or holds a character that separates titles.
+            ValueError: a title is empty, or contains a character that separates titles.
         """
         titles = (self.weights, self.kv) if self.adapter is None else (*self._left, self.kv)
         if not all(titles):
             raise ValueError(f"a variant's titles may not be empty; got {self!r}")
         if "/" in self.weights:
             raise ValueError(
-                f"{self.weights!r} has a slash in it, which ends the weights' title in "
+                f"{self.weights!r} contains a slash, which ends the weights' title in "
                 "WEIGHTS/KV; choose another 'label'"
             )
         if self.adapter is not None and set("/+") & set(self.adapter):
             raise ValueError(
-                f"{self.adapter!r} has a slash or a plus sign in it, which separate titles in "
+                f"{self.adapter!r} contains a slash or a plus sign, which separate titles in "
                 "WEIGHTS+ADAPTER/KV; choose another 'label'"
             )
 
@@ -58,23 +58,22 @@ class Variant:
 
     @classmethod
     def parse(cls, name: str, adapters: Collection[str] = ()) -> Self:
-        """Undo `name`.
+        """Parse a `name`.
 
-        Labels of weights may hold a plus sign, and records of such variants exist: only a run
-        that has adapters has names with three parts, and only its adapters' titles are taken for
-        one.
+        Labels of weights may contain a plus sign, and records of such variants exist: so only a
+        run with adapters has names of three parts, and only its adapters' titles count as such.
 
         Args:
             name: of a variant.
             adapters: titles of the run's adapters.
 
         Raises:
-            ValueError: it is no name of a variant.
+            ValueError: it is not a variant's name.
         """
         left, _, kv = name.partition("/")
         if not left or not kv:
             raise ValueError(
-                f"{name!r} is no name of a variant; it is written WEIGHTS/KV, e.g. 'none/full'"
+                f"{name!r} is not a variant's name; it is written WEIGHTS/KV, e.g. 'none/full'"
             )
         weights, _, adapter = left.rpartition("+")
         return cls(weights, kv, adapter) if weights and adapter in adapters else cls(left, kv)
@@ -86,7 +85,7 @@ class Variant:
 
     @property
     def is_full(self) -> bool:
-        """Whether its cache is the whole one, in the model's precision."""
+        """Whether its cache is kept whole, in the model's precision."""
         return self.kv == FULL.title
 
     @property
@@ -96,7 +95,7 @@ class Variant:
 
     @property
     def _left(self) -> tuple[str, ...]:
-        """Everything that a cache is put behind."""
+        """The id's parts before the cache."""
         return (self.weights,) if self.adapter is None else (self.weights, self.adapter)
 
 
@@ -113,7 +112,7 @@ def check_weights_titles(specs: Sequence[WeightsSpec]) -> None:
     _require_names([spec.title for spec in specs])
     for spec in specs:
         if "/" in spec.title:
-            raise ValueError(f"{spec.title!r} has a slash in it; give the variant a 'label'")
+            raise ValueError(f"{spec.title!r} contains a slash; give the variant a 'label'")
         if (spec.title == NONE.title) != spec.is_none:
             raise ValueError(
                 f"{NONE.title!r} is the name of the unchanged weights and of nothing else; "
@@ -146,7 +145,7 @@ def variants_of(meanings: Meanings) -> list[Variant]:
 def describe_variants(
     weights: Iterable[WeightsSpec], kv: Iterable[KVSpec], sha256: Callable[[Path], str]
 ) -> Meanings:
-    """Return what each variant's title means.
+    """Return the meaning of each variant's title.
 
     Args:
         weights: weight variants.
@@ -160,7 +159,7 @@ def describe_variants(
 
 
 def changed_titles(known: Meanings, wanted: Meanings) -> list[str]:
-    """Return the titles that do not mean what they meant before."""
+    """Return the titles whose meaning has changed."""
     return [
         title
         for kind, meanings in wanted.items()
@@ -170,7 +169,7 @@ def changed_titles(known: Meanings, wanted: Meanings) -> list[str]:
 
 
 def joined(known: Meanings, wanted: Meanings) -> Meanings:
-    """Return all meanings, those that were known before first."""
+    """Return all meanings, the known ones first."""
     return {kind: {**known.get(kind, {}), **meanings} for kind, meanings in wanted.items()}
 
 
@@ -178,7 +177,7 @@ def _require_names(titles: Sequence[str]) -> None:
     if not titles:
         raise ValueError("there must be at least one variant; leave the key out for the plain one")
     if twice := sorted({title for title in titles if titles.count(title) > 1}):
-        raise ValueError(f"two variants are called {twice[0]!r}; give one of them a 'label'")
+        raise ValueError(f"two variants are named {twice[0]!r}; give one of them a 'label'")
 
 
 def _meaning(spec: WeightsSpec | KVSpec, sha256: Callable[[Path], str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Makes PrefixKV's profile of a run: what each layer keeps in the mean over some samples."""
+"""Makes PrefixKV's profile of a run: what each layer keeps, averaged over some samples."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -20,18 +20,18 @@ def calibrate_prefixkv(
     budgets: Sequence[float],
     on_sample: Callable[[str], None],
 ) -> Profile:
-    """Return what each layer keeps in the mean over some prompts, for each budget.
+    """Return what each layer keeps, averaged over some prompts, for each budget.
 
     The paper's offline configuration (Wang et al., 2024, arXiv:2412.03409, sec. 3.3).
 
     Args:
         config: model, benchmarks and store.
-        num_samples: samples, from as many media as there are.
+        num_samples: number of samples, drawn from as many media as possible.
         budgets: fractions of the cache to keep.
         on_sample: called before each sample, with its name.
 
     Raises:
-        ValueError: there are fewer samples, or features are missing from the store and
+        ValueError: the run has too few samples, or features are missing from the store and
             ``cache.on_miss`` is 'error'.
     """
     plan = make_plan(config)
@@ -75,7 +75,7 @@ def _spread(plan: Plan, num_samples: int) -> Iterator[tuple[MediaGroup, int]]:
 
 
 def _shares(prompt: PromptStatistics, budget: float) -> list[float]:
-    """Return which part of a prompt each layer keeps."""
+    """Return the fraction of a prompt that each layer keeps."""
     importance = [layer.column_sums.mean(0) for layer in prompt.layers]
     total = uniform_count(prompt.num_tokens, budget) * len(importance)
     return [count / prompt.num_tokens for count in search(importance, total)]

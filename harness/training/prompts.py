@@ -16,11 +16,11 @@ from encodeonce.models.vision.visual import Visual
 
 
 def run_calibration(config: RunConfig, num_prompts: int) -> Calibration:
-    """Return prompts of a run's samples, spread over them, each with its right answer.
+    """Return prompts from samples spread over a run, each with its right answer.
 
     Args:
-        config: benchmarks, frames and store; the features must be there.
-        num_prompts: at most so many.
+        config: benchmarks, frames and store, which must hold the features.
+        num_prompts: most prompts to make.
     """
     plan = make_plan(config)
     asked = [

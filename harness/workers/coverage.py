@@ -12,7 +12,7 @@ from encodeonce.harness.workers.session import Session
 
 @dataclass(slots=True)
 class RunCoverage:
-    """Units of a run's media that the store has and lacks."""
+    """Counts of a run's units that the store has, lacks or holds damaged."""
 
     num_media: int = 0
     num_present: int = 0
@@ -21,11 +21,11 @@ class RunCoverage:
     media_with_gaps: list[str] = field(default_factory=list)
     """Paths of media with missing or damaged units."""
     errors: list[tuple[str, MediaError]] = field(default_factory=list)
-    """Media that cannot be used at all, with the reason."""
+    """Media that cannot be used, with the reason."""
 
     @property
     def is_complete(self) -> bool:
-        """Whether evaluation would find everything that it can find."""
+        """Whether evaluation would find the features of all usable media."""
         return not self.media_with_gaps
 
 
@@ -44,7 +44,7 @@ def measure_coverage(
         for planned in plan.media():
             found.num_media += 1
             try:
-                # Untimed: seconds are measured on the GPU, and there none is to be woken.
+                # Untimed: timing synchronises the GPU, which must not be initialised here.
                 request = session.media.request(planned.root, planned.ref, planned.benchmark)
             except MediaError as error:
                 found.errors.append((planned.ref.path, error))

@@ -18,7 +18,7 @@ class WeightsNotLoaded(RuntimeError):
 
 
 class DecoderSlot:
-    """Room for one decoder. The former is dropped before the next is loaded."""
+    """Room for one decoder. The previous one is dropped before the next is loaded."""
 
     def __init__(self, load: Callable[[WeightsSpec], Decoder]) -> None:
         """Make an empty slot; ``load`` makes the decoder of a weight variant."""
@@ -39,7 +39,7 @@ class DecoderSlot:
         """Return a variant's decoder.
 
         Raises:
-            WeightsNotLoaded: it does not load. It is not tried again: every media group would
+            WeightsNotLoaded: it does not load. No second attempt is made: every media group would
                 read the weights only to fail as the first did.
         """
         if weights.title == self._title and self._decoder is not None:
@@ -48,16 +48,16 @@ class DecoderSlot:
             try:
                 return self.put(weights)
             except Exception as error:
-                logger.warning("weights %r do not load", weights.title, exc_info=True)
+                logger.warning("weights %r did not load", weights.title, exc_info=True)
                 self._failed[weights.title] = f"{type(error).__name__}: {error}"
         raise WeightsNotLoaded(
-            f"weights {weights.title!r} do not load: {self._failed[weights.title]}"
+            f"weights {weights.title!r} did not load: {self._failed[weights.title]}"
         )
 
     def empty(self) -> None:
-        """Drop the decoder, and free what it held if nobody else has it."""
+        """Drop the decoder, and free its memory unless something else holds it."""
         self._title = self._decoder = None
-        gc.collect()  # a transformers model is a cycle: its modules know it
+        gc.collect()  # a transformers model is part of a reference cycle: its modules refer to it
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

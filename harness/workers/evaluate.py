@@ -1,7 +1,7 @@
 """Answers from stored features: the worker of ``encodeonce evaluate``, a plain class without Ray.
 
-It takes a branch at a time: a media group under one weight variant. All its cache settings are
-asked at once, for they share a prefill, and one by one only if that fails.
+It takes one branch at a time: a media group under one weight variant. All cache settings of a
+branch are answered together, as they share a prefill, and one by one only if that fails.
 """
 
 import logging
@@ -36,13 +36,13 @@ class EvaluateWorker:
     def __init__(
         self, config: RunConfig, fingerprint: str, only: WeightsSpec | None = None
     ) -> None:
-        """Open the store; load a decoder if it is known which.
+        """Open the store; load the decoder already if only one can be needed.
 
         Args:
             config: the run.
             fingerprint: of the run's folder.
-            only: the weight variant, if there is just one: what keeps it from loading keeps the
-                worker from starting. Otherwise each is loaded when its turn comes.
+            only: the weight variant, if there is just one: if it cannot be loaded, the worker
+                does not start. Otherwise each is loaded when its turn comes.
         """
         self._session = Session(config)
         self._stopwatch = self._session.stopwatch
@@ -59,7 +59,7 @@ class EvaluateWorker:
         try:
             visuals = [self._visual(branch.group, ref) for ref in branch.group.media]
             decoder = self._session.decoder_slot.get(branch.weights)
-        # What keeps the features away (a damaged file, a miss) fails these samples alone.
+        # Missing features (a damaged file, a miss) fail these samples alone.
         except Exception as error:
             logger.info("group %s failed", branch.group.media, exc_info=True)
             return self._recorder.all_failed(branch, error, self._features.take_use())
@@ -78,12 +78,12 @@ class EvaluateWorker:
         return self._recorder.record(branch, answer, self._features.take_use(), loaded)
 
     def expect(self, branch: Branch) -> None:
-        """Begin to read the features of the next group."""
+        """Start reading the features of the next group."""
         group = branch.group
         for ref in group.media:
             try:
                 request = self._session.media.request(group.root, ref, group.benchmark)
-            except MediaError:  # said when it is that group's turn
+            except MediaError:  # reported when it is that group's turn
                 return
             self._features.read_ahead(request)
 
@@ -97,16 +97,16 @@ class EvaluateWorker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingResults:
-    """What came of a media group under one setting."""
+    """The results of a media group under one setting."""
 
     results: Mapping[str, Result]
     """By sample id."""
     seconds: Mapping[str, float]
-    """By stage, for all questions that were put, also those that are answered already."""
+    """By stage, for all questions that were asked, including those answered before."""
 
 
 class BranchEvaluator:
-    """Puts a branch's questions to a decoder, as the run file says."""
+    """Asks a decoder a branch's questions, as the run file says."""
 
     def __init__(self, config: RunConfig) -> None:
         self._generation = config.generation
@@ -116,17 +116,16 @@ class BranchEvaluator:
     def evaluate(
         self, decoder: Decoder, visuals: Sequence[Visual], branch: Branch
     ) -> dict[str, SettingResults | SampleError]:
-        """Return what came of each of the branch's settings, by title."""
+        """Return the results of each of the branch's settings, by title."""
         try:
             return dict(self._at_once(decoder, visuals, branch))
         except Exception as error:
             logger.info("settings %s failed", branch.settings, exc_info=True)
             reason = SampleError.of(error)
-        # Outside the handler: what the failed attempt held in memory is free by now.
+        # Outside the handler: the memory of the failed attempt is free by now.
         if len(branch.settings) == 1:
             return {branch.settings[0].title: reason}
-        # One that cannot be used here, or that was one too many for the memory, must not take the
-        # others with it.
+        # A setting that is unusable here, or one too many for the memory, must not fail the others.
         found: dict[str, SettingResults | SampleError] = {}
         for kv in branch.settings:
             found |= self.evaluate(decoder, visuals, replace(branch, settings=(kv,)))
@@ -160,7 +159,7 @@ class BranchEvaluator:
     ) -> dict[str, SettingResults]:
         prompts = dict.fromkeys(branch.group.together)
         together = [prompt for prompt in prompts if can_ask(decoder, prompt)]
-        # The full cache's answer, given already, is what the others' fidelity is measured by.
+        # The others' fidelity is measured against the full cache's answer, which exists already.
         is_beside = self._fidelity and not any(kv.is_full for kv in branch.settings)
         settings = (*branch.settings, FULL) if is_beside else branch.settings
         found = decoder.answer(
@@ -205,9 +204,9 @@ def _setting_results(
 
 
 def can_ask(decoder: Decoder, prompt: str) -> bool:
-    """Return whether a question can be put to a model."""
+    """Return whether a model can be asked a question."""
     try:
         decoder.check(prompt)
-    except ValueError:  # said on the sample's own record
+    except ValueError:  # reported in the sample's own record
         return False
     return True

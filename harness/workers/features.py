@@ -1,4 +1,4 @@
-"""Where a worker gets features from: the store, and the tower for what is missing there."""
+"""Gets features for a worker: from the store, and from the tower where the store lacks them."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from encodeonce.models.timing import Stopwatch
 from encodeonce.models.vision.visual import Unit
 
 CLAIM_EXPIRES_S = 15.0
-"""A worker that was killed keeps others from its media for so long."""
+"""How long a killed worker's claim keeps others from its media."""
 CLAIM_POLL_S = 0.05
 
 
@@ -40,10 +40,10 @@ class FeatureSource:
         Args:
             store: where features are looked up and put.
             load_tower: called at the first miss; None makes a miss an error.
-            stopwatch: takes the seconds of ``read``, ``decode``, ``preprocess``, ``encode``,
+            stopwatch: records the seconds of ``read``, ``decode``, ``preprocess``, ``encode``,
                 ``write``.
             provenance: who encodes, kept beside the features.
-            memory_bytes: units read are kept in memory up to this size.
+            memory_bytes: most bytes of units, once read, kept in memory.
         """
         self._store = store
         self._reader: FeatureStore = LruStore(store, memory_bytes) if memory_bytes else store
@@ -60,7 +60,7 @@ class FeatureSource:
         )
 
     def take_use(self) -> CacheUse:
-        """Return what was looked up, encoded and moved since the last call; misses included."""
+        """Return the look-ups (misses included), encodings and transfers since the last call."""
         use, self._use = self._use, CacheUse()
         return use
 
@@ -84,9 +84,9 @@ class FeatureSource:
         return features
 
     def encode(self, request: MediaRequest, units: tuple[Unit, ...]) -> Features:
-        """Decode and encode some units of a request, whatever the store has; stores nothing.
+        """Decode and encode some units of a request, whatever the store has; store nothing.
 
-        Only where there is a tower.
+        Allowed only where there is a tower.
 
         Raises:
             MediaError: the media item does not decode.
@@ -102,11 +102,11 @@ class FeatureSource:
         return features
 
     def read_ahead(self, request: MediaRequest) -> None:
-        """Begin to read what `fetch` will be asked for next."""
+        """Start reading what `fetch` will be asked for next."""
         self._ahead[request.keys] = self._thread.submit(self._reader.get, request.keys)
 
     def close(self) -> None:
-        """Stop the threads, give back what is claimed, let go of the tower."""
+        """Stop the threads, release all claims, and drop the tower."""
         self._thread.shutdown(cancel_futures=True)
         self._resources.close()
         self._tower = None
@@ -127,7 +127,7 @@ class FeatureSource:
         if self._load_tower is None:
             raise MissingFeatures(missing)
         with self._claimed(request):
-            # Whoever held the claim before may have encoded them meanwhile.
+            # The previous holder of the claim may have encoded them meanwhile.
             left = {key.unit for key in coverage(self._store, request.keys).to_encode}
             units = tuple(unit for unit in request.units if unit.name in left)
             if units:
@@ -135,7 +135,7 @@ class FeatureSource:
 
     @contextmanager
     def _claimed(self, request: MediaRequest) -> Iterator[None]:
-        """Wait until no other worker encodes this media item; hold it inside the block."""
+        """Wait until no other worker encodes this media item; claim it for the block."""
         key = request.keys[0]
         with self._stopwatch.stage("wait"):
             while not self._claims.acquire(key):

@@ -1,4 +1,4 @@
-"""Looks media up: which file, which frames of it, and under which keys its features are stored."""
+"""Looks media up: the file, the frames to use, and the keys of its stored features."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,20 +20,20 @@ from encodeonce.models.vision.visual import Unit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaRequest:
-    """A media item and the units of it that a run needs. Known without decoding."""
+    """A media item and the units that a run needs of it. Known without decoding."""
 
     media: Media
     info: MediaInfo
     signature: Signature
     units: tuple[Unit, ...]
     benchmark: str
-    """Who asked: kept beside the features for people, no part of the key."""
+    """Who asked: kept beside the features for information, not part of the key."""
     frames: Frames | None = None
     """All frames of a media item that has no file."""
 
     @property
     def keys(self) -> tuple[FeatureKey, ...]:
-        """Where the units' features are stored."""
+        """The keys of the units' features in the store."""
         digest = self.signature.digest
         return tuple(FeatureKey(self.media.sha256, digest, unit.name) for unit in self.units)
 
@@ -41,7 +41,7 @@ class MediaRequest:
         """Return the frames that make up ``units``, each once, in order of time.
 
         Raises:
-            UndecodableMedia: a frame cannot be had.
+            UndecodableMedia: a frame cannot be decoded.
         """
         if self.frames is not None:
             return self.frames
@@ -53,11 +53,11 @@ class MediaLookup:
     """Finds what a run needs of media. Decodes nothing, loads no weights."""
 
     def __init__(self, config: AnswerConfig, vision: Vision, ledger: Ledger) -> None:
-        """Make a lookup that has found nothing yet.
+        """Make a lookup with nothing in it yet.
 
         Args:
-            config: says which frames of a video are looked at, and who decodes them.
-            vision: says which units frames make up, and what their features depend on.
+            config: says which frames of a video are used, and what decodes them.
+            vision: says which units the frames make up, and what their features depend on.
             ledger: remembers digests and probes of files.
         """
         self._config = config
@@ -72,7 +72,7 @@ class MediaLookup:
         benchmark: str,
         sampling: FrameSampling | None = None,
     ) -> MediaRequest:
-        """Return what a run needs of a media item: digest, frames, keys.
+        """Return what a run needs of a media file: digest, frames, keys.
 
         Args:
             root: folder that the file may not leave.

@@ -9,7 +9,7 @@ from encodeonce.harness.workers.session import Session
 
 
 class PrecomputeWorker:
-    """Makes sure that the store holds a media item's features. Never loads the language model."""
+    """Ensures that the store holds a media item's features. Never loads the language model."""
 
     def __init__(self, config: RunConfig) -> None:
         self._session = Session(config, on_miss="encode")
@@ -17,7 +17,7 @@ class PrecomputeWorker:
         self._features = self._session.features
 
     def do(self, planned: PlannedMedia) -> dict[str, Any]:
-        """Encode what is missing of a media item.
+        """Encode the missing units of a media item.
 
         Raises:
             MediaError: the media item cannot be used.
@@ -34,8 +34,8 @@ class PrecomputeWorker:
         }
 
     def expect(self, planned: PlannedMedia) -> None:
-        """Nothing is begun early: decoding would compete with itself for the cores."""
+        """Do nothing: decoding ahead would compete with the current item for the cores."""
 
     def close(self) -> None:
-        """Stop the threads; what was put is durable."""
+        """Stop the threads; everything stored is durable."""
         self._session.close()

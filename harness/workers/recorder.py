@@ -1,4 +1,4 @@
-"""Turns results into records: scores them, and books the seconds and the memory that they took."""
+"""Turns results into records: scores them, and books the time and memory that they took."""
 
 import logging
 import resource
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 Result = Generation | Likelihoods
 Answer = Callable[[KVSpec, Sample, str], Result | SampleError]
-"""Returns what became of a sample under a setting, given its prompt."""
+"""Returns a sample's result under a setting, given its prompt."""
 NO_USE = CacheUse()
 
 
@@ -50,15 +50,15 @@ class Recorder:
         Args:
             branch: what was to be answered.
             answer: called once for each record; the seconds that it adds to the stopwatch are
-                booked there.
+                booked on that record.
             use: of the store; booked on the first record, with the seconds so far.
-            loaded: weights that were loaded for it; said on the first record.
+            loaded: weights that were loaded for it; noted on the first record.
         """
         records = []
         for record, kv, sample, prompt in _missing(self._fingerprint, branch):
             try:
                 record = self._answered(record, branch, sample, answer(kv, sample, prompt))
-            # One sample that cannot be answered must not take the others with it.
+            # A sample that cannot be answered must not fail the others.
             except Exception as error:
                 logger.info("sample %s failed", sample.id, exc_info=True)
                 record = replace(record, error=SampleError.of(error))
@@ -90,7 +90,7 @@ class Recorder:
 
 
 def peak_bytes() -> int:
-    """Return the most memory that this process has held since it began to load a model."""
+    """Return the peak memory of this process since it began to load a model."""
     found = peak()
     if found is not None:
         return found
@@ -103,12 +103,12 @@ def scoring_of(config: RunConfig) -> dict[str, Scoring]:
 
 
 def lost_records(fingerprint: str, branch: Branch, error: SampleError) -> list[Record]:
-    """Return the records of a branch that came to nothing, its worker being lost."""
+    """Return the records of a branch whose worker was lost."""
     return [replace(record, error=error) for record, *_ in _missing(fingerprint, branch)]
 
 
 def _missing(fingerprint: str, branch: Branch) -> list[tuple[Record, KVSpec, Sample, str]]:
-    """Return the records to be written, without answers, with what they are about."""
+    """Return the records to be written, still without answers, each with its subject."""
     group = branch.group
     asked = list(zip(group.samples, group.prompts, strict=True))
     found = []

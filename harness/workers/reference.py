@@ -1,4 +1,4 @@
-"""Answers by plain transformers: the worker of ``check_uncached``, a plain class without Ray."""
+"""Answers with plain transformers: the worker of ``check_uncached``, a plain class without Ray."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from encodeonce.models.kv.spec import KVSpec
 
 
 class ReferenceWorker:
-    """Answers by plain transformers, as if encodeonce were not there.
+    """Answers with plain transformers, as if encodeonce were not there.
 
     Every question decodes its media, runs the tower and prefills anew. This is what the answers
     from stored features are compared with.
@@ -48,7 +48,7 @@ class ReferenceWorker:
         return self._recorder.record(branch, answer)
 
     def expect(self, branch: Branch) -> None:
-        """Nothing is begun early: this is the plain way."""
+        """Do nothing: the plain way starts nothing early."""
 
     def close(self) -> None:
         """Close the session; no store was opened."""

@@ -1,6 +1,6 @@
 """A session: one model with its feature store, set up once for whoever answers from it.
 
-Workers, bridges, calibration and benchmarks of models all begin here.
+Workers, bridges, calibration and `bench` all begin here.
 """
 
 import socket
@@ -32,18 +32,18 @@ from encodeonce.models.timing import Stopwatch
 from encodeonce.models.vision.visual import Decoded, Visual
 
 OnMiss = Literal["error", "encode"]
-"""What becomes of units that the store lacks."""
+"""What to do about units that the store lacks."""
 
 
 class Session:
     """A model's vision side, its store, its stopwatch, and room for one decoder.
 
     Making one loads no weights and opens no store: `store` and `features` open when first used,
-    the tower is loaded at the first miss that is to be encoded, a decoder when `decoder_slot` is
-    asked for it. Use as a context manager, or close it; closing twice does no harm.
+    the tower is loaded at the first miss to be encoded, a decoder when `decoder_slot` is asked for
+    it. Use as a context manager, or close it; closing twice does no harm.
 
     Attributes:
-        stopwatch: seconds of all that is done here, by stage.
+        stopwatch: seconds of all work done here, by stage.
         media: finds media and their keys, untimed.
         decoder_slot: holds one weight variant's decoder at a time.
     """
@@ -53,7 +53,7 @@ class Session:
 
         Args:
             config: model, frames and store.
-            on_miss: what becomes of units that the store lacks; by default what
+            on_miss: what to do about units that the store lacks; by default what
                 ``config.cache.on_miss`` says.
 
         Raises:
@@ -88,21 +88,21 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Stop the threads, give back what is claimed, let go of the weights.
+        """Stop the threads, release all claims, and drop the weights.
 
-        What was put into the store is durable before that.
+        Everything put into the store is durable before that.
         """
         self._resources.close()
         self.decoder_slot.empty()
 
     @cached_property
     def store(self) -> Hdf5Store:
-        """The feature store; made if it is not there."""
+        """The feature store; created if it does not exist."""
         return Hdf5Store(self._config.cache.path / "features", codec=self._config.cache.codec)
 
     @cached_property
     def features(self) -> FeatureSource:
-        """Where features come from: with the tower only if a miss is to be encoded."""
+        """The source of features; has a tower only if misses are to be encoded."""
         source = FeatureSource(
             self.store,
             self._vision.load if self._on_miss == "encode" else None,
@@ -119,25 +119,25 @@ class Session:
         benchmark: str,
         sampling: FrameSampling | None = None,
     ) -> MediaRequest:
-        """Return what `MediaLookup.request` does, its seconds booked on ``look up``."""
+        """Return the result of `MediaLookup.request`, its seconds booked on ``look up``."""
         with self.stopwatch.stage("look up"):
             return self.media.request(root, ref, benchmark, sampling)
 
     def visual(self, request: MediaRequest) -> Visual:
-        """Return a media item as the language side is given it: with features from the store.
+        """Return a media item as the language side takes it: with features from the store.
 
         Raises:
-            MissingFeatures: units are missing and are not to be encoded.
+            MissingFeatures: units are missing and must not be encoded.
             MediaError: the media item has to be decoded and cannot be.
         """
         features = self.features.fetch(request)
         return Visual(info=request.info, units=request.units, features=features)
 
     def decoded(self, request: MediaRequest) -> Decoded:
-        """Return a media item as the whole model is given it: decoded, without the store.
+        """Return a media item as the whole model takes it: decoded, without the store.
 
         Raises:
-            UndecodableMedia: a frame cannot be had.
+            UndecodableMedia: a frame cannot be decoded.
         """
         with self.stopwatch.stage("decode"):
             frames = request.decode(request.units)
@@ -148,7 +148,7 @@ class Session:
         return self._family.reference(self._checkpoint, self._config.model)
 
     def check_weights(self, weights: WeightsSpec) -> None:
-        """Find out, before anything is loaded, that a weight variant can be.
+        """Check, before anything is loaded, that a weight variant can be loaded.
 
         Raises:
             WeightsError: it cannot be loaded here, or not from this checkpoint.
@@ -156,10 +156,10 @@ class Session:
         check_weights(weights, self._config.model, self._checkpoint)
 
     def variants(self, weights: Sequence[WeightsSpec], kv: Sequence[KVSpec]) -> Meanings:
-        """Return what variants mean.
+        """Return the meanings of variants.
 
         Raises:
-            ValueError: weights cannot be loaded that way, a file is not there, or a KV method's
+            ValueError: weights cannot be loaded that way, a file is missing, or a KV method's
                 options were made for another model.
         """
         for spec in weights:
@@ -180,7 +180,7 @@ class Session:
         return file_sha256(path, self._ledger)
 
     def _provenance(self) -> dict[str, str]:
-        """Return who encodes here: what the signature leaves out, but somebody may want to know."""
+        """Return who encodes here: facts of interest that the signature leaves out."""
         return {
             "model": self._config.model.path,
             "host": socket.gethostname(),

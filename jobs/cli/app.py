@@ -1,4 +1,4 @@
-"""The ``encodeonce`` command. All that a run consists of stands in its YAML file."""
+"""The ``encodeonce`` command. Its run file, in YAML, describes everything about a run."""
 
 import json
 import logging
@@ -84,7 +84,7 @@ def precompute(
     ray_address: RayAddress = None,
     output: Output = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print what is in the store and what is missing.")
+        bool, typer.Option("--dry-run", help="Only print how much the store has and lacks.")
     ] = False,
 ) -> None:
     """Put the features of all media of a run into the store."""
@@ -127,14 +127,14 @@ def report(
         typer.Option("--html", help="Also write report.html, with figures, answers and frames."),
     ] = False,
 ) -> None:
-    """Print the report of a run, and write it again as report.md and report.json."""
+    """Print the report of a run, and write report.md and report.json anew."""
     with user_errors():
         _finish(RunFolder(folder), html)
 
 
 @app.command()
 def schema() -> None:
-    """Print the JSON schema of a run file: its keys, what they mean, and their defaults."""
+    """Print the JSON schema of a run file: its keys, their meanings and defaults."""
     console.print_json(json.dumps(RunConfig.model_json_schema()))
 
 
@@ -168,7 +168,7 @@ def _finish(folder: RunFolder, html: bool = True) -> None:
 
 def _coverage(config: RunConfig) -> RunCoverage:
     plan = make_plan(config)
-    with console.status("looking up what is in the store"):
+    with console.status("looking features up in the store"):
         return measure_coverage(config, plan)
 
 

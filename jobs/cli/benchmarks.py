@@ -1,4 +1,4 @@
-"""``encodeonce benchmarks``: lists what can be evaluated, and what each benchmark needs."""
+"""``encodeonce benchmarks``: lists the benchmarks, and shows what each one needs."""
 
 import importlib
 import re
@@ -18,12 +18,12 @@ from encodeonce.jobs.cli.user_errors import user_errors
 console = Console()
 
 MAX_WIDTH = 100
-"""Columns that running text is spread over; longer lines are hard to read."""
+"""Widest column of running text; longer lines are hard to read."""
 
 
 def benchmarks(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One benchmark: its data and options.")
+        str | None, typer.Argument(metavar="[NAME]", help="Show one benchmark's data and options.")
     ] = None,
 ) -> None:
     """List the benchmarks, or show what one of them needs."""
@@ -47,7 +47,7 @@ def _print_all() -> None:
         asks.append(f"\noptions: {', '.join(names) or 'none'}\n", style="dim")
         table.add_row(Text(name, style="bold"), Text(known.about.media), asks)
     console.print(table, highlight=False)
-    console.print("What a benchmark needs, and its entry in a run file: encodeonce benchmarks NAME")
+    console.print("For a benchmark's data and run-file entry, type: encodeonce benchmarks NAME")
 
 
 def _print_one(name: str) -> None:
@@ -56,7 +56,7 @@ def _print_one(name: str) -> None:
     console.print(Text(about.title, style="bold"))
     console.print(Text(f"{about.media}; {about.source}", style="dim"), soft_wrap=True)
     _print_section("Data", [about.download])
-    # A command stands again on a line of its own, not wrapped: it is there to be copied.
+    # A command is repeated on a line of its own, not wrapped, so that it can be copied.
     commands = [quoted for quoted in about.download.split("`")[1::2] if " " in quoted]
     if commands:
         console.print(Text("\n" + "\n".join(f"    {one}" for one in commands)), soft_wrap=True)
@@ -64,14 +64,14 @@ def _print_one(name: str) -> None:
         console.print(Text("\nOptions", style="bold"))
         console.print(Padding(_option_table(options), (0, 0, 0, 2)), highlight=False)
     module = importlib.import_module(f"encodeonce.datasets.benchmarks.{name}")
-    _print_section("How it is asked and scored", _paragraphs(module.__doc__ or ""))
+    _print_section("Prompts and scores", _paragraphs(module.__doc__ or ""))
     console.print(Text("\nIn a run file", style="bold"))
     console.print(Text(run_file_entry(name, known)), soft_wrap=True)
 
 
 def _print_section(title: str, paragraphs: list[str]) -> None:
     console.print(Text(f"\n{title}", style="bold"))
-    # Not rich's wrapping, which breaks addresses apart.
+    # Not rich's wrapping, which breaks URLs apart.
     wrapper = TextWrapper(
         width=min(console.width, MAX_WIDTH),
         initial_indent="  ",
@@ -106,7 +106,7 @@ def _default(option: Option) -> str:
 
 
 def _paragraphs(docstring: str) -> list[str]:
-    """Return a docstring's paragraphs, to be wrapped anew; lists stay as they are."""
+    """Return a docstring's paragraphs, to be rewrapped; lists stay as they are."""
     found = []
     for block in docstring.strip().split("\n\n"):
         lines = block.splitlines()

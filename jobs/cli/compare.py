@@ -1,4 +1,4 @@
-"""``encodeonce compare``: puts two runs side by side."""
+"""``encodeonce compare``: compares two runs."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from encodeonce.harness.run.jsonl import read_json_lines
 console = Console()
 
 MOST_FLIPS_SHOWN = 10
-"""In the terminal; files list all of them."""
+"""Most flips shown in the terminal; files list all of them."""
 
 _WHICH = "Output folder of a run, or FOLDER:VARIANT for one variant: results:none/snapkv@0.25."
 
@@ -51,7 +51,7 @@ def compare_runs(
 
 
 def read_side(text: str) -> Side:
-    """Read what ``FOLDER`` or ``FOLDER:VARIANT`` names.
+    """Read the run or variant that ``FOLDER`` or ``FOLDER:VARIANT`` names.
 
     Raises:
         CompareError: the folder has no answers, or none of this variant.
@@ -80,7 +80,7 @@ def read_side(text: str) -> Side:
 
 
 def _split(text: str) -> tuple[Path, str | None]:
-    """Split at the last colon before which there is a folder; both names may hold colons."""
+    """Split at the last colon that follows a folder's name; both names may contain colons."""
     if Path(text).is_dir():
         return Path(text), None
     at = text.rfind(":")

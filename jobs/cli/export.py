@@ -1,4 +1,4 @@
-"""``encodeonce export``: writes a run's records as other programs' result files."""
+"""``encodeonce export``: writes a run's records in other programs' formats."""
 
 from pathlib import Path
 from typing import Annotated

@@ -4,8 +4,8 @@ import importlib
 import logging
 
 _TALKATIVE = ("torchao", "torch.utils._pytree")
-"""transformers imports torchao wherever it is installed. These loggers then warn of kernels for
-GPUs that are absent, and of how torchao registers its own enumerations."""
+"""transformers imports torchao wherever it is installed. These loggers then warn about kernels for
+absent GPUs, and about how torchao registers its own enumerations."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A bar on the terminal while a command works; in pipes and log files nothing."""
+"""A progress bar on the terminal while a command works; none in pipes and log files."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,19 +7,19 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 OnProgress = Callable[[int, int], None]
-"""Called with what is done, and what there is to do."""
+"""Called with the amount done and the total."""
 
 
 @contextmanager
 def progress_bar(
     doing: str, in_words: Callable[[int], str] = str, at_first: str = ""
 ) -> Iterator[OnProgress]:
-    """Show a bar, which is gone at the end; yield the function that moves it.
+    """Show a bar, which disappears at the end; yield the function that moves it.
 
     Args:
-        doing: stands before the bar.
-        in_words: says how much is done.
-        at_first: stands there until something is.
+        doing: text before the bar.
+        in_words: formats how much is done.
+        at_first: text shown until something is done.
     """
     bar = Progress(
         TextColumn("{task.description}"),

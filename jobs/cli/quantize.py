@@ -28,7 +28,7 @@ def quantize(
     method: Annotated[
         str, typer.Option(help="'awq', or 'rtn' (round to nearest, without calibration).")
     ] = "awq",
-    bits: Annotated[int, typer.Option(help="Bits of a weight: 4 or 8.")] = 4,
+    bits: Annotated[int, typer.Option(help="Bits per weight: 4 or 8.")] = 4,
     group_size: Annotated[
         int,
         typer.Option(
@@ -36,14 +36,14 @@ def quantize(
         ),
     ] = 128,
     symmetric: Annotated[
-        bool, typer.Option("--symmetric", help="Symmetric grids: zero is the middle of each.")
+        bool, typer.Option("--symmetric", help="Use symmetric grids, with zero in the middle.")
     ] = False,
     clip: Annotated[
         bool, typer.Option(help="AWQ: clip large weights where that lowers the error.")
     ] = True,
     text: Annotated[
         Path | None,
-        typer.Option(help="Calibrate on a text file, or on JSON lines with the key 'text'."),
+        typer.Option(help="Calibrate on a text file, or on JSON Lines with the key 'text'."),
     ] = None,
     run: Annotated[
         Path | None,
@@ -54,17 +54,17 @@ def quantize(
     ] = None,
     prompts: Annotated[int, typer.Option(help="Number of calibration prompts.", min=1)] = 128,
     tokens: Annotated[
-        int, typer.Option(help="Tokens of a calibration prompt (with --text).", min=8)
+        int, typer.Option(help="Tokens per calibration prompt (with --text).", min=8)
     ] = 512,
     search_tokens: Annotated[
-        int, typer.Option(help="AWQ: tokens that each candidate scale is tried on.", min=1)
+        int, typer.Option(help="AWQ: tokens on which each candidate scale is tried.", min=1)
     ] = SEARCH_TOKENS,
     dtype: Annotated[
         str, typer.Option(help="Compute precision: float32, bfloat16 or float16.")
     ] = "bfloat16",
     device: Annotated[str, typer.Option(help="'auto', 'cpu' or 'cuda'.")] = "auto",
 ) -> None:
-    """Quantise a model's language side by AWQ or to nearest. Run it again to resume."""
+    """Quantise a model's language side by AWQ or round-to-nearest. Run it again to resume."""
     with user_errors():
         recipe = Recipe(
             method=_method(method),
@@ -111,7 +111,7 @@ def _say(made: Made, method: str, group_size: int) -> None:
             highlight=False,
         )
     console.print(
-        f"{made.folder}: README.md there tells how it was made. To evaluate it, write in the run "
+        f"{made.folder}: its README.md tells how it was made. To evaluate it, put into the run "
         f"file:\nweights: [none, {{method: {method}, path: {made.folder}}}]",
         highlight=False,
         markup=False,

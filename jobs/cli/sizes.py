@@ -1,4 +1,4 @@
-"""Sizes and durations as people type them: ``500GB``, ``1.5 TiB``, ``30d``, ``12h``."""
+"""Parses sizes and durations as users type them: ``500GB``, ``1.5 TiB``, ``30d``, ``12h``."""
 
 import re
 

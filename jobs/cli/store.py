@@ -1,4 +1,4 @@
-"""``encodeonce store``: looks after a feature store."""
+"""``encodeonce store``: maintains a feature store."""
 
 import sys
 from collections import Counter
@@ -23,14 +23,14 @@ from encodeonce.jobs.cli.sizes import parse_bytes, parse_seconds
 from encodeonce.jobs.cli.user_errors import user_errors
 
 store_app = typer.Typer(
-    help="Look after a feature store: list, check, clean up, export and import.",
+    help="Maintain a feature store: list, check, clean up, export and import.",
     no_args_is_help=True,
     add_completion=False,
 )
 console = Console()
 
 SHOWN = 20
-"""Lines of a list that are printed; the others are counted."""
+"""Most lines of a list that are printed; the others are counted."""
 
 Store = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the store.")]
 Signature = Annotated[
@@ -40,7 +40,7 @@ Signature = Annotated[
 
 @store_app.command("stat")
 def show(store: Store) -> None:
-    """Show what is in a store, by signature, and what each signature stands for."""
+    """Show the contents of a store by signature, and what each signature stands for."""
     with (
         user_errors(OSError),
         progress_bar("reading the index", human_count_of("pack")) as on_progress,
@@ -105,7 +105,7 @@ def collect(
         ),
     ] = "",
     grace: Annotated[
-        str, typer.Option(help="Remove files only this long after they left the store.")
+        str, typer.Option(help="Remove files only this long after the store dropped them.")
     ] = "1h",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print what would be dropped.")
@@ -144,16 +144,16 @@ def send(
 @store_app.command("import")
 def receive(
     store: Store,
-    source: Annotated[Path, typer.Argument(metavar="FILE.tar", help="What `export` wrote.")],
+    source: Annotated[Path, typer.Argument(metavar="FILE.tar", help="File that `export` wrote.")],
 ) -> None:
-    """Add the content of an export to a store; what is there already stays."""
+    """Add the contents of an export to a store; existing entries stay."""
     with user_errors(OSError), progress_bar("importing", human_count_of("pack")) as on_progress:
         report = import_store(StoreFolder(store), source, on_progress)
     _print_transferred("imported", report)
 
 
 def human_count_of(noun: str) -> Callable[[int], str]:
-    """Return a function that says how many of something."""
+    """Return a function that formats a count of something."""
     return lambda count: human_count(count, noun)
 
 
@@ -204,7 +204,7 @@ def _print_verified(report: VerifyReport) -> None:
     if report.uncommitted:
         files = human_count(len(report.uncommitted), "file")
         console.print(
-            f"{files} of writers that are at work or were killed; gc removes the latter",
+            f"{files} of active or killed writers; gc removes those of killed ones",
             highlight=False,
         )
     if report.clean:

@@ -16,9 +16,9 @@ def user_errors(*more: type[Exception]) -> Iterator[None]:
     """Print an error that the user can fix as one message, and exit with 1.
 
     Args:
-        *more: exceptions that the user can fix here, beside those that are always taken as such.
+        *more: exceptions that the user can fix here, in addition to the usual ones.
     """
-    # ValueError: all our refusals derive from it (configuration, media, checkpoint).
+    # ValueError: base of all our refusals (configuration, media, checkpoint).
     expected: tuple[type[Exception], ...] = (ValueError, StoreError, WorkerStartError, *more)
     try:
         yield

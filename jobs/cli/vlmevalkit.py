@@ -1,4 +1,4 @@
-"""``encodeonce vlmevalkit``: runs VLMEvalKit's run.py, our models answering from the store."""
+"""``encodeonce vlmevalkit``: runs VLMEvalKit's run.py; our models answer from the store."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,14 +14,14 @@ from encodeonce.harness.run.read_config import load_run_file
 from encodeonce.jobs.cli.user_errors import stop, user_errors
 
 UNTOUCHED = {"allow_interspersed_args": False}
-"""What follows the run file is run.py's, whatever it looks like."""
+"""Everything after the run file goes to run.py, whatever it looks like."""
 
 
 def vlmevalkit(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="RUN.yaml", help="Run file: model, frames, store; it needs no output folder."
+            metavar="RUN.yaml", help="Run file: model, frames and store; it needs no output folder."
         ),
     ],
     arguments: Annotated[
@@ -41,12 +41,12 @@ def vlmevalkit(
         config = load_run_file(path, KitConfig)
         if kit is None:
             stop(
-                "where is VLMEvalKit? Give its checkout by --kit, before the run file, or by the "
+                "where is VLMEvalKit? Name its checkout with --kit, before the run file, or in the "
                 "environment variable VLMEVALKIT"
             )
         script = find_script(kit)
     if config.unused:
-        _say(f"not used under VLMEvalKit: {', '.join(config.unused)}")
+        _say(f"keys not used under VLMEvalKit: {', '.join(config.unused)}")
     if len(config.models) > 1:
         _say(f"models: {', '.join(config.models)}")
     with as_script(script, arguments or []):

@@ -1,6 +1,6 @@
-"""Protocols of workers and executors, and one attempt at one item.
+"""The protocols of workers and executors, and one attempt at one item.
 
-`tests/contracts/executor.py` is the suite that an executor inherits.
+`tests/contracts/executor.py` is the suite that an executor's tests inherit.
 """
 
 import json
@@ -16,38 +16,38 @@ logger = logging.getLogger(__name__)
 
 
 class RetryableError(Exception):
-    """Raised by a worker for what may go better next time: a file server that did not answer.
+    """Raised by a worker for an error that may pass: a file server that did not answer.
 
     Any other exception is the item's own fault and is not tried again.
     """
 
 
 class WorkerStartError(RuntimeError):
-    """No worker could be made, so that no item can be tried."""
+    """No worker could be made, so no item can be tried."""
 
 
 class Worker(Protocol):
-    """Does the work, one payload after the other, in a process of its own.
+    """Does the work, one payload after another, in a process of its own.
 
     A worker that finds its process unusable (a CUDA context after an illegal access) raises
     `SystemExit`: the item is tried again in a new process.
     """
 
     def do(self, payload: Any) -> Any:
-        """Return a value that JSON can say.
+        """Return a JSON value.
 
-        What the value speaks of must be durable by then: the process may die before `close`.
+        Whatever the value reports must be durable by then: the process may die before `close`.
 
         Raises:
             RetryableError: worth another attempt.
-            Exception: this item fails; the worker is good for the next one.
+            Exception: this item fails; the worker is fit for the next one.
         """
         ...
 
     def expect(self, payload: Any) -> None:
-        """Begin, on another thread, what can be begun of the payload that `do` gets next.
+        """Start preparing, on another thread, the payload that `do` gets next.
 
-        Called before `do` of the payload at hand. What goes wrong is said by the `do` it is for.
+        Called before `do` of the current payload. An error is raised by the `do` it belongs to.
         """
         ...
 
@@ -61,20 +61,20 @@ WorkerFactory = Callable[[], Worker]
 
 
 class Executor(Protocol):
-    """Runs items on workers and yields what became of each, in the order they end."""
+    """Runs items on workers and yields their outcomes in the order they end."""
 
     def run(self, items: Sequence[WorkItem], make_worker: WorkerFactory) -> Iterator[Outcome]:
         """Yield one outcome for each item. Closing the iterator stops the workers.
 
         Raises:
             WorkError: two items have the same id.
-            WorkerStartError: no worker could be made; carries the type and message of why.
+            WorkerStartError: no worker could be made; carries the cause's type and message.
         """
         ...
 
 
 def attempt_all(worker: Worker, items: Sequence[WorkItem]) -> list[Attempt]:
-    """Let ``worker`` do a chunk's items in turn, each time knowing what comes next."""
+    """Let ``worker`` do a chunk's items in turn, announcing each next one."""
     attempts = []
     for number, item in enumerate(items):
         for following in items[number + 1 : number + 2]:
@@ -90,7 +90,7 @@ def attempt(worker: Worker, item: WorkItem) -> Attempt:
     error: ItemError | None = None
     verdict: Verdict = "ok"
     try:
-        # Through JSON here, where a value that cannot be written is still this item's failure.
+        # Converted to JSON here, where a value that cannot be written still fails only this item.
         value = json.loads(json.dumps(worker.do(item.payload), allow_nan=False))
     except RetryableError as caught:
         verdict, error = "retry", describe(caught)
@@ -101,7 +101,7 @@ def attempt(worker: Worker, item: WorkItem) -> Attempt:
 
 
 def describe(error: BaseException) -> ItemError:
-    """Return what is worth keeping of an exception."""
+    """Return an exception's type, message and traceback."""
     return ItemError(
         type=type(error).__name__,
         message=str(error),

@@ -20,9 +20,9 @@ from encodeonce.jobs.execution.work import LOST, ItemError, Limits, Outcome, Wor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalExecutor:
-    """Runs the items one after the other in this process.
+    """Runs the items one after another in this process.
 
-    It cannot outlive what kills the process, nor stop an item that hangs: leases do not apply.
+    It dies with the process, and cannot stop an item that hangs: leases do not apply.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -36,12 +36,12 @@ class LocalExecutor:
             while queue.num_open:
                 worker = worker or _make(make_worker)
                 chunk = queue.take(name, time.monotonic())
-                assert chunk is not None, "the only worker holds nothing, so all is waiting"
+                assert chunk is not None, "the only worker holds nothing, so every item is waiting"
                 try:
                     attempts = attempt_all(worker, chunk.items)
                 except SystemExit as gone:
                     worker = None
-                    reason = ItemError(type=LOST, message=f"the worker left: SystemExit({gone})")
+                    reason = ItemError(type=LOST, message=f"the worker exited: SystemExit({gone})")
                     yield from queue.lose(name, reason, time.monotonic())
                 else:
                     yield from queue.finish(name, chunk, attempts, time.monotonic())

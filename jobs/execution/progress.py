@@ -1,4 +1,4 @@
-"""Shows how far a run is, from the outcomes that the driver receives."""
+"""Shows a run's progress, from the outcomes that the driver receives."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,10 +15,10 @@ from encodeonce.jobs.execution.work import Outcome, WorkItem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """What one outcome adds to the counts. The caller knows what its values mean."""
+    """What one outcome adds to the counts. The caller gives its values a meaning."""
 
     done: int
-    """Answers (or media items) accounted for, whatever became of them."""
+    """Answers (or media items) accounted for, whatever their outcome."""
     errors: int = 0
     """How many of these have a typed error."""
     hits: int = 0
@@ -27,7 +27,7 @@ class Tally:
 
 
 class ProgressState:
-    """Counts, and the sentence they make. Reads no clock."""
+    """Counts, and their wording. Reads no clock."""
 
     def __init__(self, *, total: int, total_weight: float, start_s: float) -> None:
         self.total = total
@@ -46,7 +46,7 @@ class ProgressState:
         self._done_weight += weight
 
     def remaining_s(self, now_s: float) -> float | None:
-        """Estimate from the weight done so far, as heavy items come first; None before any is."""
+        """Estimate from the weight done so far, as heavy items come first; None at the start."""
         if self._done_weight <= 0:
             return None
         left = max(0.0, self._total_weight - self._done_weight)
@@ -93,13 +93,13 @@ class Progress:
         """Follow the run of ``items``.
 
         Args:
-            items: What is to be done now, without what an earlier run did.
-            count: What an outcome adds, e.g. the number of samples in its media group.
+            items: The work to do now, without what an earlier process did.
+            count: Returns what an outcome adds, e.g. the number of samples in its media group.
             title: First word, e.g. ``"evaluate"``.
             unit: What `Tally.done` counts, e.g. ``"samples"``.
             total: Sum of `Tally.done` over ``items``.
             stream: Where to show it, usually ``sys.stderr``.
-            line_every_s: Least time between two lines where there is no terminal.
+            line_every_s: Shortest time between two lines where there is no terminal.
         """
         self._weights = {item.id: item.weight for item in items}
         self._count = count
@@ -164,7 +164,7 @@ class Progress:
 
 
 def _bar_on(stream: TextIO) -> rich_progress.Progress:
-    """Return a bar that takes what width the counts leave; it keeps to one line."""
+    """Return a bar that takes the width the counts leave, all on one line."""
     return rich_progress.Progress(
         rich_progress.TextColumn("{task.description} {task.percentage:3.0f} %", markup=False),
         rich_progress.BarColumn(bar_width=None, table_column=Column(ratio=1)),

@@ -1,7 +1,7 @@
-"""Decides which item goes to which worker next, and what becomes of it.
+"""Decides which worker gets which item next, and the outcome of each item.
 
-A pure state machine: it starts nothing, waits for nothing and reads no clock. Executors tell it
-what happened and when, and it answers with the outcomes that follow.
+A pure state machine: it starts nothing, waits for nothing and reads no clock. Executors report
+what happened and when, and it returns the outcomes that follow.
 """
 
 import heapq
@@ -28,11 +28,11 @@ class Chunk:
     number: int
     items: tuple[WorkItem, ...]
     again: bool = False
-    """An item that was tried before: it shares its worker with no other."""
+    """Whether it is an item tried before, which shares its worker with no other."""
 
     @property
     def affinity(self) -> str:
-        """That of its items, which all have the same."""
+        """The affinity that all its items share."""
         return self.items[0].affinity
 
     @property
@@ -43,7 +43,7 @@ class Chunk:
 
 @dataclass(slots=True)
 class _Holding:
-    """Chunks of one worker by number, oldest first. Only the oldest has a lease: it is at work."""
+    """One worker's chunks by number, oldest first. Only the oldest, in progress, has a lease."""
 
     chunks: dict[int, Chunk]
     since_s: float
@@ -55,7 +55,7 @@ class _Holding:
 
 
 class _Waiting:
-    """Chunks that nobody holds, in a line for each affinity."""
+    """Chunks that no worker holds, in a line for each affinity."""
 
     def __init__(self) -> None:
         self._lines: dict[str, list[tuple[tuple[bool, float, int], Chunk]]] = {}
@@ -71,8 +71,8 @@ class _Waiting:
 
         Args:
             affinity: what the worker is prepared for.
-            num_workers: how many are prepared for each. Whoever has to change goes where most
-                work is left for each of them.
+            num_workers: number of workers prepared for each affinity. One that has to change goes
+                where most work per worker is left.
         """
         lines = {name: line for name, line in self._lines.items() if line}
         new = {name: line for name, line in lines.items() if not line[0][1].again}
@@ -93,11 +93,11 @@ class _Waiting:
 class WorkQueue:
     """Hands out items, heaviest first, until each has its `Outcome`.
 
-    When a worker is lost, only its oldest chunk is suspect: the younger ones go back as they
-    were. But a loss of several items is evidence against none of them, and a worker killed by its
-    second chunk may take the answer to its first along. So suspects are tried once more, alone in
-    their worker, and only an item that is lost alone is charged an attempt. Suspects wait until
-    all other work is handed out, so that a poison does not hold it up.
+    When a worker is lost, only its oldest chunk is suspect: the younger ones go back unchanged. But
+    the loss of several items together convicts none of them, and a worker killed by its second
+    chunk may take the answer to its first along. So suspects are tried once more, alone in their
+    worker, and only an item lost alone is charged an attempt. Suspects wait until all other work is
+    handed out, so that a killer item does not hold it up.
     """
 
     def __init__(self, items: Sequence[WorkItem], limits: Limits) -> None:
@@ -115,7 +115,7 @@ class WorkQueue:
         self._waiting = _Waiting()
         self._holdings: dict[str, _Holding] = {}
         self._prepared: dict[str, str] = {}
-        """The affinity of what each worker was given last."""
+        """The affinity of each worker's last chunk."""
         self._num_chunks = 0
         by_affinity: dict[str, list[WorkItem]] = {}
         for item in sorted(items, key=lambda item: -item.weight):
@@ -130,7 +130,7 @@ class WorkQueue:
         return len(self._open)
 
     def take(self, worker: str, now_s: float) -> Chunk | None:
-        """Lease the next chunk to ``worker``; None if there is none for it now."""
+        """Give the next chunk to ``worker``; None if there is none for it now."""
         holding = self._holdings.get(worker)
         prepared = self._prepared.get(worker)
         chunk = self._waiting.first_for(prepared, Counter(self._prepared.values()))
@@ -148,8 +148,8 @@ class WorkQueue:
     ) -> list[Outcome]:
         """Take the attempts at ``chunk``; return the outcomes of the items that are done.
 
-        An answer to a chunk that the worker no longer holds is ignored: its lease had expired,
-        and the items have been handed to others.
+        An answer to a chunk that the worker no longer holds is ignored: its lease had expired, and
+        others have been given the items.
         """
         holding = self._holdings.get(worker)
         if holding is None or chunk.number not in holding.chunks:
@@ -194,10 +194,10 @@ class WorkQueue:
         return (
             len(holding.chunks) < self._limits.max_in_flight
             and not (holding.oldest.again or following.again)
-            # Who is prepared for it may be done with the rest before this worker is.
+            # A worker prepared for it may finish the rest before this one does.
             and following.affinity == holding.oldest.affinity
-            # What waits behind another chunk is out of reach of whoever is idle first: near the
-            # end nobody gets a second one.
+            # A chunk waiting behind another is out of reach of idle workers: near the end no
+            # worker gets a second one.
             and len(self._waiting) >= len(self._holdings)
         )
 

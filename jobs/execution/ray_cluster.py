@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting a private one on this machine, and what it offers."""
+"""Joins a Ray cluster, or starts a private one on this machine, and checks its resources."""
 
 import logging
 import math
@@ -31,44 +31,44 @@ THREAD_VARIABLES = (
 
 
 class ClusterError(ValueError):
-    """The cluster cannot be reached, or does not have what a worker asks for."""
+    """The cluster cannot be reached, or lacks the resources that a worker asks for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """Which Ray cluster to use, and how our code gets to its nodes."""
+    """The Ray cluster to use, and how our code reaches its nodes."""
 
     address: str | None = None
     """``"auto"``, ``"host:port"``, or None for a private cluster on this machine."""
     log_to_driver: bool = False
-    """Copy what workers write to this terminal; it stays in Ray's session folder anyway."""
+    """Copy workers' output to this terminal; Ray's session folder keeps it anyway."""
     wheel: Path | None = None
     """Wheel of encodeonce (``pip wheel --no-deps -w dist .``) for nodes that lack the package.
 
-    Its content is what Ray ships; the dependencies must be on the nodes. Ray would take the wheel
-    itself, but then every node installs all dependencies again, torch with CUDA included.
+    Ray ships its contents; the dependencies must be on the nodes. Ray would also accept the wheel
+    itself, but then every node would install all dependencies again, torch with CUDA included.
     """
 
 
 @contextmanager
 def connected(cluster: Cluster, num_workers: int, num_cpus: float) -> Iterator[None]:
-    """Be connected to Ray inside the block; end only what this call began.
+    """Connect to Ray for the block; disconnect afterwards only if this call connected.
 
     A process that is connected already (a notebook, a test session) stays so.
 
     Raises:
-        ClusterError: nothing answers at the address, the wheel is none of ours, or it comes too
-            late to be shipped.
+        ClusterError: nothing answers at the address, the wheel is not encodeonce's, or it is too
+            late to ship it.
     """
     if ray.is_initialized():
         if cluster.wheel and not ray.get_runtime_context().runtime_env.get("py_modules"):
             raise ClusterError(
                 f"{cluster.wheel} is shipped when the connection is made, but this process is "
-                "connected to Ray already: call ray.shutdown() first"
+                "already connected to Ray: call ray.shutdown() first"
             )
         yield
         return
-    # Read by every Ray process this one starts, and by ray.init itself.
+    # Read by ray.init itself, and by every Ray process that this one starts.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with shipped(cluster.wheel) as job_env:
         if cluster.address is None:
@@ -98,7 +98,7 @@ def _join(cluster: Cluster, address: str, job_env: dict[str, Any]) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         if port.isdecimal():
-            # Ray would ask an address where nobody listens for minutes.
+            # Ray itself would try an address where nothing listens for minutes.
             socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
         ray.init(
             address=address,
@@ -109,14 +109,14 @@ def _join(cluster: Cluster, address: str, job_env: dict[str, Any]) -> None:
     except (OSError, RuntimeError) as error:
         raise ClusterError(
             f"no Ray cluster could be joined at {address!r}: {error}. Start one with `ray start "
-            "--head`, and see to it that RAY_AUTH_MODE, and with `token` also the token, are "
+            "--head`, and make sure that RAY_AUTH_MODE, and with `token` also the token, are "
             "the same on the cluster and here"
         ) from error
 
 
 @contextmanager
 def shipped(wheel: Path | None) -> Iterator[dict[str, Any]]:
-    """Give Ray's runtime environment of the job; what it ships is there inside the block."""
+    """Yield the job's Ray runtime environment; the files it ships exist for the block."""
     if wheel is None:
         yield {}
         return
@@ -126,7 +126,7 @@ def shipped(wheel: Path | None) -> Iterator[dict[str, Any]]:
                 archive.extractall(folder)
         except (OSError, zipfile.BadZipFile) as error:
             raise ClusterError(
-                f"{wheel} cannot be read as a wheel ({error}); make it by `pip wheel --no-deps "
+                f"{wheel} cannot be read as a wheel ({error}); make it with `pip wheel --no-deps "
                 "-w dist .`"
             ) from error
         package = Path(folder) / "encodeonce"
@@ -138,8 +138,8 @@ def shipped(wheel: Path | None) -> Iterator[dict[str, Any]]:
 def worker_env(num_cpus: float, env_vars: Mapping[str, str]) -> dict[str, Any]:
     """Return the runtime environment of a worker with ``num_cpus`` cores.
 
-    The number of threads follows from the worker's cores and not from how many workers there
-    are: it may change how floating-point sums are rounded.
+    The number of threads depends on the worker's cores, not on the number of workers, because it
+    may change how floating-point sums are rounded.
     """
     threads = str(max(1, math.floor(num_cpus)))
     return {"env_vars": {**dict.fromkeys(THREAD_VARIABLES, threads), **env_vars}}
@@ -152,10 +152,10 @@ def num_gpus_available() -> float:
 
 
 def require_room(num_cpus: float, num_gpus: float) -> None:
-    """Check that some node is large enough for one worker; Ray would wait for one for ever.
+    """Check that some node is large enough for one worker; Ray would wait for one forever.
 
     Raises:
-        ClusterError: none is; says what the nodes declare.
+        ClusterError: none is; the message says what the nodes declare.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     declared = [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes]

@@ -1,8 +1,8 @@
-"""The executor on Ray: the driver owns the queue, actors ask for nothing and are told what to do.
+"""The executor on Ray: the driver owns the queue and tells the actors what to do.
 
-Ray restarts and retries nothing here (`max_restarts=0`). Its own engines were measured on items
-that kill their worker: `ActorPool` loses the items behind them without an error, Ray Data retries
-them for ever.
+Ray restarts and retries nothing here (`max_restarts=0`). Its own engines were tested on items that
+kill their worker: `ActorPool` loses the items behind them without an error, and Ray Data retries
+them forever.
 """
 
 import logging
@@ -41,11 +41,11 @@ from encodeonce.jobs.execution.work import (
 logger = logging.getLogger(__name__)
 
 _PATIENCE_S = 30.0
-"""How long the driver waits for news before it says what it waits for."""
+"""How long the driver waits for news before it logs what it waits for."""
 _CLOSE_S = 10.0
 """How long workers get to close at the end of a run."""
 _ROUNDS_OF_STARTS = 3
-"""Starts in a row that may fail for each worker wanted, before no more are made."""
+"""Failed starts in a row, per worker wanted, after which no more are tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class RayExecutor:
         """Yield one outcome for each item; see `Executor.run`.
 
         Raises:
-            ClusterError: the cluster does not answer, or has no node that a worker fits on.
+            ClusterError: the cluster does not answer, or no node is large enough for a worker.
         """
         queue = WorkQueue(items, self.limits)
         with connected(self.cluster, self.num_workers, self.num_cpus):
@@ -90,7 +90,7 @@ def _work_off(queue: WorkQueue, crew: "_Crew", num_workers: int) -> Iterator[Out
         crew.hire(min(num_workers, queue.num_open))
         crew.hand_out(queue)
         answers, lost = crew.wait(until_s=queue.next_deadline_s())
-        # Read once: however long the caller keeps an outcome, no lease runs out meanwhile.
+        # Read once: however long the caller takes over an outcome, no lease expires meanwhile.
         now_s = time.monotonic()
         for worker, chunk, attempts in answers:
             yield from queue.finish(worker, chunk, attempts, now_s)
@@ -129,10 +129,10 @@ class _Crew:
         self._has_started = False
 
     def hire(self, num_workers: int) -> None:
-        """Start actors until there are ``num_workers``, unless starting them keeps failing.
+        """Start actors until there are ``num_workers``, unless starts keep failing.
 
         Raises:
-            WorkerStartError: it does, and no worker is left.
+            WorkerStartError: starts keep failing, and no worker is left.
         """
         if self._num_failed_starts < self._max_failed_starts:
             while len(self._actors) + len(self._starting) < num_workers:
@@ -142,7 +142,7 @@ class _Crew:
             raise WorkerStartError(f"no worker could be made: {self._start_error}")
 
     def hand_out(self, queue: WorkQueue) -> None:
-        """Send chunks until the queue has none for anybody; everyone's first before seconds."""
+        """Send chunks until the queue has none to give; first chunks before second ones."""
         hungry = list(self._actors)
         while hungry:
             for worker in tuple(hungry):
@@ -154,7 +154,7 @@ class _Crew:
                     self._calls[call] = worker, chunk
 
     def wait(self, until_s: float) -> tuple[list[_Answer], dict[str, ItemError]]:
-        """Wait for news until ``until_s``; return answers, oldest first, and why any was lost."""
+        """Wait for news until ``until_s``; return answers, oldest first, and reasons for losses."""
         answers: list[_Answer] = []
         lost: dict[str, ItemError] = {}
         for ref in self._ready(min(until_s - time.monotonic(), _PATIENCE_S)):
@@ -169,7 +169,7 @@ class _Crew:
         return answers, lost
 
     def remove(self, worker: str) -> None:
-        """Kill a worker, if it is not dead yet, and forget what it was told to do."""
+        """Kill a worker, unless it is dead already, and forget its chunks."""
         ray.kill(self._actors.pop(worker))
         self._calls = {ref: call for ref, call in self._calls.items() if call[0] != worker}
 
@@ -193,7 +193,7 @@ class _Crew:
         return ready
 
     def _meet(self, ref: ray.ObjectRef[Any]) -> None:
-        """Take in a worker that has started, or learn why it has not."""
+        """Register a worker that has started, or note why it has not."""
         actor = self._starting.pop(ref)
         try:
             started: str | ItemError = ray.get(ref)
@@ -210,20 +210,20 @@ class _Crew:
         self._start_error = f"{started.type}: {started.message}\n{started.traceback}".rstrip()
         logger.warning("a worker could not be made: %s", self._start_error)
         self._num_failed_starts += 1
-        # A constructor that raises in the first worker raises in all of them; in a replacement it
-        # may have met the remains of the worker before it (GPU memory not yet returned).
+        # A constructor that raises in the first worker raises in all; in a replacement it may have
+        # met what its predecessor left (GPU memory not yet released).
         if started.type != LOST and not self._has_started:
             self._num_failed_starts = self._max_failed_starts
 
 
 class _Host:
-    """The actor: a process that makes one worker and lets it do what the driver sends."""
+    """The actor: a process that makes one worker and passes it what the driver sends."""
 
     def __init__(self) -> None:
         self._worker: Worker | None = None
 
     def start(self, factory: bytes) -> str | ItemError:
-        """Make the worker; return this process's name, or why there is no worker."""
+        """Make the worker; return this process's name, or why it could not be made."""
         try:
             self._worker = pickle.loads(factory)()
         except Exception as error:
@@ -232,7 +232,7 @@ class _Host:
 
     def do(self, items: Sequence[WorkItem]) -> list[Attempt]:
         """Attempt each item in turn."""
-        assert self._worker is not None, "the driver sends items after the start"
+        assert self._worker is not None, "the driver sends items only after the start"
         return attempt_all(self._worker, items)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Items of work, attempts at them, outcomes: what queue, executors and workers exchange."""
+"""Items of work, attempts and outcomes, which queue, executors and workers exchange."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Verdict = Literal["ok", "failed", "retry"]
 
 
 class WorkError(ValueError):
-    """The work was described wrongly: duplicate ids, weights or limits that mean nothing."""
+    """The work was described wrongly: duplicate ids, or meaningless weights or limits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +22,8 @@ class WorkItem:
     weight: float = 1.0
     """Expected cost in any unit; only ratios matter. The heaviest items start first."""
     affinity: str = ""
-    """What a worker has to prepare for it, e.g. which weights: workers stay with one as long as
-    there is work for it."""
+    """What a worker has to prepare for it, e.g. which weights: workers keep to one affinity as long
+    as there is work for it."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight) and self.weight >= 0):
@@ -41,14 +41,14 @@ class ItemError:
 
 
 LOST = "WorkerLost"
-"""`ItemError.type` of an item whose worker process died under it."""
+"""`ItemError.type` of an item whose worker process died while working on it."""
 OVERDUE = "LeaseExpired"
 """`ItemError.type` of an item that took longer than its lease."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """What a worker that is still alive says about one item."""
+    """A worker's report on one item."""
 
     item: str
     verdict: Verdict
@@ -63,12 +63,12 @@ class Outcome:
 
     item: str
     status: Status
-    """``failed``: the worker raised. ``quarantined``: it took its workers down with it."""
+    """``failed``: the worker raised. ``quarantined``: the item killed its workers."""
     value: Any = None
     """JSON value that `Worker.do` returned; None unless `status` is ``ok``."""
     error: ItemError | None = None
     attempts: int
-    """Times it was tried on its own account, the last one included."""
+    """Number of attempts charged to it, the last one included."""
     seconds: float
     """Duration of the last attempt."""
     worker: str
@@ -77,15 +77,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much a worker gets at once, and how much patience an item gets."""
+    """How much a worker gets at once, and how long an item may take."""
 
     chunk_size: int = 1
-    """Items handed out together. More than one pays when an item takes only milliseconds."""
+    """Items handed out together. More than one pays off when an item takes only milliseconds."""
     max_in_flight: int = 2
     """Chunks a worker holds: the one it works on, and the next."""
     max_attempts: int = 3
     lease_s: float = 1800.0
-    """Seconds one item may take before its worker is taken to hang."""
+    """Seconds one item may take before its worker counts as hanging."""
 
     def __post_init__(self) -> None:
         for name in ("chunk_size", "max_in_flight", "max_attempts"):

@@ -1,7 +1,7 @@
-"""Our own functions at transformers' attention interface, for as long as a context lasts.
+"""Installs our own functions at transformers' attention interface, inside a context manager.
 
-There every architecture's queries and keys arrive after rotation, whatever its normalisation or
-rotary variant, so nothing in here knows architectures.
+At that interface every architecture's queries and keys arrive after rotation, whatever its
+normalisation or rotary variant, so this code is independent of the architecture.
 
 Shapes: B rows, H heads of queries, K heads of keys, Q new tokens, S keys, D width of a head.
 """
@@ -30,7 +30,7 @@ def attention_modules(model: nn.Module) -> list[Any]:
 
 
 def text_module(model: nn.Module) -> Any:
-    """Return the language model's stack of layers, which makes masks and rotations for them."""
+    """Return the language model's stack of layers, which makes their masks and rotations."""
     (found,) = [
         module
         for module in model.modules()
@@ -47,9 +47,9 @@ def attending(
 
     Args:
         model: of transformers.
-        name: by which transformers knows the function meanwhile.
-        function: takes what transformers' attention functions take.
-        with_masks: whether the model goes on to make the masks it makes now; else it makes none.
+        name: under which the function is registered with transformers meanwhile.
+        function: takes the arguments of transformers' attention functions.
+        with_masks: whether the model still makes its usual masks; else it makes none.
     """
     configs = {id(module.config): module.config for module in attention_modules(model)}
     config = text_module(model).config
@@ -97,15 +97,15 @@ def products(queries: torch.Tensor, keys: torch.Tensor, scaling: float) -> torch
         float32 (B, K, H / K, Q, S).
     """
     grouped = queries.unflatten(1, (keys.shape[1], -1))
-    # One product a head of keys: broadcasting the keys to its heads of queries takes far longer.
+    # One product per key head: broadcasting the keys to the query heads takes far longer.
     found = torch.matmul(grouped.flatten(2, 3), keys.transpose(-1, -2)).float().mul_(scaling)
     return found.unflatten(2, grouped.shape[2:4])
 
 
 def hide_future(scores: torch.Tensor, window: int | None = None) -> None:
-    """Set what the last Q of S tokens may not see of (..., Q, S) to minus infinity, in place."""
+    """Set the scores (..., Q, S) that the last Q of S tokens may not see to -inf, in place."""
     num_queries = scores.shape[-2]
-    if window is None:  # all may see what lies before the first of them
+    if window is None:  # all may see the keys before the first of them
         scores = scores[..., -num_queries:]
     hidden = ~causal(num_queries, scores.shape[-1], scores.device, window)
     scores.masked_fill_(hidden, float("-inf"))
@@ -114,7 +114,7 @@ def hide_future(scores: torch.Tensor, window: int | None = None) -> None:
 def causal(
     num_queries: int, num_keys: int, device: torch.device, window: int | None = None
 ) -> torch.Tensor:
-    """Return what the last Q of S tokens may see, bool (Q, S)."""
+    """Return the mask of what the last Q of S tokens may see, bool (Q, S)."""
     own = torch.arange(num_keys - num_queries, num_keys, device=device)[:, None]
     others = torch.arange(num_keys, device=device)[None]
     visible = others <= own

@@ -1,4 +1,4 @@
-"""The ragged cache: what each row, layer and head keeps of its prompt, and what came after.
+"""The ragged cache: the entries kept of each row, layer and head, and those of later tokens.
 
 The logical length (tokens seen, which gives positions) and the physical one (entries kept) are
 apart. Attention over it needs our own function, `ragged_attention`: causality follows from the
@@ -20,14 +20,14 @@ from encodeonce.models.kv.selection import Entries
 from encodeonce.models.kv.storage import Precision
 
 NAME = "encodeonce_ragged"
-"""By which transformers knows `ragged_attention` while it is in use."""
+"""The name of `ragged_attention` in transformers while it is in use."""
 
 
 class Eviction(Protocol):
-    """What a method removes of a row while it decodes."""
+    """A method's rule for removing a row's entries while decoding."""
 
     def entry(self, layer: int, num_entries: int, num_new: int) -> int | None:
-        """Return the entry, counted from the first, that a layer gives up now, if any.
+        """Return the index of the entry that a layer drops now, if any.
 
         Args:
             layer: number of the layer.
@@ -53,8 +53,8 @@ class RaggedLayer:
         """Copy entries.
 
         Args:
-            rows: what each row keeps of its prompt.
-            precisions: how each row's are stored.
+            rows: the entries that each row keeps of its prompt.
+            precisions: how each row's entries are stored.
             room: tokens that may follow.
             window: how many tokens back a query sees; None for all.
         """
@@ -71,7 +71,7 @@ class RaggedLayer:
         self._sizes = [len(part) for part in self._parts]
         self._order = self._back = None
         order = list(self._place)
-        if order != sorted(order):  # otherwise units are read and written as they come
+        if order != sorted(order):  # otherwise heads are read and written in their order
             self._order = torch.tensor(order, device=rows[0].keys[0].device)
             self._back = self._order.argsort()
 
@@ -83,7 +83,7 @@ class RaggedLayer:
             part.append(some, others)
 
     def attend(self, queries: torch.Tensor, scaling: float) -> torch.Tensor:
-        """Return (R, Q, H, D): what (R, H, Q, D) queries of the last Q tokens take."""
+        """Return the attention output (R, Q, H, D) of (R, H, Q, D) queries of the last Q tokens."""
         num_rows, num_heads, num_queries, _ = queries.shape
         grouped = queries.reshape(
             num_rows * self.num_heads, num_heads // self.num_heads, num_queries, -1
@@ -114,7 +114,7 @@ class RaggedLayer:
         return part.length(place)
 
     def _by_part(self, states: torch.Tensor) -> Sequence[torch.Tensor]:
-        """Return what belongs to each part, of (R x K, ...) in the layer's order."""
+        """Split (R x K, ...), in the layer's order, by part."""
         ordered = states if self._order is None else states.index_select(0, self._order)
         return ordered.split(self._sizes)
 
@@ -125,7 +125,7 @@ class RaggedLayer:
 
 
 class RaggedCache(Cache):
-    """A cache for transformers' models, to be used with `ragged_attention` only."""
+    """A cache for transformers' models, for use with `ragged_attention` only."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class RaggedCache(Cache):
         Args:
             layers: of the same rows.
             num_seen: tokens of every row's prompt, padding between prefix and question included.
-            evictions: what rows, by number, do at every further token.
+            evictions: rules of rows, by number, applied at every further token.
         """
         self.ragged = tuple(layers)
         self.layers = list(layers)  # type: ignore[arg-type]
@@ -163,7 +163,7 @@ class RaggedCache(Cache):
         return self.num_seen + self.num_new
 
     def _evict(self) -> None:
-        """Let methods that hold their budget while decoding remove entries."""
+        """Let methods that keep to their budget while decoding remove entries."""
         for row, eviction in self._evictions.items():
             before = self.removed[row][-1] if self.removed[row] else 0
             removed = 0
@@ -209,7 +209,7 @@ def ragged_attention(cache: RaggedCache) -> Attention:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Piece:
-    """Some units of a row that keep the same number of entries."""
+    """Some heads of a row that keep the same number of entries."""
 
     units: Sequence[int]
     """Their numbers in the layer, m."""

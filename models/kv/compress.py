@@ -1,4 +1,4 @@
-"""What settings make of a prompt: compressed layers, and forks made of them.
+"""Applies settings to a prompt: compresses its layers, and makes forks of them.
 
 Shapes: K heads of keys, N tokens of a prompt.
 """
@@ -26,7 +26,7 @@ def compress(prompts: Prompts, row: int, settings: Sequence[KVSpec]) -> list[For
 def compress_layers(
     prompts: Prompts, row: int, settings: Sequence[KVSpec], numbers: Sequence[int]
 ) -> list[list[KVLayer]]:
-    """Return some layers of a prompt's cache under each setting, planned over these alone."""
+    """Return some layers of a prompt's cache under each setting, planned over them alone."""
     statistics = prompts.statistics(row, numbers)
     windows = {n: prompts.window_layer(n, row) for n in numbers if prompts.is_window(n)}
     found = []
@@ -59,7 +59,7 @@ def fork_of(prompts: Prompts, row: int, setting: KVSpec, layers: Sequence[KVLaye
 
 
 def _entries(setting: KVSpec, prompt: PromptStatistics) -> list[Entries]:
-    """Return what a setting leaves of each layer."""
+    """Return the entries of each layer that a setting keeps."""
     method = find_method(setting)
     if method is not None:
         plan = method.plan(prompt, setting.keep)

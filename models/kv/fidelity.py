@@ -1,4 +1,4 @@
-"""How compressed caches continue the full cache's own answers, teacher-forced.
+"""Measures how compressed caches continue the full cache's own answers, teacher-forced.
 
 Shapes: R forks, B questions, V vocabulary.
 """
@@ -24,7 +24,7 @@ def fidelities(
 
     Args:
         model: of transformers.
-        prefix: what the prompts begin with.
+        prefix: that the prompts begin with.
         num_seen: tokens of the prompts, padding included.
         forks: the compressed caches.
         full: the full cache's answers to B questions.
@@ -49,7 +49,7 @@ def fidelities(
         expected_RV = full.logits[number].log_softmax(-1)[list(rows)]
         same = (log_probs_RV.argmax(-1) == expected_RV.argmax(-1)).tolist()
         divergence = (expected_RV.exp() * (expected_RV - log_probs_RV)).sum(-1)
-        kl = divergence.clamp(min=0.0).tolist()  # rounding makes a zero negative
+        kl = divergence.clamp(min=0.0).tolist()  # rounding can make a zero negative
         for fork, row in enumerate(rows):
             if number < len(full.token_ids[row]):
                 agreeing[fork] += same[fork]

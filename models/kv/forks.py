@@ -1,4 +1,4 @@
-"""Forks: prompts whose caches are compressed, ready to be decoded in one batch.
+"""Forks: prompts with compressed caches, ready to be decoded in one batch.
 
 Shapes: R forks, K heads of keys, N tokens of a prompt, Q new tokens, V vocabulary.
 """
@@ -22,7 +22,7 @@ from encodeonce.models.language.generation import KVUse
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KVLayer:
-    """What one layer of a fork holds."""
+    """One layer of a fork."""
 
     entries: Entries
     window: int | None
@@ -35,7 +35,7 @@ class Fork:
 
     layers: Sequence[KVLayer]
     is_visual: torch.Tensor
-    """(N,) bool: the tokens that entries' indices refer to."""
+    """(N,) bool, over the tokens that the entries' indices refer to."""
     precision: Precision
     positions: PositionPolicy
     eviction: Eviction | None
@@ -51,8 +51,8 @@ class Fork:
         Args:
             num_fed: tokens whose entries came after the prompt.
             num_removed: entries removed since.
-            num_more: tokens of the prompt that are not in ``is_visual``, all kept: the question's,
-                where the prefix alone was compressed.
+            num_more: tokens of the prompt beyond ``is_visual``, all kept: the question's, where
+                the prefix alone was compressed.
         """
         kept, visual, full, full_visual = [], 0.0, [], 0
         pair_bytes, num_heads = 0, 0
@@ -89,7 +89,7 @@ class Fork:
         return len(held), int(held.sum())
 
     def _num_visual(self) -> list[list[int]]:
-        """Return the visual entries of each layer's heads; waits for the device once."""
+        """Return the number of visual entries of each layer's heads; synchronises once."""
         counts = [
             self.is_visual[indices].sum(-1)
             if isinstance(indices, torch.Tensor)
@@ -104,7 +104,7 @@ def ragged_cache(forks: Sequence[Fork], num_seen: int, room: int) -> RaggedCache
     """Return the cache of some forks.
 
     Args:
-        forks: one a row.
+        forks: one per row.
         num_seen: tokens of their prompts, padding included.
         room: tokens that may follow.
     """
@@ -124,7 +124,7 @@ def ragged_cache(forks: Sequence[Fork], num_seen: int, room: int) -> RaggedCache
 
 @contextmanager
 def decoding(model: nn.Module, cache: RaggedCache, forks: Sequence[Fork]) -> Iterator[None]:
-    """Let a model attend to a ragged cache for a while."""
+    """Let a model attend to a ragged cache inside the block."""
     with ExitStack() as stack:
         stack.enter_context(attending(model, NAME, ragged_attention(cache), with_masks=False))
         compressed = [row for row, fork in enumerate(forks) if fork.positions == "compressed"]
@@ -139,7 +139,7 @@ def decoding(model: nn.Module, cache: RaggedCache, forks: Sequence[Fork]) -> Ite
 def _shifted(
     cache: RaggedCache, forks: Sequence[Fork], rows: Sequence[int]
 ) -> Callable[[Any, Any, Any], Any]:
-    """Return a hook that moves some rows' positions to behind what the first layer has left."""
+    """Return a hook that moves some rows' positions to behind the first layer's entries."""
 
     def shift(module: Any, args: Any, kwargs: Any) -> Any:
         positions = kwargs["position_ids"].clone()
@@ -160,15 +160,15 @@ def teacher_forced(
 ) -> Iterator[torch.Tensor]:
     """Yield logits (R, V) after each token of given continuations, in the model's precision.
 
-    Several tokens go through the model at once, as many as logits of 2^27 elements allow. The
-    cache is as before at the end.
+    Several tokens go through the model at once, as many as logits of 2^27 elements allow. At the
+    end, the cache is as before.
 
     Args:
         model: of transformers.
         cache: of the forks.
         forks: its rows.
-        rows: tokens for each row, of the same number; shorter ones filled up on the right.
-        first_positions: where each row's first token stands.
+        rows: tokens for each row, the same number for all; shorter ones padded on the right.
+        first_positions: position of each row's first token.
     """
     tokens = torch.tensor(rows, device=model.device)
     positions = torch.tensor(first_positions, device=model.device)[:, None]

@@ -1,4 +1,4 @@
-"""Likelihoods of given texts under several cache variants.
+"""Computes likelihoods of given texts under several cache variants.
 
 Shapes: R settings, L tokens of a text, V vocabulary.
 """
@@ -33,7 +33,7 @@ def sweep_likelihoods(
     suffix: Sequence[int],
     continuations: Sequence[Sequence[int]],
 ) -> list[Likelihoods]:
-    """Return how likely the continuations of one question are, for each setting.
+    """Return the likelihoods of one question's continuations under each setting.
 
     Under settings of scope "question" the first token's logits are the full prefill's.
 
@@ -67,7 +67,7 @@ def _by_question(
     """Return likelihoods under the full cache and settings of scope "question", by number."""
     compressed = {n: setting for n, setting in settings.items() if not setting.is_full}
     seen = question_observation(needs_of(list(compressed.values())), prefix, len(suffix))
-    # The full cache alone is read by the model as it is.
+    # The unmodified model reads the full cache alone.
     watching = seen.watching(model) if compressed else nullcontext()
     with watch.stage("score"), continued(model, prefix), watching:
         full = log_probs_from(model, prefix.fork(), suffix, continuations)
@@ -120,7 +120,7 @@ def _behind_prompt(
     full: Scored,
     continuations: Sequence[Sequence[int]],
 ) -> list[Scored]:
-    """Return what compressed prompts make of the continuations."""
+    """Return scores of the continuations behind compressed prompts."""
     first = full.first_logits.expand(len(forks), -1)
     steps = [[first] for _ in continuations]
     room = max(map(len, continuations))
@@ -140,7 +140,7 @@ def _behind_prefix(
     suffix: Sequence[int],
     continuations: Sequence[Sequence[int]],
 ) -> list[Scored]:
-    """Return what compressed prefixes make of the question with each continuation."""
+    """Return scores of the question's continuations behind compressed prefixes."""
     cache = ragged_cache(forks, prefix.num_tokens, len(suffix) + max(map(len, continuations)) - 1)
     steps = []
     for ids in continuations:

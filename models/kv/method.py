@@ -1,7 +1,7 @@
-"""What a KV-compression method provides, and how the method of a setting is found.
+"""The interface of KV-compression methods, and the look-up of a setting's method.
 
 The folder `methods/` is the registry: each file there defines one ``METHOD``.
-`tests/contracts/kv_method.py` is the suite that a method inherits.
+`tests/contracts/kv_method.py` is the suite that every method has to pass.
 """
 
 import importlib
@@ -20,40 +20,40 @@ from encodeonce.models.kv.spec import FULL_METHOD, KVSpec
 from encodeonce.models.kv.statistics import LayerStatistics, Needs, PromptStatistics
 
 PositionPolicy = Literal["original", "compressed"]
-"""Where the next token stands: behind all tokens seen, or behind the entries that the first layer
-has left."""
+"""The next token's position: behind all tokens seen, or behind the entries left in the first
+layer."""
 
 
 class KVMethod(BaseModel, ABC):
-    """A rule for what stays of a prompt's keys and values. Its fields are a user's options."""
+    """A rule for which of a prompt's keys and values stay. Its fields are the user's options."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     display_name: ClassVar[str]
-    """What papers and people call it; reports say "SnapKV", where run files say ``snapkv``."""
+    """Its name in papers and reports: "SnapKV", where run files say ``snapkv``."""
     layers_apart: ClassVar[bool] = True
     """Whether a layer's plan needs that layer alone, so that layers can be compressed while the
     prompt is still being prefilled."""
     needs_question: ClassVar[bool] = False
-    """Whether it has nothing to go by before a question is read."""
+    """Whether it cannot choose before a question is read."""
 
     @property
     def needs(self) -> Needs:
-        """Statistics beside keys, values and the question's queries."""
+        """Statistics needed besides keys, values and the question's queries."""
         return Needs()
 
     @property
     def positions(self) -> PositionPolicy:
-        """Where the next token stands."""
+        """The next token's position."""
         return "original"
 
     @property
     def key(self) -> Hashable:
-        """Method and options: equal for settings that differ in their budgets alone."""
+        """Method and options: equal for settings that differ only in their budgets."""
         return type(self), self.model_dump_json()
 
     def check_model(self, checkpoint_sha256: str) -> None:
-        """Refuse a model that the options were not made for.
+        """Refuse a model for which the options were not made.
 
         Raises:
             ValueError: an option belongs to another model.
@@ -62,7 +62,7 @@ class KVMethod(BaseModel, ABC):
 
     @abstractmethod
     def plan(self, prompt: PromptStatistics, keep: float) -> Sequence[Selection]:
-        """Choose what stays, in every layer of ``prompt.layers``; pure.
+        """Choose which entries stay in every layer of ``prompt.layers``; pure.
 
         Args:
             prompt: all layers' statistics.
@@ -79,7 +79,7 @@ class KVMethod(BaseModel, ABC):
 
         Args:
             layer: its keys and values, and its number.
-            selection: what `plan` chose there.
+            selection: the choice of `plan` there.
             is_visual: (N,) bool.
         """
         return gather(layer.keys, layer.values, selection)
@@ -93,8 +93,8 @@ class KVMethod(BaseModel, ABC):
         """Return what stays of several layers; methods that compute them at once override this.
 
         Args:
-            layers: some of the prompt's, one where layers are compressed during the prefill.
-            plan: what `plan` chose in each.
+            layers: some of the prompt's; one at a time when compressing during the prefill.
+            plan: the choice of `plan` in each.
             is_visual: (N,) bool.
         """
         return [
@@ -103,25 +103,25 @@ class KVMethod(BaseModel, ABC):
         ]
 
     def eviction(self, num_tokens: int, kept: Sequence[int], keep: float) -> Eviction | None:
-        """Return what the method removes while decoding, if it does.
+        """Return the rule by which the method removes entries while decoding, if it does.
 
         Args:
             num_tokens: N of the prompt.
-            kept: entries of a head, by layer.
+            kept: entries per head, by layer.
             keep: the budget.
         """
         return None
 
 
 class ScoringMethod(KVMethod):
-    """A method that scores tokens in each layer, and keeps the same number of the best in all."""
+    """A method that scores tokens in each layer and keeps the same number of the best in all."""
 
     @abstractmethod
     def scores(self, layer: LayerStatistics, is_visual: torch.Tensor) -> torch.Tensor:
-        """Return (K, N) float32: the higher, the rather a token stays."""
+        """Return (K, N) float32: the higher its score, the sooner a token stays."""
 
     def all_scores(self, prompt: PromptStatistics) -> list[torch.Tensor]:
-        """Return the scores of every layer; not to be written to, other budgets share them."""
+        """Return the scores of every layer; do not write to them, as other budgets share them."""
         key = self.key
         return [
             layer.once(key, partial(self.scores, layer, prompt.is_visual))

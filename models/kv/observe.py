@@ -1,7 +1,7 @@
-"""Watching a model's attention while it prefills, to collect what KV methods ask for.
+"""Watches a model's attention while it prefills, to collect what KV methods ask for.
 
 Shapes: B rows, H heads of queries, K heads of keys, P tokens of the prefix, Q of the question
-(filled up on the left), S keys, D width of a head.
+(padded on the left), S keys, D width of a head.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -24,13 +24,13 @@ from encodeonce.models.kv.statistics import ModuleInputs, Moments, Needs, Rotary
 
 NAME = "encodeonce_observed"
 _LEAST_BLOCK = 2**18
-"""Elements of the scores that are held at a time; a quarter of the layer's keys, if that is more:
-what is watched should not be felt in the peak of memory."""
+"""Most elements of scores held at a time, or a quarter of the layer's keys if that is more:
+watching should not raise the peak of memory."""
 
 
 @dataclass(slots=True)
 class Seen:
-    """What a layer's attention was given in one forward pass."""
+    """The inputs of a layer's attention in one forward pass."""
 
     queries: torch.Tensor
     keys: torch.Tensor
@@ -40,7 +40,7 @@ class Seen:
     unrotated: torch.Tensor | None = None
     """The kept queries before rotation, float32."""
     moments: Mapping[int, Moments] = field(default_factory=dict)
-    """Of the only row, by the number of first tokens left out."""
+    """Moments of the only row, by the number of first tokens left out."""
     inputs: ModuleInputs | None = None
 
 
@@ -55,13 +55,13 @@ class Observation:
         num_kept_keys: int,
         whole_layers: Collection[int] = (),
     ) -> None:
-        """Say what to keep.
+        """Make an observation.
 
         Args:
             needs: what to compute.
-            num_kept_queries: keep so many of the last queries.
-            num_kept_keys: keep so many of the last keys and values.
-            whole_layers: keep all keys and values of these.
+            num_kept_queries: number of last queries to keep.
+            num_kept_keys: number of last keys and values to keep.
+            whole_layers: layers of which all keys and values are kept.
         """
         self._needs = needs
         self._num_queries, self._num_keys = num_kept_queries, num_kept_keys
@@ -73,11 +73,11 @@ class Observation:
     def watching(
         self, model: nn.Module, behind: Callable[[int], None] | None = None
     ) -> Iterator[None]:
-        """Watch a model for a while. What it computes does not change by a bit.
+        """Watch a model inside the block. What it computes does not change by a bit.
 
         Args:
             model: of transformers.
-            behind: called with a layer's number when its attention has been seen and computed.
+            behind: called with a layer's number once its attention has been seen and computed.
         """
         usual = usual_attention(model)
 
@@ -162,14 +162,14 @@ class Observation:
 
 
 def _last(states: torch.Tensor, count: int) -> torch.Tensor:
-    """Return the last of (B, H, n, D): a copy, which holds on to nothing else."""
+    """Return the last of (B, H, n, D): a copy, which keeps nothing else alive."""
     return states[:, :, max(0, states.shape[2] - count) :].clone()
 
 
 def _column_sums(
     queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor | None, scaling: float
 ) -> torch.Tensor:
-    """Return the attention that each key receives, (B, K, S) float32: a mean over a group's heads.
+    """Return the attention that each key receives, (B, K, S) float32: mean over a group's heads.
 
     Exact, in blocks of queries.
     """
@@ -180,7 +180,7 @@ def _column_sums(
     sums = torch.zeros(num_rows, num_kv_heads, num_keys, device=keys.device)
     for start in range(0, num_queries, block):
         end = min(start + block, num_queries)
-        # Without a mask nothing behind the block's last query is seen.
+        # Without a mask, keys behind the block's last query are not visible.
         num_seen = num_keys if mask is not None else num_keys - num_queries + end
         scores = products(queries[:, :, start:end], keys[:, :, :num_seen], scaling)
         if mask is None:
@@ -194,7 +194,7 @@ def _column_sums(
 
 
 def rotate_half(states: torch.Tensor) -> torch.Tensor:
-    """Return (..., D) turned by a quarter in the planes of rotary embedding (halves convention)."""
+    """Return (..., D) rotated by 90 degrees in the rotary planes (halves convention)."""
     first, second = states.chunk(2, dim=-1)
     return torch.cat([-second, first], dim=-1)
 

@@ -1,4 +1,4 @@
-"""PrefixKV's offline configuration: what each layer keeps, a mean over calibration samples."""
+"""PrefixKV's offline configuration: what each layer keeps, averaged over calibration samples."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ class Profile(BaseModel):
 
     format: Literal["encodeonce prefixkv profile 1"] = "encodeonce prefixkv profile 1"
     checkpoint_sha256: str = Field(description="Digest of the model's files.")
-    model: str = Field(description="The model as it was named.")
+    model: str = Field(description="The model's name when calibrated.")
     data_sha256: str = Field(description="Digest of the calibration samples.")
     num_samples: int = Field(ge=1)
     layers: Mapping[str, Sequence[float]] = Field(
@@ -23,7 +23,7 @@ class Profile(BaseModel):
     )
 
     def shares(self, keep: float, num_layers: int) -> Sequence[float]:
-        """Return the fractions of the layers at a budget.
+        """Return the layers' fractions at a budget.
 
         Raises:
             ValueError: the profile has no such budget, or another number of layers.
@@ -36,16 +36,16 @@ class Profile(BaseModel):
             )
         if len(found) != num_layers:
             raise ValueError(
-                f"the prefixkv profile is of a model with {len(found)} layers; this one has "
+                f"the prefixkv profile is for a model with {len(found)} layers; this one has "
                 f"{num_layers}"
             )
         return found
 
     def check_model(self, checkpoint_sha256: str) -> None:
-        """Refuse another model.
+        """Refuse any other model.
 
         Raises:
-            ValueError: its files have another digest.
+            ValueError: the model's files have another digest.
         """
         if checkpoint_sha256 != self.checkpoint_sha256:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""What is known of prompts after their prefill.
+"""The statistics of prompts after their prefill.
 
 Shapes: K heads of keys, N tokens of a prompt.
 """
@@ -20,7 +20,7 @@ from encodeonce.models.language.prefix import Prefix
 
 
 def needs_of(settings: Sequence[KVSpec]) -> Needs:
-    """Return what has to be collected for all of some settings."""
+    """Return everything that some settings need to be collected."""
     needs = Needs()
     for setting in settings:
         method = find_method(setting)
@@ -30,13 +30,13 @@ def needs_of(settings: Sequence[KVSpec]) -> Needs:
 
 
 def prefix_observation(needs: Needs) -> Observation:
-    """Return what watches the prefill of a prefix."""
+    """Return an observation for the prefill of a prefix."""
     return Observation(needs, num_kept_queries=needs.num_last_queries, num_kept_keys=0)
 
 
 def question_observation(needs: Needs, prefix: Prefix, num_question: int) -> Observation:
-    """Return what watches the pass of some questions over a prefix."""
-    own = replace(needs, column_sums=False)  # the questions' part is computed when it is asked for
+    """Return an observation for the pass of some questions over a prefix."""
+    own = replace(needs, column_sums=False)  # the questions' part is computed on demand
     return Observation(
         own,
         num_kept_queries=num_question,
@@ -46,17 +46,17 @@ def question_observation(needs: Needs, prefix: Prefix, num_question: int) -> Obs
 
 
 class Prompts:
-    """What is known of the prompts of some questions after their prefill."""
+    """The statistics of some questions' prompts after their prefill."""
 
     def __init__(
         self, model: Any, prefix: Prefix, questions: Observation | None, lengths: Sequence[int]
     ) -> None:
-        """Join what was seen of a prefix and of the questions behind it.
+        """Join the observations of a prefix and of the questions behind it.
 
         Args:
             model: of transformers.
             prefix: with an observation.
-            questions: their pass, each filled up on the left; None for the prefix alone.
+            questions: of their pass, each padded on the left; None for the prefix alone.
             lengths: tokens of each question.
         """
         assert isinstance(prefix.observation, Observation), "prefilled for other settings"
@@ -73,13 +73,13 @@ class Prompts:
         return self._is_visual[: self._prefix.num_tokens + self._num_question(row)]
 
     def is_window(self, number: int) -> bool:
-        """Return whether a layer looks back over a window, and so is not compressed."""
+        """Return whether a layer has a sliding window, and so is not compressed."""
         return bool(self._prefix.layers[number].is_sliding)
 
     def statistics(self, row: int, numbers: Sequence[int] | None = None) -> PromptStatistics:
-        """Return what KV methods may know of a prompt: of some layers, or of all.
+        """Return a prompt's statistics for KV methods: of some layers, or of all.
 
-        What one setting has computed of a layer, the next finds there.
+        What one setting has computed for a layer, the next reuses.
         """
         layers = []
         for number in range(self.num_layers) if numbers is None else numbers:
@@ -91,14 +91,14 @@ class Prompts:
         return PromptStatistics(layers=layers, is_visual=self.is_visual(row), rotary=self._rotary)
 
     def forget(self, number: int) -> None:
-        """Drop what is known of a layer that all settings have compressed."""
+        """Drop the statistics of a layer that all settings have compressed."""
         for row in range(len(self._lengths)):
             self._layers.pop((row, number), None)
         if self._after is not None:
             self._after.forget(number)
 
     def window_layer(self, number: int, row: int) -> KVLayer:
-        """Return a layer that looks back over a window: it keeps what it has."""
+        """Return a sliding-window layer, which keeps everything it has."""
         layer: Any = self._prefix.layers[number]
         window = int(layer.sliding_window)
         num_tokens = self._prefix.num_tokens + self._num_question(row)
@@ -115,7 +115,7 @@ class Prompts:
 
     @property
     def num_layers(self) -> int:
-        """Of the language model."""
+        """Number of the language model's layers."""
         return len(self._prefix.layers)
 
     def _num_question(self, row: int) -> int:
@@ -149,7 +149,7 @@ class Prompts:
 def _inputs(
     before: Seen, after: Seen | None, row: int, count: int
 ) -> Callable[[], ModuleInputs] | None:
-    """Return what gives the inputs of a prefix and the question behind it."""
+    """Return a function that returns the inputs of a prefix and the question behind it."""
     first = before.inputs
     if first is None:
         return None
@@ -159,7 +159,7 @@ def _inputs(
 
 
 def _joined(first: ModuleInputs, second: ModuleInputs, row: int, count: int) -> ModuleInputs:
-    """Return the inputs of a prefix and the last so many of a row behind it."""
+    """Return the inputs of a prefix and of a row's last ``count`` tokens behind it."""
 
     def both(name: str) -> torch.Tensor:
         prefix, rows = getattr(first, name), getattr(second, name)

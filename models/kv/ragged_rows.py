@@ -1,10 +1,10 @@
-"""Units of about the same length in one tensor.
+"""Stores rows' heads of about the same length in one tensor.
 
-A *unit* is one head of keys of one row. Units hold different numbers of entries: budgets differ by
-layer, by row and, for some methods, by head. Those whose lengths are alike lie together, filled up
-on the left, where a mask hides it; new tokens follow on the right.
+A *head* here is one key head of one row; the code calls it a unit. Heads hold different numbers of
+entries: budgets differ by layer, by row and, for some methods, by head. Those of similar lengths
+share a tensor, padded on the left, where a mask hides it; new tokens follow on the right.
 
-Shapes: U units, S entries of the longest, G query heads of a unit, Q new tokens, D width.
+Shapes: U heads, S entries of the longest, G query heads per head, Q new tokens, D width.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from encodeonce.models.kv.attention import causal
 from encodeonce.models.kv.storage import Precision, store
 
 SLACK = 1.125
-"""Units lie together if the longest has at most so many times the entries of the shortest."""
+"""Heads share a tensor if the longest has at most this many times the shortest's entries."""
 _ALIGNED = 16
-"""Attention kernels of GPUs copy a mask at every call if its rows do not begin at multiples."""
+"""GPU attention kernels copy a mask at every call unless its rows begin at multiples of this."""
 
 
 class Units:
-    """Some units of one layer: entries of their prompts, and of what came after."""
+    """Some heads of one layer: entries of their prompts, and of later tokens."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Units:
         """Copy entries.
 
         Args:
-            keys: (m, n, D) each, of m units that keep n entries of their prompts.
+            keys: (m, n, D) each, of m heads that keep n entries of their prompts.
             values: likewise.
             precision: how to store them.
             room: tokens that may follow.
@@ -67,7 +67,7 @@ class Units:
         self._num_new = 0
 
     def remove(self, unit: int, entry: int) -> None:
-        """Remove an entry, counted from the unit's first; those before it move up."""
+        """Remove an entry, counted from the head's first; those before it move up."""
         start = self._longest - self._lengths[unit]
         self._keys.shift(unit, start, start + entry)
         self._values.shift(unit, start, start + entry)
@@ -76,18 +76,18 @@ class Units:
         bias[unit, ..., start] = float("-inf")
 
     def length(self, unit: int) -> int:
-        """Return the entries of a unit, new ones included."""
+        """Return the number of a head's entries, new ones included."""
         return self._lengths[unit] + self._num_new
 
     @property
     def allocated_bytes(self) -> int:
-        """Of keys and values, room and filling included."""
+        """Bytes of keys and values, room and padding included."""
         return self._keys.allocated_bytes + self._values.allocated_bytes
 
     def attend(
         self, queries: torch.Tensor, scaling: float, window: int | None = None
     ) -> torch.Tensor:
-        """Return what (U, G, Q, D) queries, of the last Q tokens, take from the entries.
+        """Return the attention output of (U, G, Q, D) queries of the last Q tokens.
 
         Args:
             queries: after rotation.
@@ -98,19 +98,19 @@ class Units:
         keys, values = self._keys.read(self._num_new), self._values.read(self._num_new)
         mask = None if self._bias is None else self._bias[..., : keys.shape[1]]
         if num_queries > 1 or window is not None:
-            # Entries are ordered by position and end with the queries' own, so what is visible
-            # follows from where they lie.
+            # Entries are ordered by position and end with the queries' own, so visibility
+            # follows from their order.
             hidden = ~causal(num_queries, keys.shape[1], keys.device, window)
             mask = self._no_bias if mask is None else mask
             mask = mask.masked_fill(hidden.repeat(num_groups, 1), float("-inf"))
-        # All queries of a unit read the same keys: one head of G x Q queries.
+        # All queries of a head read the same keys: one head of G x Q queries.
         taken = functional.scaled_dot_product_attention(
             queries.flatten(1, 2)[:, None], keys[:, None], values[:, None], mask, scale=scaling
         )
         return taken.view(num_units, num_groups, num_queries, values.shape[-1])
 
     def _new_bias(self) -> torch.Tensor:
-        """Return (U, 1, 1, S + T) to add to scores: so far nothing is hidden."""
+        """Return (U, 1, 1, S + T) to add to scores, nothing hidden yet."""
         width = -(-(self._longest + self._room) // _ALIGNED) * _ALIGNED
         self._bias = self._no_bias.new_zeros(len(self), 1, 1, width)
         return self._bias

@@ -1,4 +1,4 @@
-"""Which entries of a prompt stay, and budgets that come out exact.
+"""Selects the entries of a prompt that stay, and splits budgets exactly.
 
 Shapes: K heads of keys, N prompt tokens, n kept, D width of a head.
 """
@@ -12,9 +12,9 @@ import torch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entries:
-    """Keys and values that stay of one layer and prompt: of every head alike, or of each its own.
+    """Keys and values that stay of one layer and prompt: equal or different numbers per head.
 
-    Tensors of all heads are (K, n, D); where heads keep different numbers, a list of K (n, D).
+    One tensor (K, n, D) for all heads, or, where heads keep different numbers, a list of K (n, D).
     """
 
     keys: torch.Tensor | list[torch.Tensor]
@@ -62,20 +62,20 @@ def taken(entries: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
 
 
 def top(scores: torch.Tensor, count: int) -> torch.Tensor:
-    """Return the indices (..., count) of the largest scores along the last axis, ascending."""
+    """Return the ascending indices (..., count) of the largest scores along the last axis."""
     return scores.topk(count, dim=-1).indices.sort(-1).values
 
 
 def uniform_count(num_tokens: int, keep: float) -> int:
-    """Return the entries to keep of N: the same rounding as kvpress, at least one."""
+    """Return how many of N entries to keep: rounded as in kvpress, at least one."""
     # 1e-9: 0.3 * 10 is 3, not 2.999…
     return max(1, math.floor(num_tokens * keep + 1e-9))
 
 
 def spread(shares: Sequence[float], total: int, least: int, most: int) -> list[int]:
-    """Return whole numbers near ``shares`` that sum to ``total``, each within [least, most].
+    """Return integers near ``shares`` that sum to ``total``, each within [least, most].
 
-    Largest remainder; what a bound cuts off goes to the others in proportion.
+    Largest-remainder method; what a bound cuts off goes to the others in proportion.
 
     Raises:
         ValueError: the bounds do not allow the total.
@@ -96,7 +96,7 @@ def spread(shares: Sequence[float], total: int, least: int, most: int) -> list[i
 
 
 def _within(shares: list[float], total: float, least: float, most: float) -> list[float]:
-    """Scale shares to a sum, holding those that meet a bound at it."""
+    """Scale shares to a sum, fixing those that reach a bound."""
     held: dict[int, float] = {}
     while True:
         free = [n for n in range(len(shares)) if n not in held]

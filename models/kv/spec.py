@@ -1,7 +1,7 @@
-"""What a user writes of KV-cache compression: a method, how much it keeps, its options.
+"""The run file's KV settings: a method, how much it keeps, its options.
 
-The project speaks of ``keep``, the fraction of the prompt's keys and values that stay. The other
-conventions of the field are converted here and nowhere else.
+The project uses ``keep``, the fraction of the prompt's keys and values that stays. The field's
+other conventions are converted here and nowhere else.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,8 +27,8 @@ class KVSpec(BaseModel):
         default=1.0,
         gt=0.0,
         le=1.0,
-        description="Fraction of the prompt's keys and values that is kept. In a run file a list "
-        "stands for one variant each; 'compression_ratio' (fraction removed) and "
+        description="Fraction of the prompt's keys and values that is kept. In a run file, each "
+        "value of a list makes a variant; 'compression_ratio' (fraction removed) and "
         "'compression_factor' (1/keep) are also understood.",
     )
     precision: Literal["model", "int8", "int4"] = Field(
@@ -69,7 +69,7 @@ class KVSpec(BaseModel):
 
     @property
     def title(self) -> str:
-        """Name by which records and reports call the variant."""
+        """The variant's name in records, and its part of the id."""
         if self.label:
             return self.label
         name = self.method
@@ -83,7 +83,7 @@ class KVSpec(BaseModel):
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing is removed or stored otherwise."""
+        """Whether nothing is removed and entries are stored in the model's precision."""
         return self.method == FULL_METHOD and self.precision == "model"
 
 
@@ -91,7 +91,7 @@ FULL = KVSpec(method=FULL_METHOD)
 
 
 def expand_kv(value: Any) -> Any:
-    """Return a run file's ``kv`` with a list of budgets made into one entry each."""
+    """Return a run file's ``kv`` with each list of budgets expanded into one entry per budget."""
     if isinstance(value, str | Mapping):
         value = [value]
     if not isinstance(value, Sequence):

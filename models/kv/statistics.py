@@ -1,4 +1,4 @@
-"""What KV methods may know of a prompt, and which of it they ask for.
+"""The statistics of a prompt that KV methods may ask for.
 
 Everything is taken at the attention interface from queries and keys after rotation, blockwise:
 the N x N matrix of attention is never held.
@@ -22,17 +22,17 @@ Rotary = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What has to be collected for a method beside keys, values and the question's queries."""
+    """The statistics that a method needs besides keys, values and the question's queries."""
 
     column_sums: bool = False
     """The attention that each token receives from all tokens."""
     query_moments: frozenset[int] = frozenset()
-    """Mean and covariance of the queries before rotation, without the first so many tokens: a set
-    for each number."""
+    """Numbers of first tokens left out: for each, the mean and covariance of the queries before
+    rotation."""
     num_last_queries: int = 0
-    """So many of the prompt's last queries, where the question is shorter."""
+    """Number of the prompt's last queries, where the question is shorter."""
     inputs: bool = False
-    """What goes into the attention modules: for methods of other libraries."""
+    """Whether the attention modules' inputs are needed: for methods of other libraries."""
 
     def __or__(self, other: "Needs") -> "Needs":
         return Needs(
@@ -77,7 +77,7 @@ class Moments:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModuleInputs:
-    """What went into a layer's attention module."""
+    """The inputs of a layer's attention module."""
 
     module: Any
     """Of transformers."""
@@ -91,36 +91,36 @@ class ModuleInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerStatistics:
-    """One layer's part of one prompt: views of what others hold, and small results.
+    """One layer's part of one prompt: views of others' tensors, and small results.
 
-    It lives while any setting has still to compress, so nothing of the size of keys stays here.
+    It lives until every setting has compressed the layer, so it holds nothing as large as keys.
     """
 
     layer: int
     parts: Sequence[tuple[torch.Tensor, torch.Tensor]]
     """Keys after rotation and values, (K, n, D) each, of prefix and question."""
     query_parts: Sequence[torch.Tensor]
-    """(H, n, D) each, after rotation: the prompt's last; all of the question's are among them."""
+    """(H, n, D) each, after rotation: the prompt's last queries, all of the question's included."""
     num_prefix: int
     """P: tokens before the question."""
     scaling: float
     prefix_column_sums: torch.Tensor | None = None
-    """(K, P) float32: attention received from the prefix's own queries, a mean over the heads that
+    """(K, P) float32: attention received from the prefix's own queries, mean over the heads that
     share a key head. None unless asked for."""
     prefix_moments: Mapping[int, Moments] = field(default_factory=dict)
-    """By the number of first tokens left out; those that were asked for."""
+    """By the number of first tokens left out, for each number asked for."""
     question_unrotated: torch.Tensor | None = None
     """(H, Q, D): the question's queries before rotation. None unless moments were asked for."""
     inputs: Callable[[], ModuleInputs] | None = None
-    """Returns those of the whole prompt, B = 1; a copy at every call. None unless asked for."""
+    """Returns the inputs for the whole prompt, B = 1, as a new copy. None unless asked for."""
     _once: dict[Hashable, torch.Tensor] = field(default_factory=dict)
 
     def once(self, key: Hashable, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """Return what ``compute`` gives, computed for the first of several budgets alone.
+        """Return the result of ``compute``, computed once for all budgets.
 
         Args:
-            key: method, options and what it is.
-            compute: returns something of the size of scores, (K, N), which nobody writes to.
+            key: method, options and the kind of result.
+            compute: returns a tensor of the size of scores, (K, N), which nobody may write to.
         """
         if key not in self._once:
             self._once[key] = compute()
@@ -153,20 +153,20 @@ class LayerStatistics:
 
     @property
     def num_groups(self) -> int:
-        """Heads of queries to a head of keys."""
+        """Query heads per key head."""
         return self.query_parts[0].shape[0] // self.num_kv_heads
 
     def moments(self, num_skipped: int) -> Moments:
-        """Return the moments of the queries but the first so many, as they were asked for."""
+        """Return the moments of the queries without the first ``num_skipped``."""
         found = self.prefix_moments[num_skipped]
         if self.question_unrotated is None:
             return found
         return found.joined(Moments.of(self.question_unrotated))
 
     def attention(self, num_queries: int) -> torch.Tensor:
-        """Return the attention of the last so many tokens, float32 (H, W, N).
+        """Return the attention of the last ``num_queries`` tokens, float32 (H, W, N).
 
-        Where fewer queries were collected, theirs.
+        Where fewer queries were collected, the attention of those.
         """
         queries = self.queries
         last = queries[:, -min(num_queries, queries.shape[1]) :]
@@ -174,7 +174,7 @@ class LayerStatistics:
 
     @cached_property
     def column_sums(self) -> torch.Tensor:
-        """Attention received from all queries, float32 (K, N); a mean over the heads of a group."""
+        """Attention received from all queries, float32 (K, N); mean over the heads of a group."""
         assert self.prefix_column_sums is not None, "not declared in Needs"
         num_question = self.num_tokens - self.num_prefix
         shape = (self.num_kv_heads, self.num_tokens)
@@ -191,11 +191,11 @@ class PromptStatistics:
     """A prompt after its prefill, before anything is removed."""
 
     layers: Sequence[LayerStatistics]
-    """Those that may be compressed: layers that look back over a window are bounded anyway."""
+    """The layers that may be compressed; sliding-window layers are bounded anyway."""
     is_visual: torch.Tensor
     """(N,) bool."""
     rotary: Rotary
-    """Of text that follows: position N is the next token's."""
+    """Of text that follows; position N is the next token's."""
 
     @property
     def num_tokens(self) -> int:

@@ -1,7 +1,7 @@
-"""How entries lie in memory: as the model made them, or quantised.
+"""Stores entries in memory: as the model made them, or quantised.
 
-Shapes: U units (heads of rows), S entries of the prompt, T room for new tokens, D width, G entries
-of a quantisation group.
+Shapes: U heads (key heads of all rows), S entries of the prompt, T room for new tokens, D width,
+G entries of a quantisation group.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _BITS = {"int8": 8, "int4": 4}
 
 
 class Storage(Protocol):
-    """Keys, or values, of some units: S of the prompt, then up to T new ones."""
+    """Keys, or values, of some heads: S of the prompt, then up to T new ones."""
 
     def write(self, start: int, entries: torch.Tensor) -> None:
         """Write (U, Q, D) new entries, ``start`` counted from the first new one."""
@@ -28,12 +28,12 @@ class Storage(Protocol):
         ...
 
     def shift(self, unit: int, start: int, end: int) -> None:
-        """Move a unit's entries [start, end) one place up, over the entry at ``end``."""
+        """Move a head's entries [start, end) up one place, overwriting the entry at ``end``."""
         ...
 
     @property
     def allocated_bytes(self) -> int:
-        """Of all tensors, room and filling included."""
+        """Bytes of all tensors, room and padding included."""
         ...
 
 
@@ -41,7 +41,7 @@ def store(pieces: Sequence[torch.Tensor], room: int, precision: Precision, axis:
     """Store copies of the entries of some prompts.
 
     Args:
-        pieces: (m, n, D) each, n > 0, for U units in all; shorter ones are filled up on the left.
+        pieces: (m, n, D) each, n > 0, for U heads in all; shorter ones are padded on the left.
         room: T.
         precision: how to store.
         axis: what is quantised together: "channel" (keys) or "token" (values).
@@ -55,19 +55,19 @@ def store(pieces: Sequence[torch.Tensor], room: int, precision: Precision, axis:
 
 
 def entry_bytes(num_entries: int, width: int, element_bytes: int, precision: Precision) -> int:
-    """Return what a key and its value take, for n entries of a head: scales included."""
+    """Return the bytes of n entries of a head, keys and values, scales included."""
     if precision == "model":
         return 2 * num_entries * width * element_bytes
     payload = 2 * num_entries * width * _BITS[precision] // 8
     num_scales = -(-num_entries // GROUP) * width + num_entries
-    return payload + num_scales * 4  # scale and least value, two bytes each
+    return payload + num_scales * 4  # scale and minimum, two bytes each
 
 
 class DenseStorage:
     """One tensor in the model's precision, with room for what follows."""
 
     def __init__(self, entries: torch.Tensor, room: int) -> None:
-        """Take (U, S + T, D), of which the last T are still to be written."""
+        """Take (U, S + T, D) entries, of which the last T are still to be written."""
         self._entries, self._num_old = entries, entries.shape[1] - room
 
     def write(self, start: int, entries: torch.Tensor) -> None:
@@ -80,7 +80,7 @@ class DenseStorage:
         return self._entries[:, : self._num_old + num_new]
 
     def shift(self, unit: int, start: int, end: int) -> None:
-        """Move entries of a unit."""
+        """Move entries of a head."""
         self._entries[unit, start + 1 : end + 1] = self._entries[unit, start:end].clone()
 
     @property
@@ -90,9 +90,9 @@ class DenseStorage:
 
 
 class QuantisedStorage:
-    """Whole numbers with a scale and a least value to each group; new tokens as they come.
+    """Integers with a scale and a minimum for each group; new tokens are not quantised.
 
-    Asymmetric: x is about least + q * scale, q in [0, 2^bits). New tokens stay in the model's
+    Asymmetric: x is about minimum + q * scale, q in [0, 2^bits). New tokens stay in the model's
     precision, like KIVI's residual.
     """
 
@@ -125,7 +125,7 @@ class QuantisedStorage:
         return torch.cat([values.to(self._dtype), self._new[:, :num_new]], dim=1)
 
     def shift(self, unit: int, start: int, end: int) -> None:
-        """Quantised entries share scales with their neighbours: they cannot move alone."""
+        """Refuse: quantised entries share scales with neighbours, so they cannot move alone."""
         raise NotImplementedError("a quantised cache cannot remove entries while it decodes")
 
     @property
@@ -136,7 +136,7 @@ class QuantisedStorage:
 
 
 def _filled(pieces: Sequence[torch.Tensor], room: int) -> torch.Tensor:
-    """Return (U, S + T, D), shorter pieces filled up on the left with their first entry."""
+    """Return (U, S + T, D) entries, shorter pieces padded on the left with their first entry."""
     longest, width = max(piece.shape[1] for piece in pieces), pieces[0].shape[2]
     filled = pieces[0].new_empty(sum(map(len, pieces)), longest + room, width)
     start = 0
@@ -153,8 +153,8 @@ def _filled(pieces: Sequence[torch.Tensor], room: int) -> torch.Tensor:
 def _by_channel(entries: torch.Tensor) -> torch.Tensor:
     """Return (U, groups, D, G) of (U, S, D), groups counted from the last entry.
 
-    The first group is filled up with its first entry, which changes no least or greatest value: so
-    what an entry becomes does not depend on how far its unit was filled up.
+    The first group is padded with its first entry, which changes neither minimum nor maximum, so
+    the result for an entry does not depend on how far its head was padded.
     """
     lacking = -entries.shape[1] % GROUP
     filled = torch.cat([entries[:, :1].expand(-1, lacking, -1), entries], dim=1)

@@ -1,6 +1,6 @@
-"""All cache variants of a media's questions from one prefill.
+"""Answers questions on the same media under all cache variants, from one prefill.
 
-Settings of scope "question" share the question's pass over the prefix and what is seen there; each
+Settings of scope "question" share the question's pass over the prefix and its statistics; each
 compresses its own copy, and all copies are decoded as one batch. Settings of scope "media" compress
 the prefix before any question is read, and read the questions over what is left.
 
@@ -34,7 +34,7 @@ from encodeonce.models.timing import Stopwatch, sum_seconds, synchronize
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Prompts of B questions on the same media, filled up between prefix and question."""
+    """Prompts of B questions on the same media, padded between prefix and question."""
 
     input_ids: torch.Tensor
     """(B, longest)."""
@@ -48,7 +48,7 @@ class Batch:
         return self.input_ids.shape[1]
 
     def inputs(self, cache: Any) -> dict[str, Any]:
-        """Return what ``generate`` takes to go on from a cache."""
+        """Return the arguments with which ``generate`` continues from a cache."""
         return {
             "input_ids": self.input_ids,
             "attention_mask": self.attention_mask,
@@ -56,7 +56,7 @@ class Batch:
         }
 
     def rows(self, rows: Sequence[int], first_tokens: Sequence[int] = ()) -> "Batch":
-        """Return some rows, several times if need be, each with a token behind it if given."""
+        """Return some rows, repeated if need be, each followed by a token if given."""
         ids, mask = self.input_ids[list(rows)], self.attention_mask[list(rows)]
         if first_tokens:
             more = torch.tensor(first_tokens, device=ids.device)[:, None]
@@ -83,7 +83,7 @@ class Sweep:
         self._needs = needs_of(settings)
 
     def by_question(self, batch: Batch, *, fidelity: bool) -> dict[int, list[Generation]]:
-        """Answer under the full cache and the settings of scope "question", by their numbers."""
+        """Return answers under the full cache and settings of scope "question", by number."""
         settings = self._settings
         wanted = [n for n, s in enumerate(settings) if s.scope == "question"]
         compressed = [n for n in wanted if not settings[n].is_full]
@@ -95,7 +95,7 @@ class Sweep:
         return self._in_two_phases(batch, full, compressed, fidelity)
 
     def _uncompressed(self, batch: Batch, numbers: Sequence[int]) -> dict[int, list[Generation]]:
-        """Answer from the full cache alone, with nothing watching."""
+        """Answer from the full cache alone, without observation."""
         if not numbers:
             return {}
         cache = self._prefix.fork(len(batch.num_question_tokens))
@@ -106,7 +106,7 @@ class Sweep:
     def _in_two_phases(
         self, batch: Batch, full: Sequence[int], compressed: Sequence[int], fidelity: bool
     ) -> dict[int, list[Generation]]:
-        """Prefill the questions over the full cache, and compress copies of it after that."""
+        """Prefill the questions over the full cache, then compress copies of it."""
         lengths = batch.num_question_tokens
         seen = question_observation(self._needs, self._prefix, max(lengths))
         with continued(self._model, self._prefix), seen.watching(self._model):
@@ -149,7 +149,7 @@ class Sweep:
                         layers[n, row] += one
                 prompts.forget(number)
                 layer: Any = cache.layers[number]
-                # Copies: a view would hold on to the whole.
+                # Copies: a view would keep the whole tensor alive.
                 layer.keys = layer.keys[:, :, :0].clone()
                 layer.values = layer.values[:, :, :0].clone()
 
@@ -242,7 +242,7 @@ class Sweep:
     def _decode(
         self, batch: Batch, forks: Sequence[Fork], full: Greedy, rows: Sequence[int]
     ) -> tuple[Greedy, Mapping[int, list[int]], float]:
-        """Return the forks' tokens and logits, the first ones being the full cache's."""
+        """Return the forks' tokens and logits; the first ones are the full cache's."""
         eos = self._model.generation_config.eos_token_id
         first = batch.input_ids[:, -1].tolist()
         logits = [full.logits[0][list(rows)]]
@@ -263,7 +263,7 @@ class Sweep:
         return found, removed, _now() - start
 
     def _chunks(self, numbers: Sequence[int], num_rows: int) -> Iterator[Sequence[int]]:
-        """Yield settings whose forks are decoded together."""
+        """Yield groups of settings whose forks are decoded together."""
         size = max(1, self._generation.max_forks // num_rows)
         for start in range(0, len(numbers), size):
             yield numbers[start : start + size]
@@ -275,7 +275,7 @@ class Sweep:
 
 
 def _removed(history: Sequence[int] | None, num_fed: int) -> int:
-    """Return the entries that a row had removed when it had been fed so many tokens."""
+    """Return how many entries a row had removed after ``num_fed`` tokens."""
     return history[min(num_fed, len(history)) - 1] if history and num_fed else 0
 
 

@@ -1,4 +1,4 @@
-"""Prompts by the checkpoint's own chat template, media first."""
+"""Makes prompts with the checkpoint's own chat template, media first."""
 
 import json
 import re
@@ -19,9 +19,9 @@ class Slot(NamedTuple):
     """A place in the prompt for a picture or video, and the text that goes there."""
 
     kind: MediaKind
-    """Which part the chat template is asked for."""
+    """The kind of part that the chat template writes."""
     text: str
-    """The model's image token as often as there are features, with what stands around them."""
+    """The model's image token, once per feature, with the text around them."""
 
 
 class Chat:
@@ -40,7 +40,7 @@ class Chat:
             tokenizer: of transformers.
             template: Jinja source.
             placeholders: what the template writes for a part of each kind.
-            video_template: Jinja source for prompts with a video, if that is another.
+            video_template: Jinja source for prompts with a video, if different.
         """
         self.tokenizer = tokenizer
         self._template = template
@@ -76,23 +76,22 @@ class Chat:
         return "".join(pieces)
 
     def check_media_first(self, folder: Path) -> None:
-        """Refuse a template by which prompts on one media do not begin alike.
+        """Refuse a template whose prompts on the same media do not begin alike.
 
-        A kind of media that the template does not write is not looked at: it may never be asked
-        about.
+        Kinds of media that the template does not write are ignored: nobody may ask about them.
 
         Args:
             folder: the checkpoint, for messages.
 
         Raises:
-            CheckpointError: the question changes what stands before the last media, or the template
-                writes no media at all.
+            CheckpointError: the question changes the text before the last media item, or the
+                template writes no media at all.
         """
         written = [kind for kind in self._placeholders if self._writes(kind)]
         if not written:
             raise CheckpointError(
                 f"{folder}: the chat template writes none of the media placeholders "
-                f"{', '.join(self._placeholders.values())}: it is for text alone. Use the template "
+                f"{', '.join(self._placeholders.values())}: it is for text only. Use the template "
                 "of the model's card."
             )
         for kind in written:
@@ -109,7 +108,7 @@ class Chat:
         return True
 
     def check(self, question: str) -> None:
-        """Refuse a question that cannot be put.
+        """Refuse a question that cannot be asked.
 
         Raises:
             ValueError: it contains a placeholder.
@@ -119,7 +118,7 @@ class Chat:
     def tokenize(self, text: str, device: torch.device) -> dict[str, torch.Tensor]:
         """Return ``input_ids`` and ``attention_mask`` of shape (1, N).
 
-        A template that writes the begin-of-text token itself gets no second one.
+        If the template writes the begin-of-text token itself, no second one is added.
         """
         bos = self.tokenizer.bos_token
         has_bos = bos is not None and text.startswith(bos)
@@ -128,7 +127,7 @@ class Chat:
 
 
 def question_first(folder: Path) -> CheckpointError:
-    """Return the refusal of a checkpoint whose prompts on one media do not begin alike."""
+    """Return the error for a checkpoint whose prompts on the same media do not begin alike."""
     return CheckpointError(
         f"{folder}: the chat template puts the question before the media, or lets it change what "
         "stands before them: prompts on one video would not begin alike, so nothing of them could "
@@ -142,7 +141,7 @@ def load_chat(
     placeholders: Mapping[MediaKind, str],
     video_template: str | None = None,
 ) -> Chat:
-    """Find a checkpoint's chat template, in either of the places transformers has put it.
+    """Load a checkpoint's chat template from either of transformers' places for it.
 
     Args:
         folder: the checkpoint.
@@ -169,7 +168,7 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def load_processor(folder: Path) -> Any:
-    """Load the processor of transformers: tokenizer, chat template and image processor.
+    """Load transformers' processor: tokenizer, chat template and image processor.
 
     Raises:
         CheckpointError: the checkpoint has no chat template.
@@ -182,6 +181,6 @@ def load_processor(folder: Path) -> Any:
 
 def _no_template(folder: Path) -> CheckpointError:
     return CheckpointError(
-        f"{folder} has no chat template (chat_template.jinja), so it is not known how the "
-        "model wants to be asked. Put the template of its model card there."
+        f"{folder} has no chat template (chat_template.jinja), so the model's prompt format "
+        "is unknown. Put the template of its model card there."
     )

@@ -1,6 +1,6 @@
-"""Answers: how they are asked for, what is said of one, and the greedy generation behind them.
+"""Generates answers greedily: the settings, the result and its measures.
 
-Whatever answers, from pixels, from a full cache or from compressed ones, goes through `greedy`.
+Every answer, from pixels, from a full cache or from compressed ones, goes through `greedy`.
 
 Shapes: B prompts, N tokens of a prompt, V vocabulary.
 """
@@ -20,7 +20,7 @@ from encodeonce.models.timing import synchronize
 
 Token = TypeVar("Token", int, str)
 NUM_FIRST_LOGITS = 8
-"""So many of the first token's logits, the largest, are kept with an answer."""
+"""How many of the first token's logits, the largest ones, are kept with an answer."""
 
 
 class GenerationSpec(BaseModel):
@@ -44,7 +44,7 @@ class KVUse:
     full_bytes: int
     """Of the whole prompt in the model's precision."""
     kept_bytes: int
-    """Of what the method left of the prompt, as stored."""
+    """Of the entries of the prompt that the method kept, as stored."""
     kept_visual_bytes: int
     """The part of ``kept_bytes`` that belongs to visual tokens."""
     full_visual_bytes: int
@@ -52,9 +52,9 @@ class KVUse:
     full_end_bytes: int
     """Of prompt and answer, uncompressed."""
     end_bytes: int
-    """Of what was held when the answer ended."""
+    """Of everything held when the answer ended."""
     keep_by_layer: tuple[float, ...]
-    """Kept bytes over full bytes of the prompt, each layer."""
+    """Kept bytes over full bytes of the prompt, by layer."""
 
     @property
     def keep(self) -> float:
@@ -71,14 +71,14 @@ class Fidelity:
 
     num_tokens: int
     num_agreeing: int
-    """Positions where both caches' likeliest token is the same."""
+    """Number of positions where both caches' likeliest token is the same."""
     total_kl: float
     """Sum over positions of KL(full || compressed), nats, from float32 log-softmax."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """A generated answer and what it took."""
+    """A generated answer and its cost."""
 
     text: str
     token_ids: tuple[int, ...]
@@ -87,7 +87,7 @@ class Generation:
     first_logits: Mapping[int, float]
     """The largest of the first token's logits, by token id."""
     num_visual_units: int
-    """Frames, tiles or images the model was shown."""
+    """Frames, tiles or images that the model saw."""
     num_prompt_tokens: int
     """Tokens before the answer, visual ones included."""
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -101,10 +101,10 @@ class Generation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Greedy:
-    """Tokens that B prompts were continued with, and where they came from."""
+    """The continuations of B prompts, and the logits that they were chosen by."""
 
     token_ids: Sequence[list[int]]
-    """Of each prompt, up to the first end-of-text."""
+    """Of each prompt, up to the first end-of-text token."""
     logits: Sequence[torch.Tensor]
     """(B, V) float32 before each new token, as the model gave them."""
     seconds: Mapping[str, float]
@@ -112,7 +112,7 @@ class Greedy:
 
 
 class _FirstToken(StoppingCriteria):
-    """Never stops; notes when it is first asked, which is after the first token."""
+    """Never stops; notes the time when it is first asked, which is after the first token."""
 
     def __init__(self) -> None:
         self.at: float | None = None
@@ -131,11 +131,11 @@ def greedy(model: Any, inputs: Mapping[str, Any], max_new_tokens: int) -> Greedy
 
     Args:
         model: a transformers model with ``generate``, in the state that belongs to the prompts;
-            what watches it or attends in its place is in force already.
-        inputs: the whole prompts, ``input_ids`` and ``attention_mask`` of (B, N); under
-            ``past_key_values`` a cache of B rows that holds their first tokens, and grows; and
-            what else the model's forward takes, such as pixels.
-        max_new_tokens: of each prompt; fewer where all end before.
+            observation or replaced attention is already in force.
+        inputs: the whole prompts, ``input_ids`` and ``attention_mask`` of (B, N); optionally, as
+            ``past_key_values``, a cache of B rows with their first tokens, which grows; and other
+            arguments of the model's forward, such as pixels.
+        max_new_tokens: for each prompt; fewer if all end earlier.
     """
     first_token = _FirstToken()
     synchronize()
@@ -195,12 +195,12 @@ def generate(
     num_visual_units: int,
     prepare_s: float,
 ) -> Generation:
-    """Generate greedily for one prompt, from its first token on.
+    """Generate greedily from one whole prompt, without a cache.
 
     Args:
         model: a transformers model with ``generate``.
         tokenizer: turns the new tokens into text.
-        inputs: keyword arguments of ``generate``; ``input_ids`` of shape (1, N) among them.
+        inputs: keyword arguments of ``generate``, including ``input_ids`` of shape (1, N).
         spec: how long the answer may be.
         num_visual_units: images in the prompt.
         prepare_s: seconds already spent on making ``inputs``.
@@ -212,7 +212,7 @@ def generate(
 
 
 def until_end(token_ids: list[int], eos: int | list[int] | None) -> list[int]:
-    """Return the tokens up to the first end-of-text: what follows fills the batch."""
+    """Return the tokens up to the first end-of-text token: those after it are padding."""
     ends = [eos] if isinstance(eos, int) else eos or []
     for position, token in enumerate(token_ids):
         if token in ends:
@@ -235,8 +235,8 @@ def _largest(logits_V: torch.Tensor) -> dict[int, float]:
 def largest_difference(ours: Mapping[Token, float], theirs: Mapping[Token, float]) -> float:
     """Return the largest absolute difference between two answers' `Generation.first_logits`.
 
-    Of a token that only one of them kept, the other's logit is known to be no larger than the
-    least that it kept: the difference is at least that.
+    For a token that only one of them kept, the other's logit is at most the smallest that it kept,
+    which gives a lower bound of the difference.
     """
     differences = [abs(ours[token] - theirs[token]) for token in ours.keys() & theirs.keys()]
     for one, other in ((ours, theirs), (theirs, ours)):

@@ -1,7 +1,7 @@
-"""Log-likelihoods of given continuations: of a question's options, or of a reference text.
+"""Computes log-likelihoods of given continuations: a question's options, or a reference text.
 
-Teacher-forced; log-softmax in float32. A continuation is tokenised by itself, so that all options
-continue the same prompt, and has no end-of-text token.
+Teacher-forced; log-softmax in float32. Each continuation is tokenised separately, so that all
+options continue the same prompt, and has no end-of-text token.
 
 Shapes: C continuations, L tokens of the longest, S tokens of a question, V vocabulary.
 """
@@ -21,7 +21,7 @@ from encodeonce.models.language.prefix import fork
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Likelihoods:
-    """How likely a model finds some texts as the answer to one question."""
+    """A model's likelihoods of some texts as the answer to one question."""
 
     log_probs: tuple[float, ...]
     """Natural logarithm of each text's probability."""
@@ -31,7 +31,7 @@ class Likelihoods:
     """The part of ``log_probs`` that is the first token's. Under a compressed cache it comes from
     the full prefill, so that perplexities may leave it out."""
     are_greedy: tuple[bool, ...] = ()
-    """Whether each text begins what greedy generation would write."""
+    """Whether greedy generation would begin with each text."""
     kv: KVUse | None = None
     """Where the cache was compressed."""
     num_visual_units: int
@@ -47,7 +47,7 @@ def tokenize_continuations(tokenizer: Any, continuations: Sequence[str]) -> list
     """
     token_ids = [tokenizer(text, add_special_tokens=False).input_ids for text in continuations]
     if not token_ids or not all(token_ids):
-        raise ValueError(f"a likelihood needs texts that are not empty; got {continuations!r}")
+        raise ValueError(f"a likelihood needs non-empty texts; got {continuations!r}")
     return token_ids
 
 
@@ -58,7 +58,7 @@ def log_probs_from(
 
     Args:
         model: a transformers model.
-        cache: of what stands before ``suffix``; grows.
+        cache: of the prompt before ``suffix``; grows.
         suffix: the rest of the prompt.
         continuations: token ids of each.
     """
@@ -88,7 +88,7 @@ def logits_from(
 def _behind(
     model: Any, cache: DynamicCache, continuations: Sequence[Sequence[int]]
 ) -> torch.Tensor:
-    """Return the logits (C, L - 1, V) behind all tokens of continuations but the last."""
+    """Return the logits (C, L - 1, V) after each token of the continuations but the last."""
     longest = max(2, *map(len, continuations))
     # Padded on the right, where causal attention never looks.
     rows = [[*ids[:-1], *[ids[0]] * (longest - len(ids))] for ids in continuations]
@@ -100,9 +100,9 @@ class Scored:
     """Continuations of one prompt."""
 
     first_logits: torch.Tensor
-    """(V,): what comes behind the prompt."""
+    """(V,) logits after the prompt."""
     log_probs: Sequence[torch.Tensor]
-    """Of each continuation, (its length,) float32: every token's."""
+    """Of each continuation, every token's log-probability, (length,) float32."""
     are_greedy: Sequence[bool]
     """Whether each continuation is made of the likeliest tokens."""
 
@@ -111,14 +111,14 @@ class Scored:
         return tuple(float(one.sum()) for one in self.log_probs)
 
     def firsts(self) -> tuple[float, ...]:
-        """Return each continuation's first token's."""
+        """Return the log-probability of each continuation's first token."""
         return tuple(float(one[0]) for one in self.log_probs)
 
 
 def log_probs_at_once(
     model: Any, inputs: Mapping[str, Any], continuations: Sequence[Sequence[int]]
 ) -> Scored:
-    """Return the same from whole prompts, one forward pass each, nothing shared.
+    """Return the same from whole prompts: one forward pass each, with nothing shared.
 
     Args:
         model: a transformers model.
@@ -141,7 +141,7 @@ def log_probs_at_once(
 def read_on(
     model: Any, rows: Sequence[Sequence[int]], cache: DynamicCache, logits_to_keep: int = 1
 ) -> torch.Tensor:
-    """Run a model over token ids behind a cache, which grows; return logits (B, kept, V)."""
+    """Run a model over token ids after a cache, which grows; return logits (B, kept, V)."""
     input_ids = torch.tensor(rows, device=model.device)
     with torch.inference_mode():
         output = model(
@@ -166,7 +166,7 @@ def are_likeliest(logits_LV: torch.Tensor, ids: Sequence[int]) -> bool:
 
 
 def extended_inputs(model: Any, inputs: Mapping[str, Any], ids: Sequence[int]) -> dict[str, Any]:
-    """Return a forward's arguments for a prompt (1, N) with more tokens behind it."""
+    """Return a forward's arguments for a prompt (1, N) followed by more tokens."""
     more = torch.tensor([ids], device=model.device)
     extended = dict(inputs)
     for name in ("token_type_ids", "mm_token_type_ids"):

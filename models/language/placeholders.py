@@ -1,4 +1,4 @@
-"""What stands in the prompt for a media, between the tower and the language model.
+"""The features and placeholders of a media item, between the tower and the language model.
 
 Shapes: U units, N visual tokens, D width of the language model, L deepstack levels.
 """
@@ -17,7 +17,7 @@ from encodeonce.models.vision.visual import Unit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Projected:
-    """A media's features in the language model's width."""
+    """A media item's features in the language model's width."""
 
     info: MediaInfo
     units: tuple[Unit, ...]
@@ -38,14 +38,14 @@ class Projected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """One placeholder of the prompt, and the features that go there."""
+    """One placeholder of the prompt, and the features that take its place."""
 
     slot: MediaKind
-    """Which part the chat template is asked for."""
+    """The kind of part that the chat template writes."""
     text: str
-    """What takes the placeholder's place in the prompt."""
+    """The text that replaces the placeholder in the prompt."""
     modality: MediaKind
-    """Which tokens the model replaces."""
+    """The kind of media token that the model replaces by features."""
     tokens: torch.Tensor
     """(N, D)."""
     levels: tuple[torch.Tensor, ...] = ()

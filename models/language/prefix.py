@@ -1,8 +1,8 @@
-"""One prefill of what all questions on some media begin with, up to the last visual token.
+"""Prefills what all prompts about some media begin with, up to the last visual token.
 
 The boundary is a token's position and does not depend on which questions are asked. Every answer
-from stored features continues such a prefix, also that of a single question, so that the prefix has
-the same bits whoever else asks.
+from stored features continues such a prefix, even that of a single question, so that the prefix has
+the same bits whatever else is asked.
 
 Shapes: P prefix tokens, B questions.
 """
@@ -24,34 +24,34 @@ from encodeonce.models.timing import synchronize
 
 
 class PrefixError(ValueError):
-    """A prompt does not begin with what the media's other prompts begin with."""
+    """A prompt does not begin like the other prompts about its media."""
 
 
 class Observation(Protocol):
-    """What watches the prefill of a prefix and keeps what it saw, for those who made it."""
+    """Watches the prefill of a prefix and keeps what its maker asked for."""
 
     def watching(self, model: nn.Module) -> AbstractContextManager[None]:
-        """Watch a model for a while. What it computes does not change by a bit."""
+        """Watch a model inside the block. What it computes does not change by a bit."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """How all prompts about some media begin, and how one goes on."""
+    """The common beginning of all prompts about some media, and how one continues."""
 
     token_ids: tuple[int, ...]
-    """Up to the last visual token."""
+    """Ids up to the last visual token."""
     inputs: Mapping[str, Any]
-    """What the model's forward takes for these tokens."""
+    """The arguments of the model's forward for these tokens."""
     prompt: Callable[[str], Sequence[int]]
     """Returns the token ids of the whole prompt with a question."""
     num_visual_units: int
     state: Mapping[str, Any]
-    """What the model has to know of the opening when it goes on: attributes by dotted name."""
+    """State that the model needs to continue from the opening: attributes by dotted name."""
     is_visual: Sequence[bool]
     """Which of ``token_ids`` stand for features."""
     position_offset: int = 0
-    """What a token behind the opening is further than its index, in positions."""
+    """Difference between the position and the index of a token after the opening."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +61,13 @@ class Prefix:
     opening: Opening
     cache: DynamicCache
     seconds: Mapping[str, float]
-    """What it took: ``prepare``, ``prefill``."""
+    """By stage: ``prepare``, ``prefill``."""
     observation: Observation | None = None
-    """What watched the prefill: where caches made of it are going to be compressed."""
+    """The observation of the prefill, where caches made from it are to be compressed."""
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of the prompt that are prefilled; the cache may hold fewer entries."""
+        """Number of prefilled tokens; the cache may hold fewer entries."""
         return len(self.opening.token_ids)
 
     @property
@@ -77,7 +77,7 @@ class Prefix:
 
     @property
     def is_sliding(self) -> bool:
-        """Whether a layer looks back over a window only: there padding would take up room."""
+        """Whether a layer has a sliding window, in which padding would take up room."""
         return any(layer.is_sliding for layer in self.layers)
 
     @property
@@ -89,7 +89,7 @@ class Prefix:
         """Return the tokens that a question adds.
 
         Raises:
-            PrefixError: the prompt begins otherwise, or ends where the prefix does.
+            PrefixError: the prompt begins differently, or ends where the prefix does.
             ValueError: the question contains a placeholder.
         """
         token_ids = tuple(self.opening.prompt(question))
@@ -104,14 +104,14 @@ class Prefix:
         return list(token_ids[self.num_tokens :])
 
     def fork(self, num_questions: int = 1) -> DynamicCache:
-        """Return a cache of B rows to go on from; this one stays as it is."""
+        """Return a cache of B rows to continue from; this one stays unchanged."""
         return fork(self.cache, num_questions)
 
 
 def fork(cache: DynamicCache, num_rows: int) -> DynamicCache:
-    """Return a cache that can grow on its own. Nothing is copied before it does.
+    """Return a cache that can grow on its own. Nothing is copied until it does.
 
-    transformers' layers grow by reassigning their tensors, so those can be shared, also by rows.
+    transformers' layers grow by reassigning their tensors, so these can be shared, even by rows.
     """
     forked = copy.copy(cache)
     layers = [copy.copy(layer) for layer in _layers(cache)]
@@ -127,7 +127,7 @@ def _layers(cache: DynamicCache) -> list[Any]:
     """Return a cache's layers.
 
     Raises:
-        PrefixError: a layer is not of keys and values: it may be written to in place.
+        PrefixError: a layer does not hold keys and values, and so may be written to in place.
     """
     for layer in cache.layers:
         if not isinstance(layer, DynamicLayer):
@@ -145,9 +145,9 @@ def prefill(
 
     Args:
         model: a transformers model.
-        opening: what to run over.
+        opening: the opening.
         prepare_s: seconds already spent on making ``opening``.
-        observation: watches; it does not change what is computed.
+        observation: watches, without changing what is computed.
     """
     watching = nullcontext() if observation is None else observation.watching(model)
     cache = DynamicCache(config=model.config.get_text_config())
@@ -162,7 +162,7 @@ def prefill(
 
 @contextmanager
 def continued(model: Any, prefix: Prefix) -> Iterator[None]:
-    """Give the model the state that belongs to a prefix, for a while."""
+    """Give the model a prefix's state inside the block."""
     with _restored(model, prefix.opening.state):
         _assign(model, prefix.opening.state)
         yield
@@ -170,7 +170,7 @@ def continued(model: Any, prefix: Prefix) -> Iterator[None]:
 
 @contextmanager
 def _restored(model: Any, names: Iterable[str]) -> Iterator[None]:
-    """Give attributes their values back at the end, also when something is raised."""
+    """Restore attributes' values at the end, even after an exception."""
     before = {name: attrgetter(name)(model) for name in names}
     try:
         yield

@@ -1,4 +1,4 @@
-"""Features in the place of embeddings.
+"""Splices features into a prompt's embeddings.
 
 Shapes: N tokens, D width.
 """
@@ -14,13 +14,13 @@ Piece = torch.Tensor | list[int]
 
 
 def up_to_last_media(pieces: Sequence[Piece]) -> Sequence[Piece]:
-    """Return the pieces of a prompt up to the last that is features; of text its first token."""
+    """Return a prompt's pieces up to the last that holds features; of a text, its first token."""
     last = max((n for n, one in enumerate(pieces) if isinstance(one, torch.Tensor)), default=-1)
     return pieces[: last + 1] if last >= 0 else [pieces[0][:1]]
 
 
 def counted(pieces: Sequence[Piece]) -> list[int]:
-    """Return token ids, with zeros in the place of features, which have none."""
+    """Return token ids, with zeros in place of features, which have none."""
     token_ids: list[int] = []
     for piece in pieces:
         token_ids += [0] * len(piece) if isinstance(piece, torch.Tensor) else piece
@@ -28,12 +28,12 @@ def counted(pieces: Sequence[Piece]) -> list[int]:
 
 
 def visible(pieces: Sequence[Piece]) -> list[bool]:
-    """Return which tokens are features."""
+    """Return for each token whether it is a feature."""
     return [isinstance(piece, torch.Tensor) for piece in pieces for _ in range(len(piece))]
 
 
 def spliced(model: Any, pieces: Sequence[Piece]) -> dict[str, torch.Tensor]:
-    """Return embeddings (1, N, D), with ids (1, N) that only count."""
+    """Return embeddings (1, N, D), with ids (1, N) of which only the number matters."""
     embed = model.get_input_embeddings()
     rows: list[torch.Tensor] = []
     with torch.inference_mode():
@@ -52,7 +52,7 @@ def spliced(model: Any, pieces: Sequence[Piece]) -> dict[str, torch.Tensor]:
 
 
 def run(module: nn.Module, values: torch.Tensor, inner: int) -> torch.Tensor:
-    """Apply a module to (..., *inner dimensions), where it takes one axis before those."""
+    """Apply a module that takes one leading axis to values (..., *inner dimensions)."""
     first = next(module.parameters())
     outer = values.shape[:-inner]
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""What several tests of the store need: content that follows from its key, and damage."""
+"""Helpers of the store's tests: content derived from its key, and damage."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ def media_of(number: int) -> str:
 
 
 def content_of(media: str, units: Sequence[str], tail: tuple[int, ...]) -> Features:
-    """Return features that follow from the key: whoever writes a unit writes the same bytes."""
+    """Return features derived from the key: whoever writes a unit writes the same bytes."""
     rows = []
     for unit in units:
         seed = hashlib.sha256(f"{media} {unit}".encode()).digest()

@@ -29,7 +29,7 @@ def a_store(folder: Path, codec: str) -> list[Backup]:
 
 
 def read_everything(folder: Path) -> str:
-    """Read every entry; say what happened first: ``right``, ``detected``. Anything else fails."""
+    """Read every entry; return what happened first: ``right`` or ``detected``. All else fails."""
     outcome = "right"
     try:
         store = Hdf5Store(folder, num_threads=1)
@@ -75,7 +75,7 @@ def test_random_damage_is_never_served_and_verify_finds_all_of_it(
 
 
 def read_after_verify(folder: Path) -> set[str]:
-    """Read every entry after `verify`: nothing damaged is left to be met."""
+    """Read every entry after `verify`: no damage is left to find."""
     store = Hdf5Store(folder, num_threads=1)
     outcomes = set()
     for number in range(NUM_ENTRIES):

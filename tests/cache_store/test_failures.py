@@ -1,4 +1,4 @@
-"""Disks, permissions and files that fail: clear errors, and nothing is lost."""
+"""Failing disks, permissions and files: clear errors, and nothing is lost."""
 
 import errno
 import os

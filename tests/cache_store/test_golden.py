@@ -1,4 +1,4 @@
-"""A store that an earlier version wrote reads the same for ever.
+"""A store written by an earlier version reads the same forever.
 
 `golden/format-1` was written once by `write_golden`, when format 1 was made:
 
@@ -49,7 +49,7 @@ def a_lossy_entry() -> Entry:
 
 
 def write_golden(folder: Path) -> None:
-    """Write every kind of thing: both chunk codecs, the lossy one, two tables, a snapshot."""
+    """Write one of every kind: both chunk codecs, the lossy one, two tables, a snapshot."""
     Hdf5Store(folder, codec="zstd").put([entry_of(0), an_image(), a_lossy_entry()])
     Hdf5Store(folder, codec="raw").put([entry_of(1)])
     NamespaceIndex(StoreFolder(folder).namespace(a_signature().digest)).write_snapshot()

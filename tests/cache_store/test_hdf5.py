@@ -1,4 +1,4 @@
-"""The store on disk: what is particular to it."""
+"""The store on disk: its particular behaviour."""
 
 import resource
 import subprocess

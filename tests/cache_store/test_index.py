@@ -168,7 +168,7 @@ def test_a_store_of_a_million_entries_answers_ten_thousand_keys_in_two_seconds(
 
 
 def uncommitted_pack(root: Path, entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave what a writer leaves that is killed between its pack and its record."""
+    """Leave the files of a writer killed between writing its pack and its record."""
 
     def die(self: Log, record: object, seq: int) -> bool:
         raise StoreError("killed")

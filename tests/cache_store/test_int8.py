@@ -1,4 +1,4 @@
-"""The lossy codec: how much it loses, what of it is written down, and what it refuses."""
+"""The lossy codec: how much it loses, what it records of that, and what it refuses."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Writers killed at any moment leave whole entries, and nothing that a person must repair."""
+"""Writers killed at any moment leave whole entries, and nothing to repair by hand."""
 
 import os
 import random
@@ -19,7 +19,7 @@ TAIL = (64, 256)
 
 
 def write_for_ever(root: Path, journal: Path, seed: int) -> None:
-    """Put entries, some of which other writers put too, and write down each finished put."""
+    """Put entries, some of which other writers put too, and record each finished put."""
     rng = random.Random(seed)
     store = Hdf5Store(root, codec=rng.choice(["zstd", "raw"]), num_threads=1)
     with journal.open("a") as lines:
@@ -36,7 +36,7 @@ def start_writer(root: Path, journals: Path) -> int:
 
 
 def check_all(root: Path, journals: Path, checked: set[str]) -> None:
-    """Read all that is committed, and find all that a writer was told is committed."""
+    """Read everything committed, and find everything that a writer was told is committed."""
     store = Hdf5Store(root)
     for key in list(store.keys()):
         if str(key) not in checked:

@@ -1,4 +1,4 @@
-"""The store that keeps what was used last in memory."""
+"""The store that keeps recently used units in memory."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ class TestLruStoreThatHoldsNothing(StoreContract):
 
 
 class WatchedStore(MemoryStore):
-    """Writes down what it was asked for."""
+    """Records what it was asked for."""
 
     def __init__(self) -> None:
         super().__init__()

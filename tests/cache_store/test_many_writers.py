@@ -25,7 +25,7 @@ TAIL = (64, 256)
 
 
 def run_all(works: Sequence[Callable[[], None]]) -> float:
-    """Run functions in a process each; return the seconds it took."""
+    """Run each function in a process of its own; return the seconds it took."""
     started_s = time.monotonic()
     for pid in [fork(work) for work in works]:
         assert exit_code(pid) == 0
@@ -57,7 +57,7 @@ def test_units_that_eight_processes_write_at_once_are_stored_once(tmp_path: Path
 def test_with_claims_eight_processes_asked_for_the_same_units_share_the_work(
     tmp_path: Path,
 ) -> None:
-    """Each unit is encoded once, in little more time than if the work had been cut in advance."""
+    """Each unit is encoded once, in little more time than if the work had been split beforehand."""
     numbers = range(NUM_UNITS // UNITS_AN_ENTRY)
 
     def encode(number: int, journal: Path) -> None:

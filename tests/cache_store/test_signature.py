@@ -1,4 +1,4 @@
-"""Canonical keys: equal configurations have equal digests everywhere, others have others."""
+"""Canonical keys: equal configurations have equal digests everywhere, different ones do not."""
 
 import json
 import os

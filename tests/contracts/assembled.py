@@ -1,4 +1,4 @@
-"""What a family put together from parts is compared with: its formulas, written out once more."""
+"""References for families assembled from parts: their formulas, written out once more."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What every benchmark must do. Inherit `BenchmarkContract` and give a `benchmark` fixture."""
+"""The contract of every benchmark. Inherit `BenchmarkContract` and give a `benchmark` fixture."""
 
 import math
 from pathlib import PurePath

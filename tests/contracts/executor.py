@@ -1,4 +1,4 @@
-"""What every executor must do. Inherit `ExecutorContract` and give an `executor` fixture."""
+"""The contract of every executor. Inherit `ExecutorContract` and give an `executor` fixture."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ MAX_ATTEMPTS = 3
 
 
 class ScriptedWorker:
-    """Does what the payload says, and notes every call in a file of its folder."""
+    """Does what the payload says, and records every call in a file of its folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

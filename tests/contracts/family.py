@@ -1,4 +1,4 @@
-"""What every model family must do. A family's test class inherits this and gives a checkpoint.
+"""The contract of every model family. A family's test class inherits this and gives a checkpoint.
 
 Everything is compared on the CPU in float32, through numpy arrays, with a tower that is not even
 loaded in the decoder: bit for bit what is computed in the same shapes, and within a tolerance what
@@ -62,7 +62,7 @@ def media_info(
 
 
 class Scene:
-    """A made-up picture or video and the frames of it that are looked at."""
+    """A made-up picture or video and the frames of it that are used."""
 
     def __init__(
         self,
@@ -302,7 +302,7 @@ class FamilyContract(KVContract, ABC):
                 assert logits.first_difference(right, wrong) > 5 * TOLERANCE
 
     def visuals(self, model: Any) -> list[Visual]:
-        """Return two media."""
+        """Return two media items."""
         return [model.visual(WIDE), model.visual(SHORT_CLIP)]
 
     def test_media_are_read_in_order(self, models: dict[Tap, Model]) -> None:

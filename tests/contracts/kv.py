@@ -1,4 +1,4 @@
-"""What every model family must do with every KV method. `tests.contracts.family` inherits this.
+"""The contract of every model family with every KV method. `tests.contracts.family` inherits this.
 
 The reference is a single forward pass over the whole prompt and answer, in which tokens of the
 answer see exactly the entries that were kept, at their true positions. It shares no code with the
@@ -42,7 +42,7 @@ LONG = GenerationSpec(max_new_tokens=6, max_forks=1000)
 
 
 class Watched:
-    """Notes the forks of a sweep, and the tokens and logits that answers are made of."""
+    """Records a sweep's forks, and the tokens and logits of its answers."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.forks: list[Fork] = []
@@ -125,7 +125,7 @@ class KVContract:
     questions: Sequence[str]
 
     def visuals(self, model: Any) -> list[Any]:
-        """Return a media of some dozens of tokens."""
+        """Return a media item of a few dozen tokens."""
         raise NotImplementedError
 
     def test_decoding_over_a_compressed_cache_sees_what_was_kept(

@@ -1,4 +1,4 @@
-"""What every KV method must do. `tests/models/kv/test_methods.py` runs it for the folder's listing.
+"""Contract of every KV method. `tests/models/kv/test_methods.py` runs it over the folder.
 
 Shapes: K heads of keys, N prompt tokens.
 """

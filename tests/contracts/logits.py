@@ -33,7 +33,7 @@ class Tokens(NamedTuple):
         return max(1.0, float(self.logits_TV[step].abs().max()))
 
     def lead(self, step: int, other: int) -> float:
-        """Return how far a step's token is ahead of another one."""
+        """Return by how much a step's token leads another one."""
         return float(self.logits_TV[step, self.token_ids[step]] - self.logits_TV[step, other])
 
 
@@ -67,7 +67,7 @@ def assert_close(ours: Tokens, theirs: Tokens) -> None:
 
 
 class NotedLogits:
-    """Notes the logits of all answers that this process makes."""
+    """Records the logits of all answers that this process makes."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._by_digest: dict[str, Tokens] = {}

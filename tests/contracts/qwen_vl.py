@@ -1,4 +1,4 @@
-"""What the Qwen-VL line has in common, beside what every family must do."""
+"""The contract of the Qwen-VL line, in addition to that of every family."""
 
 from typing import ClassVar
 

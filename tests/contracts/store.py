@@ -1,4 +1,4 @@
-"""What every `FeatureStore` must do. A store's test class inherits this and gives `open_store`."""
+"""Contract of every `FeatureStore`. A store's test class inherits this and gives `open_store`."""
 
 import hashlib
 from abc import ABC, abstractmethod

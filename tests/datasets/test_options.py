@@ -1,4 +1,4 @@
-"""Options in words, and lines for a run file that can be used as they are."""
+"""Options described in words, and run-file lines that can be used verbatim."""
 
 from pathlib import Path
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""Records to add up, without a model."""
+"""Hand-made records to add up, without a model."""
 
 from dataclasses import replace
 from typing import Any
@@ -22,7 +22,7 @@ def record(sample: str, variant: str = "none/full", **changes: Any) -> Record:
 
 
 def use(kept: int, *, visual: int = 0, layers: tuple[float, ...] = (1.0,)) -> KVUse:
-    """Return what was held of 100 bytes, 60 of them visual, and 20 more of the answer."""
+    """Return a `KVUse` of 100 bytes, 60 of them visual, and 20 more of the answer."""
     return KVUse(
         full_bytes=100,
         kept_bytes=kept,

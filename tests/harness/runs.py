@@ -1,4 +1,4 @@
-"""Run folders written by hand, for what reads them."""
+"""Run folders written by hand, for tests of the code that reads them."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A whole run in small: a tiny model, clips, questions, a run file, and the command line."""
+"""A whole run in miniature: a tiny model, clips, questions, a run file, and the command line."""
 
 import json
 import os
@@ -88,7 +88,7 @@ class Scene:
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment without what would lead to a network or a cluster."""
+    """Return this process's environment without variables that point to a network or cluster."""
     kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     return {**kept, "HF_HUB_OFFLINE": "1", "COLUMNS": "160"}
 

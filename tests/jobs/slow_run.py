@@ -12,7 +12,7 @@ from tests.contracts.executor import ScriptedWorker, item
 
 
 class SlowWorker(ScriptedWorker):
-    """Takes long enough for its driver to be stopped meanwhile."""
+    """Takes long enough for a test to stop its driver."""
 
     def do(self, payload: dict[str, str]) -> object:
         time.sleep(0.05)

@@ -48,7 +48,7 @@ def lines_in(path: Path) -> int:
 
 
 def kill_a_worker(driver: subprocess.Popen[str]) -> None:
-    """SIGKILL one Ray worker process that works for the driver."""
+    """SIGKILL one of the driver's Ray worker processes."""
     for process in psutil.Process(driver.pid).children(recursive=True):
         if process.name().startswith("ray::_Host"):
             process.send_signal(signal.SIGKILL)
@@ -99,7 +99,7 @@ def test_a_killed_driver_is_resumed_with_other_workers_and_encodes_only_the_rest
 
 
 def wait_until_no_worker_writes(scene: Scene) -> None:
-    """Wait for the dead driver's workers to leave: they may still finish what they had begun."""
+    """Wait for the dead driver's workers to exit: they may still finish what they had begun."""
     deadline_s = time.monotonic() + 60
     while time.monotonic() < deadline_s:
         orphans = [

@@ -1,4 +1,4 @@
-"""Runs with several variants through the command line: every cell once, and the same bits."""
+"""Runs with several variants from the command line: every cell once, with the same bits."""
 
 from collections import Counter
 from pathlib import Path
@@ -21,7 +21,7 @@ def scene(tmp_path: Path) -> Scene:
 
 
 def bits(scene: Scene, output: Path | None = None) -> dict[tuple[str, str], str]:
-    """Return the digests of all logits by variant and sample; each cell is there once."""
+    """Return the digests of all logits by variant and sample; each cell occurs once."""
     lines = scene.lines_of(output or scene.output, "records")
     cells = Counter((line["variant"], line["sample"]) for line in lines)
     assert set(cells.values()) == {1}
@@ -111,7 +111,7 @@ def test_a_name_that_means_another_variant_is_refused(scene: Scene) -> None:
     assert scene.execute("run", kv=kv).exit_code == 0
     done = scene.execute("run", kv=[{"method": "knorm", "keep": 0.5, "label": "mine"}])
     assert done.exit_code == 1
-    assert "another variant of the name 'mine'" in done.stderr
+    assert "another variant named 'mine'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

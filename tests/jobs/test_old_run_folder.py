@@ -1,4 +1,4 @@
-"""What users have on disk keeps working: a run, its store and its files as 9e61cdd left them.
+"""Files on users' disks keep working: a run, its store and its files as 9e61cdd left them.
 
 That is the last commit before the modules were moved to their present folders. The fixture is the
 demo under ten variants, cut to three questions on one clip, with placeholders for paths.

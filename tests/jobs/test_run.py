@@ -1,4 +1,4 @@
-"""The main job through the command line: what is encoded, what is answered, what is reported."""
+"""The main job from the command line: what is encoded, answered and reported."""
 
 from pathlib import Path
 from typing import Any
@@ -235,7 +235,7 @@ def test_a_reference_text_is_measured_and_not_scored(scene: Scene) -> None:
     assert nll["per_token"] == pytest.approx(total / nll["num_tokens"])
     assert scene.report()["comparison"]["largest_log_prob_difference"] < 10 * TOLERANCE
     assert scene.report()["evaluation"]["benchmarks"]["questions"]["num_scored"] == 0
-    assert f"{nll['per_token']:.4f} a token" in (scene.output / "report.md").read_text()
+    assert f"{nll['per_token']:.4f} per token" in (scene.output / "report.md").read_text()
 
 
 def test_scoring_by_options_that_are_not_there_is_refused(scene: Scene) -> None:

@@ -1,4 +1,4 @@
-"""Every benchmark, in the layout it is published in, through the whole of a run."""
+"""Every benchmark, in its published layout, through a whole run."""
 
 import importlib
 import json
@@ -26,12 +26,12 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def as_text(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options as a run file says them."""
+    """Return options as a run file writes them."""
     return {k: str(v) if isinstance(v, Path) else v for k, v in options.items()}
 
 
 def run(name: str, folder: Path) -> tuple[Mapping[str, Any], Result]:
-    """Run a benchmark's example with the demo model; return its options and what came of it."""
+    """Run a benchmark's example with the demo model; return its options and the result."""
     (folder / "data").mkdir()
     options = as_text(EXAMPLES[name](folder / "data"))
     content = {

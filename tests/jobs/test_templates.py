@@ -1,4 +1,4 @@
-"""The cluster templates: what can be checked of them without a cluster."""
+"""The cluster templates, as far as they can be checked without a cluster."""
 
 import shutil
 import subprocess

@@ -1,8 +1,8 @@
-"""The protocol of ways to keep numbered entries on disk, for the store's benchmark.
+"""The interface that `encodeonce.harness.bench.store` measures: numbered entries kept on disk.
 
 An entry is an array (T, P, D) of bfloat16 or float16: T frames of P patches, D wide. Every
-contender writes durably (synced), and reads into memory that was used before where its library
-can do that.
+contender writes durably (synced), and reads into memory already in use where its library can do
+that.
 """
 
 import os
@@ -30,7 +30,7 @@ class Contender(Protocol):
         ...
 
     def read_frames(self, number: int, rows: Sequence[int], out: Array) -> None:
-        """Read some frames of an entry, by whatever is the cheapest way."""
+        """Read some frames of an entry in the cheapest way available."""
         ...
 
     def files(self) -> list[Path]:
@@ -39,7 +39,7 @@ class Contender(Protocol):
 
 
 class OneFileEach:
-    """Contenders with one file an entry: where the files are."""
+    """Base of contenders with one file per entry: says where the files are."""
 
     suffix: str
 

@@ -11,7 +11,7 @@ GZIP_LEVEL = 4
 
 
 class H5pyGzip(OneFileEach):
-    """HDF5 with its built-in shuffle and gzip, one chunk a frame."""
+    """HDF5 with its built-in shuffle and gzip, one chunk per frame."""
 
     name = f"h5py gzip-{GZIP_LEVEL}"
     suffix = ".h5"
@@ -41,6 +41,6 @@ class H5pyGzip(OneFileEach):
 
 
 def read_rows(dataset: h5py.Dataset, rows: Sequence[int], out: Array) -> None:
-    """Read rows one by one: h5py's selection by a list takes twenty times as long."""
+    """Read rows one by one: h5py takes twenty times as long to select by a list."""
     for position, row in enumerate(rows):
         out[position] = dataset[row].view(out.dtype)

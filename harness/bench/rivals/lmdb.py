@@ -23,7 +23,7 @@ class Lmdb:
         self._environment = lmdb.open(str(folder), map_size=LMDB_MAP_BYTES)
 
     def write(self, number: int, frames: Array) -> None:
-        """Put one value a frame in one transaction."""
+        """Put one value per frame, all in one transaction."""
         with self._environment.begin(write=True) as transaction:
             for row, frame in enumerate(frames):
                 transaction.put(_lmdb_key(number, row), as_bits(frame).tobytes())

@@ -1,4 +1,4 @@
-"""The feature store of this project, and its files read by others' software."""
+"""Our feature store, and its files read by other software."""
 
 import importlib
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from encodeonce.harness.bench.rivals.gzip import read_rows
 
 
 class Ours:
-    """The feature store of this project."""
+    """Our feature store."""
 
     def __init__(self, folder: Path, codec: str, num_threads: int) -> None:
         self.name = f"encodeonce {codec}"
@@ -24,7 +24,7 @@ class Ours:
         self._store = Hdf5Store(folder, codec=codec, num_threads=num_threads)
 
     def write(self, number: int, frames: Array) -> None:
-        """Put an entry with one unit a frame."""
+        """Put an entry with one unit per frame."""
         units = tuple(f"frame:{i}" for i in range(len(frames)))
         features = Features({MAIN: frames})
         entry = Entry(
@@ -85,7 +85,7 @@ class StockHdf5:
 
 
 def bench_signature(dtype: str) -> Signature:
-    """Return the signature under which the benchmark stores."""
+    """Return the signature under which the measurement stores."""
     return Signature(
         tower="benchmark",
         weights_sha256="0" * 64,

@@ -10,7 +10,7 @@ from encodeonce.harness.bench.rivals.contender import Array, OneFileEach, as_ten
 
 
 class Safetensors(OneFileEach):
-    """One safetensors file an entry."""
+    """One safetensors file per entry."""
 
     name = "safetensors"
     suffix = ".safetensors"

@@ -1,4 +1,4 @@
-"""Tensors by torch.save, loaded whole or mapped."""
+"""Tensors written by torch.save, loaded whole or memory-mapped."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from encodeonce.harness.bench.rivals.contender import Array, OneFileEach, as_ten
 
 
 class TorchSave(OneFileEach):
-    """One file an entry with torch.save, as other harnesses do."""
+    """One torch.save file per entry, as in other harnesses."""
 
     suffix = ".pt"
 

@@ -1,4 +1,4 @@
-"""Arrays by zarr, where it is installed."""
+"""Arrays written by zarr, where it is installed."""
 
 import importlib
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from encodeonce.harness.bench.rivals.contender import Array, as_bits, sync
 
 
 class Zarr:
-    """zarr v3 with its default compressor (zstd), one chunk a frame."""
+    """zarr v3 with its default compressor (zstd), one chunk per frame."""
 
     name = "zarr v3"
 

@@ -1,8 +1,8 @@
-"""Result files as lmms-eval 0.7 writes them: one for the run, one of samples for each task.
+"""Writes result files as lmms-eval 0.7 does: one for the run, and one of samples for each task.
 
 ``{model}/{day}_{time}_results.json`` and ``{model}/{day}_{time}_samples_{task}.jsonl``. Field
-names are those of its ``EvaluationTracker``. What only lmms-eval could say (its own version, git)
-is left out; a failed sample has no line, and is missing from ``n-samples.effective``.
+names are those of its ``EvaluationTracker``. What only lmms-eval knows (its own version, git) is
+left out; a failed sample has no line and does not count in ``n-samples.effective``.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from encodeonce.harness.results.export import (
 from encodeonce.harness.run.scoring import REFERENCE
 
 NO_FILTER = "none"
-"""lmms-eval names a figure by its metric and by the filter the answers went through."""
+"""lmms-eval names a value by its metric and the filter that the answers went through."""
 
 
 def write(run: VariantExport, folder: Path) -> list[Path]:
@@ -70,7 +70,7 @@ def _sample(one: AnsweredSample) -> dict[str, Any]:
 
 
 def _metrics(one: AnsweredSample) -> dict[str, float]:
-    """Return what a sample is worth, by metric. ``score`` is what lmms-eval compares runs by."""
+    """Return a sample's values by metric. lmms-eval compares runs by ``score``."""
     record = one.record
     if REFERENCE in record.log_probs:
         return {"nll": -record.log_probs[REFERENCE] / record.num_scored_tokens[REFERENCE]}
@@ -80,7 +80,7 @@ def _metrics(one: AnsweredSample) -> dict[str, float]:
 def _results(
     run: VariantExport, samples: Mapping[str, Sequence[Mapping[str, Any]]], stamp: str
 ) -> dict[str, Any]:
-    """Return what results.json holds."""
+    """Return the content of results.json."""
     by_task = {_task(benchmark): benchmark for benchmark in run.benchmarks}
     config, generation = run.config, run.config.generation
     records = [one.record for benchmark in run.benchmarks for one in benchmark.answered]
@@ -157,7 +157,7 @@ def _figures(task: str, benchmark: ExportedBenchmark) -> dict[str, Any]:
 
 
 def _by_metric(benchmark: ExportedBenchmark) -> dict[str, list[tuple[float, str]]]:
-    """Return each metric's values, with the cluster that a value belongs to."""
+    """Return each metric's values, each with its cluster."""
     found: dict[str, list[tuple[float, str]]] = {}
     for one in benchmark.answered:
         if one.record.error is None:

@@ -1,7 +1,7 @@
-"""VLMEvalKit's prediction files, where its ``run.py --mode eval`` and ``--reuse`` look for them.
+"""Writes VLMEvalKit's prediction files where ``run.py --mode eval`` and ``--reuse`` expect them.
 
 ``{model}/T{day}-{time}/{model}_{benchmark}.xlsx``: the benchmark's table with the column
-``prediction``. What has no answer holds the text by which the kit knows a failure.
+``prediction``. A sample without an answer holds the text by which the kit recognises failures.
 """
 
 import importlib
@@ -19,7 +19,7 @@ from encodeonce.harness.results.export import (
 )
 
 MAX_CHARACTERS = 32_767
-"""Most characters in a cell (Excel specifications and limits)."""
+"""Most characters in a cell (source: Excel specifications and limits)."""
 
 _NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 """Control characters that the format cannot hold."""
@@ -29,7 +29,7 @@ def write(run: VariantExport, folder: Path) -> list[Path]:
     """Write a sheet for each benchmark.
 
     Raises:
-        ExportError: openpyxl is missing, or an answer is no text, or too long for a cell.
+        ExportError: openpyxl is missing, or an answer is not text, or too long for a cell.
     """
     try:
         openpyxl = importlib.import_module("openpyxl")

@@ -1,4 +1,4 @@
-"""What ``--model_args`` may say."""
+"""The arguments that ``--model_args`` accepts."""
 
 import os
 from typing import Literal
@@ -15,13 +15,13 @@ class ModelArguments(VariantConfig):
 
     on_error: Literal["raise", "empty"] = Field(
         default="raise",
-        description="What becomes of a request that cannot be answered (a damaged video): 'raise' "
-        "ends the evaluation, 'empty' goes on with an empty answer, which lmms-eval scores.",
+        description="What to do about a request that cannot be answered (a damaged video): 'raise' "
+        "ends the evaluation, 'empty' gives an empty answer, which lmms-eval scores.",
     )
     window: int = Field(
         default=256,
         ge=1,
-        description="So many requests are looked at together, to find those that share media.",
+        description="How many requests are read ahead to find those that share media.",
     )
 
 
@@ -30,7 +30,7 @@ MODEL_ARGS = Arguments(
     what="model_args",
     flat=("model", "frames", "vision", "generation", "cache"),
     renamed={
-        ("model", "path"): "pretrained",  # lmms-eval names its output folder by it
+        ("model", "path"): "pretrained",  # lmms-eval names its output folder after it
         ("cache", "path"): "store",
         ("generation", "max_batch"): "batch_size",  # --batch_size
     },
@@ -42,7 +42,7 @@ MODEL_ARGS = Arguments(
 
 
 def on_own_device(arguments: ModelArguments) -> ModelArguments:
-    """Give each process that accelerate or torchrun started the GPU of its number."""
+    """Give each process started by accelerate or torchrun the GPU of its number."""
     found = device(arguments.model)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or found.type != "cuda":
         return arguments

@@ -1,4 +1,4 @@
-"""What a task's ``generation_kwargs`` ask for, and what of it there is."""
+"""Reads a task's ``generation_kwargs``, and refuses what encodeonce does not do."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ class Wanted(NamedTuple):
         return text[: min(ends)].strip() if ends else text
 
 
-# Values with which a setting changes nothing where the likeliest token is always taken.
+# Values with which a setting changes nothing under greedy decoding.
 _WITHOUT_EFFECT: Mapping[str, tuple[Any, ...]] = {
     "num_beams": (1, None),
     "num_return_sequences": (1, None),
@@ -41,11 +41,11 @@ _READ = ("max_new_tokens", "until", "do_sample", "temperature")
 
 
 def read_generation(kwargs: Mapping[str, Any], default: GenerationSpec, task: str) -> Wanted:
-    """Return what a request's generation_kwargs mean.
+    """Return the meaning of a request's generation_kwargs.
 
     Args:
-        kwargs: a task's, with ``--gen_kwargs`` laid over them.
-        default: what holds where they say nothing.
+        kwargs: a task's, overridden by ``--gen_kwargs``.
+        default: used where they say nothing.
         task: named in messages.
 
     Raises:
@@ -68,7 +68,7 @@ def read_generation(kwargs: Mapping[str, Any], default: GenerationSpec, task: st
     longest = kwargs.get("max_new_tokens") or default.max_new_tokens
     if not isinstance(longest, int) or longest < 1:
         raise UnsupportedRequest(
-            f"task {task}: max_new_tokens must be a whole number from 1 on; got {longest!r}"
+            f"task {task}: max_new_tokens must be a whole number of at least 1; got {longest!r}"
         )
     return Wanted(
         generation=default.model_copy(update={"max_new_tokens": longest}),
@@ -77,7 +77,7 @@ def read_generation(kwargs: Mapping[str, Any], default: GenerationSpec, task: st
 
 
 def _refuse_sampling(kwargs: Mapping[str, Any], task: str) -> None:
-    """Refuse what would draw at random; a temperature without sampling does nothing."""
+    """Refuse random sampling; a temperature without sampling does nothing."""
     temperature, do_sample = kwargs.get("temperature"), kwargs.get("do_sample")
     draws = temperature != 0 if do_sample else do_sample is None and bool(temperature)
     if draws:
@@ -91,5 +91,5 @@ def _refuse_sampling(kwargs: Mapping[str, Any], task: str) -> None:
 def _stops(until: Any, task: str) -> tuple[str, ...]:
     stops: Sequence[Any] = [until] if isinstance(until, str) else until or ()
     if not isinstance(stops, (list, tuple)) or not all(isinstance(stop, str) for stop in stops):
-        raise UnsupportedRequest(f"task {task}: until must be texts; got {until!r}")
+        raise UnsupportedRequest(f"task {task}: until must be a text or texts; got {until!r}")
     return tuple(stop for stop in stops if stop)

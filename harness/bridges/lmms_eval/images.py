@@ -1,4 +1,4 @@
-"""What lmms-eval's tasks show: paths, Pillow images, and messages that hold them."""
+"""Reads what lmms-eval's tasks show: paths, Pillow images, and messages that hold them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -29,13 +29,13 @@ def media_of(visual: Any, kind: str | None = None) -> MediaFile | Image.Image:
 
     Args:
         visual: a path, a Pillow image, or a mapping with a path and a clip in seconds.
-        kind: what the task says it is; else the suffix decides, and what is no picture is a video.
+        kind: the kind that the task states; else the suffix decides, pictures aside all is video.
 
     Raises:
-        UnsupportedRequest: it is a sound, a URL, or of a type that is not known.
+        UnsupportedRequest: it is audio, a URL, or of an unknown type.
     """
     if kind not in (None, "image", "video", "audio"):
-        raise UnsupportedRequest(f"a visual is called {kind!r}; encodeonce takes image and video")
+        raise UnsupportedRequest(f"a visual is of kind {kind!r}; encodeonce takes image and video")
     if isinstance(visual, Image.Image):
         return visual
     if isinstance(visual, Mapping):
@@ -49,13 +49,13 @@ def media_of(visual: Any, kind: str | None = None) -> MediaFile | Image.Image:
         raise UnsupportedRequest(f"{visual} is a URL; encodeonce reads files. Download it first.")
     path = Path(visual)
     if kind == "audio" or path.suffix.lower() in _SOUNDS:
-        raise UnsupportedRequest(f"{visual} is a sound; encodeonce takes pictures and videos")
+        raise UnsupportedRequest(f"{visual} is an audio file; encodeonce takes pictures and videos")
     is_picture = kind == "image" or (kind is None and path.suffix.lower() in _PICTURES)
     return MediaFile(kind="image" if is_picture else "video", path=path)
 
 
 def shown_by(messages: Sequence[Mapping[str, Any]]) -> Shown:
-    """Return what a conversation of one message shows: media first, then text.
+    """Return the prompt of a one-message conversation: media first, then text.
 
     Raises:
         UnsupportedRequest: it has other messages, or text between the media.
@@ -63,8 +63,8 @@ def shown_by(messages: Sequence[Mapping[str, Any]]) -> Shown:
     roles = [message["role"] for message in messages]
     if roles != ["user"]:
         raise UnsupportedRequest(
-            f"its messages are by {', '.join(roles)}; encodeonce puts one user message, with the "
-            "system prompt of the model's chat template. --force_simple asks by doc_to_text."
+            f"its messages are by {', '.join(roles)}; encodeonce sends one user message, with the "
+            "system prompt of the model's chat template. Type --force_simple to use doc_to_text."
         )
     content = messages[0]["content"]
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
@@ -75,13 +75,13 @@ def shown_by(messages: Sequence[Mapping[str, Any]]) -> Shown:
         order = ", ".join(part["type"] for part in parts)
         raise UnsupportedRequest(
             f"its message mixes text and media ({order}); encodeonce puts media first, so that "
-            "questions on them share a prefix. --force_simple asks by doc_to_text."
+            "questions on them share a prefix. Type --force_simple to use doc_to_text."
         )
     return Shown(media=tuple(media), text="".join(texts))
 
 
 def _of(part: Mapping[str, Any]) -> Any:
-    """Return the visual of a part of a message, with the part's clip if it has one."""
+    """Return the visual in a message part, with the part's clip if it has one."""
     visual = _first(part, _PATH_KEYS)
     has_clip = _first(part, (*_START_KEYS, *_END_KEYS)) is not None
     return {**part, "path": visual} if has_clip else visual

@@ -1,4 +1,4 @@
-"""What lmms-eval finds through the entry point ``lmms_eval.models``."""
+"""The models that lmms-eval finds through the entry point ``lmms_eval.models``."""
 
 from lmms_eval.models.registry_v2 import ModelManifest
 

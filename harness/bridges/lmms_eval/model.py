@@ -1,6 +1,6 @@
 """lmms-eval's model ``encodeonce``: its requests in, its answers out, features from the store.
 
-Made for lmms-eval 0.7.3, by what it does: what the arguments of a request are
+Written for lmms-eval 0.7.3, and relies on its behaviour: the arguments of a request
 (`ConfigurableTask.construct_requests`); that answers may come as a generator, whose items its
 response cache keeps one by one; that ``clean`` is called when all requests are answered.
 """
@@ -42,18 +42,18 @@ T = TypeVar("T")
 
 
 class RequestFailed(RuntimeError):
-    """A request cannot be answered, and the user wants to know."""
+    """A request cannot be answered, and the user asked to be told."""
 
 
 class _Model(lmms):  # type: ignore[misc]
-    """What both forms share; they differ in where a request has its prompt."""
+    """The common part of both forms, which differ in where a request has its prompt."""
 
     def __init__(self, **model_args: Any) -> None:
         """Load the language side.
 
         Args:
-            **model_args: lmms-eval gives the user's arguments by name. `ModelArguments` lists
-                them; no other is taken.
+            **model_args: lmms-eval passes the user's arguments by name. `ModelArguments` lists
+                them; no others are accepted.
 
         Raises:
             ConfigError: an argument is unknown, or its value is not allowed.
@@ -62,19 +62,19 @@ class _Model(lmms):  # type: ignore[misc]
         hide_loading_bars()
         self._arguments = on_own_device(MODEL_ARGS.read(model_args))
         self._answerer = Answerer(self._arguments, self._arguments.window)
-        # lmms-eval's response cache finds what a killed run had answered if the next run has the
-        # same name; left alone, it gives every run another.
+        # lmms-eval's response cache finds a killed run's answers if the next run has the same
+        # name; left alone, it gives every run another.
         settings = canonical_json(self._arguments.model_dump(mode="json"))
         name = f"encodeonce-{hashlib.sha256(settings.encode()).hexdigest()[:16]}"
         os.environ.setdefault("LMMS_CACHE_RUN_ID", name)
 
     @property
     def device(self) -> torch.device:
-        """Where lmms-eval gathers what several processes have."""
+        """The device on which lmms-eval gathers the results of several processes."""
         return device(self._arguments.model)
 
     def generate_until(self, requests: list[Instance]) -> Iterator[GenerationResult]:
-        """Yield the answers, each as soon as it is there."""
+        """Yield the answers, each as soon as it is ready."""
         wanted = [self._wanted(request) for request in requests]  # refused before the first answer
         questions = (
             self._question(request, self._shown(request), one)
@@ -87,7 +87,7 @@ class _Model(lmms):  # type: ignore[misc]
             yield _result(self._or_empty(answer, request), one)
 
     def generate_until_multi_round(self, requests: list[Instance]) -> Iterator[list[str]]:
-        """Yield the answers of all rounds; a task makes a round's prompt from those before."""
+        """Yield the answers of all rounds; a task makes each prompt from earlier answers."""
         wanted = [self._wanted(request) for request in requests]
         yield from self._counted(map(self._converse, requests, wanted), len(requests))
 
@@ -95,17 +95,17 @@ class _Model(lmms):  # type: ignore[misc]
         """Yield each continuation's loss, and whether greedy generation would write it.
 
         The loss is the mean negative log-likelihood of a token. lmms-eval's documentation has a
-        log-likelihood here, but of several options it takes the one with the smallest value
+        log-likelihood here, but among several options it chooses the smallest value
         (`ConfigurableTask.process_results`), and its own models return the loss.
         """
         scores = self._answerer.scores(map(self._continuation, requests))
         for request, score in zip(requests, self._counted(scores, len(requests)), strict=True):
-            if isinstance(score, Exception):  # nothing stands for a loss that is not known
+            if isinstance(score, Exception):  # no value can stand for an unknown loss
                 raise _failed(request, score) from score
             yield _intact((-score.log_prob / score.num_tokens, score.is_greedy))
 
     def clean(self) -> None:
-        """Say what was found in the store, and let go of the model: all requests are answered."""
+        """Log the store's hit rate and drop the model: all requests are answered."""
         report_work(
             self._answerer.take_work(),
             self._arguments,
@@ -123,13 +123,13 @@ class _Model(lmms):  # type: ignore[misc]
 
     @abstractmethod
     def _generation_kwargs(self, request: Instance) -> dict[str, Any]:
-        """Return how a request's task wants the answer generated."""
+        """Return the generation settings of a request's task."""
 
     @abstractmethod
     def _next_round(
         self, request: Instance, outputs: list[str], round_idx: int, info: Any
     ) -> tuple[Shown | None, list[str], Any]:
-        """Return the next round's prompt (None where there is none), the answers, and the notes."""
+        """Return the next round's prompt (None after the last), the answers, and the notes."""
 
     def _wanted(self, request: Instance) -> Wanted:
         kwargs = self._generation_kwargs(request)
@@ -146,8 +146,8 @@ class _Model(lmms):  # type: ignore[misc]
     def _continuation(self, request: Instance) -> LikelihoodRequest:
         if len(request.args) != 6:
             raise UnsupportedRequest(
-                f"{_place(request)}: it asks how likely an answer is without any question "
-                "(acc_mutual_info), which encodeonce does not measure; take that metric out"
+                f"{_place(request)}: it asks for an answer's likelihood without any question "
+                "(acc_mutual_info), which encodeonce does not measure; remove that metric"
             )
         context, continuation, doc_to_visual, *place = request.args
         doc = self._doc(*place)
@@ -252,10 +252,10 @@ def _result(answer: Generation | None, wanted: Wanted) -> GenerationResult:
 
 
 def _intact(pair: tuple[float, bool]) -> Any:
-    """Return a pair as lmms-eval does not spoil it.
+    """Wrap a pair so that lmms-eval leaves it intact.
 
-    0.7.0 to 0.7.3 make text of everything that is no text, pairs included, and fail on that text
-    later; only inside a GenerationResult a pair gets through.
+    0.7.0 to 0.7.3 turn everything that is not text into text, pairs included, and fail on that text
+    later; a pair gets through only inside a GenerationResult.
     """
     unwrapped, _ = unwrap_generation_output(pair)
     return pair if unwrapped == pair else GenerationResult(text=pair)
@@ -266,7 +266,7 @@ def _place(request: Instance) -> str:
 
 
 def _explained(request: Instance, read: Callable[[], Shown]) -> Shown:
-    """Return a prompt, or say whose it is that cannot be put."""
+    """Return a prompt, or name the request whose prompt cannot be made."""
     try:
         return read()
     except UnsupportedRequest as error:

@@ -1,4 +1,4 @@
-"""Tells lmms-eval, and whoever reads its log, what answering took."""
+"""Reports the cost of answering to lmms-eval and in its log."""
 
 from lmms_eval.models.model_utils.gen_metrics import log_metrics
 from lmms_eval.utils import eval_logger
@@ -11,10 +11,10 @@ from encodeonce.harness.run.variant import Variant
 def report_work(
     work: Work, config: VariantConfig, *, weights_bytes: int, rank: int, world_size: int
 ) -> None:
-    """Log what was done, and put it among lmms-eval's results, under ``throughput``.
+    """Log the work done, and add it to lmms-eval's results under ``throughput``.
 
     Args:
-        work: what was done.
+        work: the work done.
         config: which model answered, under which variant.
         weights_bytes: size of the language side.
         rank: number of this process.

@@ -1,7 +1,7 @@
-"""Benchmarks of encodeonce as VLMEvalKit's data sets. Imported where the kit is.
+"""Wraps benchmarks of encodeonce as VLMEvalKit's data sets. Imported only inside the kit.
 
-Questions, prompts and scores are the benchmark's own, so that any model of the kit can be asked
-and is scored as ``encodeonce run`` would.
+Questions, prompts and scores are the benchmark's own, so any model of the kit can be asked and is
+scored as ``encodeonce run`` would score it.
 """
 
 from pathlib import Path
@@ -30,9 +30,9 @@ Part = dict[str, Any]
 
 
 class _Ours:
-    """What picture and video benchmarks have in common.
+    """The common part of picture and video benchmarks.
 
-    The kit asks classes for their names, types and modality, so each benchmark is a class.
+    The kit reads names, types and modality off classes, so each benchmark is a class.
     """
 
     TITLE: ClassVar[str]
@@ -49,18 +49,18 @@ class _Ours:
         """Return a sample's message: its media, then the benchmark's prompt.
 
         Args:
-            line: position of a row, or the row.
+            line: a row, or its position.
             video_llm: whether the model reads videos.
 
         Raises:
-            ValueError: the sample is about a part of a video, and the model would read all of it.
+            ValueError: the sample is about part of a video, and the model would read all of it.
         """
         sample = self.SAMPLES[int(line if isinstance(line, int) else line["index"])]
         media = [part for ref in sample.media for part in self._parts(ref, video_llm)]
         return [*media, {"type": "text", "value": self.BENCHMARK.prompt(sample)}]
 
     def evaluate(self, eval_file: str, **judge_kwargs: Any) -> dict[str, float]:
-        """Score the predictions of a file as the benchmark scores; no judge is asked."""
+        """Score a file of predictions by the benchmark's own rule; no judge is asked."""
         table = _read_predictions(eval_file)
         failed = table["prediction"].str.contains(FAILED, regex=False)
         scored = [
@@ -91,7 +91,7 @@ class _Ours:
         return result
 
     def _parts(self, ref: MediaRef, video_llm: Any) -> list[Part]:
-        """Return what stands for a media in a message."""
+        """Return the parts of a message that stand for a media item."""
         if ref.kind == "video" and not video_llm:
             return [{"type": "image", "value": str(path)} for path in self.FRAMES.paths(ref)]
         if ref.clip_s is not None and video_llm != READS_CLIPS:
@@ -107,7 +107,7 @@ class _Ours:
         try:
             return self.FRAMES.library.resolve(ref).uri
         except MediaError:
-            # Not a path to anything: who opens it fails on this sample. Ours say why.
+            # Not a valid path: a model that opens it fails on this sample. Ours say why.
             return f"unusable: {ref.path}"
 
 
@@ -122,7 +122,7 @@ class VideoBenchmark(_Ours, VideoBaseDataset):  # type: ignore[misc]  # the kit 
             super().__init__(dataset=self.TITLE, nframe=sampling.num_frames)
 
     def prepare_dataset(self, dataset: str) -> dict[str, str]:
-        """Write the table where the kit reads it."""
+        """Write the table to where the kit reads it."""
         table = pd.DataFrame(table_rows(self.SAMPLES))
         path = Path(LMUDataRoot()) / "encodeonce" / f"{dataset}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,12 +141,12 @@ class ImageBenchmark(_Ours, ImageBaseDataset):  # type: ignore[misc]  # the kit 
         return pd.DataFrame(table_rows(self.SAMPLES)).drop(columns="video")
 
     def dump_image(self, line: Any) -> list[str]:
-        """Return a sample's files, for models that put their own prompts."""
+        """Return a sample's files, for models that make their own prompts."""
         return [self._file(ref) for ref in self.SAMPLES[int(line["index"])].media]
 
 
 def benchmark_class(spec: BenchmarkSpec, config: KitConfig) -> type[Any]:
-    """Return a benchmark as a class of the kit's.
+    """Return a class of the kit's for a benchmark.
 
     Raises:
         BenchmarkError: there is no such benchmark, or its options or files are wrong.
@@ -190,7 +190,7 @@ def _has_video(sample: Sample) -> bool:
 
 
 def _read_predictions(eval_file: str) -> pd.DataFrame:
-    """Read a prediction file, texts as they are: the kit's reader makes of "07" a 7."""
+    """Read a prediction file, texts as they are: the kit's reader turns "07" into 7."""
     exact = {"dtype": {"prediction": str}, "keep_default_na": False}
     suffix = Path(eval_file).suffix
     if suffix == ".xlsx":

@@ -1,4 +1,4 @@
-"""Which frames of a video a model sees under VLMEvalKit, and frames as pictures on disk."""
+"""Chooses the frames that a model sees under VLMEvalKit, and writes frames as picture files."""
 
 import hashlib
 import os
@@ -23,15 +23,15 @@ from encodeonce.datasets.media.sampling import (
 
 
 def sampling_for(default: FrameSampling, nframe: int | None, fps: float | None) -> FrameSampling:
-    """Return the frames that a benchmark of the kit wants: Video-MME_8frame wants 8.
+    """Return the sampling that a benchmark of the kit asks for: Video-MME_8frame asks for 8 frames.
 
-    The kit's models that read the video follow the benchmark's number or rate, by their own rule;
-    ours is that of the run file.
+    The kit's video models take the benchmark's number or rate, and place the frames by their own
+    rule; our models by the rule of the run file.
 
     Args:
-        default: what the run file says; for benchmarks that say nothing.
+        default: the run file's sampling, for benchmarks that ask for nothing.
         nframe: the benchmark's number of frames, or None.
-        fps: the benchmark's frames a second, or None.
+        fps: the benchmark's frames per second, or None.
     """
     if nframe is not None:
         if isinstance(default, UniformInterior):
@@ -45,7 +45,7 @@ def sampling_for(default: FrameSampling, nframe: int | None, fps: float | None) 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameFiles:
-    """Frames of videos as PNG files, for models that are shown pictures."""
+    """Frames of videos as PNG files, for models that take pictures."""
 
     folder: Path
     """Where they are written."""
@@ -55,7 +55,7 @@ class FrameFiles:
     sampling: FrameSampling
 
     def paths(self, ref: MediaRef) -> list[Path]:
-        """Return the files of a video's frames, in order; those that are not there are made.
+        """Return the files of a video's frames, in order; missing ones are written.
 
         Raises:
             MediaError: the video cannot be used.
@@ -63,7 +63,7 @@ class FrameFiles:
         media = self.library.resolve(ref)
         info = probe(media, ledger=self.ledger, backend=self.backend)
         frames = self.sampling.indices(info, media.clip_s)
-        # Another decoder may give other pixels.
+        # Another video backend may give other pixels.
         pixels = hashlib.sha256(f"{media.sha256} {info.decoder}".encode()).hexdigest()
         files = {frame: self.folder / pixels / f"frame-{frame}.png" for frame in frames}
         missing = [frame for frame, path in files.items() if not path.exists()]

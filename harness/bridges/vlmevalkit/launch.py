@@ -1,9 +1,8 @@
-"""Runs VLMEvalKit's own run.py, from the user's checkout, with our models and benchmarks known.
+"""Runs VLMEvalKit's own run.py from the user's checkout, with our models and benchmarks registered.
 
-The kit has no place for plugins, but its registries are plain dictionaries and lists: what is put
-there before run.py starts is found like what is its own. Its source stays as it is. Importing the
-kit turns gradients and the verification of certificates off for the whole process: it must be
-one of its own.
+The kit has no plugin interface, but its registries are plain dictionaries and lists: entries added
+before run.py starts are found like the kit's own. Its source stays untouched. Importing the kit
+turns off gradients and certificate verification for the whole process, so it needs one of its own.
 """
 
 import importlib
@@ -20,20 +19,20 @@ from encodeonce.harness.bridges.vlmevalkit.tally import Tally
 
 
 class KitError(ValueError):
-    """VLMEvalKit cannot be used, or cannot be given what the run file says."""
+    """VLMEvalKit cannot be used, or cannot do what the run file says."""
 
 
 def find_script(kit: Path) -> Path:
     """Return the kit's run.py.
 
     Raises:
-        KitError: this is no checkout of VLMEvalKit.
+        KitError: this is not a checkout of VLMEvalKit.
     """
     script = kit.absolute() / "run.py"
     if not (script.is_file() and (kit / "vlmeval").is_dir()):
         raise KitError(
             f"{kit} is not a checkout of VLMEvalKit: it has no run.py beside a folder vlmeval. "
-            "Type: git clone https://github.com/open-compass/VLMEvalKit, and name that folder by "
+            "Type: git clone https://github.com/open-compass/VLMEvalKit, and give that folder with "
             "--kit or the environment variable VLMEVALKIT"
         )
     return script
@@ -41,7 +40,7 @@ def find_script(kit: Path) -> Path:
 
 @contextmanager
 def as_script(script: Path, arguments: Sequence[str]) -> Iterator[None]:
-    """Let modules beside a script be found and its arguments be read, as if Python had run it."""
+    """Set the module path and the arguments as if Python had run the script."""
     argv, path = sys.argv, list(sys.path)
     sys.argv = [str(script), *arguments]
     sys.path.insert(0, str(script.parent))
@@ -52,14 +51,14 @@ def as_script(script: Path, arguments: Sequence[str]) -> Iterator[None]:
 
 
 def register(config: KitConfig, tally: Tally) -> None:
-    """Put our models and benchmarks among the kit's.
+    """Register our models and benchmarks with the kit.
 
     Args:
-        config: which they are.
-        tally: is told what the questions took.
+        config: names them.
+        tally: counts what the questions took.
 
     Raises:
-        KitError: the kit does not import, or has a model or benchmark of that name.
+        KitError: the kit cannot be imported, or already has a model or benchmark of that name.
     """
     try:
         models = importlib.import_module("vlmeval.config").supported_VLM
@@ -69,8 +68,8 @@ def register(config: KitConfig, tally: Tally) -> None:
     # RuntimeError: torchvision is of another build than torch.
     except (ImportError, RuntimeError) as error:
         raise KitError(
-            f"VLMEvalKit does not import: {error}. Install what it needs into this environment "
-            "(its requirements.txt, or a part of that: constraints-vlmevalkit.txt)"
+            f"VLMEvalKit cannot be imported: {error}. Install its dependencies here "
+            "(its requirements.txt, or the subset in constraints-vlmevalkit.txt)"
         ) from error
     for name in config.models:
         _require_free(name, models, "vlmevalkit.name")
@@ -88,13 +87,13 @@ def run(script: Path) -> None:
     """Run the kit.
 
     Raises:
-        SystemExit: it ends so.
+        SystemExit: the kit exits with a status.
     """
     runpy.run_path(str(script), run_name="__main__")
 
 
 def _load(load: Callable[[], Any], use_vllm: bool = False) -> Any:
-    """Load the model; the kit passes ``use_vllm`` to models that are called like a Qwen-VL."""
+    """Load the model; the kit passes ``use_vllm`` to models with a name like Qwen-VL's."""
     if use_vllm:
         raise KitError("--use-vllm: encodeonce's models answer from stored features, without vLLM")
     return load()
@@ -102,4 +101,4 @@ def _load(load: Callable[[], Any], use_vllm: bool = False) -> Any:
 
 def _require_free(name: str, taken: Container[str], key: str) -> None:
     if name in taken:
-        raise KitError(f"{key}: VLMEvalKit has something called {name!r}; choose another name")
+        raise KitError(f"{key}: VLMEvalKit already uses the name {name!r}; choose another one")

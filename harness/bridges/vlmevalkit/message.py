@@ -1,4 +1,4 @@
-"""VLMEvalKit's messages: pictures, videos and texts in a row."""
+"""Reads VLMEvalKit's messages: sequences of pictures, videos and texts."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,15 +8,15 @@ from encodeonce.datasets.media.media import MediaRef
 from encodeonce.harness.run.plan import PlannedMedia
 
 READS_CLIPS = "clips"
-"""``VIDEO_LLM`` of our models. The kit only asks whether it is true; benchmarks of ours see by it
-that the model keeps to a part of a video where a sample is about one."""
+"""``VIDEO_LLM`` of our models. The kit only tests its truth; our benchmarks tell from it that the
+model keeps to the part of a video that a sample is about."""
 
 PLANNED = "planned"
 """Key of a `PlannedMedia` in messages of our own benchmarks, beside the file's path."""
 
 
 class MediaQuestion(NamedTuple):
-    """A message as our models are asked: media first, then the text."""
+    """A message in the form that our models take: media first, then the text."""
 
     media: tuple[PlannedMedia, ...]
     question: str
@@ -25,7 +25,7 @@ class MediaQuestion(NamedTuple):
 def read_message(message: Sequence[Mapping[str, Any]], dataset: str) -> MediaQuestion:
     """Return the media of a message in order, and its texts, joined by newlines.
 
-    The kit's own models that do not interleave read messages like that
+    The kit's own models that do not interleave read messages the same way
     (``message_to_promptvideo``), roles included. Ours put media first, so that all questions on
     the same media begin alike.
 
@@ -42,7 +42,7 @@ def _planned(part: Mapping[str, Any], dataset: str) -> PlannedMedia:
     if PLANNED in part:
         planned: PlannedMedia = part[PLANNED]
         return planned
-    # The kit names files wherever they lie, links into a download cache among them.
+    # The kit names files anywhere, including links into a download cache.
     path = Path(part["value"]).resolve()
     ref = MediaRef(kind=part["type"], path=path.name)
     return PlannedMedia(root=path.parent, ref=ref, benchmark=dataset)

@@ -1,4 +1,4 @@
-"""A model of encodeonce as VLMEvalKit's ``BaseModel``. Imported where the kit is."""
+"""Wraps a model of encodeonce as VLMEvalKit's ``BaseModel``. Imported only inside the kit."""
 
 import logging
 import math
@@ -20,7 +20,7 @@ Message = Sequence[Mapping[str, Any]]
 
 
 class EncodeOnceModel(BaseModel):  # type: ignore[misc]  # the kit has no types
-    """Answers from stored features, what earlier questions on the same media left included."""
+    """Answers from stored features, and from what earlier questions on the same media left."""
 
     INTERLEAVE = True
 
@@ -37,7 +37,7 @@ class EncodeOnceModel(BaseModel):  # type: ignore[misc]  # the kit has no types
 
     # Before each question of a video benchmark, the kit compares the model's `nframe` and `fps`,
     # if they are positive, with the benchmark's, and assigns the benchmark's value or None
-    # (inference_video.infer_data). So a model is told only if it shows positive values of both.
+    # (inference_video.infer_data). So a model learns them only if it shows positive values of both.
 
     @property
     def nframe(self) -> float:
@@ -50,7 +50,7 @@ class EncodeOnceModel(BaseModel):  # type: ignore[misc]  # the kit has no types
 
     @property
     def fps(self) -> float:
-        """Frames a second of the benchmark at hand."""
+        """Frames per second of the benchmark at hand."""
         return self._fps or math.inf
 
     @fps.setter
@@ -60,7 +60,7 @@ class EncodeOnceModel(BaseModel):  # type: ignore[misc]  # the kit has no types
     def preproc_content(self, inputs: Any) -> Any:
         """Leave messages of our own benchmarks as they are.
 
-        A file that is not there would otherwise end the whole benchmark by an assertion.
+        A missing file would otherwise end the whole benchmark with an assertion error.
         """
         if isinstance(inputs, list) and any(PLANNED in part for part in inputs):
             return inputs
@@ -69,14 +69,14 @@ class EncodeOnceModel(BaseModel):  # type: ignore[misc]  # the kit has no types
     def generate_inner(self, message: Message, dataset: str | None = None) -> str:
         """Answer a message.
 
-        What cannot be answered gets the text that the kit knows failures by: it counts them
-        (``infer_fail``), and asks them again with ``--reuse``. Raising would end the benchmark.
+        A failure becomes the text by which the kit recognises failures: it counts them
+        (``infer_fail``) and asks again with ``--reuse``. Raising would end the benchmark.
         """
         try:
             text = self._answer(message, dataset or "")
         except Exception as error:
             logger.warning("%s: %s: %s", dataset, type(error).__name__, error)
-            logger.debug("where it happened", exc_info=True)
+            logger.debug("traceback", exc_info=True)
             self._tally.failed(error)
             text = f"{FAILED} {type(error).__name__}: {error}"
         self._tally.asked(self._answerer.take_use())

@@ -1,4 +1,4 @@
-"""The run file for VLMEvalKit: an ordinary one, and what only the kit wants to know."""
+"""The run file for VLMEvalKit: an ordinary run file with keys that only the kit needs."""
 
 from itertools import product
 from pathlib import Path
@@ -13,7 +13,7 @@ from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.spec import WeightsSpec
 
 UNUSED = ("workers", "output", "limit", "check_uncached", "fidelity")
-"""Keys of a run file that VLMEvalKit has other words for, or no place."""
+"""Keys of a run file for which VLMEvalKit has its own option, or no equivalent."""
 
 
 class KitSpec(BaseModel):
@@ -24,37 +24,37 @@ class KitSpec(BaseModel):
     name: str = Field(
         default="encodeonce",
         pattern=r"^[\w.+-]+$",
-        description="What run.py's --model calls it; a part of the result files' names. Several "
-        "variants (weights, kv) are called after it and the variant, e.g. encodeonce-none_full.",
+        description="Its name for run.py's --model, also part of the result files' names. Several "
+        "variants (weights, kv) append their own, e.g. encodeonce-none_full.",
     )
     videos: Literal["file", "frames"] = Field(
         default="file",
         description="'file': benchmarks hand over the video, whose stored features answer; "
-        "'frames': they hand over pictures extracted from it, as to a model that knows no video.",
+        "'frames': they hand over pictures extracted from it, as for a model without video input.",
     )
     resident_prefixes: int = Field(
         default=1,
         ge=1,
-        description="Media whose keys and values stay in memory for the next question on them.",
+        description="Number of prefixes (keys and values of some media) kept in memory.",
     )
 
 
 class KitConfig(RunConfig):
-    """A run whose questions VLMEvalKit puts.
+    """A run whose questions VLMEvalKit asks.
 
-    Every key of a run file is one of this, also those that it will have later.
+    Every key of a run file is a key here too, including those added later.
     """
 
     benchmarks: tuple[BenchmarkSpec, ...] = Field(
         default=(), description="Benchmarks of encodeonce that run.py's --data may name."
     )
-    output: AbsolutePath = Field(default=Path(), description="Not used: see run.py's --work-dir.")
+    output: AbsolutePath = Field(default=Path(), description="Not used; see run.py's --work-dir.")
     vlmevalkit: KitSpec = KitSpec()
 
     @model_validator(mode="before")
     @classmethod
     def _encode_what_is_missing(cls, content: dict[str, Any]) -> dict[str, Any]:
-        """Make ``cache.on_miss: encode`` the default: nothing runs before the questions here."""
+        """Make ``cache.on_miss: encode`` the default: no precompute runs before the questions."""
         cache = content.get("cache", {})
         if not isinstance(cache, dict):
             return content
@@ -66,19 +66,19 @@ class KitConfig(RunConfig):
         titles = [spec.title for spec in benchmarks]
         for spec in benchmarks:
             if titles.count(spec.title) > 1:
-                raise ValueError(f"two are called {spec.title!r}; give one of them a 'label'")
+                raise ValueError(f"two are named {spec.title!r}; give one of them a 'label'")
             if "/" in spec.title:
-                raise ValueError(f"{spec.title!r} becomes a file's name; choose another 'label'")
+                raise ValueError(f"{spec.title!r} becomes a file name; choose another 'label'")
             if spec.scoring != "generate":
                 raise ValueError(
-                    f"{spec.title!r} has scoring {spec.scoring!r}; in VLMEvalKit models write "
-                    "their answers: only scoring: generate is possible"
+                    f"{spec.title!r} has scoring {spec.scoring!r}; VLMEvalKit's models write "
+                    "their answers, so only scoring: generate is possible"
                 )
         return benchmarks
 
     @property
     def models(self) -> dict[str, tuple[WeightsSpec, KVSpec]]:
-        """Variants by the names that run.py's --model knows them by."""
+        """Variants by their names for run.py's --model."""
         variants = {Variant.of(*both).name: both for both in product(self.weights, self.kv)}
         name, files = self.vlmevalkit.name, file_names(variants)
         alone = len(variants) == 1
@@ -89,5 +89,5 @@ class KitConfig(RunConfig):
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """Keys of `UNUSED` that the file has all the same."""
+        """Keys of `UNUSED` that the file contains nevertheless."""
         return tuple(name for name in UNUSED if name in self.model_fields_set)

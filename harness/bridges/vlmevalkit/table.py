@@ -1,4 +1,4 @@
-"""Samples as VLMEvalKit's tables have them: one row each, options in columns by letter."""
+"""Makes rows of VLMEvalKit's tables from samples: one row each, options in columns by letter."""
 
 import string
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 from encodeonce.datasets.sample import Sample
 
 FAILED = "Failed to obtain answer via API."
-"""What the kit knows a failed answer by (``FAIL_MSG`` in its inference.py), API or not."""
+"""The text that marks a failed answer for the kit (``FAIL_MSG`` in its inference.py)."""
 
 
 def table_rows(samples: Sequence[Sample]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What VLMEvalKit's questions took, over all models and benchmarks of a command."""
+"""Counts the questions that VLMEvalKit asks in one command, over all models and benchmarks."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ from encodeonce.harness.report.numbers import human_count, human_seconds, percen
 from encodeonce.harness.run.record import SampleError
 
 SHOWN = 10
-"""Different errors that are printed; the rest is counted."""
+"""Number of different errors that are printed; the others are counted."""
 
 
 class Tally:
@@ -19,16 +19,16 @@ class Tally:
         self._use = ResidentUse()
 
     def asked(self, use: ResidentUse) -> None:
-        """Count a question, and what it took."""
+        """Count a question and its cost."""
         self.num_questions += 1
         self._use += use
 
     def failed(self, error: Exception) -> None:
-        """Count a question without an answer, beside `asked`."""
+        """Count a question without an answer, in addition to `asked`."""
         self.failures[SampleError.of(error)] += 1
 
     def lines(self) -> list[str]:
-        """Return what a command ends with; nothing if no question was put to our models."""
+        """Return a command's last lines; none if our models were asked no question."""
         if not self.num_questions:
             return []
         use = self._use

@@ -1,4 +1,4 @@
-"""A forest plot: differences with their intervals, one below the other, about a line at zero."""
+"""A forest plot: differences with their intervals, one below another, around a line at zero."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from encodeonce.harness.report.charts.svg import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """A difference with its interval, in the unit that the axis names."""
+    """A difference with its interval, in the unit of the axis."""
 
     name: str
     mean: float
@@ -31,12 +31,12 @@ class Difference:
 def forest(
     differences: Sequence[Difference], *, x: Axis, title: str, captions: Sequence[str] = ()
 ) -> str:
-    """Draw the differences. An interval that reaches over the line at zero may be chance.
+    """Draw the differences. One whose interval crosses the line at zero may be chance.
 
     Args:
         differences: from the top down.
         x: the axis.
-        title: for those who cannot see the drawing.
+        title: for screen readers.
         captions: lines above it, e.g. what is compared.
 
     Raises:

@@ -66,7 +66,7 @@ class Point:
     low: float | None = None
     high: float | None = None
     note: str = ""
-    """Shown when pointed at."""
+    """Shown on hover."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +130,7 @@ def heat_map(
     *,
     title: str,
 ) -> str:
-    """Draw a table whose cells are the darker the larger their value; None is left empty.
+    """Draw a table whose cells are darker the larger their value; None is left empty.
 
     Raises:
         ValueError: ``values`` or ``texts`` are not as many as rows times columns.
@@ -161,7 +161,7 @@ def heat_map(
 
 
 def stacked_bars(bars: Sequence[Bar], *, x: Axis, title: str) -> str:
-    """Draw horizontal bars one below the other; parts of the same name have the same colour.
+    """Draw horizontal bars, one below another; parts of the same name share a colour.
 
     Raises:
         ValueError: a value is not finite.
@@ -189,7 +189,7 @@ def stacked_bars(bars: Sequence[Bar], *, x: Axis, title: str) -> str:
 
 
 def waterfall(bars: Sequence[Bar], *, x: Axis, title: str) -> str:
-    """Draw each part of a bar in a line of its own, beginning where the one before it ended.
+    """Draw each part of a bar on a line of its own, starting where the previous one ended.
 
     Raises:
         ValueError: a value is not finite.
@@ -216,7 +216,7 @@ def waterfall(bars: Sequence[Bar], *, x: Axis, title: str) -> str:
 
 
 def _short(value: float) -> str:
-    """Return three digits, or all before the point: 2,000 ms are not read as ``2e+03``."""
+    """Return three digits, or all before the point: 2,000 ms must not appear as ``2e+03``."""
     return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
 
 
@@ -231,7 +231,7 @@ def _grid(across: Scale, up: Scale, x: Axis, y: Axis) -> str:
 
 
 def _curve(number: int, series: Series, across: Scale, up: Scale, *, aside_px: float) -> str:
-    """Return a series. Its whiskers stand ``aside_px`` of the points, or one would hide another."""
+    """Return a series. Its whiskers stand ``aside_px`` off the points, lest one hide another."""
     colour = f"eo-line eo-l{number % NUM_COLOURS}"
     places = [(across.px(point.x), up.px(point.y)) for point in series.points]
     parts = []
@@ -249,7 +249,7 @@ def _curve(number: int, series: Series, across: Scale, up: Scale, *, aside_px: f
 
 def _length(across: Scale, start: float, value: float, top: float, number: int, note: str) -> str:
     x, end = across.px(start), across.px(start + value)
-    # A gap between parts, but none that swallows a short one.
+    # A gap between parts, but never one that swallows a short part.
     kind = f"eo-c{number % NUM_COLOURS}" + (" eo-gap" if end - x > 4 else "")
     return (
         f'<rect x="{x:.1f}" y="{top:.1f}" width="{max(0.0, end - x):.1f}" height="18" '

@@ -1,4 +1,4 @@
-"""What charts are made of: escaped text, scales, ticks, a legend, and colours for light and dark.
+"""The parts of charts: escaped text, scales, ticks, a legend, and colours for light and dark.
 
 Everything is a string of SVG elements. Colours come from `STYLE` by class, so that one drawing
 suits both colour schemes: a page that shows drawings includes `STYLE` once, and `svg_file` puts it
@@ -21,7 +21,7 @@ TIGHT_PX = 15
 """From one line to the next of the same text."""
 
 WIDTH_PX = 400.0
-"""Of every drawing: a phone's screen. Elsewhere it is scaled."""
+"""Width of every drawing: that of a phone's screen. Elsewhere it is scaled."""
 
 NUM_COLOURS = 7
 
@@ -80,7 +80,7 @@ def shorten(text: str, width_px: float) -> str:
 
 
 def wrapped(text: str, width_px: float) -> list[str]:
-    """Return text on one line, or on two where that is too narrow; the second may be cut."""
+    """Return text on one line, or on two where one is too narrow; the second may be cut."""
     if text_width_px(text) <= width_px:
         return [text]
     beginning = text[: max(1, int(width_px / LETTER_PX)) + 1]
@@ -119,7 +119,7 @@ def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
 
 
 def marker(number: int, x: float, y: float, note: str = "") -> str:
-    """Return the mark of a series: its own colour and shape, with a note to point at."""
+    """Return the mark of a series, with its own colour and shape and a note shown on hover."""
     r = 4.5
     shapes = (
         f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0z",
@@ -177,7 +177,7 @@ def svg_file(drawn: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """What an axis shows. Its ends come from the data unless they are given."""
+    """An axis. Its ends come from the data unless they are given."""
 
     title: str
     """Quantity and unit, e.g. ``"accuracy, %"``."""
@@ -256,7 +256,7 @@ def scale_of(values: Iterable[float], axis: Axis, start_px: float, end_px: float
 
 
 def ruler(across: Scale, top: float, axis: Axis) -> str:
-    """Return a horizontal axis: a line, ticks with figures, and the title below."""
+    """Return a horizontal axis: a line, ticks with numbers, and the title below."""
     parts = [line(across.start_px, top, across.end_px, top, "eo-axis")]
     for tick in across.ticks():
         at = across.px(tick)

@@ -1,4 +1,4 @@
-"""``encodeonce bench kv``: what compressed KV caches cost and save on one picture or video."""
+"""``encodeonce bench kv``: measures compressed KV caches on one picture or video."""
 
 from typing import Annotated, Literal
 
@@ -53,7 +53,7 @@ def kv(
         int | None,
         typer.Option(help="Length of a prompt: questions are padded with text up to it.", min=1),
     ] = None,
-    new_tokens: Annotated[int, typer.Option(help="Tokens of an answer.", min=2)] = 64,
+    new_tokens: Annotated[int, typer.Option(help="Length of an answer, in tokens.", min=2)] = 64,
     runs: NumRuns = 5,
     dtype: Dtype = "bfloat16",
     device: Device = "auto",

@@ -1,4 +1,4 @@
-"""Surrounds a measurement: scratch folder, errors, status line, report and result file."""
+"""The common frame of all ``bench`` commands around the measurement itself."""
 
 import sys
 import tempfile
@@ -21,18 +21,18 @@ console = Console()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measuring:
-    """A measurement that a command makes."""
+    """A measurement in progress."""
 
     folder: Path
-    """For what is only needed meanwhile; gone at the end."""
+    """Temporary folder, deleted at the end."""
     started: datetime
     path: Path | None
-    """The file that measurements are written to, if that is asked for."""
+    """The file for the measurements, if one was asked for."""
 
     def report(
         self, sections: Sequence[Section], measurements: Mapping[str, Any], headline: str = ""
     ) -> None:
-        """Print what was measured, and write it to the file."""
+        """Print the measurements, and write them to the file."""
         print_report(console, sections)
         if headline:
             console.print(headline, style="bold", highlight=False, soft_wrap=True)
@@ -44,10 +44,10 @@ class Measuring:
 
 @contextmanager
 def measuring(what: str, output: Path | None) -> Iterator[Measuring]:
-    """Yield a measurement; what the user can mend ends the command with one message.
+    """Yield a measurement; an error that the user can fix ends the command with one message.
 
     Args:
-        what: is measured; a part of the file's name where ``output`` is a folder.
+        what: the thing measured; part of the file's name where ``output`` is a folder.
         output: file or folder for the measurements.
     """
     with tempfile.TemporaryDirectory(prefix="encodeonce-bench-") as folder, user_errors(OSError):
@@ -63,6 +63,6 @@ def print_step(step: str) -> None:
 
 @contextmanager
 def status_line() -> Iterator[Callable[[str], None]]:
-    """Show on the terminal what is being done; yield the function that says it."""
+    """Show the current step on the terminal; yield the function that sets it."""
     with Console(stderr=True).status("measuring") as status:
         yield lambda step: status.update(f"measuring: {step}")

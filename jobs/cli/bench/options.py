@@ -1,4 +1,4 @@
-"""Options that the benchmarks' commands share."""
+"""Options that the ``bench`` commands share."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,14 +18,14 @@ Random = Annotated[
 Media = Annotated[
     Path | None,
     typer.Option(
-        help="Picture or video to look at. By default a picture of noise, or, if --frames is "
+        help="Picture or video to measure on. By default a picture of noise, or, if --frames is "
         "given, a video of noise."
     ),
 ]
 NumFrames = Annotated[
     int | None,
     typer.Option(
-        help="Frames of the video to look at.", min=1, show_default=f"{NUM_FRAMES} of a video"
+        help="Number of the video's frames to use.", min=1, show_default=f"{NUM_FRAMES} of a video"
     ),
 ]
 NumRuns = Annotated[int, typer.Option(help="Timed runs; tables show the median.", min=1)]

@@ -1,4 +1,4 @@
-"""``encodeonce bench prefix``: what features and shared prefixes save on one picture or video."""
+"""``encodeonce bench prefix``: measures what stored features and shared prefixes save."""
 
 from typing import Annotated
 
@@ -37,10 +37,10 @@ def prefix(
     ] = None,
     frames: NumFrames = None,
     runs: NumRuns = 5,
-    new_tokens: Annotated[int, typer.Option(help="Tokens of an answer.", min=1)] = 16,
+    new_tokens: Annotated[int, typer.Option(help="Length of an answer, in tokens.", min=1)] = 16,
     max_batch: Annotated[
         int,
-        typer.Option(help="Most questions answered together; 1 takes the least memory.", min=1),
+        typer.Option(help="Most questions answered together; 1 needs the least memory.", min=1),
     ] = 16,
     dtype: Dtype = "bfloat16",
     device: Device = "auto",

@@ -1,4 +1,4 @@
-"""``encodeonce bench quant``: what quantised weights cost and save on one prompt."""
+"""``encodeonce bench quant``: measures what quantised weights cost and save on one prompt."""
 
 from typing import Annotated
 
@@ -37,7 +37,7 @@ def quant(
     prompt: Annotated[str, typer.Option(help="The question.")] = "What is shown?",
     frames: NumFrames = None,
     runs: NumRuns = 5,
-    new_tokens: Annotated[int, typer.Option(help="Tokens of the answer.", min=2)] = 64,
+    new_tokens: Annotated[int, typer.Option(help="Length of the answer, in tokens.", min=2)] = 64,
     dtype: Dtype = "bfloat16",
     device: Device = "auto",
     output: Output = None,

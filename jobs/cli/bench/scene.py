@@ -1,4 +1,4 @@
-"""Sets up a model, and a picture or video to look at, for the benchmarks of models."""
+"""Sets up what the ``bench`` commands measure on: a model, and a picture or video."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -19,9 +19,9 @@ from encodeonce.models.synthetic.vila import write_random_vila
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 NUM_FRAMES = 8
-"""Frames of a video that are looked at, if not said otherwise."""
+"""Number of a video's frames to use, unless given."""
 FRAMES_APART = 8
-"""A made-up video has this many frames for each one that is looked at."""
+"""A made-up video has this many frames for each one used."""
 
 Write = Callable[[Path, torch.dtype, torch.device], Path]
 SHAPES: Mapping[str, Write] = {
@@ -36,7 +36,7 @@ SHAPES: Mapping[str, Write] = {
 
 
 def model_name(model: str, random: str | None) -> str:
-    """Return what reports and files call the model: a path may be of this machine alone."""
+    """Return the model's name for reports and files: a path may exist on this machine only."""
     return random or Path(model).name
 
 
@@ -49,13 +49,13 @@ def make_scene(
     folder: Path,
     vision: VisionSpec | None = None,
 ) -> SceneSpec:
-    """Return what is measured on; random weights and made-up media are written to ``folder``.
+    """Return the scene; random weights and made-up media are written to ``folder``.
 
     Args:
         spec: the model; with ``random``, only its precision and device count.
         random: one of `SHAPES`.
         media: a picture or video. Without one, a picture of noise, or, with ``frames``, a video.
-        frames: frames of a video that are looked at.
+        frames: number of a video's frames to use.
         folder: where to write.
         vision: where features are taken; by default after the projector.
 

@@ -1,4 +1,4 @@
-"""``encodeonce bench store``: our feature store against other ways to keep arrays."""
+"""``encodeonce bench store``: compares our feature store with other ways to keep arrays."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,17 +16,17 @@ from encodeonce.jobs.cli.progress_bar import progress_bar
 def store(
     entry_mib: Annotated[
         float,
-        typer.Option(help="Size of an entry, MiB; the published figures are of 144.", min=1.0),
+        typer.Option(help="Size of an entry, MiB; the published results use 144.", min=1.0),
     ] = 18.0,
     rounds: Annotated[int, typer.Option(help="Timed rounds; tables show medians.", min=1)] = 5,
     threads: Annotated[int, typer.Option(help="Threads of our store.", min=1)] = 2,
     small_entries: Annotated[
         int,
-        typer.Option(help="Number of small entries; the published figures are of 100000.", min=1),
+        typer.Option(help="Number of small entries; the published results use 100000.", min=1),
     ] = 10_000,
     wait_s: Annotated[
         float,
-        typer.Option(help="Wait up to this many seconds before each read for an idle machine."),
+        typer.Option(help="Longest wait, in seconds, for an idle machine before each read."),
     ] = 0.0,
     folder: Annotated[
         Path | None,

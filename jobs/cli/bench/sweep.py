@@ -1,4 +1,4 @@
-"""``encodeonce bench sweep``: what a sweep of KV settings saves over a run for each."""
+"""``encodeonce bench sweep``: measures what a sweep of KV settings saves over separate runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -41,7 +41,7 @@ def sweep(
     runs: NumRuns = 3,
     output: Output = None,
 ) -> None:
-    """Compare one run of all KV settings with a run for each: seconds, and whether answers agree.
+    """Compare one run of all KV settings with separate runs: seconds, and whether answers agree.
 
     Both sides use stored features, share prefills between questions, and work in this process.
     """

@@ -1,7 +1,7 @@
-"""A sweep of KV settings against a run for each of them: the same answers, in how much less time.
+"""Measures a sweep of KV settings against a separate run for each of them.
 
-The separate runs are our own fast path too: stored features, one prefill of a video for all its
-questions, one worker in this process. So the ratio is what sharing between settings saves.
+The separate runs take our own fast path too: stored features, one prefill of a video for all its
+questions, one worker in this process. So the ratio shows what sharing between settings saves.
 """
 
 import statistics
@@ -28,46 +28,46 @@ class SweepBench:
     config: RunConfig
     """The sweep, with all settings."""
     folder: Path
-    """For the runs' output."""
+    """Folder for the runs' output."""
     num_runs: int
 
 
 @dataclass(slots=True, kw_only=True)
 class Side:
-    """The sweep, or all separate runs together; a value for each time they were run."""
+    """The sweep, or all separate runs together; one value per repetition."""
 
     whole_s: list[float] = field(default_factory=list)
-    """Everything that the commands do, but for starting Python."""
+    """Everything that the commands do, except starting Python."""
     answering_s: list[float] = field(default_factory=list)
     """The worker's seconds on media groups, model loading excluded."""
     stages_s: dict[str, float] = field(default_factory=dict)
-    """Of ``answering_s``, by stage, summed over all times."""
+    """Parts of ``answering_s`` by stage, summed over all repetitions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepResult:
-    """What was measured."""
+    """All measurements."""
 
     sweep: Side
     separate: Side
     num_settings: int
     num_cells: int
     num_same: int
-    """Cells with the same tokens on both sides, every time."""
+    """Number of cells with the same tokens on both sides in every repetition."""
 
     @property
     def whole_ratio(self) -> float:
-        """How much less time the sweep takes, as commands."""
+        """Time of the separate runs over the sweep's, as whole commands."""
         return _ratio(self.separate.whole_s, self.sweep.whole_s)
 
     @property
     def answering_ratio(self) -> float:
-        """How much less time the sweep takes to answer."""
+        """Time of the separate runs over the sweep's, answering only."""
         return _ratio(self.separate.answering_s, self.sweep.answering_s)
 
 
 def run_sweep_bench(bench: SweepBench, on_step: Callable[[str], None]) -> SweepResult:
-    """Run the sweep and all its settings by themselves, in turn, after a warm-up.
+    """Run the sweep and then each of its settings alone, repeatedly, after a warm-up.
 
     Raises:
         ValueError: a run cannot be made, or a sample has no answer.
@@ -80,9 +80,9 @@ def run_sweep_bench(bench: SweepBench, on_step: Callable[[str], None]) -> SweepR
     sweep, separate = Side(), Side()
     same: dict[tuple[str, str, str], bool] = {}
     for number in range(bench.num_runs):
-        on_step(f"time {number + 1}: the sweep")
+        on_step(f"repetition {number + 1}: the sweep")
         together = _once(bench, f"{number}-sweep", [settings], sweep)
-        on_step(f"time {number + 1}: {len(settings)} separate runs")
+        on_step(f"repetition {number + 1}: {len(settings)} separate runs")
         alone = _once(bench, f"{number}-alone", [(one,) for one in settings], separate)
         for cell, tokens in alone.items():
             same[cell] = same.get(cell, True) and together[cell] == tokens
@@ -96,7 +96,7 @@ def run_sweep_bench(bench: SweepBench, on_step: Callable[[str], None]) -> SweepR
 
 
 def _once(bench: SweepBench, name: str, runs: Sequence[tuple[KVSpec, ...]], side: Side) -> Cells:
-    """Run some settings, one run after another; add the seconds to a side."""
+    """Run settings, one run after another, and add the seconds to a side."""
     cells: Cells = {}
     whole_s = answering_s = 0.0
     for number, settings in enumerate(runs):
@@ -143,6 +143,6 @@ def _add(total: dict[str, float], seconds: Mapping[str, float]) -> None:
 
 
 def _ratio(separate_s: Sequence[float], sweep_s: Sequence[float]) -> float:
-    """Return the median of the ratios: both sides of one share what the machine did meanwhile."""
+    """Return the median of the ratios: both sides of a ratio met the same load on the machine."""
     pairs = zip(separate_s, sweep_s, strict=True)
     return statistics.median(alone / together for alone, together in pairs)

@@ -32,7 +32,7 @@ def sections(result: SweepResult) -> list[Section]:
 
 
 def headline(result: SweepResult) -> str:
-    """Return what was found in one sentence."""
+    """Return the result in one sentence."""
     return (
         f"the sweep is {result.answering_ratio:.1f} times faster at answering, "
         f"{result.whole_ratio:.1f} times as a whole; same answers in {result.num_same} of "
@@ -41,7 +41,7 @@ def headline(result: SweepResult) -> str:
 
 
 def to_json(result: SweepResult, bench: SweepBench) -> dict[str, Any]:
-    """Return everything that was measured, as plain JSON values."""
+    """Return all measurements as plain JSON values."""
     return {
         "settings": [setting.title for setting in bench.config.kv],
         **asdict(result),

@@ -30,11 +30,11 @@ class AdaKV(KVMethod):
 
     @property
     def needs(self) -> Needs:
-        """What the base needs."""
+        """The base method's needs."""
         return self._scoring().needs
 
     def plan(self, prompt: PromptStatistics, keep: float) -> list[Selection]:
-        """Keep each layer's best entries, whichever head they are in."""
+        """Keep each layer's best entries, regardless of head."""
         count = uniform_count(prompt.num_tokens, keep)
         return [self._selection(scores, count) for scores in self._scoring().all_scores(prompt)]
 

@@ -1,4 +1,4 @@
-"""Expected Attention: what future queries are expected to attend to stays.
+"""Expected Attention: the tokens that future queries are expected to attend to stay.
 
 Devoto et al., Expected Attention: KV Cache Compression by Estimating Attention from Future Queries
 Distribution, 2025 (arXiv:2510.00636). The queries before rotation are taken as normal, with the
@@ -20,11 +20,11 @@ from encodeonce.models.kv.statistics import LayerStatistics, Needs, PromptStatis
 
 
 class ExpectedAttention(KVMethod):
-    """Needs no query of its own: the same for all questions behind a prefix, but for its tokens."""
+    """Needs no particular query; a question matters only as part of the prompt's tokens."""
 
     display_name: ClassVar[str] = "Expected Attention"
 
-    num_future: int = Field(default=512, ge=1, description="Coming positions, in tokens.")
+    num_future: int = Field(default=512, ge=1, description="Number of future positions, in tokens.")
     num_sinks: int = Field(default=4, ge=0, description="First tokens that always stay.")
     epsilon: float = Field(
         default=0.0, ge=0.0, description="Added to the expected attention before the value's norm."
@@ -32,7 +32,7 @@ class ExpectedAttention(KVMethod):
 
     @property
     def needs(self) -> Needs:
-        """Moments of the queries behind the sinks."""
+        """Moments of the queries after the sinks."""
         return Needs(query_moments=frozenset({self.num_sinks}))
 
     def plan(self, prompt: PromptStatistics, keep: float) -> list[Selection]:
@@ -49,7 +49,7 @@ class ExpectedAttention(KVMethod):
         ]
 
     def scores(self, layer: LayerStatistics, rotation: torch.Tensor) -> torch.Tensor:
-        """Return expected attention times value norms (K, N); sinks come before all."""
+        """Return expected attention times value norms (K, N); sinks rank first."""
         moments = layer.moments(self.num_sinks)
         mean = moments.mean @ rotation.T
         covariance = rotation @ moments.covariance @ rotation.T

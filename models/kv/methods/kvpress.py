@@ -1,8 +1,8 @@
 """Scoring presses of kvpress (github.com/NVIDIA/kvpress), where it is installed.
 
-A press scores with its own code from the attention module, its input, keys and values, as in a
-forward hook; which entries stay, true positions and the cache itself are ours. kvpress pins an
-older transformers: presses that only score work with this one (tried: 0.5.5, ``--no-deps``).
+A press scores with its own code, from the attention module, its input, keys and values, as in a
+forward hook; the selection, true positions and the cache itself are ours. kvpress pins an older
+transformers, but presses that only score work with this one (tested: 0.5.5, ``--no-deps``).
 """
 
 import importlib
@@ -16,7 +16,7 @@ from encodeonce.models.kv.statistics import LayerStatistics, Needs
 
 
 class KVPress(ScoringMethod):
-    """``press`` is a class of kvpress, ``args`` what it is made with."""
+    """``press`` is a class of kvpress, ``args`` its arguments."""
 
     display_name: ClassVar[str] = "kvpress"
 
@@ -32,7 +32,7 @@ class KVPress(ScoringMethod):
 
     @property
     def needs(self) -> Needs:
-        """What a forward hook would be given."""
+        """The inputs that a forward hook would get."""
         return Needs(inputs=True)
 
     def scores(self, layer: LayerStatistics, is_visual: torch.Tensor) -> torch.Tensor:

@@ -1,10 +1,11 @@
-"""LOOK-M: text stays before pictures, and what goes is merged into what stays.
+"""LOOK-M: text has priority over pictures, and entries that go are merged into those that stay.
 
 Wan et al., LOOK-M: Look-Once Optimization in KV Cache for Efficient Multimodal Long-Context
 Inference, 2024 (arXiv:2406.18139), sec. 3: attention accumulated over the prompt, raised for text
 tokens above that of all visual ones (text prior); the last tokens always stay; each entry that goes
-is merged into the entry with the most similar key (pivotal merging): half the two, averaged with
-the entry itself and all others that go there. As in the authors' code the first four tokens stay.
+is merged into the entry with the most similar key (pivotal merging): the mean of the two, averaged
+with the entry itself and all others merged there. As in the authors' code, the first four tokens
+stay.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from encodeonce.models.kv.statistics import LayerStatistics, Needs, PromptStatis
 
 
 class LookM(KVMethod):
-    """Merges: entries are no longer those of single tokens."""
+    """Merges entries, which then no longer belong to single tokens."""
 
     display_name: ClassVar[str] = "LOOK-M"
 
@@ -50,7 +51,7 @@ class LookM(KVMethod):
     def apply(
         self, layer: LayerStatistics, selection: Selection, is_visual: torch.Tensor
     ) -> Entries:
-        """Merge what goes into what stays."""
+        """Merge the entries that go into those that stay."""
         assert isinstance(selection, torch.Tensor)
         keys, values = layer.keys, layer.values
         goes = torch.ones(keys.shape[:2], dtype=torch.bool, device=keys.device)

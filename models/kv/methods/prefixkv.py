@@ -2,7 +2,7 @@
 
 Wang et al., PrefixKV: Adaptive Prefix KV Cache is What Vision Instruction-Following Models Need for
 Efficient Generation, 2024 (arXiv:2412.03409), sec. 3: tokens are ordered by the attention that they
-receive from the whole prompt, a mean over heads; P_l(k) is the share of a layer's attention that
+receive from the whole prompt, averaged over heads; P_l(k) is the share of a layer's attention that
 its first k tokens hold; one p for all layers with k_l(p) = min {k: P_l(k) >= p} meets the budget.
 The first and the last token always stay.
 
@@ -32,23 +32,23 @@ from encodeonce.models.kv.statistics import LayerStatistics, Needs, PromptStatis
 NUM_PROTECTED = 2
 """The first and the last token."""
 DISTANCE = 25
-"""So far before the prompt's last entry lies the fixed place, in the authors' code."""
+"""Distance of the fixed place before the prompt's last entry, in the authors' code."""
 
 
 class PrefixKV(KVMethod):
-    """Layers' shares are searched for each prompt, or come from a profile."""
+    """The layers' shares are searched for each prompt, or come from a profile."""
 
     display_name: ClassVar[str] = "PrefixKV"
     layers_apart: ClassVar[bool] = False
 
     mode: Literal["exact", "paper"] = Field(
         default="exact",
-        description="'exact': true positions, the prompt alone is compressed; 'paper': positions "
+        description="'exact': true positions, only the prompt is compressed; 'paper': positions "
         "and eviction while decoding as in the authors' code.",
     )
     profile: str | None = Field(
         default=None,
-        description="File of `encodeonce calibrate prefixkv`; without one each prompt is searched.",
+        description="File of `encodeonce calibrate prefixkv`; without one, prompts are searched.",
     )
 
     @property
@@ -121,13 +121,13 @@ def _selection(layer: LayerStatistics, scores: torch.Tensor, count: int) -> Sele
 
 @dataclass(frozen=True, slots=True)
 class FixedPoint:
-    """Each layer holds its share of prompt and answer; what goes lies at a fixed place."""
+    """Each layer keeps its share of prompt and answer; entries go at a fixed place."""
 
     num_tokens: int
     kept: tuple[int, ...]
 
     def entry(self, layer: int, num_entries: int, num_new: int) -> int | None:
-        """Return the entry at the fixed place where the layer holds more than its share."""
+        """Return the entry at the fixed place if the layer holds more than its share."""
         kept = self.kept[layer]
         if num_entries <= (self.num_tokens + num_new) * kept / self.num_tokens:
             return None

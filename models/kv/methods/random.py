@@ -14,7 +14,7 @@ class Random(ScoringMethod):
 
     display_name: ClassVar[str] = "random"
 
-    seed: int = Field(default=0, ge=0, description="Of the random numbers.")
+    seed: int = Field(default=0, ge=0, description="Seed of the random numbers.")
 
     def scores(self, layer: LayerStatistics, is_visual: torch.Tensor) -> torch.Tensor:
         """Return random scores (K, N)."""

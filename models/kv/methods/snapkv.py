@@ -1,4 +1,4 @@
-"""SnapKV: what the last tokens of the prompt attend to stays, with its neighbours.
+"""SnapKV: the tokens that the prompt's last ones attend to stay, with their neighbours.
 
 Li et al., SnapKV: LLM Knows What You are Looking for Before Generation, 2024 (arXiv:2404.14469),
 Listing 1. The attention that a token receives from the last ``window`` tokens is pooled over
@@ -20,18 +20,18 @@ class SnapKV(ScoringMethod):
 
     display_name: ClassVar[str] = "SnapKV"
 
-    window: int = Field(default=64, ge=1, description="Last tokens that are watched and kept.")
+    window: int = Field(default=64, ge=1, description="Last tokens that are observed and kept.")
     kernel: int = Field(
         default=5, ge=1, description="Neighbours that share their attention: odd, in tokens."
     )
 
     @property
     def needs(self) -> Needs:
-        """The window's queries, also where the question is shorter."""
+        """The window's queries, even where the question is shorter."""
         return Needs(num_last_queries=self.window)
 
     def scores(self, layer: LayerStatistics, is_visual: torch.Tensor) -> torch.Tensor:
-        """Return pooled attention (K, N); the window's own tokens come before all."""
+        """Return pooled attention (K, N); the window's own tokens rank first."""
         window = min(self.window, layer.num_tokens - 1)
         received = layer.attention(window)[..., : layer.num_tokens - window].mean(1)
         pooled = functional.avg_pool1d(received, self.kernel, padding=self.kernel // 2, stride=1)

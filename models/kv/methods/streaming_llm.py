@@ -16,7 +16,7 @@ from encodeonce.models.kv.statistics import PromptStatistics
 
 
 class StreamingLLM(KVMethod):
-    """Looks at nothing but positions."""
+    """Chooses by position alone."""
 
     display_name: ClassVar[str] = "StreamingLLM"
 

@@ -1,7 +1,7 @@
-"""TOVA: what the last token attends to stays.
+"""TOVA: the tokens that the last one attends to stay.
 
 Oren et al., Transformers are Multi-State RNNs, 2024 (arXiv:2401.06104), sec. 3.2: attention of the
-last token, a mean over heads, so that all heads keep the same tokens. The last token stays.
+last token, averaged over heads, so that all heads keep the same tokens. The last token stays.
 """
 
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""VL-Cache: budgets by how sparse a layer's attention is, scores by what the text attends to.
+"""VL-Cache: budgets by the sparsity of a layer's attention, scores by what the text attends to.
 
 Tu et al., VL-Cache: Sparsity and Modality-Aware KV Cache Compression for Vision-Language Model
 Inference Acceleration, 2024 (arXiv:2410.23317), sec. 4: of the attention of the tokens behind the
@@ -21,7 +21,7 @@ from encodeonce.models.kv.statistics import LayerStatistics, PromptStatistics
 
 
 class VLCache(KVMethod):
-    """Reads the question: without one there is no post-vision attention."""
+    """Needs the question: without one there is no post-vision attention."""
 
     display_name: ClassVar[str] = "VL-Cache"
     layers_apart: ClassVar[bool] = False

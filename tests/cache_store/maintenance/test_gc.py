@@ -21,7 +21,7 @@ HOUR_S = 3600.0
 
 
 def make_old(root: Path, age_s: float, pattern: str = "*") -> None:
-    """Make files look as if they had lain there for a while."""
+    """Make files look old."""
     then_s = time.time() - age_s
     for path in root.rglob(pattern):
         if path.is_file():

@@ -1,4 +1,4 @@
-"""What a store says about itself: `stat`, `ls`, coverage."""
+"""Facts about a store: `stat`, `ls`, coverage."""
 
 from pathlib import Path
 

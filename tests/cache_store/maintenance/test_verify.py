@@ -1,4 +1,4 @@
-"""`verify`: finds what is damaged, says so to everybody, and repairs what costs nothing."""
+"""`verify`: finds damage, records it for all processes, and repairs what costs nothing."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""MM-Vet: its file, what of the target an answer holds, the evaluator's file."""
+"""MM-Vet: its file, how much of the target an answer contains, the evaluator's file."""
 
 import json
 from pathlib import Path

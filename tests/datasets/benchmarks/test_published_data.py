@@ -1,4 +1,4 @@
-"""Data that are not all there, or not as published: one message that says what to do."""
+"""Data that are incomplete, or not as published: one message that says what to do."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""People's own questions: files, columns, and messages that show the line to mend."""
+"""Users' own questions: files, columns, and messages that show the line to fix."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""TSV files of VLMEvalKit: where they lie, what they hold, how each kind is scored."""
+"""TSV files of VLMEvalKit: their location, their content, and the scoring of each kind."""
 
 import base64
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pictures without a file: what they are known by, and that their pixels are a file's."""
+"""Pictures without a file: their digests, and pixels equal to a file's."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The ledger: remembered across processes, whole lines only, never in the way."""
+"""The ledger: lasts across processes, reads whole lines only, and never gets in the way."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Frame sampling: the field's conventions, and what holds for every policy."""
+"""Frame sampling: the field's conventions, and properties of every policy."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""How much of a target an answer holds."""
+"""Measures how much of a target an answer contains."""
 
 import pytest
 

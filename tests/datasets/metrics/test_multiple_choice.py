@@ -1,4 +1,4 @@
-"""Which option an answer names."""
+"""Finds the option that an answer names."""
 
 import pytest
 from hypothesis import given

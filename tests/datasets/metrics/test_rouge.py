@@ -1,4 +1,4 @@
-"""ROUGE-L, both of the values that bear the name."""
+"""ROUGE-L, in both of the definitions in use."""
 
 import pytest
 from hypothesis import given

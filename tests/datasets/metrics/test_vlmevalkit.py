@@ -1,4 +1,4 @@
-"""What VLMEvalKit reads out of an answer. The expectations were computed with its own code."""
+"""VLMEvalKit's reading of an answer. The expectations were computed with its own code."""
 
 import pytest
 

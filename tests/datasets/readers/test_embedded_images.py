@@ -1,4 +1,4 @@
-"""Images out of tables: files that are whole, once, under the name of their content."""
+"""Images from tables: complete files, each written once, named by content."""
 
 import base64
 import threading

@@ -1,4 +1,4 @@
-"""``bench quant``: what is measured, and that it is measured of the right thing."""
+"""``bench quant``: what is measured, and that it is measured on the right thing."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The benchmark of the store: that it measures what it says, on all contenders alike."""
+"""``bench store`` measures what it claims to, on all contenders alike."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which formats a run can be exported to."""
+"""The formats that a run can be exported to."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A configuration written flat: every field has a name, and mistakes are told with it."""
+"""A configuration written flat: every field has a name, by which mistakes are reported."""
 
 from dataclasses import replace
 from typing import Any
@@ -21,7 +21,7 @@ OPTIONS = Arguments(
 
 
 class Later(AnswerConfig):
-    """A configuration that has grown two fields."""
+    """A configuration with two more fields."""
 
     adapter: str = "none"
     eyes: VisionSpec = Field(default_factory=VisionSpec)

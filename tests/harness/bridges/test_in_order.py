@@ -9,7 +9,7 @@ from encodeonce.harness.bridges.in_order import in_order, windows
 
 
 class Log:
-    """Works on positions, and notes when."""
+    """Works on positions, and records when."""
 
     def __init__(self, keys: str) -> None:
         self.keys = keys

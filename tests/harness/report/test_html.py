@@ -1,4 +1,4 @@
-"""The report as a page: its figures are those of the JSON in it, and any text is only text."""
+"""The report as a page: its numbers are those of its JSON, and any text stays mere text."""
 
 import base64
 import hashlib
@@ -31,7 +31,7 @@ TEMPLATES = Path(html.__file__).parent / "templates"
 
 
 class Page(HTMLParser):
-    """What is on a page, read back."""
+    """The content of a page, read back."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Page(HTMLParser):
         return found
 
     def notes(self, pattern: str) -> list[tuple[str, ...]]:
-        """Return the groups of the notes in drawings that match."""
+        """Return the matched groups of the notes in drawings."""
         matches = (re.fullmatch(pattern, text) for text in self.texts.get("title", []))
         return [match.groups() for match in matches if match]
 

@@ -1,4 +1,4 @@
-"""What people call variants."""
+"""Display names of variants."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Pictures: what is drawn lies where the values say, and any text is only text."""
+"""Figures: marks lie where their values say, and any text stays mere text."""
 
 import re
 from collections.abc import Callable

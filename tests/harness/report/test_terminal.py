@@ -1,4 +1,4 @@
-"""Tables in a terminal: readable where there is room, and where there is little."""
+"""Tables in a terminal: readable in wide and in narrow ones."""
 
 from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""Small pictures of the frames, and what is said where there are none."""
+"""Thumbnails of frames, and the reasons given where there are none."""
 
 import base64
 import io
@@ -60,9 +60,9 @@ def test_pictures_are_limited_in_bytes_and_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "known", "words"),
     [
-        ({}, ["0" * 64], "is not the file it was"),
-        ({"benchmarks": [{"name": "demo", "label": "other"}]}, [], "does not have this sample"),
-        ({"benchmarks": [{"name": "gone"}]}, [], "does not have this sample"),
+        ({}, ["0" * 64], "has changed since the run used it"),
+        ({"benchmarks": [{"name": "demo", "label": "other"}]}, [], "no longer has this sample"),
+        ({"benchmarks": [{"name": "gone"}]}, [], "no longer has this sample"),
         ({"benchmarks": [{"name": "gone", "label": "demo"}]}, [], "no benchmark is called 'gone'"),
         ({"benchmarks": [GONE]}, [], "cannot be read here: .*gone"),
     ],

@@ -1,4 +1,4 @@
-"""Two runs side by side: what was changed, who got better, and what is not compared."""
+"""Two runs compared: what changed, which is better, and what is not compared."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -75,7 +75,7 @@ def test_another_question_under_the_same_id_is_refused_and_counted(tmp_path: Pat
     assert cell["other_question"] == ["a1", "a2"]
     assert cell["num_scored"] == 1 and cell["worse"] == []
     page = to_markdown("t", compare_sections(comparison))
-    assert "refused, another question or target under the same id: 2 samples (a1, a2)" in page
+    assert "not compared, as their question or target differs: 2 samples (a1, a2)" in page
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_likelihoods_are_compared_on_the_same_texts(tmp_path: Path) -> None:
     (cell,) = comparison["cells"]
     assert [side["per_token"] for side in cell["nll"]] == [1.5, 2.0]
     page = to_markdown("t", compare_sections(comparison))
-    assert "A 1.5000, B 2.0000 a token (+0.5000; 8 tokens)" in page
+    assert "A 1.5000, B 2.0000 per token (+0.5000; 8 tokens)" in page
     assert "texts identical" not in page
 
 

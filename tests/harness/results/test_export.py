@@ -1,4 +1,4 @@
-"""What is exported of a run."""
+"""The parts of a run that are exported."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_questions_that_have_changed_since_are_refused(tmp_path: Path) -> None:
     folder = write_run(tmp_path)
     file = tmp_path / "questions.jsonl"
     file.write_text(file.read_text("utf-8").replace("a car", "a tram"), encoding="utf-8")
-    with pytest.raises(ExportError, match="not those that the run has answered"):
+    with pytest.raises(ExportError, match="not those that the run answered"):
         read_run(folder)
     file.unlink()
     with pytest.raises(ExportError, match="the folder that the run was started in"):

@@ -1,4 +1,4 @@
-"""Which answers a report shows."""
+"""The choice of answers that a report shows."""
 
 from encodeonce.harness.results.gallery import MOST_ITEMS, gallery
 from encodeonce.harness.run.record import SampleError

@@ -1,4 +1,4 @@
-"""Files for official evaluators, out of a run's records."""
+"""Files for official evaluators, made from a run's records."""
 
 import json
 from pathlib import Path, PurePath

@@ -1,4 +1,4 @@
-"""What a run's folder comes to; what records add up to is tested where it is added up."""
+"""The summary of a run's folder; the sums of records are tested where they are made."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What records add up to: the figures a report prints."""
+"""The sums of records: the numbers that a report prints."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -74,7 +74,7 @@ def test_an_answer_that_could_not_be_scored_is_not_wrong() -> None:
 
 
 class Pairs:
-    """A benchmark that publishes how many groups are right throughout."""
+    """A benchmark whose own score is the share of groups answered right throughout."""
 
     measure: ClassVar[str] = "words found"
     media_root = Path()

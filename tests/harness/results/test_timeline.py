@@ -1,4 +1,4 @@
-"""The hit rate over time, from what the journals say."""
+"""The hit rate over time, from journals."""
 
 from datetime import datetime, timedelta
 

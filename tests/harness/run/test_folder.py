@@ -77,7 +77,7 @@ def test_variants_can_be_added_and_none_can_change_its_meaning(tmp_path: Path) -
     folder = create(config(tmp_path, kv=["full"]))
     assert list(folder.description()["variants"]["kv"]) == ["half", "full"]
     kv = [{"method": "snapkv", "keep": 0.4, "label": "half"}]
-    with pytest.raises(RunFolderError, match="another variant of the name 'half'.*'label'"):
+    with pytest.raises(RunFolderError, match="another variant named 'half'.*'label'"):
         create(config(tmp_path, kv=kv))
 
 

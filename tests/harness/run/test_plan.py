@@ -1,4 +1,4 @@
-"""Grouping by media, and what is left of a plan when some of it is done."""
+"""Grouping by media, and what is left of a plan once part of it is done."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How answers are had: what is asked of the model, what is recorded, and what is refused."""
+"""Kinds of scoring: what the model is asked, what is recorded, and what is refused."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Variants of a run: what a run file may say of them, and what their names mean."""
+"""Variants of a run: what a run file may say about them, and the meanings of their names."""
 
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,11 @@ def test_a_list_of_budgets_is_a_variant_each_and_a_name_is_enough(tmp_path: Path
     ("changes", "message"),
     [
         ({"kv": ["full", {"method": "snapkv", "keep": [0.5, 0.5]}]}, "kv: .*'snapkv@0.5'.*label"),
-        ({"weights": ["none", {"method": "none"}]}, "weights: .*two variants are called 'none'"),
+        ({"weights": ["none", {"method": "none"}]}, "weights: .*two variants are named 'none'"),
         ({"kv": [{"method": "snapkv", "keep": 0.5, "label": "full"}]}, "kv: .*the whole cache"),
         ({"kv": [{"method": "full", "label": "whole"}]}, "kv: .*'full'.*under 'whole'"),
         ({"weights": [{"method": "none", "label": "base"}]}, "weights: .*under 'base'"),
-        ({"weights": [{"method": "rtn", "label": "a/b"}]}, "weights: .*'a/b' has a slash"),
+        ({"weights": [{"method": "rtn", "label": "a/b"}]}, "weights: .*'a/b' contains a slash"),
         ({"kv": [{"method": "snapvk", "keep": 0.5}]}, "kv: .*no method 'snapvk'.*snapkv"),
         ({"kv": [{"method": "snapkv", "options": {"windw": 3}}]}, "kv: .*windw.*Options: "),
         ({"weights": ["rnt"]}, "weights: .*no weights method is called 'rnt'.*'rtn'"),

@@ -1,4 +1,4 @@
-"""One decoder at a time, and weights that do not load."""
+"""One decoder at a time, and weights that cannot be loaded."""
 
 import gc
 import weakref
@@ -16,7 +16,7 @@ LOADED = LoadedWeights(bytes_by_part={"layers": 7}, load_s=1.5, peak_bytes=9)
 
 
 class Loader:
-    """Makes objects in the place of decoders; counts those that are alive when it makes one."""
+    """Makes objects in place of decoders; counts those alive whenever it makes one."""
 
     def __init__(self) -> None:
         self.loaded: list[str] = []
@@ -34,7 +34,7 @@ class Loader:
 
 
 class Decoder:
-    """Knows itself, as a model knows its modules: only the collector frees it."""
+    """Refers to itself, like a model to its modules: only the garbage collector frees it."""
 
     def __init__(self) -> None:
         self.me = self
@@ -60,7 +60,7 @@ def test_weights_that_do_not_load_are_tried_once_and_named_every_time() -> None:
     loader = Loader()
     slot = DecoderSlot(loader)
     for _ in range(2):
-        with pytest.raises(WeightsNotLoaded, match="'broken' do not load: ValueError: no kernel"):
+        with pytest.raises(WeightsNotLoaded, match="'broken' did not load: ValueError: no kernel"):
             slot.get(BROKEN)
     slot.get(NONE)
     assert loader.loaded == ["broken", "none"]

@@ -1,4 +1,4 @@
-"""What is asked of a decoder, and what becomes of a setting that fails."""
+"""The calls to a decoder, and the handling of settings that fail."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,7 +25,7 @@ TENTH = KVSpec(method="snapkv", keep=0.1)
 
 
 class EchoDecoder:
-    """Answers with the setting and the question; notes every sweep; fails where told to."""
+    """Answers with the setting and the question; records every sweep; fails where told to."""
 
     def __init__(self, broken: Sequence[str] = (), most_settings: int = 9) -> None:
         self.broken, self.most_settings = broken, most_settings

@@ -1,4 +1,4 @@
-"""A session opens what is used and nothing else, and closes it once."""
+"""A session opens only what is used, and closes it once."""
 
 import threading
 from pathlib import Path
@@ -49,7 +49,7 @@ def forbid_loading(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
 
 def num_threads() -> int:
-    """Return how many threads are a session's: libraries have some of their own."""
+    """Return how many threads belong to a session: libraries have some of their own."""
     names = [thread.name for thread in threading.enumerate()]
     return sum(name.startswith(("claims", "read-ahead")) for name in names)
 

@@ -32,7 +32,7 @@ def config_of(path: Path) -> RunConfig:
 
 
 class Store:
-    """A run's media in its store, and nobody to encode what is missing."""
+    """A run's media in its store, with nothing to encode missing ones."""
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -141,7 +141,7 @@ def test_on_the_demo_awq_stays_closer_to_the_model_than_rounding(tmp_path: Path)
 
 
 def answer_ids(store: Store, decoder: Any) -> dict[str, list[int]]:
-    """Return the tokens of each right answer, and the end."""
+    """Return the tokens of each right answer and the end-of-text token."""
     samples = [sample for group in store.groups for sample in group.samples][:NUM_QUESTIONS]
     ids = {}
     for sample in samples:
@@ -169,7 +169,7 @@ def log_probs(
 
 
 def divergence(expected: Mapping[str, Any], found: Mapping[str, Any]) -> float:
-    """Return the mean KL(expected || found) of a token, nats."""
+    """Return the mean KL(expected || found) per token, nats."""
     kl = [
         (one.exp() * (one - other)).sum(-1)
         for (one, _), (other, _) in zip(expected.values(), found.values(), strict=True)

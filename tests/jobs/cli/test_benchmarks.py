@@ -1,4 +1,4 @@
-"""``encodeonce benchmarks`` as people see it in terminals of two widths."""
+"""The output of ``encodeonce benchmarks`` in terminals of two widths."""
 
 import pytest
 from click.testing import Result
@@ -19,7 +19,7 @@ def show(monkeypatch: pytest.MonkeyPatch, width: int, *arguments: str) -> Result
 
 
 def words(text: str) -> str:
-    """Return a text as if it had never been wrapped."""
+    """Return a text unwrapped."""
     return " ".join(text.split())
 
 

@@ -1,4 +1,4 @@
-"""`encodeonce compare` as it is typed."""
+"""``encodeonce compare`` from the command line."""
 
 import json
 from pathlib import Path

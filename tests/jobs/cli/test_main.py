@@ -1,4 +1,4 @@
-"""The installed command says nothing that is not ours."""
+"""The installed command prints nothing but our own output."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""``encodeonce store``: what a user sees, and the exit status a script sees."""
+"""``encodeonce store``: what it prints, and its exit status."""
 
 from pathlib import Path
 

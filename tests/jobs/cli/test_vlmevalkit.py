@@ -1,4 +1,4 @@
-"""``encodeonce vlmevalkit``: what is refused before VLMEvalKit comes into it."""
+"""``encodeonce vlmevalkit``: what is refused before VLMEvalKit starts."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def test_a_folder_that_is_no_checkout_is_refused(run_file: str, tmp_path: Path) 
 
 
 def test_what_follows_the_run_file_is_not_ours(run_file: str) -> None:
-    """Else ``--kit`` would be read, and ``--help`` would be ours."""
+    """Otherwise ``--kit`` would be read, and ``--help`` would be ours."""
     done = vlmevalkit(run_file, "--kit", "elsewhere", "--help")
     assert done.exit_code == 1
     assert "where is VLMEvalKit?" in done.output

@@ -1,4 +1,4 @@
-"""What the user sees of a run."""
+"""The progress that a user sees during a run."""
 
 import io
 

@@ -44,7 +44,7 @@ class Fleet:
         self.todo[name], self.unread[name] = [], []
 
     def lose(self, worker: str, reason: ItemError) -> None:
-        """The worker is gone, and with it some of the answers that nobody has read yet."""
+        """Lose a worker, and with it some of its unread answers."""
         for _ in range(self.random.randint(0, len(self.unread[worker]))):
             self.read(worker)
         self.outcomes += self.queue.lose(worker, reason, self.now_s)
@@ -82,7 +82,7 @@ class Fleet:
         )
 
     def step(self) -> None:
-        """Let something that can happen next happen."""
+        """Make one of the possible next events happen."""
         deeds = []
         for worker in self.todo:
             if chunk := self.queue.take(worker, self.now_s):
@@ -173,7 +173,7 @@ def test_every_item_ends_once_whatever_else_goes_wrong(
 
 
 def queue_of(*names: str, **limits: float) -> WorkQueue:
-    """A queue of items in order of falling weight."""
+    """A queue of items in order of decreasing weight."""
     items = [WorkItem(id=name, payload=None, weight=len(names) - n) for n, name in enumerate(names)]
     return WorkQueue(items, Limits(**limits))  # type: ignore[arg-type]
 

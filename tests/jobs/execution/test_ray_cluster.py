@@ -1,4 +1,4 @@
-"""What can be known of a cluster before anything is sent to it."""
+"""Checks of a cluster before anything is sent to it."""
 
 import socket
 import zipfile

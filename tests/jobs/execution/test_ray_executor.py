@@ -1,4 +1,4 @@
-"""The Ray executor: the contract, and what kills processes."""
+"""The Ray executor: the contract, and items that kill processes."""
 
 import os
 import signal
@@ -69,7 +69,7 @@ def test_what_hangs_is_killed_at_the_end_of_its_lease_and_quarantined(
 
 
 class DiesWhenMade(ScriptedWorker):
-    """Its process is killed while the worker is made, ``times`` times in all."""
+    """Kills its process while the worker is made, ``times`` times in all."""
 
     def __init__(self, folder: Path, times: int) -> None:
         super().__init__(folder)
@@ -110,7 +110,7 @@ def test_a_factory_that_cannot_be_pickled_is_refused(executor: RayExecutor, tmp_
 
 
 class Witness(ScriptedWorker):
-    """Tells what its process sees."""
+    """Reports its process's environment."""
 
     def do(self, payload: dict[str, Any]) -> Any:
         import datasets
@@ -139,7 +139,7 @@ def test_a_wheel_for_the_nodes_is_refused_when_it_is_too_late_to_ship_it(
     ray_cluster: None, tmp_path: Path
 ) -> None:
     executor = RayExecutor(num_workers=1, cluster=Cluster(wheel=Path("dist/x.whl")))
-    with pytest.raises(ClusterError, match="connected to Ray already"):
+    with pytest.raises(ClusterError, match="already connected to Ray"):
         list(executor.run([item("a")], partial(ScriptedWorker, tmp_path)))
 
 

@@ -1,4 +1,4 @@
-"""bitsandbytes' int8 multiplies a row otherwise beside others: every row is computed alone."""
+"""Rows computed alone, since bitsandbytes' int8 lets a row's result depend on other rows."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""MiniCPM-V-2.6 inherits the contract, and agrees with how its released code goes about it.
+"""MiniCPM-V-2.6 inherits the contract, and agrees with its released code.
 
 The code of the tower and the resampler is a stand-in of ours.
 """
@@ -89,7 +89,7 @@ def whole_forward(folder: Path, *scenes: Scene) -> Answered:
 
 
 def tiles_and_marks(folder: Path, scenes: Sequence[Scene]) -> tuple[list[torch.Tensor], list[str]]:
-    """Return all tiles in order, and what stands for each picture and frame in the prompt."""
+    """Return all tiles in order, and the prompt's text for each picture and frame."""
     slicing, tokens = FAMILY.preprocessing(folder), "<unk>" * 4
     tiles: list[torch.Tensor] = []
     marks: list[str] = []

@@ -1,4 +1,4 @@
-"""The Qwen-VL line against a plain ``generate`` whose inputs are put together here, by hand."""
+"""The Qwen-VL line against a plain ``generate`` with inputs assembled here by hand."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Write `kvpress.npz`: which entries the presses of kvpress keep of some random tensors.
+"""Writes `kvpress.npz`: the entries of some random tensors that kvpress's presses keep.
 
 Not run by the suite: kvpress pins an older transformers. Run in an environment of its own, with
 kvpress 0.5.5: ``python tests/models/kv/record_kvpress.py``.

@@ -1,4 +1,4 @@
-"""The ragged cache itself: memory that is really freed, and attention over unlike lengths."""
+"""The ragged cache itself: memory is really freed, and attention spans different lengths."""
 
 import pytest
 import torch

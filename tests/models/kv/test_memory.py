@@ -1,4 +1,4 @@
-"""Watching and compressing are not felt in the peak of memory, counted tensor by tensor."""
+"""Watching and compressing do not raise the peak of memory, counted tensor by tensor."""
 
 import weakref
 from collections.abc import Sequence

@@ -19,7 +19,7 @@ NUM_TOKENS, NUM_LAYERS = 300, 6
 
 
 def zipf_layers(seed: int = 0) -> list[torch.Tensor]:
-    """Return importances that fall at another rate in each layer, in random order."""
+    """Return importances that fall at a different rate in each layer, in random order."""
     generator = torch.Generator().manual_seed(seed)
     ranks = torch.arange(1, NUM_TOKENS + 1, dtype=torch.float64)
     layers = []
@@ -76,7 +76,7 @@ def test_layers_keep_the_same_share_and_more_than_uniform_budgets_do(keep: float
 
 
 def test_flat_scores_end() -> None:
-    """The authors' bisection goes on for ever where no p meets the budget."""
+    """The authors' bisection never ends where no p meets the budget."""
     flat = [torch.ones(NUM_TOKENS)] * NUM_LAYERS
     found = search(flat, 1000)
     assert sum(found) == 1000

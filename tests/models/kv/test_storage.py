@@ -1,4 +1,4 @@
-"""Entries in memory: exact in the model's precision, close when quantised, bytes as counted."""
+"""Entries in memory: exact in the model's precision, close when quantised, of the counted size."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Chat templates: what is asked, and which cannot be used, found out without weights."""
+"""Chat templates: the prompts they make, and those refused before any weights are loaded."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is said of a text beside its probability: whether it is what the model would write."""
+"""The flag beside a text's probability: whether the model itself would write it."""
 
 from encodeonce.models.family import find_family
 from encodeonce.models.language.generation import GenerationSpec

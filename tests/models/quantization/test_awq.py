@@ -50,7 +50,7 @@ def error(model: Any, reference: torch.Tensor) -> float:
 
 
 def quantized(model: Any, folder: Path, recipe: Recipe) -> Any:
-    """Return a copy of a model that computes with what the recipe makes of its weights."""
+    """Return a copy of a model with the weights that the recipe makes."""
     work = copy.deepcopy(model)
     progress = Progress(folder, {})
     quantize_layers(work, recipe, prompts, progress, lambda done, total: None)
@@ -106,7 +106,7 @@ def test_scaling_alone_changes_nothing_but_the_weights(kind: str) -> None:
 
 
 def inputs_of(layer: nn.Module, name: str, number: int, model: Any) -> torch.Tensor:
-    """Return what a linear layer of the model as it is now is called with on the first prompt."""
+    """Return the inputs of a linear layer of the current model on the first prompt."""
     found: list[torch.Tensor] = []
     hook = layer.get_submodule(name).register_forward_pre_hook(
         lambda _, args: found.append(args[0].flatten(0, -2))

@@ -1,4 +1,4 @@
-"""What every weight method must hold to; a new file in `quantization/methods/` is picked up."""
+"""The contract of every weight method; a new file in `quantization/methods/` is picked up."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""Checkpoints that somebody has quantised already, and models that are such checkpoints."""
+"""Already quantised checkpoints, and models that are such checkpoints."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def with_config(base: Path, target: Path, config: Mapping[str, Any]) -> Path:
-    """Copy a checkpoint, and say how it is quantised."""
+    """Copy a checkpoint, and declare its quantisation."""
     shutil.copytree(base, target)
     path = target / "config.json"
     stored = {**json.loads(path.read_text()), "quantization_config": config}

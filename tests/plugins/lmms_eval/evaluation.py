@@ -21,7 +21,7 @@ MODEL = f"pretrained={DEMO_CHECKPOINT},dtype=float32,device=cpu"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What lmms-eval wrote."""
+    """The files that lmms-eval wrote."""
 
     results: Mapping[str, Any]
     samples: Mapping[str, list[dict[str, Any]]]
@@ -32,7 +32,7 @@ class Outcome:
         return [sample["filtered_resps"] for sample in self.samples[task]]
 
     def figure(self, name: str) -> float:
-        """Return one of our figures among lmms-eval's results."""
+        """Return one of our values among lmms-eval's results."""
         return float(self.results["throughput"][f"avg_{name}"])
 
     @property

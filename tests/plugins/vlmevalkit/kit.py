@@ -54,7 +54,7 @@ class Bench:
         return path
 
     def command(self, *arguments: str, **changes: Any) -> list[str]:
-        """Return the command line that lets run.py do something, results in ``outputs``."""
+        """Return a command line for run.py, with results in ``outputs``."""
         launcher = [sys.executable, "-m", "encodeonce.jobs.cli.app", "vlmevalkit"]
         return [
             *launcher,
@@ -102,14 +102,14 @@ class Bench:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """What a command printed."""
+    """The output of a command."""
 
     returncode: int
     text: str
 
     @property
     def num_questions(self) -> int:
-        """Questions that were put to our model."""
+        """Questions that our model was asked."""
         return int(self._figure(r"encodeonce: (\d+) questions?,"))
 
     @property

@@ -181,7 +181,7 @@ def test_the_kit_knows_a_failure_by_the_text_that_we_give_it() -> None:
 def test_a_name_that_the_kit_has_is_refused(bench: Bench) -> None:
     said = bench.ask("--data", "x", vlmevalkit={"name": "llava_v1.5_7b"})
     assert said.returncode == 1
-    assert "VLMEvalKit has something called 'llava_v1.5_7b'" in said.text
+    assert "VLMEvalKit already uses the name 'llava_v1.5_7b'" in said.text
 
 
 def _questions(bench: Bench, *clips: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A run's folder without a run: questions, and records as two variants have answered them."""
+"""A run's folder without a run: questions, and records of two variants' answers."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""generation_kwargs of lmms-eval's tasks: what is done, what changes nothing, what is refused."""
+"""generation_kwargs of lmms-eval's tasks: supported, without effect, or refused."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def test_what_changes_nothing_in_greedy_generation_is_taken(kwargs: dict[str, An
         ({"skip_special_tokens": False}, "skip_special_tokens"),
         ({"visual_cot": True}, "visual_cot=True.*Known: max_new_tokens"),
         ({"max_new_tokens": 1.5}, "max_new_tokens must be"),
-        ({"until": 3}, "until must be texts; got 3"),
+        ({"until": 3}, "until must be a text or texts; got 3"),
     ],
 )
 def test_what_would_be_ignored_is_refused_by_name(kwargs: dict[str, Any], words: str) -> None:

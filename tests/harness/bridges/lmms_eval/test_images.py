@@ -1,4 +1,4 @@
-"""What tasks show, in all the ways lmms-eval has for it."""
+"""The media that tasks show, in all of lmms-eval's forms."""
 
 import math
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_visuals_are_files_or_pictures(visual: Any, media: Any) -> None:
     ("visual", "words"),
     [
         ("https://example.org/a.mp4", "is a URL.*Download"),
-        ("/data/a.wav", "is a sound"),
+        ("/data/a.wav", "is an audio file"),
         (np.zeros((4, 4, 3)), "type ndarray"),
         ([PICTURE], "type list"),
         (None, "type NoneType"),
@@ -88,7 +88,7 @@ def test_a_clip_of_a_message_is_the_files() -> None:
         (user(TEXT, {"type": "image", "url": PICTURE}, TEXT), "text, image, text.*--force_simple"),
         ([{"role": "system", "content": "Be brief."}, *user(TEXT)], "by system, user"),
         ([*user(TEXT), {"role": "assistant", "content": "Yes"}, *user(TEXT)], "by user, assistant"),
-        (user({"type": "audio", "url": "/data/a"}, TEXT), "is a sound"),
+        (user({"type": "audio", "url": "/data/a"}, TEXT), "is an audio file"),
         (user({"type": "image_url", "url": "/data/a"}, TEXT), "called 'image_url'"),
     ],
 )

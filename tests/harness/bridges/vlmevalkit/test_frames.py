@@ -1,4 +1,4 @@
-"""Which frames a benchmark of the kit wants, and frames as files."""
+"""The frames that a benchmark of the kit asks for, and frames as files."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""VLMEvalKit's messages as our models are asked."""
+"""VLMEvalKit's messages in the form that our models take."""
 
 from pathlib import Path
 

@@ -49,8 +49,8 @@ def test_every_variant_is_a_model(tmp_path: Path) -> None:
         ({"cache": "here"}, "cache"),
         ({"vlmevalkit": {"name": "a/b"}}, r"vlmevalkit\.name"),
         ({"vlmevalkit": {"resident_prefixes": 0}}, r"resident_prefixes.*greater than or equal"),
-        ({"benchmarks": [{"name": "demo"}, {"name": "demo"}]}, "two are called 'demo'"),
-        ({"benchmarks": [{"name": "demo", "label": "a/b"}]}, "becomes a file's name"),
+        ({"benchmarks": [{"name": "demo"}, {"name": "demo"}]}, "two are named 'demo'"),
+        ({"benchmarks": [{"name": "demo", "label": "a/b"}]}, "becomes a file name"),
         ({"benchmarks": [{"name": "demo", "scoring": "nll"}]}, "only scoring: generate"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a command under VLMEvalKit ends with."""
+"""The last lines of a command under VLMEvalKit."""
 
 from encodeonce.datasets.media.media import MissingMedia
 from encodeonce.harness.bridges.resident import ResidentUse

@@ -1,4 +1,4 @@
-"""``encodeonce bench kv`` and ``encodeonce bench sweep`` as a user types them, at a tiny size."""
+"""``encodeonce bench kv`` and ``encodeonce bench sweep`` from the command line, at a tiny size."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``encodeonce bench prefix``: what a user sees, what is stored, and what is refused."""
+"""``encodeonce bench prefix``: what it prints, what it stores, and what it refuses."""
 
 import json
 from pathlib import Path
