@@ -31,7 +31,7 @@ def test_a_run_that_is_precomputed_calibrates_and_the_result_evaluates(scene: Sc
     assert scene.execute("precompute").exit_code == 0
     done = quantize(*arguments)
     assert done.exit_code == 0, done.stderr
-    assert "groups are of 32 inputs: 128 does not divide all widths of this model" in done.stdout
+    assert "the group size is 32: 128 does not divide the widths of all layers" in done.stdout
     assert f"weights: [none, {{method: awq, path: {target}}}]" in done.stdout
     origin = json.loads((target / ORIGIN_FILE).read_text())
     assert origin["calibration"]["num_prompts"] == 3

@@ -89,7 +89,7 @@ def test_a_clip_of_a_message_is_the_files() -> None:
         ([{"role": "system", "content": "Be brief."}, *user(TEXT)], "by system, user"),
         ([*user(TEXT), {"role": "assistant", "content": "Yes"}, *user(TEXT)], "by user, assistant"),
         (user({"type": "audio", "url": "/data/a"}, TEXT), "is an audio file"),
-        (user({"type": "image_url", "url": "/data/a"}, TEXT), "called 'image_url'"),
+        (user({"type": "image_url", "url": "/data/a"}, TEXT), "of kind 'image_url'"),
     ],
 )
 def test_what_a_single_prompt_cannot_say_is_refused(messages: Any, words: str) -> None:
