@@ -18,6 +18,9 @@ from encodeonce.harness.run.record import Record
 from encodeonce.harness.run.scoring import REFERENCE
 from encodeonce.harness.run.variant import Variant
 
+VARIANTS = ("weights", "kv")
+"""The lists of variants: keys of a run file and of the meanings in run.json."""
+
 
 class CompareError(ValueError):
     """The two cannot be compared."""
@@ -207,16 +210,31 @@ def _fields_of(
     run: Mapping[str, Any], pairs: Sequence[tuple[str, str]], side: int
 ) -> Iterator[tuple[str, Any]]:
     """Yield a run's configuration, digests and software, and those of the one variant."""
-    yield from _flat(under_new_names(run["config"]), "")
+    config = under_new_names(run["config"])
+    yield from _flat({name: part for name, part in config.items() if name not in VARIANTS}, "")
+    for name in VARIANTS:
+        # Where a variant stands in its list means nothing, and its fields are told below.
+        yield name, sorted(run.get("variants", {}).get(name, ()))
     for name in ("checkpoint files", "questions"):
         yield name, run["identity"].get(name)
     yield from _flat(run["versions"], "software.")
-    if len(pairs) == 1:
-        meanings = run.get("variants", {})
-        variant = Variant.parse(pairs[0][side])
-        for kind, title in (("weights", variant.weights), ("kv", variant.kv)):
-            yield f"variant {kind}", title
-            yield from _flat(meanings.get(kind, {}).get(title, {}), f"variant {kind}.")
+    yield from _fields_of_variants(run, [Variant.parse(pair[side]) for pair in pairs])
+
+
+def _fields_of_variants(
+    run: Mapping[str, Any], variants: Sequence[Variant]
+) -> Iterator[tuple[str, Any]]:
+    """Yield what the names of the compared variants mean."""
+    for kind in VARIANTS:
+        meanings = run.get("variants", {}).get(kind, {})
+        titles = dict.fromkeys(getattr(variant, kind) for variant in variants)
+        for title in titles:
+            name = f"variant {kind}"
+            if len(variants) == 1:
+                yield name, title
+            else:
+                name = f"{name} {title}"
+            yield from _flat(meanings.get(title, {}), f"{name}.")
 
 
 def _flat(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
