@@ -113,7 +113,7 @@ class PrefixDecoder(ABC):
         found = []
         for question, texts in zip(questions, continuations, strict=True):
             watch = Stopwatch()
-            with watch.stage("score"):
+            with watch.stage("prepare"):
                 suffix = prefix.suffix(question)
                 token_ids = tokenize_continuations(self._tokenizer, texts)
             first, *others = sweep_likelihoods(self._model, prefix, settings, suffix, token_ids)

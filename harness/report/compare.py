@@ -243,24 +243,32 @@ def _short(text: str | None) -> str:
 
 
 def _time(comparison: Summary) -> Section:
+    stages = comparison["stages"]
     rows = tuple(
         (
-            stage["stage"],
+            f"{stage['stage']} (shared)" if stage["is_shared"] else stage["stage"],
             *("-" if s is None else f"{1000 * s:.1f}" for s in stage["seconds"]),
             "-" if stage["ratio"] is None else f"{stage['ratio']:.2f}",
         )
-        for stage in comparison["stages"]
+        for stage in stages
     )
     sentences = ["Milliseconds of worker time per answer on the benchmarks that both have."]
-    if any(len(side["variants"]) > 1 or ":" in side["name"] for _, side in _sides(comparison)):
+    if shared := [stage["stage"] for stage in stages if stage["is_shared"]]:
         sentences.append(
-            "Work that variants of one run share is booked on the variant answered first."
+            f"{_and(shared)} served several variants of a run at once, and count in full for each, "
+            "as if it had been answered alone. 'own' is what a variant takes beyond that. A cache "
+            "compressed before the question (':media') reads the question in 'generate'."
         )
     return Section(
         title="Time per answer",
         table=Table(columns=("stage", "A, ms", "B, ms", "A / B"), rows=rows),
         sentences=tuple(sentences),
     )
+
+
+def _and(stages: Sequence[str]) -> str:
+    *most, last = [f"'{stage}'" for stage in stages]
+    return f"{', '.join(most)} and {last}" if most else f"The work of {last}"
 
 
 def _hits(comparison: Summary) -> Section:

@@ -1,16 +1,14 @@
 """The report's sections on what variants cost: memory and time."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from encodeonce.harness.report.cells import variants_in
 from encodeonce.harness.report.names import Names
 from encodeonce.harness.report.numbers import human_bytes, human_count, number
 from encodeonce.harness.report.section import Section, Table
+from encodeonce.harness.results.shared_time import OWN_STAGES
 from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.run.variant import Variant
-
-OWN_STAGES = ("compress", "generate", "compare", "score")
-"""Stages that each cache variant runs on its own; all others serve every cache of the weights."""
 
 Stages = Mapping[str, float]
 """Milliseconds by stage."""
@@ -56,8 +54,9 @@ def time_section(summary: Summary) -> Section:
     """Separate the stages shared by all caches of the weights from those that each runs alone."""
     names, weights = Names.of(summary), summary["variants"]["weights"]
     known = dict.fromkeys(s for one in weights.values() for s in one["seconds"])
-    shared_stages = [stage for stage in known if stage not in OWN_STAGES]
-    stages = [*shared_stages, *(stage for stage in OWN_STAGES if stage in known)]
+    shared_stages = dict.fromkeys(s for one in weights.values() for s in one["shared_stages"])
+    own_stages = [s for s in OWN_STAGES if s in known and s not in shared_stages]
+    stages = [*shared_stages, *own_stages]
     rows: list[tuple[str, ...]] = []
     sentences = [
         "Milliseconds of worker time per question, model loading excluded. Compressed caches are "
@@ -65,12 +64,12 @@ def time_section(summary: Summary) -> Section:
     ]
     for title, one in weights.items():
         caches = {
-            variant: _own_seconds(about)
+            variant: own_seconds(about, one["shared_stages"])
             for variant, about in variants_in(summary).items()
             if variant.weights == title
         }
         per_ms = 1000 / max(1, one["num_questions"])
-        shared = {s: per_ms * v for s, v in one["seconds"].items() if s in shared_stages}
+        shared = {s: per_ms * v for s, v in one["seconds"].items() if s in one["shared_stages"]}
         own = {v: {s: per_ms * x for s, x in some.items()} for v, some in caches.items()}
         rows += _time_rows(names.weights(title), shared, own, stages)
         sentences += _saving(names.weights(title), shared, own)
@@ -81,11 +80,12 @@ def time_section(summary: Summary) -> Section:
     )
 
 
-def _own_seconds(variant: Summary) -> dict[str, float]:
+def own_seconds(variant: Summary, shared_stages: Collection[str]) -> dict[str, float]:
+    """Return a variant's seconds by stage, without the work that it shares."""
     found: dict[str, float] = {}
     for cell in variant["benchmarks"].values():
         for stage, value in cell["seconds"].items():
-            if stage in OWN_STAGES:
+            if stage not in shared_stages:
                 found[stage] = found.get(stage, 0.0) + value
     return found
 

@@ -132,8 +132,10 @@ def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
 def _estimate(estimate: Summary | None) -> str:
     if estimate is None:
         return "-"
-    low, high = (number(100 * estimate[end], ".1f") for end in ("low", "high"))
-    return f"{100 * estimate['mean']:.1f} ({low} to {high})"
+    mean, low, high = (
+        percent(estimate[name], 1).removesuffix(" %") for name in ("mean", "low", "high")
+    )
+    return f"{mean} ({low} to {high})"
 
 
 def _difference(difference: Summary | None) -> str:
@@ -183,7 +185,7 @@ def _short(cell: Summary | None) -> str:
     if cell is None:
         return "-"
     if cell["accuracy"] is not None:
-        return f"{100 * cell['accuracy']['mean']:.1f}"
+        return percent(cell["accuracy"]["mean"], 1).removesuffix(" %")
     return number((cell["nll"] or {}).get("perplexity"), ".3f")
 
 

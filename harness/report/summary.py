@@ -216,24 +216,28 @@ def _time(summary: Summary) -> Section:
     ways = [("cached", summary["evaluation"])]
     if summary["uncached"] is not None:
         ways.insert(0, ("uncached", summary["uncached"]))
-    ways = [(name, way) for name, way in ways if way["num_answered"]]
-    stages = list(dict.fromkeys(stage for _, way in ways for stage in way["seconds"]))
+    spent = {name: way["stage_seconds_per_answer"] for name, way in ways if way["num_answered"]}
+    stages = dict.fromkeys(stage for seconds in spent.values() for stage in seconds)
     rows = [
-        (stage, *(_milliseconds(way["seconds"].get(stage), way["num_answered"]) for _, way in ways))
+        (stage, *(_milliseconds(seconds.get(stage)) for seconds in spent.values()))
         for stage in stages
     ]
-    total = [sum(way["seconds"].values()) / way["num_answered"] for _, way in ways]
-    rows.append(("all", *(f"{1000 * seconds:.1f}" for seconds in total)))
+    total = [sum(seconds.values()) for seconds in spent.values()]
+    rows.append(("all", *map(_milliseconds, total)))
     sentences = ["Milliseconds of worker time per answer, model loading excluded."]
-    if (num_variants := len(summary["variants"]["variants"])) > 1:
-        sentences.append(f"'Cached' covers the answers of all {num_variants} variants.")
-    if len(ways) == 2 and total[1] > 0:
+    if len(summary["variants"]["variants"]) > 1:
+        shown = Variant.parse(summary["evaluation"]["variant"])
+        sentences.append(
+            f"'Cached' is under {Names.of(summary).variant(shown)} ({shown.name}) alone; work that "
+            "it shares with other variants counts in full."
+        )
+    if len(total) == 2 and total[1] > 0:
         sentences.append(
             f"With stored features, an answer takes {total[0] / total[1]:.1f} times less worker "
             "time than uncached. Uncached, preprocessing is part of 'prepare', and the tower part "
             "of 'prefill'."
         )
-    heads = tuple(f"{name}, ms" for name, _ in ways)
+    heads = tuple(f"{name}, ms" for name in spent)
     return Section(
         title="Time per answer",
         table=Table(columns=("stage", *heads), rows=tuple(rows)),
@@ -241,8 +245,8 @@ def _time(summary: Summary) -> Section:
     )
 
 
-def _milliseconds(seconds: float | None, num_answers: int) -> str:
-    return "-" if seconds is None else f"{1000 * seconds / num_answers:.1f}"
+def _milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{1000 * seconds:.1f}"
 
 
 def _errors(summary: Summary) -> tuple[str, ...]:

@@ -13,8 +13,10 @@ from encodeonce.harness.report.charts.plots import (
     stacked_bars,
     waterfall,
 )
+from encodeonce.harness.report.costs import own_seconds
 from encodeonce.harness.report.figures import curves, matrix_figure, speed_figure
 from encodeonce.harness.report.names import Names
+from encodeonce.harness.report.numbers import human_count
 from encodeonce.harness.report.section import Figure
 from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.run.record import LOADING
@@ -75,10 +77,10 @@ def _ways(summary: Summary) -> list[Bar]:
     bars = []
     for name, way in (("plain transformers", "uncached"), ("from the store", "evaluation")):
         stage = summary[way]
-        if stage is not None and stage["num_answered"] and stage["seconds"]:
+        if stage is not None and stage["stage_seconds_per_answer"]:
             parts = tuple(
-                Part(name=part, value=1000 * seconds / stage["num_answered"])
-                for part, seconds in stage["seconds"].items()
+                Part(name=part, value=1000 * seconds)
+                for part, seconds in stage["stage_seconds_per_answer"].items()
             )
             bars.append(Bar(name=name, parts=parts))
     return bars
@@ -92,19 +94,29 @@ def waterfall_figure(ways: Sequence[Bar]) -> Figure:
 
 
 def variants_time_figure(summary: Summary) -> Figure:
-    """Draw the worker time of precompute and of every variant."""
+    """Draw the worker time of precompute, of what caches share, and of what each takes itself."""
     bars = []
     if summary["precompute"] is not None:
         bars.append(_bar("precompute, once for all", summary["precompute"]["seconds"]))
     names = Names.of(summary)
-    for variant, about in variants_in(summary).items():
-        total: dict[str, float] = {}
-        for cell in about["benchmarks"].values():
-            for stage, seconds in cell["seconds"].items():
-                total[stage] = total.get(stage, 0.0) + seconds
-        bars.append(_bar(names.variant(variant), total))
+    for title, one in summary["variants"]["weights"].items():
+        caches = {v: some for v, some in variants_in(summary).items() if v.weights == title}
+        stages = one["shared_stages"]
+        if len(caches) < 2:  # then nothing is shared
+            stages = []
+        else:
+            shared = {stage: one["seconds"][stage] for stage in stages}
+            count = human_count(len(caches), "cache")
+            bars.append(_bar(f"{names.weights(title)}: shared by {count}", shared))
+        bars += [
+            _bar(names.variant(variant), own_seconds(about, stages))
+            for variant, about in caches.items()
+        ]
     title = "Worker time by variant"
-    words = "Work that several variants share is booked on the first of them."
+    words = (
+        "What all caches of the same weights share has a bar of its own; the others are what each "
+        "takes beyond that."
+    )
     if len(bars) > MOST_BARS:
         words += f" The first {MOST_BARS} bars of {len(bars)}."
     svg = stacked_bars(bars[:MOST_BARS], x=Axis(title="seconds of worker time"), title=title)

@@ -7,14 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from encodeonce.harness.results.compare_time import compare_times
 from encodeonce.harness.results.intervals import clustered_mean
 from encodeonce.harness.results.paired import paired_difference
 from encodeonce.harness.results.perplexity import summarize_nll
+from encodeonce.harness.results.shared_time import VariantTime, variant_times
 from encodeonce.harness.results.summary import Summary, summarize_evaluation
 from encodeonce.harness.run.config import CHANGES_NO_ANSWER, under_new_names
 from encodeonce.harness.run.record import Record
 from encodeonce.harness.run.scoring import REFERENCE
 from encodeonce.harness.run.variant import Variant
+
+VARIANTS = ("weights", "kv")
+"""The lists of variants: keys of a run file and of the meanings in run.json."""
 
 
 class CompareError(ValueError):
@@ -33,6 +38,8 @@ class Side:
     """Of all variants to be compared; one for each benchmark, sample and variant."""
     precompute: Summary | None
     """From `summarize_precompute`, if precompute was run."""
+    others: tuple[Record, ...] = ()
+    """Of the run's other variants, on which work may be booked that the compared ones share."""
 
     @property
     def variants(self) -> list[str]:
@@ -59,7 +66,7 @@ def compare(first: Side, second: Side) -> Summary:
         "variants_only_in_first": _left_over(first, [a for a, _ in pairs]),
         "variants_only_in_second": _left_over(second, [b for _, b in pairs]),
         "cells": cells,
-        "stages": _stages(evaluations),
+        "stages": compare_times(*_times(first, second, pairs)),
         "hit_rates": {
             "precompute": [_hit_rate(side.precompute) for side in (first, second)],
             "evaluate": [_hit_rate(evaluation) for evaluation in evaluations],
@@ -203,16 +210,31 @@ def _fields_of(
     run: Mapping[str, Any], pairs: Sequence[tuple[str, str]], side: int
 ) -> Iterator[tuple[str, Any]]:
     """Yield a run's configuration, digests and software, and those of the one variant."""
-    yield from _flat(under_new_names(run["config"]), "")
+    config = under_new_names(run["config"])
+    yield from _flat({name: part for name, part in config.items() if name not in VARIANTS}, "")
+    for name in VARIANTS:
+        # Where a variant stands in its list means nothing, and its fields are told below.
+        yield name, sorted(run.get("variants", {}).get(name, ()))
     for name in ("checkpoint files", "questions"):
         yield name, run["identity"].get(name)
     yield from _flat(run["versions"], "software.")
-    if len(pairs) == 1:
-        meanings = run.get("variants", {})
-        variant = Variant.parse(pairs[0][side])
-        for kind, title in (("weights", variant.weights), ("kv", variant.kv)):
-            yield f"variant {kind}", title
-            yield from _flat(meanings.get(kind, {}).get(title, {}), f"variant {kind}.")
+    yield from _fields_of_variants(run, [Variant.parse(pair[side]) for pair in pairs])
+
+
+def _fields_of_variants(
+    run: Mapping[str, Any], variants: Sequence[Variant]
+) -> Iterator[tuple[str, Any]]:
+    """Yield what the names of the compared variants mean."""
+    for kind in VARIANTS:
+        meanings = run.get("variants", {}).get(kind, {})
+        titles = dict.fromkeys(getattr(variant, kind) for variant in variants)
+        for title in titles:
+            name = f"variant {kind}"
+            if len(variants) == 1:
+                yield name, title
+            else:
+                name = f"{name} {title}"
+            yield from _flat(meanings.get(title, {}), f"{name}.")
 
 
 def _flat(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -231,37 +253,30 @@ def _evaluations(
     first: Side, second: Side, pairs: Sequence[tuple[str, str]]
 ) -> tuple[Summary, Summary]:
     """Add up the records of the benchmarks that both have, under the variants compared."""
-    ours, theirs = zip(*pairs, strict=True)
-    names = {record.benchmark for record in first.records}
-    names &= {record.benchmark for record in second.records}
+    common = _common_benchmarks(first, second)
     kept = (
-        [record for record in side.records if record.benchmark in names and record.variant in one]
-        for side, one in ((first, ours), (second, theirs))
+        [record for record in side.records if record.benchmark in common and record.variant in some]
+        for side, some in zip((first, second), zip(*pairs, strict=True), strict=True)
     )
     a, b = (summarize_evaluation(records) for records in kept)
     return a, b
 
 
-def _stages(evaluations: tuple[Summary, Summary]) -> list[Summary]:
-    """Return worker seconds per answer by stage, with the first's divided by the second's."""
-    names = dict.fromkeys(name for side in evaluations for name in side["seconds"])
-    stages = []
-    for name in names:
-        seconds = [_per_answer(side["seconds"].get(name), side) for side in evaluations]
-        stages.append({"stage": name, "seconds": seconds, "ratio": _ratio(seconds)})
-    total = [side["seconds_per_answer"] for side in evaluations]
-    return [*stages, {"stage": "all", "seconds": total, "ratio": _ratio(total)}]
+def _times(
+    first: Side, second: Side, pairs: Sequence[tuple[str, str]]
+) -> tuple[list[VariantTime], list[VariantTime]]:
+    """Return the times of the variants compared, on the benchmarks that both sides have."""
+    common = _common_benchmarks(first, second)
+    a, b = (
+        variant_times([one for one in (*side.records, *side.others) if one.benchmark in common])
+        for side in (first, second)
+    )
+    return [a[name] for name, _ in pairs if name in a], [b[name] for _, name in pairs if name in b]
 
 
-def _per_answer(seconds: float | None, side: Summary) -> float | None:
-    if seconds is None or not side["num_answered"]:
-        return None
-    return seconds / int(side["num_answered"])
-
-
-def _ratio(seconds: Sequence[float | None]) -> float | None:
-    ours, theirs = seconds
-    return ours / theirs if ours is not None and theirs else None
+def _common_benchmarks(first: Side, second: Side) -> set[str]:
+    names, others = ({record.benchmark for record in side.records} for side in (first, second))
+    return names & others
 
 
 def _hit_rate(stage: Summary | None) -> float | None:

@@ -59,4 +59,6 @@ def _wilson(mean: float, n: float) -> tuple[float, float]:
     z2 = Z_95 * Z_95
     centre = (mean + z2 / (2 * n)) / (1 + z2 / n)
     half = Z_95 / (1 + z2 / n) * math.sqrt(mean * (1 - mean) / n + z2 / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # With all right or all wrong an end is the mean itself, which rounding may miss by 1e-16;
+    # enough to show it as 99.9 %, beside a mean of 100.0 %.
+    return max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))

@@ -14,9 +14,10 @@
             fidelity_to         the same weights' full cache; for that, ``reference``; for
                                 ``reference``, None
             kv                  `summarize_cache_size`; None for a full cache
-            seconds             by stage, of this variant's own answers. Where several variants
-                                share a stage, it is booked on the first; the time of a joint
-                                batch is divided evenly
+            seconds             by stage, as booked: a stage that several variants share stands
+                                with the first of them alone (``shared_stages`` tells which they
+                                are), so do not compare these between variants; the time of a
+                                joint batch is divided evenly
             num_generated_tokens
             decode_tokens_per_s tokens after the first per second of ``generate``, of the answers
                                 that were decoded together: those of a full cache, or those of all
@@ -29,6 +30,7 @@
         peak_bytes              most memory a worker used from the start of loading on
         num_questions           samples answered under at least one cache variant
         num_answers, seconds    over all its cache variants
+        shared_stages           those of ``seconds`` that serve all its cache variants
         prefill_tokens_per_s    tokens of all questions' prompts, each counted whole and once, per
                                 second of ``prefill``
         decode_tokens_per_s     over all its cache variants
@@ -41,7 +43,8 @@ from encodeonce.datasets.sample import Benchmark
 from encodeonce.harness.results.fidelity import summarize_fidelity
 from encodeonce.harness.results.kv_bytes import summarize_cache_size
 from encodeonce.harness.results.paired import paired_difference
-from encodeonce.harness.results.summary import Summary, answering_seconds, scores
+from encodeonce.harness.results.shared_time import answering_seconds, own_stages
+from encodeonce.harness.results.summary import Summary, scores
 from encodeonce.harness.run.record import Record
 from encodeonce.harness.run.variant import BASELINE, Variant
 
@@ -152,6 +155,7 @@ def _difference(records: Iterable[Record], others: BySample) -> Summary | None:
 def _weights(records: Sequence[Record]) -> Summary:
     loads = [record.loaded for record in records if record.loaded is not None]
     seconds = answering_seconds(records)
+    own = {stage for stages in own_stages(records).values() for stage in stages}
     prompts = {(r.benchmark, r.sample): r.num_prompt_tokens for r in records if r.error is None}
     return {
         "num_loads": len(loads),
@@ -162,6 +166,7 @@ def _weights(records: Sequence[Record]) -> Summary:
         "num_questions": len(prompts),
         "num_answers": sum(record.error is None for record in records),
         "seconds": seconds,
+        "shared_stages": [stage for stage in seconds if stage not in own],
         "prefill_tokens_per_s": _rate(sum(prompts.values()), seconds.get("prefill")),
         "decode_tokens_per_s": _decode_rate(records),
     }

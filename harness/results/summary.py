@@ -8,7 +8,8 @@ from typing import Any
 from encodeonce.datasets.sample import Benchmark, Scored, Summarising
 from encodeonce.harness.results.intervals import clustered_mean
 from encodeonce.harness.results.perplexity import summarize_nll
-from encodeonce.harness.run.record import LOADING, CacheUse, Record
+from encodeonce.harness.results.shared_time import answering_seconds, variant_times
+from encodeonce.harness.run.record import CacheUse, Record
 from encodeonce.harness.run.variant import BASELINE
 from encodeonce.models.language.generation import largest_difference
 from encodeonce.models.timing import sum_seconds
@@ -55,11 +56,13 @@ def summarize_evaluation(
     Args:
         records: of all variants.
         benchmarks: by their names in records.
-        variant: name of the variant to score; `summarize_variants` scores all of them.
+        variant: name of the variant whose scores and times of an answer are given;
+            `summarize_variants` gives all of them. Work that it shares counts in full.
     """
     failed = [record for record in records if record.error is not None]
     num_answered = len(records) - len(failed)
-    seconds = answering_seconds(records)
+    time = variant_times(records).get(variant)
+    per_answer = time.per_answer if time is not None else {}
     shown = [record for record in records if record.variant == variant]
     names = dict.fromkeys(record.benchmark for record in shown)
     return {
@@ -70,8 +73,9 @@ def summarize_evaluation(
         "num_prompt_tokens": sum(record.num_prompt_tokens for record in records),
         "num_generated_tokens": sum(record.num_generated_tokens for record in records),
         **_cache(record.cache for record in records),
-        "seconds": seconds,
-        "seconds_per_answer": sum(seconds.values()) / num_answered if num_answered else None,
+        "seconds": answering_seconds(records),
+        "stage_seconds_per_answer": per_answer,
+        "seconds_per_answer": sum(per_answer.values()) if per_answer else None,
         "peak_bytes": max((record.peak_bytes for record in records), default=0),
         "errors": _errors(failed),
         "benchmarks": {
@@ -134,12 +138,6 @@ def _cache(uses: Iterable[CacheUse]) -> Summary:
     total = sum(uses, CacheUse())
     rate = total.num_hits / total.num_units if total.num_units else None
     return {**asdict(total), "hit_rate": rate}
-
-
-def answering_seconds(records: Iterable[Record]) -> dict[str, float]:
-    """Return the seconds by stage, model loading left out."""
-    total = sum_seconds(record.seconds for record in records)
-    return {stage: value for stage, value in total.items() if stage not in LOADING}
 
 
 def _errors(failed: Sequence[Record]) -> list[Summary]:

@@ -171,11 +171,7 @@ class BranchEvaluator:
             swept[kv.title] = _setting_results(
                 asked, [by_prompt[prompt] for _, prompt in asked], results
             )
-        if is_beside:
-            beside, first = swept.pop(FULL.title), branch.settings[0].title
-            seconds = sum_seconds([swept[first].seconds, beside.seconds])
-            swept[first] = replace(swept[first], seconds=seconds)
-        return swept
+        return _with_comparison(swept) if is_beside else swept
 
     def _measured(
         self,
@@ -192,6 +188,23 @@ class BranchEvaluator:
             kv.title: _setting_results(asked, results, results)
             for kv, results in zip(branch.settings, found, strict=True)
         }
+
+
+def _with_comparison(swept: Mapping[str, SettingResults]) -> dict[str, SettingResults]:
+    """Book the full cache's answer, which the others are only compared with, on all of these."""
+    others = {title: one for title, one in swept.items() if title != FULL.title}
+    shared = dict(swept[FULL.title].seconds)
+    each = {"compare": shared.pop("generate", 0.0) / len(others)}
+    found = {
+        title: replace(one, seconds=sum_seconds([one.seconds, each]))
+        for title, one in others.items()
+    }
+    first = next(iter(found))
+    # The prefill serves all of them, and is booked as any other: on the first.
+    return {
+        **found,
+        first: replace(found[first], seconds=sum_seconds([found[first].seconds, shared])),
+    }
 
 
 def _setting_results(

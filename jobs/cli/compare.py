@@ -60,12 +60,12 @@ def read_side(text: str) -> Side:
     path, variant = _split(text)
     folder = RunFolder(path)
     run = folder.description()
-    records = folder.records("records")
-    if not records:
+    every = folder.records("records")
+    if not every:
         raise CompareError(f"{path} has no answers yet; run `encodeonce eval` first")
+    records = [record for record in every if variant in (None, record.variant)]
     if variant is not None:
-        known = dict.fromkeys(record.variant for record in records)
-        records = [record for record in records if record.variant == variant]
+        known = dict.fromkeys(record.variant for record in every)
         if not records:
             raise CompareError(
                 f"{path} has no answers of the variant {variant!r}; it has {', '.join(known)}"
@@ -76,6 +76,7 @@ def read_side(text: str) -> Side:
         run=run,
         records=tuple(records),
         precompute=summarize_precompute(journal) if journal else None,
+        others=tuple(record for record in every if variant not in (None, record.variant)),
     )
 
 

@@ -44,16 +44,14 @@ def sweep_likelihoods(
         suffix: the question's tokens.
         continuations: token ids of each text.
     """
-    watch = Stopwatch()
     by_question = {n: s for n, s in enumerate(settings) if s.scope == "question"}
     by_media = {n: s for n, s in enumerate(settings) if s.scope == "media"}
     found: dict[int, Likelihoods] = {}
     if by_question:
-        found |= _by_question(model, prefix, by_question, suffix, continuations, watch)
+        found |= _by_question(model, prefix, by_question, suffix, continuations)
     if by_media:
-        found |= _by_media(model, prefix, by_media, suffix, continuations, watch)
-    ordered = [found[n] for n in range(len(settings))]
-    return [replace(ordered[0], seconds=watch.take()), *ordered[1:]]
+        found |= _by_media(model, prefix, by_media, suffix, continuations)
+    return [found[n] for n in range(len(settings))]
 
 
 def _by_question(
@@ -62,18 +60,20 @@ def _by_question(
     settings: Mapping[int, KVSpec],
     suffix: Sequence[int],
     continuations: Sequence[Sequence[int]],
-    watch: Stopwatch,
 ) -> dict[int, Likelihoods]:
     """Return likelihoods under the full cache and settings of scope "question", by number."""
     compressed = {n: setting for n, setting in settings.items() if not setting.is_full}
     seen = question_observation(needs_of(list(compressed.values())), prefix, len(suffix))
+    watch = Stopwatch()
     # The unmodified model reads the full cache alone.
     watching = seen.watching(model) if compressed else nullcontext()
     with watch.stage("score"), continued(model, prefix), watching:
         full = log_probs_from(model, prefix.fork(), suffix, continuations)
-    found = {n: _likelihoods(prefix, suffix, full, None) for n in settings if n not in compressed}
+    whole = {n: _likelihoods(prefix, suffix, full, None) for n in settings if n not in compressed}
+    if whole:
+        whole = _booked(whole, watch.take())
     if not compressed:
-        return found
+        return whole
     prompts = Prompts(model, prefix, seen, [len(suffix)])
     with watch.stage("compress"):
         forks = compress(prompts, 0, list(compressed.values()))
@@ -83,9 +83,11 @@ def _by_question(
             for together in companies(model, forks)
             for one in _behind_prompt(model, prefix, together, len(suffix), full, continuations)
         ]
-    for n, fork, one in zip(compressed, forks, scored, strict=True):
-        found[n] = _likelihoods(prefix, suffix, one, fork)
-    return found
+    found = {
+        n: _likelihoods(prefix, suffix, one, fork)
+        for n, fork, one in zip(compressed, forks, scored, strict=True)
+    }
+    return whole | _booked(found, watch.take())
 
 
 def _by_media(
@@ -94,10 +96,10 @@ def _by_media(
     settings: Mapping[int, KVSpec],
     suffix: Sequence[int],
     continuations: Sequence[Sequence[int]],
-    watch: Stopwatch,
 ) -> dict[int, Likelihoods]:
     """Return likelihoods under settings of scope "media", by number."""
     prompts = Prompts(model, prefix, None, [len(suffix)])
+    watch = Stopwatch()
     with watch.stage("compress"):
         forks = compress(prompts, 0, list(settings.values()))
     with watch.stage("score"):
@@ -106,10 +108,19 @@ def _by_media(
             for together in companies(model, forks)
             for one in _behind_prefix(model, prefix, together, suffix, continuations)
         ]
-    return {
+    found = {
         n: _likelihoods(prefix, suffix, one, fork, num_more=len(suffix))
         for n, fork, one in zip(settings, forks, scored, strict=True)
     }
+    return _booked(found, watch.take())
+
+
+def _booked(
+    found: Mapping[int, Likelihoods], seconds: Mapping[str, float]
+) -> dict[int, Likelihoods]:
+    """Divide the seconds of a joint batch evenly among its settings."""
+    share = {stage: value / len(found) for stage, value in seconds.items()}
+    return {n: replace(one, seconds=share) for n, one in found.items()}
 
 
 def _behind_prompt(

@@ -175,15 +175,24 @@ def test_every_bar_and_hit_rate_is_that_of_the_json(tmp_path: Path) -> None:
         stage = data[way]
         shown = {part: float(ms) for part, ms in page.notes(rf"{name}, ([a-z ]+): (\S+)")}
         assert shown == {
-            part: pytest.approx(1000 * seconds / stage["num_answered"], rel=1e-2)
-            for part, seconds in stage["seconds"].items()
+            part: pytest.approx(1000 * seconds, rel=1e-2)
+            for part, seconds in stage["stage_seconds_per_answer"].items()
+        }
+    for name, weights in data["variants"]["weights"].items():
+        called = f"{Names.of(data).weights(name)}: shared by 3 caches"
+        bars = page.notes(rf"{re.escape(called)}, ([a-z ]+): (\S+)")
+        assert {part: float(seconds) for part, seconds in bars} == {
+            part: pytest.approx(weights["seconds"][part], rel=1e-2)
+            for part in weights["shared_stages"]
         }
     for name, variant in data["variants"]["variants"].items():
         called = Names.of(data).variant(Variant.parse(name))
+        shared = data["variants"]["weights"][variant["weights"]]["shared_stages"]
         bars = page.notes(rf"{re.escape(called)}, ([a-z ]+): (\S+)")
         assert {part: float(seconds) for part, seconds in bars} == {
             part: pytest.approx(seconds, rel=1e-2)
             for part, seconds in variant["benchmarks"]["b"]["seconds"].items()
+            if part not in shared
         }
     hits = [(int(a), int(b)) for a, b in page.notes(r"(\d+) of (\d+) units")]
     parts = data["timeline"]["evaluate"]["parts"]

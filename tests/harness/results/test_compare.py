@@ -125,7 +125,14 @@ def test_two_variants_of_one_run_differ_in_what_their_names_mean(tmp_path: Path)
     ]
     run = write_run(tmp_path / "r", records, kv=[FULL, SNAPKV]).description()
     full, snapkv = (
-        Side(name=f"r:{one.variant}", run=run, records=(one,), precompute=None) for one in records
+        Side(
+            name=f"r:{one.variant}",
+            run=run,
+            records=(one,),
+            precompute=None,
+            others=tuple(other for other in records if other is not one),
+        )
+        for one in records
     )
     comparison = compare(full, snapkv)
     changes = {change["field"]: change["values"] for change in comparison["changed"]}
@@ -133,7 +140,9 @@ def test_two_variants_of_one_run_differ_in_what_their_names_mean(tmp_path: Path)
     assert changes["variant kv.keep"] == [1.0, 0.25]
     (cell,) = comparison["cells"]
     assert [flip["sample"] for flip in cell["worse"]] == ["a1"]
-    assert any("booked on" in s for part in compare_sections(comparison) for s in part.sentences)
+    assert any(
+        "count in full" in s for part in compare_sections(comparison) for s in part.sentences
+    )
 
 
 def test_runs_of_several_variants_are_compared_variant_by_variant(tmp_path: Path) -> None:

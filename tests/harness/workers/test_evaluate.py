@@ -165,8 +165,17 @@ def test_fidelity_has_the_full_cache_answer_beside_it(tmp_path: Path) -> None:
     assert found.keys() == {"snapkv@0.5"}
     half = found["snapkv@0.5"]
     assert isinstance(half, SettingResults)
-    # What the comparison took is on the setting that it is for.
-    assert half.seconds == {"generate": 6.0, "prefill": 5.0}
+    # What the comparison took is on the setting that it is for, and is no part of its answer.
+    assert half.seconds == {"generate": 3.0, "compare": 3.0, "prefill": 5.0}
+
+
+def test_what_settings_are_compared_with_is_booked_on_all_of_them(tmp_path: Path) -> None:
+    found = evaluate(evaluator(tmp_path, fidelity=True), EchoDecoder(), branch(HALF, TENTH))
+    seconds = [one.seconds for one in found.values() if isinstance(one, SettingResults)]
+    assert seconds == [
+        {"generate": 3.0, "compare": 1.5, "prefill": 5.0},
+        {"generate": 3.0, "compare": 1.5},
+    ]
 
 
 @pytest.mark.parametrize("scoring", ["generate", "nll"])
