@@ -20,6 +20,7 @@ FOLDERS = ("cache_store", "datasets", "models", "harness", "jobs")
 ORDER: Mapping[str, Sequence[str]] = {
     "cache_store": ("*", "maintenance"),
     "datasets": (
+        "strict_json strict_yaml local_path",
         "media",
         "sample options prompts",
         "registry",
