@@ -20,7 +20,7 @@ FOLDERS = ("cache_store", "datasets", "models", "harness", "jobs")
 ORDER: Mapping[str, Sequence[str]] = {
     "cache_store": ("*", "maintenance"),
     "datasets": (
-        "strict_json strict_yaml local_path",
+        "local_path refusals strict_json strict_yaml",
         "media",
         "sample options prompts",
         "registry",

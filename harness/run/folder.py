@@ -15,8 +15,8 @@ from encodeonce.cache_store.signature import canonical_json
 from encodeonce.datasets.strict_json import parse_json
 from encodeonce.harness.run.config import RENAMED, RunConfig
 from encodeonce.harness.run.jsonl import JsonLinesWriter, read_lines
-from encodeonce.harness.run.stored import description_of, outcome_of, record_of
 from encodeonce.harness.run.record import Record
+from encodeonce.harness.run.stored import description_of, outcome_of, record_of
 from encodeonce.harness.run.variant import Meanings, changed_titles, joined
 
 Answers = Literal["records", "uncached"]

@@ -5,6 +5,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from encodeonce.datasets.refusals import reason
 from encodeonce.harness.run.record import CacheUse, Record, SampleError
 from encodeonce.harness.run.variant import Variant
 
@@ -98,7 +99,7 @@ def _read(form: TypeAdapter[Form], content: Any, what: str) -> Form:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         lack = f"{what} lacks the key {where!r}"
-        problem = f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+        problem = f"{where}: {reason(first)}"
         raise ValueError(lack if first["type"] == "missing" else problem) from None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from encodeonce.cache_store import durable
-from encodeonce.harness.run.folder import RunFolder, RunFolderError
+from encodeonce.harness.run.folder import RunFolderError
 from encodeonce.harness.run.jsonl import DamagedFile
 from tests.harness.run.test_folder import config, create, record, write
 
@@ -22,7 +22,7 @@ OUTCOME = {"item": "a", "status": "ok", "error": None}
         ("null", "a record is an object, not null"),
         ("{}", "a record lacks the key 'run'"),
         (GOOD.replace('"question": "?", ', ""), "a record lacks the key 'question'"),
-        (GOOD.replace('"score": null', '"score": "high"'), "score: input should be a valid number"),
+        (GOOD.replace('"score": null', '"score": "high"'), "score: must be a number"),
         (GOOD.replace('"num_units": 0', '"num_units": []'), "cache.num_units"),
         (GOOD.replace("none/full", "full"), "'full' is not a variant's name"),
         (GOOD.replace('"finished_at": null', '"finished_at": "noon"'), "finished_at"),
