@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, BaseModel
+from pydantic import BaseModel, BeforeValidator
+
+from encodeonce.datasets.local_path import local_path
 
 Schema = Mapping[str, Any]
 
@@ -119,10 +121,11 @@ def _yaml(value: Any) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()
+def _expand(path: Any) -> Any:
+    return local_path(path) if isinstance(path, str | Path) else path
 
 
-# Workers, which score answers, may have other working directories.
-LocalPath = Annotated[Path, AfterValidator(_absolute)]
-"""``~`` is the home folder; relative paths are relative to the working directory."""
+# Before pydantic makes a Path of it: an empty text would be the working directory.
+LocalPath = Annotated[Path, BeforeValidator(_expand)]
+"""A path of this machine; see `local_path`. Absolute: workers, which score answers, may have other
+working directories."""

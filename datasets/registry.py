@@ -1,14 +1,12 @@
 """Find benchmarks: the folder `benchmarks/` is the registry."""
 
-import difflib
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from encodeonce.datasets.media.sampling import FrameSampling
+from encodeonce.datasets.refusals import Refused, checked, suggestion
 from encodeonce.datasets.sample import Benchmark, BenchmarkError
 
 
@@ -25,9 +23,9 @@ def benchmark_class(name: str) -> Any:
     """
     names = benchmark_names()
     if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise BenchmarkError(f"no benchmark is called {name!r}; known: {', '.join(names)}.{hint}")
+        raise BenchmarkError(
+            f"no benchmark is called {name!r}; known: {', '.join(names)}.{suggestion(name, names)}"
+        )
     return importlib.import_module(f"encodeonce.datasets.benchmarks.{name}").BENCHMARK
 
 
@@ -50,11 +48,7 @@ def load_benchmark(
     if frames is not None and "frames" in known.model_fields:
         content.setdefault("frames", frames)
     try:
-        benchmark: Benchmark = known.model_validate(content)
-    except ValidationError as error:
-        allowed = ", ".join(known.model_fields)
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
-        )
-        raise BenchmarkError(f"benchmark {name!r}: {problems}. Options: {allowed}") from error
+        benchmark: Benchmark = checked(known, content)
+    except Refused as error:
+        raise BenchmarkError(f"benchmark {name!r}: {error}") from error
     return benchmark

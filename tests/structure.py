@@ -20,6 +20,7 @@ FOLDERS = ("cache_store", "datasets", "models", "harness", "jobs")
 ORDER: Mapping[str, Sequence[str]] = {
     "cache_store": ("*", "maintenance"),
     "datasets": (
+        "local_path refusals strict_json strict_yaml",
         "media",
         "sample options prompts",
         "registry",

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from encodeonce.datasets.metrics.exact_match import score_exact_match
 from encodeonce.datasets.metrics.multiple_choice import score_choice
+from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.prompts import format_question
 from encodeonce.datasets.readers.hugging_face import hugging_face_datasets
 from encodeonce.datasets.readers.questions import Columns, Row, json_lines, read_samples
@@ -37,7 +38,7 @@ class BENCHMARK(BaseModel):
         ),
     )
 
-    file: Path | None = Field(
+    file: LocalPath | None = Field(
         default=None,
         description="A .jsonl, .parquet, .arrow, .csv or .tsv file, or a folder that "
         "`Dataset.save_to_disk` wrote.",
@@ -49,7 +50,7 @@ class BENCHMARK(BaseModel):
     split: str | None = Field(
         default=None, description="Which split of a Hub dataset, or of a saved DatasetDict."
     )
-    media_root: Path = Field(description="Folder that media paths are relative to.")
+    media_root: LocalPath = Field(description="Folder that media paths are relative to.")
     columns: Columns = Field(
         default=Columns(), description="The columns' names, where they are not the usual ones."
     )

@@ -1,6 +1,5 @@
 """Read the tables of published benchmarks, and insist that all of their media are there."""
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.readers.questions import Row
 from encodeonce.datasets.sample import BenchmarkError, Sample
+from encodeonce.datasets.strict_json import JsonError, parse_json
 
 RowModel = TypeVar("RowModel", bound=BaseModel)
 
@@ -57,8 +57,8 @@ def json_rows(path: Path) -> Iterator[Row]:
         BenchmarkError: the file cannot be read, or holds something else.
     """
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor JSON
+        entries = parse_json(path.read_bytes(), allow_nan=True)
+    except (OSError, JsonError) as error:
         raise BenchmarkError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(entries, list):
         raise BenchmarkError(f"{path}: expected a list of entries, got {type(entries).__name__}")

@@ -1,7 +1,7 @@
 """Check the rows of a questions file, and turn them into samples."""
 
-import json
 import string
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from encodeonce.datasets.media.media import MediaRef
 from encodeonce.datasets.sample import BenchmarkError, Sample
+from encodeonce.datasets.strict_json import JsonError, parse_json
 
 
 class Row(NamedTuple):
@@ -133,20 +134,22 @@ def json_lines(path: Path) -> Iterator[Row]:
         BenchmarkError: the file cannot be read, or a line is not JSON.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                if line.strip():
+                # The first line may begin with a byte-order mark, and hold nothing else.
+                if line.removeprefix(BOM_UTF8).strip():
                     place = f"{path}, line {number}"
                     yield Row(place=place, content=_parse(place, line))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchmarkError(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise BenchmarkError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _parse(place: str, line: str) -> Any:
+def _parse(place: str, line: bytes) -> Any:
     try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BenchmarkError(f"{place}: not JSON: {error}; got {line.strip()!r:.80}") from error
+        return parse_json(line, unique_keys=True)
+    except JsonError as error:
+        got = line.decode(errors="replace").strip()
+        raise BenchmarkError(f"{place}: {error}; got {got!r:.80}") from error
 
 
 def read_samples(rows: Iterable[Row], columns: Columns) -> Iterator[Sample]:

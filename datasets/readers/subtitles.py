@@ -1,7 +1,6 @@
 """Read the subtitles that benchmarks publish beside their videos, and choose among them by time."""
 
 import html
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from encodeonce.datasets.media.frame_times import frame_times_s
 from encodeonce.datasets.media.media import MediaError
 from encodeonce.datasets.media.sampling import FrameSampling
 from encodeonce.datasets.sample import BenchmarkError
+from encodeonce.datasets.strict_json import JsonError, parse_json
 
 SubtitleChoice = Literal["none", "frames", "full"]
 """No subtitles; those on screen at the frames that the model sees; all of them."""
@@ -73,8 +73,8 @@ def read_timed_json(path: Path, *, offset_s: float, duration_s: float) -> tuple[
         BenchmarkError: the file cannot be read, or has entries of another form.
     """
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        entries = parse_json(path.read_bytes(), allow_nan=True)
+    except (OSError, JsonError) as error:
         raise BenchmarkError(f"{path} cannot be read as JSON: {error}") from error
     try:
         return tuple(_timed(entry, offset_s, duration_s) for entry in entries)

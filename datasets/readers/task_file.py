@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from encodeonce.datasets.sample import BenchmarkError
+from encodeonce.datasets.strict_yaml import StrictLoader, YamlError, parse_yaml
 
 _INSTEAD = {
     "doc_to_visual": "the name of the column that holds paths of images or videos, or a list of "
@@ -33,11 +33,11 @@ class Code(NamedTuple):
     name: str
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(StrictLoader):
     """Knows plain data, and lmms-eval's one tag."""
 
     yaml_constructors = {
-        **yaml.SafeLoader.yaml_constructors,
+        **StrictLoader.yaml_constructors,
         "!function": lambda loader, node: Code(str(loader.construct_scalar(node))),
     }
 
@@ -138,11 +138,10 @@ def _merged(path: Path, outer: tuple[Path, ...]) -> dict[str, Any]:
     if path in outer:
         raise BenchmarkError(f"{path} includes itself, through {', '.join(map(str, outer[1:]))}")
     try:
-        # A subclass of SafeLoader, which makes plain data only.
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
-    except (OSError, UnicodeDecodeError) as error:
+        content = parse_yaml(path.read_bytes(), _Loader).value
+    except OSError as error:
         raise BenchmarkError(f"task file {path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
+    except YamlError as error:
         raise BenchmarkError(
             f"{path} is no plain YAML (of all tags, only !function is known): {error}"
         ) from error

@@ -5,8 +5,6 @@ plain value for a section is its first field, so that ``kv=snapkv`` is ``kv.meth
 derived from the configuration's own fields: a new field is a new argument.
 """
 
-import difflib
-import json
 import logging
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -15,6 +13,8 @@ from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from encodeonce.datasets.refusals import reason, suggestion
+from encodeonce.datasets.strict_json import JsonError, parse_json
 from encodeonce.harness.run.config import RENAMED, ConfigError
 
 logger = logging.getLogger(__name__)
@@ -120,13 +120,12 @@ class Arguments(Generic[Config]):
         if not isinstance(value, str) or not value.startswith(("{", "[")):
             return value
         try:
-            return json.loads(value)
-        except ValueError as error:
-            raise ConfigError(f"{self.what}: {name} is not JSON: {error}; got {value!r}") from error
+            return parse_json(value)
+        except JsonError as error:
+            raise ConfigError(f"{self.what}: {name}: {error}; got {value!r:.80}") from error
 
     def _unknown(self, name: str, allowed: list[str]) -> str:
-        close = difflib.get_close_matches(name, allowed, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = suggestion(name, allowed)
         return f"{self.what}: {name!r} is unknown. Allowed: {', '.join(allowed)}.{hint}"
 
     def _problem(self, problem: Any, by_place: Mapping[Place, str]) -> str:
@@ -139,7 +138,7 @@ class Arguments(Generic[Config]):
         if problem["type"] == "extra_forbidden":
             where = ".".join(place[:-1])
             return f"{self.what}: {name} does not belong to {where}; got {problem['input']!r}"
-        return f"{self.what}: {name}: {problem['msg']}; got {problem['input']!r}"
+        return f"{self.what}: {name}: {reason(problem)}; got {problem['input']!r}"
 
 
 def _put(content: dict[str, Any], place: Place, value: Any) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,6 +19,7 @@ from pydantic import (
 
 from encodeonce.datasets.media.probe import VideoBackend
 from encodeonce.datasets.media.sampling import FrameSampling, UniformInclusive
+from encodeonce.datasets.options import LocalPath
 from encodeonce.harness.run.variant import (
     BASELINE,
     Variant,
@@ -45,14 +45,6 @@ _NAMES_IN_FINGERPRINTS = {new: old for old, new in RENAMED.items()}
 
 class ConfigError(ValueError):
     """The run file is wrong."""
-
-
-def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()
-
-
-# Workers on other machines have other working directories.
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
 class _Strict(BaseModel):
@@ -88,7 +80,7 @@ class BenchmarkSpec(_Strict):
 class CacheSpec(_Strict):
     """The feature store."""
 
-    path: AbsolutePath = Field(
+    path: LocalPath = Field(
         default=Path("encodeonce-cache"),
         validate_default=True,
         description="Folder shared by runs, jobs and machines; relative to the working directory.",
@@ -131,7 +123,7 @@ class WorkersSpec(_Strict):
         default_factory=dict,
         description="Environment of workers, e.g. HF_HUB_OFFLINE; they do not inherit the shell's.",
     )
-    wheel: Path | None = Field(
+    wheel: LocalPath | None = Field(
         default=None,
         description="Wheel of encodeonce (`pip wheel --no-deps .`) for nodes that lack it.",
     )
@@ -227,13 +219,13 @@ class RunConfig(AnswerConfig):
     limit: int | None = Field(
         default=None, ge=1, description="Only the first so many samples of each benchmark."
     )
-    check_uncached: int | Literal["all"] = Field(
+    check_uncached: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
         default=0,
         description="So many samples of each benchmark are answered a second time by plain "
         "transformers from the video file, and the answers compared. 'all', or 0 for none.",
     )
     workers: WorkersSpec = Field(default_factory=WorkersSpec)
-    output: AbsolutePath = Field(
+    output: LocalPath = Field(
         description="Folder for records and report; the same folder resumes the run."
     )
 

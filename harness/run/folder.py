@@ -3,16 +3,20 @@
 import fcntl
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
+from encodeonce.cache_store import durable
 from encodeonce.cache_store.signature import canonical_json
+from encodeonce.datasets.strict_json import parse_json
 from encodeonce.harness.run.config import RENAMED, RunConfig
-from encodeonce.harness.run.jsonl import JsonLinesWriter, read_json_lines
+from encodeonce.harness.run.jsonl import JsonLinesWriter, read_lines
 from encodeonce.harness.run.record import Record
+from encodeonce.harness.run.stored import description_of, outcome_of, record_of
 from encodeonce.harness.run.variant import Meanings, changed_titles, joined
 
 Answers = Literal["records", "uncached"]
@@ -68,16 +72,19 @@ class RunFolder:
             _require_same(folder, found["identity"], identity)
             _require_same_names(folder, found.get("variants", {}), variants)
             variants = joined(found.get("variants", {}), variants)
+        fingerprint = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
+        if not folder._description.exists():
+            _require_own_answers(folder, fingerprint)
         content = {
-            "fingerprint": hashlib.sha256(canonical_json(identity).encode()).hexdigest(),
+            "fingerprint": fingerprint,
             "identity": identity,
             "variants": variants,
             "config": config.model_dump(mode="json"),
             "versions": {name: version(name) for name in _LIBRARIES},
         }
-        temporary = folder._description.with_suffix(".tmp")
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(folder._description)
+        durable.replace(
+            (json.dumps(content, indent=2) + "\n").encode(), folder._description, folder.path
+        )
         return folder
 
     @property
@@ -93,21 +100,25 @@ class RunFolder:
         """Return run.json.
 
         Raises:
-            RunFolderError: the file does not exist.
+            RunFolderError: the file does not exist, or is damaged.
         """
         try:
-            content: dict[str, Any] = json.loads(self._description.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
+            return description_of(parse_json(self._description.read_bytes()))
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise RunFolderError(
                 f"{self.path} is not the output folder of a run: it has no run.json"
             ) from error
-        return content
+        except ValueError as error:
+            raise RunFolderError(
+                f"{self._description} is damaged: {error}. Type: rm "
+                f"{shlex.quote(str(self._description))}, and repeat the command with the run file "
+                "as it was: it writes run.json anew, and all answers are kept"
+            ) from error
 
     def records(self, which: Answers) -> list[Record]:
         """Return one record per sample and variant: its answer, or else its last error."""
         latest: dict[tuple[str, str, str], Record] = {}
-        for content in read_json_lines(self.path / f"{which}.jsonl"):
-            record = Record.from_dict(content)
+        for record in read_lines(self.path / f"{which}.jsonl", record_of):
             known = latest.get(record.key)
             if known is None or known.error is not None:
                 latest[record.key] = record
@@ -124,7 +135,7 @@ class RunFolder:
 
     def precompute_outcomes(self) -> list[dict[str, Any]]:
         """Return precompute's journal: one outcome per media file and attempt at the run."""
-        return list(read_json_lines(self.path / "precompute.jsonl"))
+        return list(read_lines(self.path / "precompute.jsonl", outcome_of))
 
     def writer(self, name: Answers | Literal["precompute"]) -> JsonLinesWriter:
         """Open a file of the folder for appending."""
@@ -158,6 +169,17 @@ def _require_same(folder: RunFolder, found: Mapping[str, Any], identity: Mapping
             f"output: {folder.path} holds another run, which differs in: {', '.join(names)}. "
             "Choose another output folder, or delete this one to start again."
         )
+
+
+def _require_own_answers(folder: RunFolder, fingerprint: str) -> None:
+    """Refuse a folder that lost its run.json, if its answers are another run's."""
+    for which in get_args(Answers):
+        if any(record.run != fingerprint for record in folder.records(which)):
+            raise RunFolderError(
+                f"output: {folder.path} holds answers of another run in {which}.jsonl, and no "
+                "run.json that says which. Choose another output folder, or delete this one to "
+                "start again."
+            )
 
 
 def _require_same_names(folder: RunFolder, found: Meanings, variants: Meanings) -> None:

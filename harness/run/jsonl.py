@@ -6,14 +6,19 @@ what a killed writer left of its last line is cut off when the file is opened ag
 
 import json
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+
+from encodeonce.datasets.strict_json import parse_json
+
+Value = TypeVar("Value")
 
 
 class DamagedFile(ValueError):
-    """A line in the middle of the file is not JSON, which no kill can cause."""
+    """A line is not what was written there, which no kill can cause."""
 
 
 class JsonLinesWriter:
@@ -49,16 +54,35 @@ class JsonLinesWriter:
 
 
 def read_json_lines(path: Path) -> Iterator[Any]:
-    """Yield the values of a file, none if it does not exist; a torn last line is left out.
+    """Yield the values of a file; see `read_lines`."""
+    return read_lines(path, lambda value: value)
+
+
+def read_lines(path: Path, read: Callable[[Any], Value]) -> Iterator[Value]:
+    """Yield what ``read`` makes of each line's value; a torn last line is left out.
+
+    Args:
+        path: of the file; one that does not exist has no lines.
+        read: raises ValueError for a value that does not belong there.
 
     Raises:
-        DamagedFile: a line other than the last is not JSON.
+        DamagedFile: the file cannot be read, a line other than the last is not JSON, or ``read``
+            refuses its value.
     """
-    if not path.exists():
+    try:
+        *lines, _torn = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
         return
-    *lines, _torn = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise DamagedFile(f"{path} cannot be read: {error.strerror or error}") from error
     for number, line in enumerate(lines, start=1):
         try:
-            yield json.loads(line)
+            value = read(parse_json(line, allow_nan=True))
         except ValueError as error:
-            raise DamagedFile(f"{path}, line {number} is not JSON: {line[:80]!r}") from error
+            got = line[:80].decode(errors="replace") + ("…" if len(line) > 80 else "")
+            raise DamagedFile(
+                f"{path}, line {number} is damaged: {error}; got {got!r}. Delete this line (type: "
+                f"sed -i {number}d {shlex.quote(str(path))}); what it said is computed again when "
+                "the command is repeated"
+            ) from error
+        yield value

@@ -1,13 +1,11 @@
 """Reads run files strictly: one message names every mistake, its place, and what is allowed."""
 
-import difflib
 import logging
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import yaml
-from pydantic import ValidationError
-
+from encodeonce.datasets.refusals import Location, Refused, checked
+from encodeonce.datasets.strict_yaml import YamlError, parse_yaml
 from encodeonce.harness.run.config import RENAMED, ConfigError, RunConfig
 
 logger = logging.getLogger(__name__)
@@ -25,14 +23,15 @@ def load_run_file(path: Path, form: type[Form]) -> Form:
 
     Raises:
         ConfigError: the file is missing, is not YAML, or contains something that is not allowed;
-            the message names every place.
+            the message names every place and its line.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = parse_yaml(path.read_bytes())
     except OSError as error:
-        raise ConfigError(f"cannot read the run file {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+        raise ConfigError(f"cannot read the run file {path}: {error.strerror or error}") from error
+    except YamlError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    content = document.value
     if not isinstance(content, dict):
         raise ConfigError(
             f"{path}: a run file is a mapping with the keys {', '.join(form.model_fields)}; "
@@ -42,43 +41,15 @@ def load_run_file(path: Path, form: type[Form]) -> Form:
         if old in content:
             logger.warning("%s: %s: is now %s: (the old name still works)", path, old, new)
     try:
-        return form.model_validate(content)
-    except ValidationError as error:
-        problems = "\n".join(f"  {_explain(problem, form)}" for problem in error.errors())
-        raise ConfigError(f"{path}:\n{problems}") from error
+        return checked(form, content)
+    except Refused as error:
+        lines = [
+            f"{path}, line {document.line(_as_written(location))}: {words}"
+            for location, words in error.problems
+        ]
+        raise ConfigError("\n".join(lines)) from error
 
 
-def _explain(problem: Any, form: type[RunConfig]) -> str:
-    """Return one line for a pydantic problem: its place, the value, what is allowed."""
-    where = ".".join(str(part) for part in problem["loc"])
-    if not where:  # about the whole file, whose content is not repeated
-        return str(problem["msg"])
-    if problem["type"] != "extra_forbidden":
-        got = "" if problem["type"] == "missing" else f"; got {problem['input']!r}"
-        return f"{where}: {problem['msg']}{got}"
-    allowed = _fields_at(problem["loc"][:-1], form)
-    unknown = str(problem["loc"][-1])
-    close = difflib.get_close_matches(unknown, allowed, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"{where}: unknown key. Allowed: {', '.join(allowed)}.{hint}"
-
-
-def _fields_at(location: tuple[int | str, ...], form: type[RunConfig]) -> list[str]:
-    """Return the field names of the (possibly nested) model that ``location`` leads to."""
-    schema = form.model_json_schema()
-    node = schema
-    for part in location:
-        if "discriminator" in node:  # pydantic names the chosen alternative in the location
-            node = {"$ref": node["discriminator"]["mapping"][part]}
-        else:
-            node = node["items"] if isinstance(part, int) else node["properties"][part]
-        node = _resolve(node, schema)
-    return [name for name, about in node["properties"].items() if "deprecated" not in about]
-
-
-def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    reference = node.get("$ref")
-    if reference is None:
-        return node
-    definition: dict[str, Any] = schema["$defs"][reference.rpartition("/")[2]]
-    return definition
+def _as_written(location: Location) -> Location:
+    """Return a location as far as the file has it: a list of budgets makes several kv entries."""
+    return location[:1] if location[:1] == ("kv",) else location

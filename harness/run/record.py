@@ -100,21 +100,5 @@ class Record:
         return (self.benchmark, self.sample, self.variant)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
+        """Return plain JSON values; `stored.record_of` undoes it."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Undo `to_dict`."""
-        fields = dict(content)
-        fields["token_ids"] = tuple(fields.get("token_ids", ()))
-        fields["cache"] = CacheUse(**fields["cache"])
-        if (error := fields["error"]) is not None:
-            fields["error"] = SampleError(**error)
-        if (kv := fields.get("kv")) is not None:
-            fields["kv"] = KVUse(**{**kv, "keep_by_layer": tuple(kv["keep_by_layer"])})
-        if (fidelity := fields.get("fidelity")) is not None:
-            fields["fidelity"] = Fidelity(**fidelity)
-        if (loaded := fields.get("loaded")) is not None:
-            fields["loaded"] = LoadedWeights(**loaded)
-        return cls(**fields)

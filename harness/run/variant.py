@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from encodeonce.datasets.local_path import local_path
 from encodeonce.models.checkpoint.files import local_checkpoint
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.spec import NONE, ModelSpec, WeightsSpec
@@ -190,5 +191,14 @@ def _files(spec: WeightsSpec | KVSpec) -> Iterator[tuple[str, Path]]:
     if isinstance(spec, WeightsSpec) and spec.path is not None:
         yield spec.path, local_checkpoint(ModelSpec(path=spec.path))
     for value in spec.options.values():
-        if isinstance(value, str) and value and Path(value).expanduser().exists():
-            yield value, Path(value).expanduser()
+        if isinstance(value, str) and value and (path := _existing(value)) is not None:
+            yield value, path
+
+
+def _existing(value: str) -> Path | None:
+    """Return the file that a text names, if it names one."""
+    try:
+        path = local_path(value)
+        return path if path.exists() else None
+    except (ValueError, OSError):  # not a path, or one that is too long
+        return None

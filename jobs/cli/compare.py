@@ -14,7 +14,6 @@ from encodeonce.harness.report.terminal import print_report
 from encodeonce.harness.results.compare import CompareError, Side, compare
 from encodeonce.harness.results.summary import Summary, summarize_precompute
 from encodeonce.harness.run.folder import RunFolder
-from encodeonce.harness.run.jsonl import read_json_lines
 
 console = Console()
 
@@ -70,7 +69,7 @@ def read_side(text: str) -> Side:
             raise CompareError(
                 f"{path} has no answers of the variant {variant!r}; it has {', '.join(known)}"
             )
-    journal = list(read_json_lines(path / "precompute.jsonl"))
+    journal = folder.precompute_outcomes()
     return Side(
         name=text,
         run=run,

@@ -17,6 +17,7 @@ from safetensors import safe_open
 from torch import nn
 from transformers import PreTrainedModel
 
+from encodeonce.datasets.local_path import local_path
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.checkpoint.tensors import to_array
 from encodeonce.models.spec import ModelSpec
@@ -46,8 +47,8 @@ def local_checkpoint(spec: ModelSpec, key: str = "model.path") -> Path:
     """
     if spec.path == "demo":
         folder = DEMO_CHECKPOINT
-    elif Path(spec.path).expanduser().is_dir():
-        folder = Path(spec.path).expanduser().resolve()
+    elif (named := named_folder(spec.path, key)) is not None:
+        folder = named.resolve()
     else:
         folder = _download(spec, key)
     if not (folder / "config.json").is_file():
@@ -58,6 +59,19 @@ def local_checkpoint(spec: ModelSpec, key: str = "model.path") -> Path:
             "*.pt) are not read; convert them with save_pretrained."
         )
     return folder
+
+
+def named_folder(path: str, key: str = "model.path") -> Path | None:
+    """Return the folder that a ``path`` of the run file names; None if there is none.
+
+    Raises:
+        CheckpointError: the path is empty, or contains a variable that is not set.
+    """
+    try:
+        folder = local_path(path)
+    except ValueError as error:
+        raise CheckpointError(f"{key}: {error}") from error
+    return folder if folder.is_dir() else None
 
 
 def _download(spec: ModelSpec, key: str) -> Path:

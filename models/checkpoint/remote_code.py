@@ -15,7 +15,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from encodeonce.models.checkpoint.files import CheckpointError
+from encodeonce.models.checkpoint.files import CheckpointError, named_folder
 from encodeonce.models.spec import ModelSpec
 
 
@@ -116,7 +116,7 @@ class _Finder(MetaPathFinder, InspectLoader):
 def _trusted_sources(folder: Path, model: ModelSpec) -> dict[str, str]:
     sources, trusted = _sources(folder), model.trust_remote_code
     digest = _digest(sources)
-    is_folder = Path(model.path).expanduser().is_dir()
+    is_folder = named_folder(model.path) is not None
     pin = f"{{sha256: {digest}}}" if is_folder else "{revision: <the commit, 40 digits>}"
     if trusted is None:
         raise CheckpointError(

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from encodeonce.datasets.refusals import Refused, checked, suggestion
 from encodeonce.models.kv.cache import Eviction
 from encodeonce.models.kv.selection import Entries, Selection, gather, top, uniform_count
 from encodeonce.models.kv.spec import FULL_METHOD, KVSpec
@@ -149,8 +150,8 @@ def method_class(name: str) -> type[KVMethod]:
     """
     if name == FULL_METHOD or name not in method_names():
         raise ValueError(
-            f"kv: there is no method {name!r}. Allowed: {', '.join(method_names())}. "
-            "A new method is one file in models/kv/methods/."
+            f"kv: there is no method {name!r}. Allowed: {', '.join(method_names())}."
+            f"{suggestion(name, method_names())} A new method is one file in models/kv/methods/."
         )
     module = importlib.import_module(f"encodeonce.models.kv.methods.{name}")
     found: type[KVMethod] = module.METHOD
@@ -169,17 +170,9 @@ def find_method(spec: KVSpec) -> KVMethod | None:
         return None
     kind = method_class(spec.method)
     try:
-        return kind.model_validate(spec.options)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or 'options'}: {problem['msg']}, "
-            f"got {problem['input']!r}"
-            for problem in error.errors()
-        )
-        allowed = ", ".join(kind.model_fields) or "none"
-        raise ValueError(
-            f"kv: options of method {spec.method!r}: {problems}. Options: {allowed}."
-        ) from error
+        return checked(kind, spec.options)
+    except Refused as error:
+        raise ValueError(f"kv: options of method {spec.method!r}: {error}") from error
 
 
 def check_kv(spec: KVSpec) -> None:

@@ -1,11 +1,13 @@
 """PrefixKV's offline configuration: what each layer keeps, averaged over calibration samples."""
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
+
+from encodeonce.datasets.local_path import local_path
+from encodeonce.datasets.refusals import Refused, checked
+from encodeonce.datasets.strict_json import JsonError, parse_json
 
 
 class Profile(BaseModel):
@@ -62,13 +64,14 @@ def load_profile(path: str) -> Profile:
         ValueError: there is no such file, or it is not a profile.
     """
     try:
-        return Profile.model_validate(json.loads(Path(path).expanduser().read_text("utf-8")))
+        content = parse_json(local_path(path).read_bytes())
+        return checked(Profile, content)
     except OSError as error:
         raise ValueError(
             f"kv: options.profile: cannot read {path}: {error.strerror}. Make one with: "
             "encodeonce calibrate prefixkv RUN.yaml --output FILE"
         ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
+    except (JsonError, Refused) as error:
         raise ValueError(
             f"kv: options.profile: {path} is not a prefixkv profile: {error}"
         ) from error

@@ -4,14 +4,14 @@ The folder `methods/` is the registry: each file there defines one ``QUANTIZER``
 model whose fields are the method's options.
 """
 
-import difflib
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from encodeonce.datasets.refusals import Refused, checked, suggestion
 from encodeonce.models.checkpoint.files import local_checkpoint
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.spec import ModelSpec, WeightsSpec
@@ -74,10 +74,9 @@ def quantizer_class(name: str) -> type[Options]:
     """
     names = quantizer_names()
     if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
         raise WeightsError(
-            f"no weights method is called {name!r}; known: {', '.join(names)}.{hint}"
+            f"no weights method is called {name!r}; known: {', '.join(names)}."
+            f"{suggestion(name, names)}"
         )
     module = f"encodeonce.models.quantization.methods.{name.replace('-', '_')}"
     found: type[Options] = importlib.import_module(module).QUANTIZER
@@ -92,13 +91,9 @@ def load_quantizer(spec: WeightsSpec) -> Quantizer:
     """
     kind: Any = quantizer_class(spec.method)
     try:
-        quantizer: Quantizer = kind.model_validate(spec.options)
-    except ValidationError as error:
-        allowed = ", ".join(kind.model_fields) or "none"
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
-        )
-        raise WeightsError(f"weights {spec.method!r}: {problems}. Options: {allowed}") from error
+        quantizer: Quantizer = checked(kind, spec.options)
+    except Refused as error:
+        raise WeightsError(f"weights {spec.method!r}: {error}") from error
     return quantizer
 
 

@@ -22,5 +22,5 @@ def test_a_name_is_no_path(name: str) -> None:
 
 
 def test_an_unknown_option_is_refused_with_the_allowed_ones() -> None:
-    with pytest.raises(BenchmarkError, match=r"spilt: .*Options: split"):
+    with pytest.raises(BenchmarkError, match=r"spilt: .*Allowed: split"):
         load_benchmark("demo", {"spilt": "train"})

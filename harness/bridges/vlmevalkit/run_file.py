@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from encodeonce.datasets.options import LocalPath
 from encodeonce.harness.results.export import file_names
-from encodeonce.harness.run.config import AbsolutePath, BenchmarkSpec, RunConfig
+from encodeonce.harness.run.config import BenchmarkSpec, RunConfig
 from encodeonce.harness.run.variant import Variant
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.spec import WeightsSpec
@@ -48,7 +49,7 @@ class KitConfig(RunConfig):
     benchmarks: tuple[BenchmarkSpec, ...] = Field(
         default=(), description="Benchmarks of encodeonce that run.py's --data may name."
     )
-    output: AbsolutePath = Field(default=Path(), description="Not used; see run.py's --work-dir.")
+    output: LocalPath = Field(default=Path(), description="Not used; see run.py's --work-dir.")
     vlmevalkit: KitSpec = KitSpec()
 
     @model_validator(mode="before")

@@ -116,7 +116,7 @@ def test_missing_and_half_unpacked_data_are_refused(tmp_path: Path) -> None:
 
     assert "existence is not there. Download with `hf" in error(folder=tmp_path / "absent")
     assert "count is not there" in error(subtasks=["existence", "count"])
-    assert "subtasks.0: Input should be 'existence', 'count'" in error(subtasks=["colour"])
+    assert "subtasks.0: must be 'existence', 'count'" in error(subtasks=["colour"])
     (tmp_path / "posters" / "images" / "002.png").unlink()
     assert "there is no picture for 002.txt. Download with `hf" in error()
 

@@ -153,7 +153,7 @@ def test_a_message_names_the_column_as_the_file_does(tmp_path: Path) -> None:
 def test_a_line_that_is_no_json_is_named(tmp_path: Path) -> None:
     file = write_lines(tmp_path, [CHOICE])
     file.write_text(file.read_text() + '\n{"id": \n')
-    with pytest.raises(BenchmarkError, match=r"line 3: not JSON.*got '\{\"id\":'"):
+    with pytest.raises(BenchmarkError, match=r"line 3: it is not JSON.*got '\{\"id\":'"):
         samples(file)
 
 
@@ -165,7 +165,7 @@ def test_a_line_that_is_no_json_is_named(tmp_path: Path) -> None:
         ({"file": None, "hub": "a/b"}, "'hub' needs a 'split'"),
         ({"config": "x"}, "'config' belongs to 'hub'"),
         ({"columns": {"vidoe": "x"}}, r"columns\.vidoe"),
-        ({"limit": 3}, "limit: Extra inputs.*Options: file, hub"),
+        ({"limit": 3}, "limit: unknown key.*Allowed: file, hub"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_circular_files(tmp_path: Path) -> None:
     [
         ({}, "write either 'dataset' or 'file'"),
         ({"file": "x.tsv", "dataset": "x"}, "write either 'dataset' or 'file'"),
-        ({"dataset": "x", "metric": "bleu"}, "metric: Input should be 'exact'"),
+        ({"dataset": "x", "metric": "bleu"}, "metric: must be 'exact'"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:

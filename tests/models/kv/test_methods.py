@@ -27,7 +27,7 @@ def test_an_unknown_method_is_refused_with_the_known_ones() -> None:
 
 def test_a_wrong_option_is_refused_with_the_options() -> None:
     wrong = KVSpec(method="snapkv", keep=0.5, options={"windw": 3})
-    with pytest.raises(ValueError, match=r"'snapkv': windw: .*Options: window, kernel"):
+    with pytest.raises(ValueError, match=r"'snapkv': windw: .*Allowed: window, kernel"):
         check_kv(wrong)
 
 

@@ -176,11 +176,11 @@ REFUSED = {
     "unknown": ("awk", "no weights method is called 'awk'; known: awq, .* Did you mean 'awq'"),
     "option": (
         {"method": "bnb-nf4", "options": {"double": True}},
-        "weights 'bnb-nf4': double: Extra inputs .* Options: double_quant",
+        "weights 'bnb-nf4': double: unknown key.*Allowed: double_quant",
     ),
     "no options": (
         {"method": "torchao-int8", "options": {"bits": 4}},
-        "Options: none",
+        "Allowed: none",
     ),
     "width": ("rtn", "self_attn.q_proj has 64 inputs, no multiple of the group size 128"),
     "kernel": (
