@@ -1,16 +1,16 @@
 """The ``encodeonce`` command. Its run file, in YAML, describes everything about a run."""
 
 import json
-import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from encodeonce.harness.report.numbers import human_count
+from encodeonce.harness.report.plain_console import PlainConsole
 from encodeonce.harness.report.summary import headline
 from encodeonce.harness.report.terminal import print_report
+from encodeonce.harness.report.visible import log_visibly, on_one_line
 from encodeonce.harness.report.write import write_report
 from encodeonce.harness.results.summary import problems
 from encodeonce.harness.run.config import RunConfig
@@ -38,7 +38,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
+console = PlainConsole()
 
 RunFile = Annotated[
     Path,
@@ -141,7 +141,7 @@ def schema() -> None:
 def main() -> None:
     """Entry point of the ``encodeonce`` command."""
     hide_loading_bars()
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log_visibly()
     app()
 
 
@@ -155,13 +155,11 @@ def _finish(folder: RunFolder, html: bool = True) -> None:
     written = write_report(folder, html=html)
     print_report(console, written.sections)
     for line in headline(written.summary):
-        console.print(line, style="bold", highlight=False, soft_wrap=True)
+        console.print(line, style="bold", soft_wrap=True)
     for page in written.pages:
-        console.print(f"report: {page}", highlight=False, soft_wrap=True)
+        console.print(f"report: {page}", soft_wrap=True)
     if written.official:
-        console.print(
-            f"for official evaluators: {written.official}", highlight=False, soft_wrap=True
-        )
+        console.print(f"for official evaluators: {written.official}", soft_wrap=True)
     if found := problems(written.summary):
         stop("; ".join(found))
 
@@ -177,15 +175,14 @@ def _print_coverage(coverage: RunCoverage, path: Path) -> None:
         f"{human_count(coverage.num_media, 'media item')}: {coverage.num_present} units in the "
         f"store, {coverage.num_missing} missing, {coverage.num_damaged} damaged; "
         f"{human_count(len(coverage.errors), 'media item')} unusable",
-        highlight=False,
     )
     for name, error in coverage.errors:
-        console.print(f"  {name}: {type(error).__name__}: {error}", highlight=False)
+        console.print(f"  {on_one_line(name)}: {type(error).__name__}: {error}", soft_wrap=True)
     if not coverage.is_complete:
-        some = ", ".join(coverage.media_with_gaps[:3])
+        some = ", ".join(map(on_one_line, coverage.media_with_gaps[:3]))
         more = len(coverage.media_with_gaps) - 3
         console.print(f"features are missing for: {some}{f' and {more} more' if more > 0 else ''}")
-        console.print(f"encode them with: encodeonce precompute {path}", highlight=False)
+        console.print(f"encode them with: encodeonce precompute {path}")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from encodeonce.cache_store.layout import StoreFolder
 from encodeonce.cache_store.maintenance.gc import GcPolicy, GcReport, gc
@@ -18,6 +16,7 @@ from encodeonce.cache_store.maintenance.stat import SignatureStat, describe, ls,
 from encodeonce.cache_store.maintenance.transfer import TransferReport, export_store, import_store
 from encodeonce.cache_store.maintenance.verify import VerifyReport, verify
 from encodeonce.harness.report.numbers import human_bytes, human_count, human_seconds
+from encodeonce.harness.report.plain_console import PlainConsole, plain_text
 from encodeonce.jobs.cli.progress_bar import progress_bar
 from encodeonce.jobs.cli.sizes import parse_bytes, parse_seconds
 from encodeonce.jobs.cli.user_errors import user_errors
@@ -27,7 +26,7 @@ store_app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
-console = Console()
+console = PlainConsole()
 
 SHOWN = 20
 """Most lines of a list that are printed; the others are counted."""
@@ -49,7 +48,7 @@ def show(store: Store) -> None:
     if not stats:
         console.print("the store is empty")
     for found in stats:
-        console.print(Text(f"signature {found.digest[:12]}", style="bold"))
+        console.print(plain_text(f"signature {found.digest[:12]}", "bold"))
         console.print(_pairs([*_contents(found), *describe(found.signature)]))
         console.print()
 
@@ -69,7 +68,7 @@ def list_media(
             units = human_count(len(found.units), "unit")
             made_by = ", ".join(f"{key} {value}" for key, value in found.provenance.items())
             line = f"{found.signature[:12]}  {found.media}  {units:>10}  {when}  {made_by}"
-            console.print(Text(line), soft_wrap=True)
+            console.print(plain_text(line), soft_wrap=True)
 
 
 @store_app.command("verify")
@@ -182,7 +181,7 @@ def _contents(found: SignatureStat) -> Iterator[tuple[str, str]]:
 def _pairs(rows: list[tuple[str, str]]) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 2))
     for question, answer in rows:
-        table.add_row(Text(question, style="dim"), Text(answer))
+        table.add_row(plain_text(question, "dim"), plain_text(answer))
     return table
 
 
@@ -190,7 +189,6 @@ def _print_verified(report: VerifyReport) -> None:
     console.print(
         f"verified {human_count(report.num_units, 'unit')} in "
         f"{human_count(report.num_packs, 'pack')}, {human_bytes(report.num_bytes)}",
-        highlight=False,
     )
     _print_list(
         "damaged and no longer served; `encodeonce precompute` encodes them again",
@@ -200,12 +198,11 @@ def _print_verified(report: VerifyReport) -> None:
     _print_list("could not be repaired", report.unrepaired)
     if report.num_known_damaged:
         known = human_count(report.num_known_damaged, "unit")
-        console.print(f"{known} found damaged earlier, not yet encoded again", highlight=False)
+        console.print(f"{known} found damaged earlier, not yet encoded again")
     if report.uncommitted:
         files = human_count(len(report.uncommitted), "file")
         console.print(
             f"{files} of active or killed writers; gc removes those of killed ones",
-            highlight=False,
         )
     if report.clean:
         console.print("no damage", style="green")
@@ -214,9 +211,9 @@ def _print_verified(report: VerifyReport) -> None:
 def _print_list(title: str, lines: list[str]) -> None:
     if not lines:
         return
-    console.print(Text(f"{title} ({len(lines)}):", style="bold red"))
+    console.print(plain_text(f"{title} ({len(lines)}):", "bold red"))
     for line in lines[:SHOWN]:
-        console.print(Text(f"  {line}"), soft_wrap=True)
+        console.print(plain_text(f"  {line}"), soft_wrap=True)
     if len(lines) > SHOWN:
         console.print(f"  and {len(lines) - SHOWN} more")
 
@@ -239,7 +236,7 @@ def _print_collected(report: GcReport, policy: GcPolicy) -> None:
             f"run gc again in {human_seconds(policy.grace_s)} to remove the files of dropped packs"
         )
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _print_transferred(verb: str, report: TransferReport) -> None:
@@ -248,5 +245,4 @@ def _print_transferred(verb: str, report: TransferReport) -> None:
         f"{verb} {human_count(report.num_units, 'unit')} in "
         f"{human_count(report.num_packs, 'pack')}{skipped}; file of "
         f"{human_bytes(report.num_bytes)}",
-        highlight=False,
     )

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import ray
 from ray.exceptions import RayActorError, RayError
 
+from encodeonce.harness.report.visible import log_visibly
 from encodeonce.jobs.execution.executor import (
     Worker,
     WorkerFactory,
@@ -220,6 +221,7 @@ class _Host:
     """The actor: a process that makes one worker and passes it what the driver sends."""
 
     def __init__(self) -> None:
+        log_visibly()  # Ray shows the driver's user what workers write to stderr
         self._worker: Worker | None = None
 
     def start(self, factory: bytes) -> str | ItemError:
