@@ -40,6 +40,9 @@ app = typer.Typer(
 )
 console = PlainConsole()
 
+MOST_REASONS = 20
+"""Most media that a command gives the reasons of; the run's precompute.jsonl has all."""
+
 RunFile = Annotated[
     Path,
     typer.Argument(metavar="RUN.yaml", help="Run file; `encodeonce schema` explains its keys."),
@@ -92,7 +95,7 @@ def precompute(
         config = _load(path, output)
         if dry_run:
             coverage = _coverage(config)
-            _print_coverage(coverage, path)
+            _print_coverage(coverage, path, config)
             raise typer.Exit(1 if coverage.errors else 0)
         with executor_for(config.workers, ray_address) as executor:
             pipeline = Pipeline(config, executor)
@@ -109,7 +112,7 @@ def evaluate(path: RunFile, ray_address: RayAddress = None, output: Output = Non
         if config.cache.on_miss == "error":
             coverage = _coverage(config)
             if not coverage.is_complete:
-                _print_coverage(coverage, path)
+                _print_coverage(coverage, path, config)
                 stop("evaluation needs features that are not in the store (cache.on_miss: error)")
         with executor_for(config.workers, ray_address) as executor:
             pipeline = Pipeline(config, executor)
@@ -170,7 +173,7 @@ def _coverage(config: RunConfig) -> RunCoverage:
         return measure_coverage(config, plan)
 
 
-def _print_coverage(coverage: RunCoverage, path: Path) -> None:
+def _print_coverage(coverage: RunCoverage, path: Path, config: RunConfig) -> None:
     console.print(
         f"{human_count(coverage.num_media, 'media item')}: {coverage.num_present} units in the "
         f"store, {coverage.num_missing} missing, {coverage.num_damaged} damaged; "
@@ -182,7 +185,16 @@ def _print_coverage(coverage: RunCoverage, path: Path) -> None:
         some = ", ".join(map(on_one_line, coverage.media_with_gaps[:3]))
         more = len(coverage.media_with_gaps) - 3
         console.print(f"features are missing for: {some}{f' and {more} more' if more > 0 else ''}")
+        for item, reason in list(_reasons(coverage, config).items())[:MOST_REASONS]:
+            console.print(f"  precompute failed on {on_one_line(item)}: {reason}", soft_wrap=True)
         console.print(f"encode them with: encodeonce precompute {path}")
+
+
+def _reasons(coverage: RunCoverage, config: RunConfig) -> dict[str, str]:
+    """Return why an earlier precompute of this run failed on media that lack features."""
+    gaps = tuple(f"/{name}" for name in coverage.media_with_gaps)
+    unusable = RunFolder(config.output).unusable_media()
+    return {item: reason for item, reason in unusable.items() if item.endswith(gaps)}
 
 
 if __name__ == "__main__":
