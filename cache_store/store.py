@@ -20,14 +20,17 @@ class StoreError(Exception):
 class MissingFeatures(StoreError, KeyError):
     """`FeatureStore.get` was asked for units that are not there."""
 
-    def __init__(self, missing: Sequence[FeatureKey]) -> None:
-        super().__init__(missing)
+    def __init__(self, missing: Sequence[FeatureKey], file: str = "") -> None:
+        """Describe what is missing; ``file`` is the name of its media, where that is known."""
+        super().__init__(missing, file)
         self.missing = tuple(missing)
+        self.file = file
 
     def __str__(self) -> str:
         first = self.missing[0]
+        of = f" of {self.file}" if self.file else ""
         return (
-            f"{len(self.missing)} unit(s) not in the store, first {first.unit} of media "
+            f"{len(self.missing)} unit(s){of} not in the store, first {first.unit} of media "
             f"{first.media[:12]} under signature {first.signature[:12]}"
         )
 

@@ -11,6 +11,7 @@ from encodeonce.harness.results.timeline import now
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.folder import Answers, RunFolder
 from encodeonce.harness.run.plan import Branch, branches_left, first_samples, make_plan
+from encodeonce.harness.run.reasons import explained, media_item
 from encodeonce.harness.run.record import SampleError
 from encodeonce.harness.workers.evaluate import EvaluateWorker
 from encodeonce.harness.workers.precompute import PrecomputeWorker
@@ -52,7 +53,7 @@ class Pipeline:
         Every media item is looked up in the store itself, not in an earlier process's journal.
         """
         items = [
-            WorkItem(id=f"{planned.root}/{planned.ref.path}", payload=planned)
+            WorkItem(id=media_item(planned.root, planned.ref), payload=planned)
             for planned in self.plan.media()
         ]
         make_worker = partial(PrecomputeWorker, self._config)
@@ -93,6 +94,7 @@ class Pipeline:
         """Give the missing answers, and append the records to the file ``which``."""
         if not branches:
             return
+        unusable = self.folder.unusable_media()
         todo = {
             f"{branch.group.benchmark}/{number}": branch for number, branch in enumerate(branches)
         }
@@ -107,7 +109,8 @@ class Pipeline:
         ]
 
         def records(outcome: Outcome) -> list[dict[str, Any]]:
-            return self._records(todo[outcome.item], outcome)
+            branch = todo[outcome.item]
+            return explained(self._records(branch, outcome), branch.group, unusable)
 
         def count(outcome: Outcome) -> Tally:
             return _count_records(records(outcome))

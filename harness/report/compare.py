@@ -11,6 +11,7 @@ from encodeonce.harness.report.charts.forest import Difference, forest
 from encodeonce.harness.report.charts.svg import Axis
 from encodeonce.harness.report.numbers import human_count, percent
 from encodeonce.harness.report.section import Section, Table
+from encodeonce.harness.report.visible import visible
 from encodeonce.harness.results.summary import Summary
 
 LONGEST_TEXT = 60
@@ -233,13 +234,11 @@ def _flips(cell: Summary, which: str, most: int | None) -> list[Section]:
 
 
 def _short(text: str | None) -> str:
-    """Return a text as one line of printable characters: it may be anything a model wrote."""
+    """Return a text as one short line: it may be anything a model wrote."""
     if text is None:
         return "-"
-    line = " ".join(text.split())
-    if len(line) > LONGEST_TEXT:
-        line = line[: LONGEST_TEXT - 1] + "…"
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
+    line = visible(" ".join(text.split()))
+    return line if len(line) <= LONGEST_TEXT else line[: LONGEST_TEXT - 1] + "…"
 
 
 def _time(comparison: Summary) -> Section:

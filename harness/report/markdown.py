@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from encodeonce.harness.report.section import Section, Table, file_of
+from encodeonce.harness.report.visible import on_one_line, visible_section
 
 
 def to_markdown(title: str, sections: Sequence[Section]) -> str:
     """Return the report as one Markdown page."""
-    parts = [f"# {title}"]
-    for section in sections:
-        parts.append(f"## {section.title}")
+    parts = [f"# {_words(title)}"]
+    for section in map(visible_section, sections):
+        parts.append(f"## {_words(section.title)}")
         if section.table is not None:
             parts.append(_table(section.table))
         for figure in section.figures:
@@ -37,7 +38,7 @@ def _row(cells: Sequence[str]) -> str:
 
 def _words(text: str) -> str:
     """Keep text on its line and free of markup: it may be anything a model wrote."""
-    return " ".join(text.splitlines()).replace("&", "&amp;").replace("<", "&lt;")
+    return on_one_line(text).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _indented(cell: str) -> str:

@@ -254,9 +254,11 @@ def _errors(summary: Summary) -> tuple[str, ...]:
     for name in ("evaluation", "uncached"):
         for error in (summary[name] or {"errors": ()})["errors"]:
             lines.append(f"{error['type']}: {error['message']} ({_listed(error['samples'])})")
-    if not lines and summary["precompute"]:
-        for error in summary["precompute"]["errors"]:
-            lines.append(f"{error['type']}: {error['message']} (media {error['media']})")
+    said = "\n".join(lines)
+    for error in (summary["precompute"] or {"errors": ()})["errors"]:
+        reason = f"{error['type']}: {error['message']}"
+        if reason not in said:
+            lines.append(f"{reason} (media {error['media']})")
     return tuple(dict.fromkeys(lines))
 
 

@@ -6,9 +6,10 @@ from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table as RichTable
-from rich.text import Text
 
+from encodeonce.harness.report.plain_console import plain_text
 from encodeonce.harness.report.section import Section, Table, file_of
+from encodeonce.harness.report.visible import visible_section
 
 _GAP = 3
 """Characters between a table's columns, where there is room."""
@@ -17,10 +18,10 @@ _INDENT = 2
 
 def print_report(console: Console, sections: Sequence[Section]) -> None:
     """Print the sections, one below the other."""
-    for section in sections:
+    for section in map(visible_section, sections):
         if section.is_detail:
             continue
-        console.print(Text(section.title, style="bold"))
+        console.print(plain_text(section.title, "bold"))
         body = _body(section, console.width - _INDENT)
         console.print(Padding(body, (0, 0, 1, _INDENT)))
 
@@ -29,9 +30,9 @@ def _body(section: Section, room: int) -> RenderableType:
     parts: list[RenderableType] = []
     if section.table is not None:
         parts.append(_table(section.table, room))
-    parts.extend(Text(f"figure: {file_of(figure)}") for figure in section.figures)
-    parts.extend(Text(sentence) for sentence in section.sentences)
-    parts.extend(Text(f"- {bullet}") for bullet in section.bullets)
+    parts.extend(plain_text(f"figure: {file_of(figure)}") for figure in section.figures)
+    parts.extend(plain_text(sentence) for sentence in section.sentences)
+    parts.extend(plain_text(f"- {bullet}") for bullet in section.bullets)
     return Group(*parts)
 
 
@@ -49,7 +50,7 @@ def _table(table: Table, room: int) -> RichTable:
         words = [cell_len(word) for word in head.split()]
         is_number = has_heads and position >= table.num_words
         drawn.add_column(
-            head,
+            plain_text(head),
             justify="right" if is_number else "left",
             overflow="ellipsis" if is_number else "fold",
             header_style="dim",
@@ -57,5 +58,5 @@ def _table(table: Table, room: int) -> RichTable:
             max_width=max([width, *words]) if is_crowded and is_number else None,
         )
     for row in table.rows:
-        drawn.add_row(*(Text(row[position]) for position in shown))
+        drawn.add_row(*(plain_text(row[position]) for position in shown))
     return drawn

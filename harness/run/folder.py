@@ -137,6 +137,15 @@ class RunFolder:
         """Return precompute's journal: one outcome per media file and attempt at the run."""
         return list(read_lines(self.path / "precompute.jsonl", outcome_of))
 
+    def unusable_media(self) -> dict[str, str]:
+        """Return why precompute's last attempt at a media file failed, by the file's path."""
+        latest = {one["item"]: one["error"] for one in self.precompute_outcomes()}
+        return {
+            item: f"{error['type']}: {error['message']}"
+            for item, error in latest.items()
+            if error is not None
+        }
+
     def writer(self, name: Answers | Literal["precompute"]) -> JsonLinesWriter:
         """Open a file of the folder for appending."""
         return JsonLinesWriter(self.path / f"{name}.jsonl")

@@ -32,7 +32,9 @@ class JsonLinesWriter:
 
     def write(self, value: Any) -> None:
         """Append one value; the operating system has it when this returns."""
-        self._file.write(json.dumps(value, ensure_ascii=False).encode() + b"\n")
+        # Lone surrogates (of file names that are not UTF-8) become JSON's own escapes.
+        line = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        self._file.write(line + b"\n")
         self._file.flush()
 
     def close(self) -> None:

@@ -125,7 +125,7 @@ class FeatureSource:
         if not missing:
             return
         if self._load_tower is None:
-            raise MissingFeatures(missing)
+            raise MissingFeatures(missing, request.media.uri)
         with self._claimed(request):
             # The previous holder of the claim may have encoded them meanwhile.
             left = {key.unit for key in coverage(self._store, request.keys).to_encode}

@@ -1,16 +1,16 @@
 """The ``encodeonce`` command. Its run file, in YAML, describes everything about a run."""
 
 import json
-import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from encodeonce.harness.report.numbers import human_count
+from encodeonce.harness.report.plain_console import PlainConsole
 from encodeonce.harness.report.summary import headline
 from encodeonce.harness.report.terminal import print_report
+from encodeonce.harness.report.visible import log_visibly, on_one_line
 from encodeonce.harness.report.write import write_report
 from encodeonce.harness.results.summary import problems
 from encodeonce.harness.run.config import RunConfig
@@ -38,7 +38,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
+console = PlainConsole()
+
+MOST_REASONS = 20
+"""Most media that a command gives the reasons of; the run's precompute.jsonl has all."""
 
 RunFile = Annotated[
     Path,
@@ -92,7 +95,7 @@ def precompute(
         config = _load(path, output)
         if dry_run:
             coverage = _coverage(config)
-            _print_coverage(coverage, path)
+            _print_coverage(coverage, path, config)
             raise typer.Exit(1 if coverage.errors else 0)
         with executor_for(config.workers, ray_address) as executor:
             pipeline = Pipeline(config, executor)
@@ -109,7 +112,7 @@ def evaluate(path: RunFile, ray_address: RayAddress = None, output: Output = Non
         if config.cache.on_miss == "error":
             coverage = _coverage(config)
             if not coverage.is_complete:
-                _print_coverage(coverage, path)
+                _print_coverage(coverage, path, config)
                 stop("evaluation needs features that are not in the store (cache.on_miss: error)")
         with executor_for(config.workers, ray_address) as executor:
             pipeline = Pipeline(config, executor)
@@ -141,7 +144,7 @@ def schema() -> None:
 def main() -> None:
     """Entry point of the ``encodeonce`` command."""
     hide_loading_bars()
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log_visibly()
     app()
 
 
@@ -155,13 +158,11 @@ def _finish(folder: RunFolder, html: bool = True) -> None:
     written = write_report(folder, html=html)
     print_report(console, written.sections)
     for line in headline(written.summary):
-        console.print(line, style="bold", highlight=False, soft_wrap=True)
+        console.print(line, style="bold", soft_wrap=True)
     for page in written.pages:
-        console.print(f"report: {page}", highlight=False, soft_wrap=True)
+        console.print(f"report: {page}", soft_wrap=True)
     if written.official:
-        console.print(
-            f"for official evaluators: {written.official}", highlight=False, soft_wrap=True
-        )
+        console.print(f"for official evaluators: {written.official}", soft_wrap=True)
     if found := problems(written.summary):
         stop("; ".join(found))
 
@@ -172,20 +173,28 @@ def _coverage(config: RunConfig) -> RunCoverage:
         return measure_coverage(config, plan)
 
 
-def _print_coverage(coverage: RunCoverage, path: Path) -> None:
+def _print_coverage(coverage: RunCoverage, path: Path, config: RunConfig) -> None:
     console.print(
         f"{human_count(coverage.num_media, 'media item')}: {coverage.num_present} units in the "
         f"store, {coverage.num_missing} missing, {coverage.num_damaged} damaged; "
         f"{human_count(len(coverage.errors), 'media item')} unusable",
-        highlight=False,
     )
     for name, error in coverage.errors:
-        console.print(f"  {name}: {type(error).__name__}: {error}", highlight=False)
+        console.print(f"  {on_one_line(name)}: {type(error).__name__}: {error}", soft_wrap=True)
     if not coverage.is_complete:
-        some = ", ".join(coverage.media_with_gaps[:3])
+        some = ", ".join(map(on_one_line, coverage.media_with_gaps[:3]))
         more = len(coverage.media_with_gaps) - 3
         console.print(f"features are missing for: {some}{f' and {more} more' if more > 0 else ''}")
-        console.print(f"encode them with: encodeonce precompute {path}", highlight=False)
+        for item, reason in list(_reasons(coverage, config).items())[:MOST_REASONS]:
+            console.print(f"  precompute failed on {on_one_line(item)}: {reason}", soft_wrap=True)
+        console.print(f"encode them with: encodeonce precompute {path}")
+
+
+def _reasons(coverage: RunCoverage, config: RunConfig) -> dict[str, str]:
+    """Return why an earlier precompute of this run failed on media that lack features."""
+    gaps = tuple(f"/{name}" for name in coverage.media_with_gaps)
+    unusable = RunFolder(config.output).unusable_media()
+    return {item: reason for item, reason in unusable.items() if item.endswith(gaps)}
 
 
 if __name__ == "__main__":

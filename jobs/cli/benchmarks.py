@@ -6,16 +6,15 @@ from textwrap import TextWrapper
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
-from rich.text import Text
 
 from encodeonce.datasets.options import EMPTY, Option, options_of, run_file_entry
 from encodeonce.datasets.registry import benchmark_class, benchmark_names
+from encodeonce.harness.report.plain_console import PlainConsole, plain_text
 from encodeonce.jobs.cli.user_errors import user_errors
 
-console = Console()
+console = PlainConsole()
 
 MAX_WIDTH = 100
 """Widest column of running text; longer lines are hard to read."""
@@ -42,35 +41,37 @@ def _print_all() -> None:
     for name in benchmark_names():
         known = benchmark_class(name)
         names = [option.name for option in options_of(known) if "." not in option.name]
-        asks = Text(known.about.title)
+        asks = plain_text(known.about.title)
         asks.append(f"\n{known.about.source}", style="dim")
         asks.append(f"\noptions: {', '.join(names) or 'none'}\n", style="dim")
-        table.add_row(Text(name, style="bold"), Text(known.about.media), asks)
-    console.print(table, highlight=False)
+        table.add_row(plain_text(name, "bold"), plain_text(known.about.media), asks)
+    console.print(table)
     console.print("For a benchmark's data and run-file entry, type: encodeonce benchmarks NAME")
 
 
 def _print_one(name: str) -> None:
     known = benchmark_class(name)
     about = known.about
-    console.print(Text(about.title, style="bold"))
-    console.print(Text(f"{about.media}; {about.source}", style="dim"), soft_wrap=True)
+    console.print(plain_text(about.title, "bold"))
+    console.print(plain_text(f"{about.media}; {about.source}", "dim"), soft_wrap=True)
     _print_section("Data", [about.download])
     # A command is repeated on a line of its own, not wrapped, so that it can be copied.
     commands = [quoted for quoted in about.download.split("`")[1::2] if " " in quoted]
     if commands:
-        console.print(Text("\n" + "\n".join(f"    {one}" for one in commands)), soft_wrap=True)
+        console.print(
+            plain_text("\n" + "\n".join(f"    {one}" for one in commands)), soft_wrap=True
+        )
     if options := options_of(known):
-        console.print(Text("\nOptions", style="bold"))
-        console.print(Padding(_option_table(options), (0, 0, 0, 2)), highlight=False)
+        console.print(plain_text("\nOptions", "bold"))
+        console.print(Padding(_option_table(options), (0, 0, 0, 2)))
     module = importlib.import_module(f"encodeonce.datasets.benchmarks.{name}")
     _print_section("Prompts and scores", _paragraphs(module.__doc__ or ""))
-    console.print(Text("\nIn a run file", style="bold"))
-    console.print(Text(run_file_entry(name, known)), soft_wrap=True)
+    console.print(plain_text("\nIn a run file", "bold"))
+    console.print(plain_text(run_file_entry(name, known)), soft_wrap=True)
 
 
 def _print_section(title: str, paragraphs: list[str]) -> None:
-    console.print(Text(f"\n{title}", style="bold"))
+    console.print(plain_text(f"\n{title}", "bold"))
     # Not rich's wrapping, which breaks URLs apart.
     wrapper = TextWrapper(
         width=min(console.width, MAX_WIDTH),
@@ -80,7 +81,7 @@ def _print_section(title: str, paragraphs: list[str]) -> None:
         break_on_hyphens=False,
     )
     texts = ["\n".join(map(wrapper.fill, paragraph.splitlines())) for paragraph in paragraphs]
-    console.print(Text("\n\n".join(texts)), soft_wrap=True)
+    console.print(plain_text("\n\n".join(texts)), soft_wrap=True)
 
 
 def _option_table(options: list[Option]) -> Table:
@@ -88,10 +89,10 @@ def _option_table(options: list[Option]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold", max_width=MAX_WIDTH)
     for option in options:
-        words = Text(f"{option.allowed}; {_default(option)}", style="dim")
+        words = plain_text(f"{option.allowed}; {_default(option)}", "dim")
         if option.meaning:
             words.append(f"\n{option.meaning}", style="not dim")
-        table.add_row(Text(option.name, style="bold"), words)
+        table.add_row(plain_text(option.name, "bold"), words)
     return table
 
 

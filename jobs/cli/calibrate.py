@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from encodeonce.harness.report.plain_console import PlainConsole, plain_text
 from encodeonce.harness.run.read_config import load_config
 from encodeonce.harness.training.prefixkv import calibrate_prefixkv
 from encodeonce.jobs.cli.user_errors import user_errors
@@ -13,7 +13,7 @@ from encodeonce.jobs.cli.user_errors import user_errors
 calibrate_app = typer.Typer(
     help="Calibrate KV-compression methods on samples of a run file.", no_args_is_help=True
 )
-console = Console()
+console = PlainConsole()
 
 
 @calibrate_app.callback()
@@ -43,19 +43,19 @@ def prefixkv(
         config = load_config(path)
         with console.status("") as status:
             profile = calibrate_prefixkv(
-                config, num_samples, budgets, lambda name: status.update(f"reading {name}")
+                config,
+                num_samples,
+                budgets,
+                lambda name: status.update(plain_text(f"reading {name}")),
             )
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(profile.model_dump_json(indent=2) + "\n", encoding="utf-8")
     console.print(
         f"{output}: {len(next(iter(profile.layers.values())))} layers, "
         f"budgets {', '.join(profile.layers)}, from {num_samples} samples",
-        highlight=False,
     )
     console.print(
         f"use it in a run file: kv: [{{method: prefixkv, keep: {budgets[0]:g}, "
         f"options: {{profile: {output}}}}}]",
-        highlight=False,
         soft_wrap=True,
-        markup=False,
     )

@@ -5,17 +5,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from encodeonce.harness.report.charts.svg import svg_file
 from encodeonce.harness.report.compare import compare_figure, compare_headline, compare_sections
 from encodeonce.harness.report.markdown import to_markdown
+from encodeonce.harness.report.plain_console import PlainConsole
 from encodeonce.harness.report.terminal import print_report
+from encodeonce.harness.report.visible import on_one_line
 from encodeonce.harness.results.compare import CompareError, Side, compare
 from encodeonce.harness.results.summary import Summary, summarize_precompute
 from encodeonce.harness.run.folder import RunFolder
+from encodeonce.jobs.cli.user_errors import stop
 
-console = Console()
+console = PlainConsole()
 
 MOST_FLIPS_SHOWN = 10
 """Most flips shown in the terminal; files list all of them."""
@@ -39,14 +41,12 @@ def compare_runs(
         for path in files:
             path.write_text(_content(comparison, path), encoding="utf-8")
     except (ValueError, OSError) as error:
-        words = f"encodeonce: {error}"
-        Console(stderr=True).print(words, style="red", highlight=False, markup=False)
-        raise typer.Exit(1) from error
+        stop(f"{error}")
     print_report(console, compare_sections(comparison, most_flips=MOST_FLIPS_SHOWN))
     for line in compare_headline(comparison):
-        console.print(line, style="bold", highlight=False, markup=False, soft_wrap=True)
+        console.print(line, style="bold", soft_wrap=True)
     for path in files:
-        console.print(f"written: {path}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"written: {path}", soft_wrap=True)
 
 
 def read_side(text: str) -> Side:
@@ -104,4 +104,5 @@ def _content(comparison: Summary, path: Path) -> str:
         return svg_file(compare_figure(comparison))
     names = " and ".join(comparison[side]["name"] for side in ("first", "second"))
     page = to_markdown(f"encodeonce: {names}", compare_sections(comparison))
-    return page + "\n" + "\n".join(f"**{line}**\n" for line in compare_headline(comparison))
+    lines = (on_one_line(line) for line in compare_headline(comparison))
+    return page + "\n" + "\n".join(f"**{line}**\n" for line in lines)

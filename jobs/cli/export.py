@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from encodeonce.harness.bridges.export_formats import find_export
+from encodeonce.harness.report.plain_console import PlainConsole
 from encodeonce.harness.results.export import read_run
 from encodeonce.jobs.cli.user_errors import user_errors
 
@@ -21,4 +21,4 @@ def export(
         write = find_export(to)
         written = [path for variant in read_run(folder) for path in write(variant, output)]
     for path in written:
-        Console().print(str(path), highlight=False, markup=False, soft_wrap=True)
+        PlainConsole().print(str(path), soft_wrap=True)

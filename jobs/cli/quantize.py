@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from encodeonce.harness.report.numbers import human_count
+from encodeonce.harness.report.plain_console import PlainConsole
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.read_config import load_config
 from encodeonce.harness.training.prompts import run_calibration
@@ -19,7 +19,7 @@ from encodeonce.models.quantization.making.make import Calibration, Made, make_q
 from encodeonce.models.quantization.making.recipe import SEARCH_TOKENS, Recipe
 from encodeonce.models.spec import ModelSpec
 
-console = Console()
+console = PlainConsole()
 
 
 def quantize(
@@ -96,7 +96,7 @@ def _config_about(run: Path, model: str) -> RunConfig:
 
 
 def _make(spec: ModelSpec, recipe: Recipe, calibration: Calibration | None, output: Path) -> Made:
-    console.print(f"{recipe.method} on {device_of(spec)} in {spec.dtype}", highlight=False)
+    console.print(f"{recipe.method} on {device_of(spec)} in {spec.dtype}")
     first = "loading, and measuring activations"
     with progress_bar("quantising", lambda n: human_count(n, "layer"), first) as on_layer:
         return make_quantized(spec, recipe, calibration, output, on_layer)
@@ -108,13 +108,10 @@ def _say(made: Made, method: str, group_size: int) -> None:
         console.print(
             f"the group size is {size}: {group_size} does not divide the widths of all layers",
             style="yellow",
-            highlight=False,
         )
     console.print(
         f"{made.folder}: its README.md tells how it was made. To evaluate it, put into the run "
         f"file:\nweights: [none, {{method: {method}, path: {made.folder}}}]",
-        highlight=False,
-        markup=False,
         soft_wrap=True,
     )
 

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from encodeonce.cache_store.layout import StoreFolder
 from encodeonce.cache_store.maintenance.gc import GcPolicy, GcReport, gc
-from encodeonce.cache_store.maintenance.stat import SignatureStat, describe, ls, stat
+from encodeonce.cache_store.maintenance.stat import MediaListing, SignatureStat, describe, ls, stat
 from encodeonce.cache_store.maintenance.transfer import TransferReport, export_store, import_store
 from encodeonce.cache_store.maintenance.verify import VerifyReport, verify
 from encodeonce.harness.report.numbers import human_bytes, human_count, human_seconds
+from encodeonce.harness.report.plain_console import PlainConsole, plain_text
+from encodeonce.harness.report.visible import on_one_line
 from encodeonce.jobs.cli.progress_bar import progress_bar
 from encodeonce.jobs.cli.sizes import parse_bytes, parse_seconds
 from encodeonce.jobs.cli.user_errors import user_errors
@@ -27,12 +27,20 @@ store_app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
-console = Console()
+console = PlainConsole()
 
 SHOWN = 20
 """Most lines of a list that are printed; the others are counted."""
 
-Store = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the store.")]
+Store = Annotated[
+    Path,
+    typer.Argument(
+        metavar="STORE", help="A run file's `cache.path`, or the folder `features` in it."
+    ),
+]
+LISTED = ("signature", "media (sha256)", "units", "written (UTC)", "file", "made by")
+"""Heads of what `ls` prints."""
+
 Signature = Annotated[
     str, typer.Option(help="Only signatures whose digest begins with this (see `store stat`).")
 ]
@@ -45,11 +53,11 @@ def show(store: Store) -> None:
         user_errors(OSError),
         progress_bar("reading the index", human_count_of("pack")) as on_progress,
     ):
-        stats = stat(StoreFolder(store), on_progress)
+        stats = stat(_store(store), on_progress)
     if not stats:
         console.print("the store is empty")
     for found in stats:
-        console.print(Text(f"signature {found.digest[:12]}", style="bold"))
+        console.print(plain_text(f"signature {found.digest[:12]}", "bold"))
         console.print(_pairs([*_contents(found), *describe(found.signature)]))
         console.print()
 
@@ -64,12 +72,23 @@ def list_media(
 ) -> None:
     """List the stored media, one line per media item and pack."""
     with user_errors(OSError):
-        for found in ls(StoreFolder(store), signature, media):
-            when = datetime.fromtimestamp(found.committed_s, UTC).strftime("%Y-%m-%d %H:%M")
-            units = human_count(len(found.units), "unit")
-            made_by = ", ".join(f"{key} {value}" for key, value in found.provenance.items())
-            line = f"{found.signature[:12]}  {found.media}  {units:>10}  {when}  {made_by}"
-            console.print(Text(line), soft_wrap=True)
+        rows = [_listed(found) for found in ls(_store(store), signature, media)]
+    if not rows:
+        asked = signature or media
+        console.print("nothing that matches is stored" if asked else "the store is empty")
+        return
+    widths = [max(len(row[n]) for row in (LISTED, *rows)) for n in range(len(LISTED) - 1)]
+    for row in (LISTED, *rows):
+        cells = [cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)]
+        console.print(plain_text("  ".join(cells)), soft_wrap=True)
+
+
+def _listed(found: MediaListing) -> tuple[str, ...]:
+    when = datetime.fromtimestamp(found.committed_s, UTC).strftime("%Y-%m-%d %H:%M")
+    made_by = dict(found.provenance)
+    file = on_one_line(str(made_by.pop("file", "-")))
+    words = on_one_line(", ".join(f"{key} {value}" for key, value in made_by.items()))
+    return found.signature[:12], found.media, str(len(found.units)), when, file, words
 
 
 @store_app.command("verify")
@@ -79,7 +98,7 @@ def check(store: Store) -> None:
     Exits with 1 if anything was damaged, even if it was repaired.
     """
     with user_errors(OSError), progress_bar("verifying", human_bytes) as on_progress:
-        report = verify(StoreFolder(store), on_progress)
+        report = verify(_store(store), on_progress)
     _print_verified(report)
     if not report.clean:
         sys.exit(1)
@@ -120,7 +139,7 @@ def collect(
             grace_s=parse_seconds(grace),
             dry_run=dry_run,
         )
-        report = gc(StoreFolder(store), policy)
+        report = gc(_store(store), policy)
     _print_collected(report, policy)
 
 
@@ -137,7 +156,7 @@ def send(
     """Write a store, or a part of it, to one file, for import on another cluster."""
     with user_errors(OSError), progress_bar("exporting", human_count_of("pack")) as on_progress:
         media = None if media_list is None else set(media_list.read_text("ascii").split())
-        report = export_store(StoreFolder(store), target, signature, media, on_progress)
+        report = export_store(_store(store), target, signature, media, on_progress)
     _print_transferred("exported", report)
 
 
@@ -148,8 +167,15 @@ def receive(
 ) -> None:
     """Add the contents of an export to a store; existing entries stay."""
     with user_errors(OSError), progress_bar("importing", human_count_of("pack")) as on_progress:
-        report = import_store(StoreFolder(store), source, on_progress)
+        report = import_store(_store(store), source, on_progress)
     _print_transferred("imported", report)
+
+
+def _store(path: Path) -> StoreFolder:
+    """Return the store in a folder: run files name the folder above the store itself."""
+    is_store = StoreFolder(path).header.exists()
+    inner = StoreFolder(path / "features")
+    return inner if not is_store and inner.header.exists() else StoreFolder(path)
 
 
 def human_count_of(noun: str) -> Callable[[int], str]:
@@ -182,7 +208,7 @@ def _contents(found: SignatureStat) -> Iterator[tuple[str, str]]:
 def _pairs(rows: list[tuple[str, str]]) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 2))
     for question, answer in rows:
-        table.add_row(Text(question, style="dim"), Text(answer))
+        table.add_row(plain_text(question, "dim"), plain_text(answer))
     return table
 
 
@@ -190,7 +216,6 @@ def _print_verified(report: VerifyReport) -> None:
     console.print(
         f"verified {human_count(report.num_units, 'unit')} in "
         f"{human_count(report.num_packs, 'pack')}, {human_bytes(report.num_bytes)}",
-        highlight=False,
     )
     _print_list(
         "damaged and no longer served; `encodeonce precompute` encodes them again",
@@ -200,12 +225,11 @@ def _print_verified(report: VerifyReport) -> None:
     _print_list("could not be repaired", report.unrepaired)
     if report.num_known_damaged:
         known = human_count(report.num_known_damaged, "unit")
-        console.print(f"{known} found damaged earlier, not yet encoded again", highlight=False)
+        console.print(f"{known} found damaged earlier, not yet encoded again")
     if report.uncommitted:
         files = human_count(len(report.uncommitted), "file")
         console.print(
             f"{files} of active or killed writers; gc removes those of killed ones",
-            highlight=False,
         )
     if report.clean:
         console.print("no damage", style="green")
@@ -214,9 +238,9 @@ def _print_verified(report: VerifyReport) -> None:
 def _print_list(title: str, lines: list[str]) -> None:
     if not lines:
         return
-    console.print(Text(f"{title} ({len(lines)}):", style="bold red"))
+    console.print(plain_text(f"{title} ({len(lines)}):", "bold red"))
     for line in lines[:SHOWN]:
-        console.print(Text(f"  {line}"), soft_wrap=True)
+        console.print(plain_text(f"  {line}"), soft_wrap=True)
     if len(lines) > SHOWN:
         console.print(f"  and {len(lines) - SHOWN} more")
 
@@ -239,7 +263,7 @@ def _print_collected(report: GcReport, policy: GcPolicy) -> None:
             f"run gc again in {human_seconds(policy.grace_s)} to remove the files of dropped packs"
         )
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _print_transferred(verb: str, report: TransferReport) -> None:
@@ -248,5 +272,4 @@ def _print_transferred(verb: str, report: TransferReport) -> None:
         f"{verb} {human_count(report.num_units, 'unit')} in "
         f"{human_count(report.num_packs, 'pack')}{skipped}; file of "
         f"{human_bytes(report.num_bytes)}",
-        highlight=False,
     )

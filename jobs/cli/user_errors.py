@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from rich.console import Console
-
 from encodeonce.cache_store.store import StoreError
+from encodeonce.harness.report.plain_console import PlainConsole
 from encodeonce.jobs.execution.executor import WorkerStartError
 
 
@@ -28,5 +27,5 @@ def user_errors(*more: type[Exception]) -> Iterator[None]:
 
 def stop(message: str) -> NoReturn:
     """Print a message and exit with 1."""
-    Console(stderr=True).print(f"encodeonce: {message}", style="red", highlight=False, markup=False)
+    PlainConsole(stderr=True).print(f"encodeonce: {message}", style="red")
     sys.exit(1)

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from encodeonce.harness.bridges.vlmevalkit.launch import as_script, find_script, register, run
 from encodeonce.harness.bridges.vlmevalkit.run_file import KitConfig
 from encodeonce.harness.bridges.vlmevalkit.tally import Tally
 from encodeonce.harness.report.numbers import human_count
+from encodeonce.harness.report.plain_console import PlainConsole
 from encodeonce.harness.run.read_config import load_run_file
 from encodeonce.jobs.cli.user_errors import stop, user_errors
 
@@ -62,5 +62,5 @@ def vlmevalkit(
 
 
 def _say(line: str) -> None:
-    console = Console(stderr=True)
-    console.print(f"encodeonce: {line}", highlight=False, markup=False, soft_wrap=True)
+    console = PlainConsole(stderr=True)
+    console.print(f"encodeonce: {line}", soft_wrap=True)

@@ -7,9 +7,9 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from rich import progress as rich_progress
-from rich.console import Console
 from rich.table import Column
 
+from encodeonce.harness.report.plain_console import PlainConsole
 from encodeonce.jobs.execution.work import Outcome, WorkItem
 
 
@@ -169,6 +169,6 @@ def _bar_on(stream: TextIO) -> rich_progress.Progress:
         rich_progress.TextColumn("{task.description} {task.percentage:3.0f} %", markup=False),
         rich_progress.BarColumn(bar_width=None, table_column=Column(ratio=1)),
         rich_progress.TextColumn("{task.fields[counts]}", markup=False),
-        console=Console(file=stream, highlight=False),
+        console=PlainConsole(file=stream),
         expand=True,
     )

@@ -130,7 +130,7 @@ class WorkQueue:
         return len(self._open)
 
     def take(self, worker: str, now_s: float) -> Chunk | None:
-        """Give the next chunk to ``worker``; None if there is none for it now."""
+        """Give the next chunk to ``worker``, any unique id; None if there is none for it now."""
         holding = self._holdings.get(worker)
         prepared = self._prepared.get(worker)
         chunk = self._waiting.first_for(prepared, Counter(self._prepared.values()))

@@ -10,13 +10,14 @@ import os
 import pickle
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import RayActorError, RayError
 
+from encodeonce.harness.report.visible import log_visibly
 from encodeonce.jobs.execution.executor import (
     Worker,
     WorkerFactory,
@@ -93,12 +94,12 @@ def _work_off(queue: WorkQueue, crew: "_Crew", num_workers: int) -> Iterator[Out
         # Read once: however long the caller takes over an outcome, no lease expires meanwhile.
         now_s = time.monotonic()
         for worker, chunk, attempts in answers:
-            yield from queue.finish(worker, chunk, attempts, now_s)
+            yield from crew.signed(queue.finish(worker, chunk, attempts, now_s))
         for worker in queue.overdue(now_s):
             lost[worker] = ItemError(type=OVERDUE, message="took longer than its lease; killed")
         for worker, reason in lost.items():
             crew.remove(worker)
-            yield from queue.lose(worker, reason, now_s)
+            yield from crew.signed(queue.lose(worker, reason, now_s))
 
 
 class _Answer(NamedTuple):
@@ -107,8 +108,19 @@ class _Answer(NamedTuple):
     attempts: list[Attempt]
 
 
+class _Started(NamedTuple):
+    """A worker that is ready."""
+
+    id: str
+    name: str
+
+
 class _Crew:
-    """The actors of one run, as the driver sees them. A worker's name is its ``host:pid``."""
+    """The actors of one run, as the driver sees them.
+
+    A worker is known by the ids of its node and of its actor. People are shown ``host:pid``, which
+    two workers may share: containers of one hostname have process ids of their own.
+    """
 
     def __init__(self, plan: RayExecutor, make_worker: WorkerFactory) -> None:
         self._actor_class: Any = ray.remote(_Host).options(
@@ -121,6 +133,8 @@ class _Crew:
         self._factory = _pickled(make_worker)
         self._starting: dict[ray.ObjectRef[Any], Any] = {}
         self._actors: dict[str, Any] = {}
+        self._names: dict[str, str] = {}
+        """``host:pid`` of every worker there ever was."""
         self._calls: dict[ray.ObjectRef[Any], tuple[str, Chunk]] = {}
         """Oldest first: answers are read in the order in which chunks were sent."""
         self._num_failed_starts = 0
@@ -168,6 +182,10 @@ class _Crew:
                 lost[worker] = ItemError(type=LOST, message=_last_line(error))
         return answers, lost
 
+    def signed(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
+        """Return the queue's outcomes with workers' names in place of their ids."""
+        return [replace(one, worker=self._names[one.worker]) for one in outcomes]
+
     def remove(self, worker: str) -> None:
         """Kill a worker, unless it is dead already, and forget its chunks."""
         ray.kill(self._actors.pop(worker))
@@ -196,13 +214,14 @@ class _Crew:
         """Register a worker that has started, or note why it has not."""
         actor = self._starting.pop(ref)
         try:
-            started: str | ItemError = ray.get(ref)
+            started: _Started | ItemError = ray.get(ref)
         except RayActorError as error:
             started = ItemError(type=LOST, message=_last_line(error))
         except RayError as error:
             started = describe(error)
-        if isinstance(started, str):
-            self._actors[started] = actor
+        if isinstance(started, _Started):
+            self._actors[started.id] = actor
+            self._names[started.id] = started.name
             self._num_failed_starts = 0
             self._has_started = True
             return
@@ -220,15 +239,20 @@ class _Host:
     """The actor: a process that makes one worker and passes it what the driver sends."""
 
     def __init__(self) -> None:
+        log_visibly()  # Ray shows the driver's user what workers write to stderr
         self._worker: Worker | None = None
 
-    def start(self, factory: bytes) -> str | ItemError:
-        """Make the worker; return this process's name, or why it could not be made."""
+    def start(self, factory: bytes) -> _Started | ItemError:
+        """Make the worker; return who this is, or why it could not be made."""
         try:
             self._worker = pickle.loads(factory)()
         except Exception as error:
             return describe(error)
-        return f"{socket.gethostname()}:{os.getpid()}"
+        context = ray.get_runtime_context()
+        return _Started(
+            id=f"{context.get_node_id()}/{context.get_actor_id()}",
+            name=process_name(),
+        )
 
     def do(self, items: Sequence[WorkItem]) -> list[Attempt]:
         """Attempt each item in turn."""
@@ -239,6 +263,11 @@ class _Host:
         """Close the worker."""
         if self._worker is not None:
             close_quietly(self._worker)
+
+
+def process_name() -> str:
+    """Return this process's name for people, ``host:pid``."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _pickled(make_worker: WorkerFactory) -> bytes:

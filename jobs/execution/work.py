@@ -72,7 +72,7 @@ class Outcome:
     seconds: float
     """Duration of the last attempt."""
     worker: str
-    """Who made the last attempt, ``host:pid``."""
+    """Who made the last attempt, ``host:pid``: for people, not unique across containers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,6 @@ from lmms_eval.api.instance import (
 )
 from lmms_eval.api.model import lmms
 from lmms_eval.utils import eval_logger
-from rich.console import Console
 from rich.progress import track
 
 from encodeonce.cache_store.signature import canonical_json
@@ -35,6 +34,8 @@ from encodeonce.harness.bridges.lmms_eval.generation import (
 from encodeonce.harness.bridges.lmms_eval.images import Shown, media_of, shown_by
 from encodeonce.harness.bridges.lmms_eval.work_log import report_work
 from encodeonce.harness.bridges.requests import GenerationRequest, LikelihoodRequest
+from encodeonce.harness.report.plain_console import PlainConsole
+from encodeonce.harness.report.visible import visible
 from encodeonce.models.checkpoint.files import device, hide_loading_bars
 from encodeonce.models.language.generation import Generation
 
@@ -179,11 +180,11 @@ class _Model(lmms):  # type: ignore[misc]
             return answer
         if self._arguments.on_error == "raise":
             raise _failed(request, answer) from answer
-        eval_logger.warning(f"{_failed(request, answer)}; the answer is left empty")
+        eval_logger.warning(visible(f"{_failed(request, answer)}; the answer is left empty"))
         return None
 
     def _counted(self, results: Iterable[T], total: int) -> Iterable[T]:
-        console, is_quiet = Console(stderr=True), self.rank != 0
+        console, is_quiet = PlainConsole(stderr=True), self.rank != 0
         return track(results, "encodeonce", total=total, console=console, disable=is_quiet)
 
 

@@ -13,6 +13,7 @@ from encodeonce.harness.bridges.vlmevalkit.message import PLANNED, READS_CLIPS, 
 from encodeonce.harness.bridges.vlmevalkit.run_file import KitConfig
 from encodeonce.harness.bridges.vlmevalkit.table import FAILED
 from encodeonce.harness.bridges.vlmevalkit.tally import Tally
+from encodeonce.harness.report.visible import visible
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class EncodeOnceModel(BaseModel):  # type: ignore[misc]  # the kit has no types
         try:
             text = self._answer(message, dataset or "")
         except Exception as error:
-            logger.warning("%s: %s: %s", dataset, type(error).__name__, error)
+            logger.warning("%s: %s: %s", dataset, type(error).__name__, visible(str(error)))
             logger.debug("traceback", exc_info=True)
             self._tally.failed(error)
             text = f"{FAILED} {type(error).__name__}: {error}"

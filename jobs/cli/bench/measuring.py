@@ -9,14 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from encodeonce.harness.bench.result_file import result_json, result_path, write_result
+from encodeonce.harness.report.plain_console import PlainConsole, plain_text
 from encodeonce.harness.report.section import Section
 from encodeonce.harness.report.terminal import print_report
 from encodeonce.jobs.cli.user_errors import user_errors
 
-console = Console()
+console = PlainConsole()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +34,11 @@ class Measuring:
         """Print the measurements, and write them to the file."""
         print_report(console, sections)
         if headline:
-            console.print(headline, style="bold", highlight=False, soft_wrap=True)
+            console.print(headline, style="bold", soft_wrap=True)
         if self.path is not None:
             command = ["encodeonce", *sys.argv[1:]]
             write_result(self.path, result_json(measurements, when=self.started, command=command))
-            console.print(f"all measurements: {self.path}", highlight=False, soft_wrap=True)
+            console.print(f"all measurements: {self.path}", soft_wrap=True)
 
 
 @contextmanager
@@ -58,11 +57,11 @@ def measuring(what: str, output: Path | None) -> Iterator[Measuring]:
 
 def print_step(step: str) -> None:
     """Say on a line of its own what is done next."""
-    Console(stderr=True).print(f"measuring: {step}", highlight=False, soft_wrap=True)
+    PlainConsole(stderr=True).print(f"measuring: {step}", soft_wrap=True)
 
 
 @contextmanager
 def status_line() -> Iterator[Callable[[str], None]]:
     """Show the current step on the terminal; yield the function that sets it."""
-    with Console(stderr=True).status("measuring") as status:
-        yield lambda step: status.update(f"measuring: {step}")
+    with PlainConsole(stderr=True).status("measuring") as status:
+        yield lambda step: status.update(plain_text(f"measuring: {step}"))

@@ -5,10 +5,10 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from encodeonce.datasets.media.sampling import UniformInclusive
 from encodeonce.harness.bench.scene import SceneSpec
+from encodeonce.harness.report.plain_console import PlainConsole, plain_text
 from encodeonce.models.checkpoint.files import device as device_of
 from encodeonce.models.spec import ModelSpec, VisionSpec
 from encodeonce.models.synthetic import llava, longva, vila
@@ -82,7 +82,7 @@ def _with_random_weights(shape: str, spec: ModelSpec, folder: Path) -> ModelSpec
         raise ValueError(f"--random {shape!r}: no such shape; allowed: {', '.join(SHAPES)}")
     if spec.path != "demo":
         raise ValueError(f"--random {shape} stands in for a checkpoint; leave out --model")
-    with Console(stderr=True).status(f"drawing the weights of {shape}"):
+    with PlainConsole(stderr=True).status(plain_text(f"drawing the weights of {shape}")):
         written = SHAPES[shape](folder / shape, getattr(torch, spec.dtype), device_of(spec))
     return spec.model_copy(update={"path": str(written)})
 

@@ -32,10 +32,30 @@ def test_stat_says_in_words_what_is_there_and_what_it_depends_on(root: Path) -> 
 
 
 def test_ls_lists_every_media(root: Path) -> None:
-    lines = call("ls", root).stdout.splitlines()
+    heads, *lines = call("ls", root).stdout.splitlines()
+    names = "signature media (sha256) units written (UTC) file made by"
+    assert heads.split() == names.split()
     assert len(lines) == 2
     assert entry_of(0).media in "".join(lines)
-    assert call("ls", root, "--media", entry_of(1).media[:5]).stdout.count("\n") == 1
+    for line in lines:
+        assert line[heads.index("units") :].startswith("3  ")
+    assert call("ls", root, "--media", entry_of(1).media[:5]).stdout.count("\n") == 2
+    assert "nothing that matches is stored" in call("ls", root, "--media", "none").stdout
+
+
+def test_a_run_files_cache_path_is_taken_for_the_store_in_it(root: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    root.rename(cache / "features")
+    for words in (["stat"], ["ls"], ["verify"], ["gc", "--max-size", "1TB"]):
+        verb, *options = words
+        for folder in (cache, cache / "features"):
+            done = call(verb, folder, *options)
+            assert done.exit_code == 0, done.output
+    assert call("export", cache, tmp_path / "x.tar").exit_code == 0
+    done = call("import", cache, tmp_path / "x.tar")
+    assert "2 already there" in done.stdout or "6 already there" in done.stdout
+    assert not (cache / "store.json").exists()
 
 
 def test_verify_of_a_whole_store_succeeds(root: Path) -> None:
