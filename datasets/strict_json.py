@@ -6,7 +6,7 @@
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,20 @@ class JsonError(ValueError):
     """The text is not JSON that can be used; says what is wrong in it, not where it is from."""
 
 
-def parse_json(text: str | bytes, *, unique_keys: bool = False, allow_nan: bool = False) -> Any:
+def parse_json(
+    text: str | bytes,
+    *,
+    unique_keys: bool = False,
+    allow_nan: bool = False,
+    parse_float: Callable[[str], float] = float,
+) -> Any:
     """Return the value of a JSON text. A byte-order mark before it is ignored.
 
     Args:
         text: UTF-8 if it is bytes.
         unique_keys: refuse an object that gives a key twice.
         allow_nan: accept ``NaN`` and ``Infinity``, which Python writes though JSON lacks them.
+        parse_float: makes a number of one that is written with a point or an exponent.
 
     Raises:
         JsonError: it is no JSON, or nested more than `MAX_DEPTH` deep.
@@ -41,6 +48,7 @@ def parse_json(text: str | bytes, *, unique_keys: bool = False, allow_nan: bool 
             text,
             object_pairs_hook=_unique_keys if unique_keys else None,
             parse_constant=None if allow_nan else _no_constant,
+            parse_float=parse_float,
         )
     except json.JSONDecodeError as error:
         raise JsonError(f"it is not JSON: {error.msg} at {_place(error)}") from error

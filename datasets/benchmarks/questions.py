@@ -11,11 +11,19 @@ from encodeonce.datasets.metrics.multiple_choice import score_choice
 from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.prompts import format_question
 from encodeonce.datasets.readers.hugging_face import hugging_face_datasets
-from encodeonce.datasets.readers.questions import Columns, Row, json_lines, read_samples
+from encodeonce.datasets.readers.questions import (
+    Columns,
+    Row,
+    from_text,
+    json_lines,
+    read_samples,
+)
+from encodeonce.datasets.readers.tsv import text_rows
 from encodeonce.datasets.sample import About, BenchmarkError, Sample, Score
 
-_BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv", ".tsv": "csv"}
-_BUILDER_OPTIONS = {".tsv": {"sep": "\t"}}
+_BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_ALLOWED = ", ".join([".jsonl", *_BUILDERS, *_DELIMITERS])
 
 
 class BENCHMARK(BaseModel):
@@ -86,24 +94,52 @@ class BENCHMARK(BaseModel):
     def _rows(self) -> Iterator[Row]:
         if self.file is not None and self.file.suffix == ".jsonl":
             return json_lines(self.file)
+        if self.file is not None and self.file.suffix in _DELIMITERS:
+            return self._text_rows(self.file, _DELIMITERS[self.file.suffix])
         return self._dataset_rows()
+
+    def _text_rows(self, file: Path, delimiter: str) -> Iterator[Row]:
+        for row in text_rows(file, delimiter):
+            yield from_text(row, self.columns)
 
     def _dataset_rows(self) -> Iterator[Row]:
         name = str(self.file or self.hub)
-        for number, content in enumerate(self._dataset(), start=1):
-            yield Row(place=f"{name}, row {number}", content=content)
+        try:
+            table = self._dataset()
+        except (OSError, ValueError, hugging_face_datasets().exceptions.DatasetsError) as error:
+            raise BenchmarkError(f"{name} cannot be loaded: {error}") from error
+        classes = {
+            column: feature
+            for column, feature in table.features.items()
+            if hasattr(feature, "int2str")
+        }
+        for number, content in enumerate(table, start=1):
+            # A class is held as its number; what people wrote is its name.
+            named = {
+                column: feature.int2str(content[column])
+                for column, feature in classes.items()
+                if content[column] is not None
+            }
+            row = Row(place=f"{name}, row {number}", content={**content, **named})
+            yield row if self.file is not None else from_text(row, self.columns)
 
     def _dataset(self) -> Any:
         """Return the source as a Hugging Face dataset."""
         hf_datasets = hugging_face_datasets()
-        try:
-            if self.file is None:
-                return hf_datasets.load_dataset(self.hub, name=self.config, split=self.split)
-            if self.file.is_dir():
-                return self._saved(hf_datasets.load_from_disk(str(self.file)))
-            return self._from_file(hf_datasets, self.file)
-        except (OSError, ValueError, hf_datasets.exceptions.DatasetsError) as error:
-            raise BenchmarkError(f"{self.file or self.hub} cannot be loaded: {error}") from error
+        if self.file is None:
+            return self._from_hub(hf_datasets)
+        if self.file.is_dir():
+            return self._saved(hf_datasets.load_from_disk(str(self.file)))
+        return self._from_file(hf_datasets, self.file)
+
+    def _from_hub(self, hf_datasets: Any) -> Any:
+        arguments: dict[str, Any] = {"path": self.hub, "name": self.config, "split": self.split}
+        table = hf_datasets.load_dataset(**arguments)
+        if table.builder_name != "csv":
+            return table
+        # Once more, with cells as texts: what pandas makes of them is a guess.
+        texts = hf_datasets.Features({name: hf_datasets.Value("string") for name in table.features})
+        return hf_datasets.load_dataset(**arguments, features=texts, keep_default_na=False)
 
     def _saved(self, loaded: Any) -> Any:
         if not isinstance(loaded, dict):
@@ -118,12 +154,8 @@ class BENCHMARK(BaseModel):
     def _from_file(self, hf_datasets: Any, file: Path) -> Any:
         if file.suffix not in _BUILDERS:
             raise BenchmarkError(
-                f"file: {file} ends in {file.suffix!r}; allowed: .jsonl, {', '.join(_BUILDERS)}, "
-                f"or a folder that Dataset.save_to_disk wrote"
+                f"file: {file} ends in {file.suffix!r}; allowed: {_ALLOWED}, or a folder that "
+                f"Dataset.save_to_disk wrote"
             )
-        return hf_datasets.load_dataset(
-            _BUILDERS[file.suffix],
-            data_files=str(file),
-            split="train",
-            **_BUILDER_OPTIONS.get(file.suffix, {}),
-        )
+        builder = _BUILDERS[file.suffix]
+        return hf_datasets.load_dataset(builder, data_files=str(file), split="train")

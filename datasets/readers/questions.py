@@ -6,9 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from encodeonce.datasets.media.media import MediaRef
+from encodeonce.datasets.readers.cells import WrittenFloat, as_number, as_text, is_empty, options
 from encodeonce.datasets.sample import BenchmarkError, Sample
 from encodeonce.datasets.strict_json import JsonError, parse_json
 
@@ -30,12 +39,13 @@ class Columns(BaseModel):
     question: str = Field(default="question", description="The question, without its options.")
     answer: str = Field(
         default="answer",
-        description="With options: the letter, or the whole text, of the right one. Else a text.",
+        description="With options: the letter, or the whole text, of the right one; where a text "
+        "is another option's letter, the letter in brackets: (B). Else a text.",
     )
     choices: str | tuple[str, ...] = Field(
         default="choices",
         description="A column holding the list of options, or one column for each option, e.g. "
-        "[A, B, C, D]; empty ones are left out.",
+        "[A, B, C, D]; a row with fewer options leaves the last ones empty.",
     )
     image: str = Field(default="image", description="Path of an image, or a list of paths.")
     video: str = Field(default="video", description="Path of a video, or a list of paths.")
@@ -55,9 +65,10 @@ def _as_list(value: Any) -> Any:
     return [] if value is None else [value] if isinstance(value, str) else value
 
 
-def _as_text(value: Any) -> Any:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return str(value) if is_number else value
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("an empty text")
+    return text
 
 
 def _without_nulls(value: Any) -> Any:
@@ -67,7 +78,7 @@ def _without_nulls(value: Any) -> Any:
     return {key: item for key, item in value.items() if item is not None}
 
 
-_Text = Annotated[str, BeforeValidator(_as_text), Field(min_length=1)]
+_Text = Annotated[str, BeforeValidator(as_text), Field(min_length=1), AfterValidator(_not_blank)]
 _Paths = Annotated[list[str], BeforeValidator(_as_list)]
 
 
@@ -117,10 +128,22 @@ class _Question(BaseModel):
         if not self.choices:
             return self.answer
         letters = list(string.ascii_uppercase[: len(self.choices)])
-        if self.answer in letters:
-            return self.answer
-        if self.choices.count(self.answer) == 1:
-            return letters[self.choices.index(self.answer)]
+        named = [
+            letter
+            for letter, choice in zip(letters, self.choices, strict=True)
+            if self.answer in (letter, choice)
+        ]
+        if self.answer in letters and len(named) > 1:
+            text = " and ".join(letter for letter in named if letter != self.answer)
+            raise ValueError(
+                f"answer {self.answer!r} is both a letter and the text of option {text}, of "
+                f"{self.choices}; write '({self.answer})' for the letter, or the right option's "
+                f"letter in brackets"
+            )
+        if len(named) == 1:
+            return named[0]
+        if not named and self.answer in [f"({letter})" for letter in letters]:
+            return self.answer[1]
         raise ValueError(
             f"answer {self.answer!r} is neither one of the letters {', '.join(letters)} nor the "
             f"text of exactly one option of {self.choices}"
@@ -146,7 +169,7 @@ def json_lines(path: Path) -> Iterator[Row]:
 
 def _parse(place: str, line: bytes) -> Any:
     try:
-        return parse_json(line, unique_keys=True)
+        return parse_json(line, unique_keys=True, parse_float=WrittenFloat.read)
     except JsonError as error:
         got = line.decode(errors="replace").strip()
         raise BenchmarkError(f"{place}: {error}; got {got!r:.80}") from error
@@ -198,9 +221,20 @@ def _renamed(content: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
         if isinstance(column, str):
             known[name] = content.get(column)
         else:
-            options = [content.get(option) for option in column]
-            known[name] = [option for option in options if option not in (None, "")]
+            known[name] = options(content, column)
     return {name: value for name, value in known.items() if value is not None}
+
+
+def from_text(row: Row, columns: Columns) -> Row:
+    """Return the row of a table of texts as one of typed cells: empty ones absent, times numbers.
+
+    What is no number stays a text, which is then refused.
+    """
+    content = {name: None if is_empty(cell) else cell for name, cell in row.content.items()}
+    for name in (columns.clip_start_s, columns.clip_end_s):
+        if name in content:
+            content[name] = as_number(content[name])
+    return Row(place=row.place, content=content)
 
 
 def _clip(start_s: float | None, end_s: float | None) -> tuple[float, float] | None:
