@@ -46,7 +46,7 @@ def test_nothing_is_written_for_benchmarks_without_an_evaluator_or_answers() -> 
 def run_folder(path: Path, name: str, options: dict[str, object]) -> RunFolder:
     """Return a run's folder with one answer to a question of a benchmark."""
     spec = {"name": name, "label": "mm vet/../x", "options": options}
-    description = {"config": {"benchmarks": [spec]}}
+    description = {"fingerprint": "0", "identity": {}, "config": {"benchmarks": [spec]}}
     (path / "run.json").write_text(json.dumps(description), encoding="utf-8")
     folder = RunFolder(path)
     with folder.writer("records") as file:
