@@ -5,7 +5,6 @@ The folder `families/` is the registry: each file there defines one ``FAMILY``.
 """
 
 import importlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +15,7 @@ from encodeonce.cache_store.features import Features
 from encodeonce.cache_store.signature import Signature
 from encodeonce.datasets.media.info import MediaInfo
 from encodeonce.datasets.media.media import Frames
-from encodeonce.models.checkpoint.files import CheckpointError, local_checkpoint
+from encodeonce.models.checkpoint.files import CheckpointError, local_checkpoint, read_config
 from encodeonce.models.checkpoint.footprint import LoadedWeights
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.kv.statistics import Needs, PromptStatistics
@@ -234,7 +233,7 @@ def find_family(model: ModelSpec) -> tuple[Family, Path]:
             nothing of it can be shared.
     """
     folder = local_checkpoint(model)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_config(folder)
     model_type = config.get("model_type")
     known = families()
     for family in known.values():

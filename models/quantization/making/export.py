@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from encodeonce.models.checkpoint.decoder_layers import decoder_layers, linears, linears_outside
-from encodeonce.models.checkpoint.files import CHECKPOINT_FILES, tensors
+from encodeonce.models.checkpoint.files import CHECKPOINT_FILES, read_config, tensors
 from encodeonce.models.checkpoint.loading_hooks import STORED
 from encodeonce.models.quantization.grid import Grid
 from encodeonce.models.quantization.layouts.compressed_tensors import FORMAT
@@ -167,5 +167,4 @@ def _replacements(layer: Path, name: str) -> dict[str, torch.Tensor]:
 
 def config_text(source: Path, stored: Mapping[str, Any]) -> str:
     """Return a config.json that says how the weights are quantised."""
-    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    return json.dumps({**config, STORED: stored}, indent=2) + "\n"
+    return json.dumps({**read_config(source), STORED: stored}, indent=2) + "\n"
