@@ -233,8 +233,7 @@ def find_family(model: ModelSpec) -> tuple[Family, Path]:
             nothing of it can be shared.
     """
     folder = local_checkpoint(model)
-    config = read_config(folder)
-    model_type = config.get("model_type")
+    model_type: Any = read_config(folder).get("model_type")
     known = families()
     for family in known.values():
         if model_type in family.model_types and family.fits(folder):
