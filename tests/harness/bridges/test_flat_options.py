@@ -124,7 +124,7 @@ def test_every_unknown_argument_is_named_with_the_allowed_ones_and_a_guess() -> 
         ({"pretrained": "demo", "num_frames": 0}, "options: num_frames: .*; got 0"),
         ({"pretrained": "demo", "dtype": "int3"}, "options: dtype: .*'float32'.*; got 'int3'"),
         ({"pretrained": "demo", "fps": 1}, "fps does not belong to frames.uniform_inclusive"),
-        ({"pretrained": "demo", "frames": "{half"}, "options: frames is not JSON"),
+        ({"pretrained": "demo", "frames": "{half"}, "options: frames: it is not JSON: "),
         ({"pretrained": "demo", "kv": "snapk"}, "options: kv: .*no method 'snapk'"),
         ({"pretrained": "demo", "weights": "rnt"}, "options: weights: .*Did you mean 'rtn'"),
         ({"pretrained": "demo", "kv.keep": 0.5}, "options: kv is missing"),
