@@ -8,8 +8,10 @@ BIN := $(VENV)/bin
 demo: $(VENV)/installed
 	$(BIN)/encodeonce run datasets/demo/run.yaml
 
+# A file's tests stay in one process: they share what is costly to make. One thread each, as
+# processes that each want all cores wait for one another.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # The contracts again, with the kernels of other processors: tests/processors.py.
 test-processors: $(VENV)/installed
