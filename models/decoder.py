@@ -2,19 +2,19 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from encodeonce.models.checkpoint.footprint import LoadedWeights
 from encodeonce.models.checkpoint.rows import mixes_rows
+from encodeonce.models.kv.engine import Asked, DecodeEngine
 from encodeonce.models.kv.likelihoods import sweep_likelihoods
 from encodeonce.models.kv.prompts import Prompts, needs_of, prefix_observation, question_observation
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.kv.statistics import Needs, PromptStatistics
-from encodeonce.models.kv.sweep import Batch, Sweep
 from encodeonce.models.language.generation import Generation, GenerationSpec
 from encodeonce.models.language.likelihood import (
     Likelihoods,
@@ -26,8 +26,6 @@ from encodeonce.models.language.likelihood import (
 from encodeonce.models.language.prefix import Observation, Opening, Prefix, continued, prefill
 from encodeonce.models.timing import Stopwatch, sum_seconds, synchronize
 from encodeonce.models.vision.visual import Visual
-
-R = TypeVar("R", Generation, Likelihoods)
 
 
 class PrefixDecoder(ABC):
@@ -83,24 +81,43 @@ class PrefixDecoder(ABC):
         fidelity: bool = False,
     ) -> list[list[Generation]]:
         """Answer questions from a prefix, which can be used again."""
+        engine = self.engine(generation, settings, fidelity=fidelity)
+        self.ask(engine, "", prefix, questions)
+        return engine.finish()[""]
+
+    def engine(
+        self,
+        generation: GenerationSpec,
+        settings: Sequence[KVSpec] = (FULL,),
+        *,
+        fidelity: bool = False,
+        max_bytes: int | None = None,
+    ) -> DecodeEngine:
+        """Return an engine that decodes the answers about several media together."""
+        return DecodeEngine(
+            self._model,
+            self._tokenizer,
+            settings,
+            self._independent(generation),
+            fidelity=fidelity,
+            max_bytes=max_bytes,
+        )
+
+    def ask(
+        self,
+        engine: DecodeEngine,
+        key: Hashable,
+        prefix: Prefix,
+        questions: Sequence[str],
+        place: int = 0,
+    ) -> None:
+        """Give an engine questions about one prefix, to be answered by `DecodeEngine.finish`."""
         start = time.perf_counter()
         suffixes = [prefix.suffix(question) for question in questions]
         prepare_s = time.perf_counter() - start
-        generation = self._independent(generation)
-        sweep = Sweep(self._model, self._tokenizer, prefix, settings, generation)
-        answers: dict[tuple[int, int], Generation] = {}
-        size = generation.max_batch
-        for batch in _batches(suffixes, size, prefix.is_sliding):
-            found = sweep.by_question(self._batch(prefix, suffixes, batch), fidelity=fidelity)
-            answers.update(_by_question(found, batch))
-        if any(setting.scope == "media" for setting in settings):
-            for batch in _batches(suffixes, size, same_length=True):
-                found = sweep.by_media(self._batch(prefix, suffixes, batch))
-                answers.update(_by_question(found, batch))
-        answers[0, 0] = _booked(answers[0, 0], {"prepare": prepare_s})
-        return [
-            [answers[setting, n] for n in range(len(questions))] for setting in range(len(settings))
-        ]
+        engine.add(
+            Asked(key=key, prefix=prefix, suffixes=suffixes, place=place, prepare_s=prepare_s)
+        )
 
     def score(
         self,
@@ -124,7 +141,7 @@ class PrefixDecoder(ABC):
         """Return one prompt's statistics for KV methods."""
         prefix = self._prefill(visuals, prefix_observation(needs))
         suffix = prefix.suffix(question)
-        seen = question_observation(needs, prefix, len(suffix))
+        seen = question_observation(needs, len(suffix))
         with continued(self._model, prefix), seen.watching(self._model):
             read_on(self._model, [suffix], prefix.fork())
         return Prompts(self._model, prefix, seen, [len(suffix)]).statistics(0)
@@ -158,58 +175,7 @@ class PrefixDecoder(ABC):
             return generation.model_copy(update={"max_batch": 1, "max_forks": 1})
         return generation
 
-    def _batch(
-        self, prefix: Prefix, suffixes: Sequence[list[int]], numbers: Sequence[int]
-    ) -> Batch:
-        """Return whole prompts, with masked tokens between prefix and shorter questions."""
-        some = [suffixes[n] for n in numbers]
-        longest = max(map(len, some))
-        rows, mask = [], []
-        for suffix in some:
-            num_padding = longest - len(suffix)
-            # Any non-visual token will do, as it is masked.
-            rows.append([*prefix.opening.token_ids, *suffix[:1] * num_padding, *suffix])
-            mask.append([*[1] * prefix.num_tokens, *[0] * num_padding, *[1] * len(suffix)])
-        device = self._model.device
-        return Batch(
-            input_ids=torch.tensor(rows, device=device),
-            attention_mask=torch.tensor(mask, device=device),
-            num_question_tokens=[len(suffix) for suffix in some],
-        )
 
-
-def _batches(
-    suffixes: Sequence[list[int]], max_batch: int, same_length: bool
-) -> Iterator[tuple[int, ...]]:
-    """Yield positions to answer together, in an order that depends only on the questions.
-
-    Args:
-        suffixes: tokens of each question.
-        max_batch: most questions in a batch.
-        same_length: whether to avoid padding altogether.
-    """
-    batch: list[int] = []
-    for n in sorted(range(len(suffixes)), key=lambda n: (len(suffixes[n]), suffixes[n])):
-        other_length = same_length and batch and len(suffixes[n]) != len(suffixes[batch[0]])
-        if len(batch) == max_batch or other_length:
-            yield tuple(batch)
-            batch = []
-        batch.append(n)
-    if batch:
-        yield tuple(batch)
-
-
-def _by_question(
-    found: Mapping[int, Sequence[Generation]], numbers: Sequence[int]
-) -> dict[tuple[int, int], Generation]:
-    """Return answers by the indices of setting and question."""
-    return {
-        (setting, n): answer
-        for setting, answers in found.items()
-        for n, answer in zip(numbers, answers, strict=True)
-    }
-
-
-def _booked(result: R, seconds: Mapping[str, float]) -> R:
+def _booked(result: Likelihoods, seconds: Mapping[str, float]) -> Likelihoods:
     """Return a result with seconds added."""
     return replace(result, seconds=sum_seconds([seconds, result.seconds]))

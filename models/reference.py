@@ -12,12 +12,13 @@ from transformers import AutoModelForImageTextToText
 
 from encodeonce.models.checkpoint.files import device
 from encodeonce.models.language.chat import load_processor
-from encodeonce.models.language.generation import Generation, GenerationSpec, generate
+from encodeonce.models.language.generation import Generation, GenerationSpec
 from encodeonce.models.language.likelihood import (
     Likelihoods,
     log_probs_at_once,
     tokenize_continuations,
 )
+from encodeonce.models.language.plain import generate
 from encodeonce.models.spec import ModelSpec
 from encodeonce.models.timing import Stopwatch
 from encodeonce.models.vision.visual import Decoded

@@ -8,16 +8,12 @@ Shapes: R rows, H heads of queries, K heads of keys, Q new tokens, D width of a 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from transformers.cache_utils import Cache
 
 from encodeonce.models.kv.attention import Attention
-from encodeonce.models.kv.ragged_rows import SLACK, Units
-from encodeonce.models.kv.selection import Entries
-from encodeonce.models.kv.storage import Precision
 
 NAME = "encodeonce_ragged"
 """The name of `ragged_attention` in transformers while it is in use."""
@@ -37,91 +33,40 @@ class Eviction(Protocol):
         ...
 
 
-class RaggedLayer:
-    """One layer of some rows."""
+class CacheLayer(Protocol):
+    """One layer of some rows: the prompts' entries, and those of later tokens."""
 
-    is_compileable = False
-    is_sliding = False
-
-    def __init__(
-        self,
-        rows: Sequence[Entries],
-        precisions: Sequence[Precision],
-        room: int,
-        window: int | None = None,
-    ) -> None:
-        """Copy entries.
-
-        Args:
-            rows: the entries that each row keeps of its prompt.
-            precisions: how each row's entries are stored.
-            room: tokens that may follow.
-            window: how many tokens back a query sees; None for all.
-        """
-        self.num_heads, self._window = len(rows[0].keys), window
-        self._parts: list[Units] = []
-        self._place: dict[int, tuple[Units, int]] = {}
-        for precision in dict.fromkeys(precisions):
-            mine = [n for n, other in enumerate(precisions) if other == precision]
-            for group in _alike([piece for n in mine for piece in _pieces(n, rows[n])]):
-                part = Units([p.keys for p in group], [p.values for p in group], precision, room)
-                units = [unit for piece in group for unit in piece.units]
-                self._place.update({unit: (part, place) for place, unit in enumerate(units)})
-                self._parts.append(part)
-        self._sizes = [len(part) for part in self._parts]
-        self._order = self._back = None
-        order = list(self._place)
-        if order != sorted(order):  # otherwise heads are read and written in their order
-            self._order = torch.tensor(order, device=rows[0].keys[0].device)
-            self._back = self._order.argsort()
+    num_heads: int
+    """K."""
 
     def append(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Write (R, K, Q, D) new entries."""
-        keys_by_part = self._by_part(keys.flatten(0, 1))
-        values_by_part = self._by_part(values.flatten(0, 1))
-        for part, some, others in zip(self._parts, keys_by_part, values_by_part, strict=True):
-            part.append(some, others)
+        """Write (R, K, Q, D) new entries; room grows as needed."""
+        ...
 
     def attend(self, queries: torch.Tensor, scaling: float) -> torch.Tensor:
         """Return the attention output (R, Q, H, D) of (R, H, Q, D) queries of the last Q tokens."""
-        num_rows, num_heads, num_queries, _ = queries.shape
-        grouped = queries.reshape(
-            num_rows * self.num_heads, num_heads // self.num_heads, num_queries, -1
-        )
-        by_part = [
-            part.attend(some, scaling, self._window)
-            for part, some in zip(self._parts, self._by_part(grouped), strict=True)
-        ]
-        taken = by_part[0] if len(by_part) == 1 else torch.cat(by_part)
-        if self._back is not None:
-            taken = taken.index_select(0, self._back)
-        return taken.view(num_rows, num_heads, num_queries, -1).transpose(1, 2)
+        ...
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all rows but these, which are renumbered in the order given."""
+        ...
 
     def rewind(self) -> None:
         """Forget what came after the prompts."""
-        for part in self._parts:
-            part.rewind()
+        ...
 
     def remove(self, row: int, entry: int) -> None:
         """Remove an entry, counted from the first, of every head of a row."""
-        for head in range(self.num_heads):
-            part, place = self._place[row * self.num_heads + head]
-            part.remove(place, entry)
+        ...
 
     def length(self, row: int) -> int:
         """Return the entries of a row's first head, new ones included."""
-        part, place = self._place[row * self.num_heads]
-        return part.length(place)
-
-    def _by_part(self, states: torch.Tensor) -> Sequence[torch.Tensor]:
-        """Split (R x K, ...), in the layer's order, by part."""
-        ordered = states if self._order is None else states.index_select(0, self._order)
-        return ordered.split(self._sizes)
+        ...
 
     @property
     def allocated_bytes(self) -> int:
-        """Of all tensors, room and filling included."""
-        return sum(part.allocated_bytes for part in self._parts)
+        """Of the rows' own tensors, room and filling included."""
+        ...
 
 
 class RaggedCache(Cache):
@@ -129,7 +74,7 @@ class RaggedCache(Cache):
 
     def __init__(
         self,
-        layers: Sequence[RaggedLayer],
+        layers: Sequence[CacheLayer],
         num_seen: int,
         evictions: Mapping[int, Eviction] | None = None,
     ) -> None:
@@ -144,8 +89,8 @@ class RaggedCache(Cache):
         self.layers = list(layers)  # type: ignore[arg-type]
         self.num_seen = num_seen
         self.num_new = 0
-        self.removed: dict[int, list[int]] = {row: [] for row in evictions or {}}
-        """Entries removed so far, summed over layers and heads, after each token; by row."""
+        self.removed = dict.fromkeys(evictions or {}, 0)
+        """Entries removed so far, summed over layers and heads; by row."""
         self._evictions = evictions or {}
 
     def update(
@@ -165,14 +110,19 @@ class RaggedCache(Cache):
     def _evict(self) -> None:
         """Let methods that keep to their budget while decoding remove entries."""
         for row, eviction in self._evictions.items():
-            before = self.removed[row][-1] if self.removed[row] else 0
-            removed = 0
             for number, layer in enumerate(self.ragged):
                 entry = eviction.entry(number, layer.length(row), self.num_new)
                 if entry is not None:
                     layer.remove(row, entry)
-                    removed += layer.num_heads
-            self.removed[row].append(before + removed)
+                    self.removed[row] += layer.num_heads
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all rows but these, which are renumbered in the order given."""
+        for layer in self.ragged:
+            layer.keep(rows)
+        number = {row: new for new, row in enumerate(rows)}
+        self.removed = {number[n]: one for n, one in self.removed.items() if n in number}
+        self._evictions = {number[n]: one for n, one in self._evictions.items() if n in number}
 
     def rewind(self) -> None:
         """Forget what came after the prompts."""
@@ -205,42 +155,3 @@ def ragged_attention(cache: RaggedCache) -> Attention:
         return cache.ragged[module.layer_idx].attend(query, scaling), None
 
     return attend
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Piece:
-    """Some heads of a row that keep the same number of entries."""
-
-    units: Sequence[int]
-    """Their numbers in the layer, m."""
-    keys: torch.Tensor
-    """(m, n, D)."""
-    values: torch.Tensor
-    """(m, n, D)."""
-
-    @property
-    def num_entries(self) -> int:
-        """Of each: n."""
-        return self.keys.shape[1]
-
-
-def _pieces(row: int, entries: Entries) -> list[_Piece]:
-    first = row * len(entries.keys)
-    if isinstance(entries.keys, torch.Tensor) and isinstance(entries.values, torch.Tensor):
-        units = range(first, first + len(entries.keys))
-        return [_Piece(units=units, keys=entries.keys, values=entries.values)]
-    heads = zip(entries.keys, entries.values, strict=True)
-    return [
-        _Piece(units=[first + head], keys=keys[None], values=values[None])
-        for head, (keys, values) in enumerate(heads)
-    ]
-
-
-def _alike(pieces: list[_Piece]) -> list[list[_Piece]]:
-    """Return pieces in groups of about the same length, each in the layer's order."""
-    groups: list[list[_Piece]] = []
-    for piece in sorted(pieces, key=lambda piece: (piece.num_entries, piece.units[0])):
-        if not groups or piece.num_entries > SLACK * groups[-1][0].num_entries:
-            groups.append([])
-        groups[-1].append(piece)
-    return [sorted(group, key=lambda piece: piece.units[0]) for group in groups]

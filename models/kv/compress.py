@@ -17,37 +17,19 @@ from encodeonce.models.kv.statistics import PromptStatistics
 
 def compress(prompts: Prompts, row: int, settings: Sequence[KVSpec]) -> list[Fork]:
     """Return a prompt's cache under each setting, planned over all layers."""
-    layers = compress_layers(prompts, row, settings, range(prompts.num_layers))
-    return [
-        fork_of(prompts, row, setting, mine) for setting, mine in zip(settings, layers, strict=True)
-    ]
-
-
-def compress_layers(
-    prompts: Prompts, row: int, settings: Sequence[KVSpec], numbers: Sequence[int]
-) -> list[list[KVLayer]]:
-    """Return some layers of a prompt's cache under each setting, planned over them alone."""
-    statistics = prompts.statistics(row, numbers)
+    statistics = prompts.statistics(row)
+    numbers = range(prompts.num_layers)
     windows = {n: prompts.window_layer(n, row) for n in numbers if prompts.is_window(n)}
     found = []
     for setting in settings:
         entries = iter(_entries(setting, statistics))
-        found.append(
-            [windows.get(n) or KVLayer(entries=next(entries), window=None) for n in numbers]
-        )
+        layers = [windows.get(n) or KVLayer(entries=next(entries), window=None) for n in numbers]
+        found.append(_fork(setting, layers, prompts.is_visual(row)))
     return found
 
 
-def can_stream(setting: KVSpec) -> bool:
-    """Return whether each layer can be compressed as soon as its attention is computed."""
+def _fork(setting: KVSpec, layers: Sequence[KVLayer], is_visual: torch.Tensor) -> Fork:
     method = find_method(setting)
-    return setting.scope == "question" and (method is None or method.layers_apart)
-
-
-def fork_of(prompts: Prompts, row: int, setting: KVSpec, layers: Sequence[KVLayer]) -> Fork:
-    """Return a fork of compressed layers."""
-    method = find_method(setting)
-    is_visual = prompts.is_visual(row)
     kept = [layer.entries.lengths[0] for layer in layers]
     return Fork(
         layers=layers,

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from encodeonce.models.kv.attention import attending, text_module
-from encodeonce.models.kv.cache import NAME, Eviction, RaggedCache, RaggedLayer, ragged_attention
+from encodeonce.models.kv.cache import NAME, Eviction, RaggedCache, ragged_attention
 from encodeonce.models.kv.method import PositionPolicy
+from encodeonce.models.kv.ragged_layer import RaggedLayer
 from encodeonce.models.kv.selection import Entries
 from encodeonce.models.kv.storage import Precision, entry_bytes
 from encodeonce.models.language.generation import KVUse
@@ -27,6 +28,37 @@ class KVLayer:
     entries: Entries
     window: int | None
     """How many tokens back it sees; None for all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForkBytes:
+    """Bytes of a fork's cache when its prompt has been read."""
+
+    kept: Sequence[int]
+    """By layer, as stored."""
+    kept_visual: int
+    full: Sequence[int]
+    """By layer, in the model's precision."""
+    full_visual: int
+    token: int
+    """Of one more token, in all layers."""
+    entry: int
+    """Of one entry of one head."""
+
+    def after(self, num_fed: int = 0, num_removed: int = 0) -> KVUse:
+        """Return the use after some more tokens, and after entries were removed while decoding."""
+        fed_bytes = num_fed * self.token
+        return KVUse(
+            full_bytes=sum(self.full),
+            kept_bytes=sum(self.kept),
+            kept_visual_bytes=self.kept_visual,
+            full_visual_bytes=self.full_visual,
+            full_end_bytes=sum(self.full) + fed_bytes,
+            end_bytes=sum(self.kept) + fed_bytes - num_removed * self.entry,
+            keep_by_layer=tuple(
+                mine / whole for mine, whole in zip(self.kept, self.full, strict=True)
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +77,10 @@ class Fork:
         """N."""
         return len(self.is_visual)
 
-    def use(self, num_fed: int, num_removed: int, num_more: int) -> KVUse:
-        """Return the bytes of its cache.
+    def measure(self, num_more: int) -> "ForkBytes":
+        """Return the bytes of its cache; synchronises.
 
         Args:
-            num_fed: tokens whose entries came after the prompt.
-            num_removed: entries removed since.
             num_more: tokens of the prompt beyond ``is_visual``, all kept: the question's, where
                 the prefix alone was compressed.
         """
@@ -72,15 +102,13 @@ class Fork:
             num_held, num_held_visual = held[layer.window]
             full.append((num_held + num_more) * num_heads * pair_bytes)
             full_visual += num_held_visual * num_heads * pair_bytes
-        fed_bytes = num_fed * num_heads * pair_bytes * len(self.layers)
-        return KVUse(
-            full_bytes=sum(full),
-            kept_bytes=sum(kept),
-            kept_visual_bytes=round(visual),
-            full_visual_bytes=full_visual,
-            full_end_bytes=sum(full) + fed_bytes,
-            end_bytes=sum(kept) + fed_bytes - num_removed * pair_bytes,
-            keep_by_layer=tuple(mine / whole for mine, whole in zip(kept, full, strict=True)),
+        return ForkBytes(
+            kept=kept,
+            kept_visual=round(visual),
+            full=full,
+            full_visual=full_visual,
+            token=num_heads * pair_bytes * len(self.layers),
+            entry=pair_bytes,
         )
 
     def _held(self, window: int | None) -> tuple[int, int]:

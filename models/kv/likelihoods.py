@@ -63,7 +63,7 @@ def _by_question(
 ) -> dict[int, Likelihoods]:
     """Return likelihoods under the full cache and settings of scope "question", by number."""
     compressed = {n: setting for n, setting in settings.items() if not setting.is_full}
-    seen = question_observation(needs_of(list(compressed.values())), prefix, len(suffix))
+    seen = question_observation(needs_of(list(compressed.values())), len(suffix))
     watch = Stopwatch()
     # The unmodified model reads the full cache alone.
     watching = seen.watching(model) if compressed else nullcontext()
@@ -200,7 +200,7 @@ def _likelihoods(
         num_tokens=tuple(len(one) for one in scored.log_probs),
         first_log_probs=scored.firsts(),
         are_greedy=tuple(scored.are_greedy),
-        kv=None if fork is None else fork.use(num_fed=0, num_removed=0, num_more=num_more),
+        kv=None if fork is None else fork.measure(num_more).after(),
         num_visual_units=prefix.opening.num_visual_units,
         num_prompt_tokens=prefix.num_tokens + len(suffix),
     )

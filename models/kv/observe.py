@@ -4,7 +4,7 @@ Shapes: B rows, H heads of queries, K heads of keys, P tokens of the prefix, Q o
 (padded on the left), S keys, D width of a head.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,7 +53,6 @@ class Observation:
         *,
         num_kept_queries: int,
         num_kept_keys: int,
-        whole_layers: Collection[int] = (),
     ) -> None:
         """Make an observation.
 
@@ -61,24 +60,15 @@ class Observation:
             needs: what to compute.
             num_kept_queries: number of last queries to keep.
             num_kept_keys: number of last keys and values to keep.
-            whole_layers: layers of which all keys and values are kept.
         """
         self._needs = needs
         self._num_queries, self._num_keys = num_kept_queries, num_kept_keys
-        self._whole_layers = whole_layers
         self._seen: dict[int, Seen] = {}
         self._inputs: dict[int, ModuleInputs] = {}
 
     @contextmanager
-    def watching(
-        self, model: nn.Module, behind: Callable[[int], None] | None = None
-    ) -> Iterator[None]:
-        """Watch a model inside the block. What it computes does not change by a bit.
-
-        Args:
-            model: of transformers.
-            behind: called with a layer's number once its attention has been seen and computed.
-        """
+    def watching(self, model: nn.Module) -> Iterator[None]:
+        """Watch a model inside the block. What it computes does not change by a bit."""
         usual = usual_attention(model)
 
         def attend(
@@ -89,13 +79,9 @@ class Observation:
             attention_mask: torch.Tensor | None,
             **kwargs: Any,
         ) -> tuple[torch.Tensor, torch.Tensor | None]:
-            is_new = module.layer_idx not in self._seen
-            if is_new:
+            if module.layer_idx not in self._seen:
                 self._see(module, query, key, value, attention_mask, kwargs.get("scaling"))
-            taken = usual(module, query, key, value, attention_mask, **kwargs)
-            if is_new and behind is not None:
-                behind(module.layer_idx)
-            return taken
+            return usual(module, query, key, value, attention_mask, **kwargs)
 
         hooks = [
             module.register_forward_pre_hook(self._note_inputs, with_kwargs=True)
@@ -112,11 +98,6 @@ class Observation:
     def layer(self, number: int) -> Seen:
         """Return what was seen of a layer."""
         return self._seen[number]
-
-    def forget(self, number: int) -> None:
-        """Drop the states of a layer whose cache has been compressed."""
-        nothing = self._seen[number].queries[:0]
-        self._seen[number] = Seen(queries=nothing, keys=nothing, values=nothing, scaling=1.0)
 
     def _note_inputs(self, module: Any, args: Any, kwargs: Any) -> None:
         hidden = args[0] if args else kwargs["hidden_states"]
@@ -136,11 +117,10 @@ class Observation:
     ) -> None:
         scaling = queries.shape[-1] ** -0.5 if scaling is None else scaling
         layer: int = module.layer_idx
-        num_keys = keys.shape[2] if layer in self._whole_layers else self._num_keys
         seen = Seen(
             queries=_last(queries, self._num_queries),
-            keys=_last(keys, num_keys),
-            values=_last(values, num_keys),
+            keys=_last(keys, self._num_keys),
+            values=_last(values, self._num_keys),
             scaling=scaling,
         )
         if self._needs.column_sums:

@@ -34,15 +34,10 @@ def prefix_observation(needs: Needs) -> Observation:
     return Observation(needs, num_kept_queries=needs.num_last_queries, num_kept_keys=0)
 
 
-def question_observation(needs: Needs, prefix: Prefix, num_question: int) -> Observation:
+def question_observation(needs: Needs, num_question: int) -> Observation:
     """Return an observation for the pass of some questions over a prefix."""
     own = replace(needs, column_sums=False)  # the questions' part is computed on demand
-    return Observation(
-        own,
-        num_kept_queries=num_question,
-        num_kept_keys=num_question,
-        whole_layers=[n for n, layer in enumerate(prefix.layers) if layer.is_sliding],
-    )
+    return Observation(own, num_kept_queries=num_question, num_kept_keys=num_question)
 
 
 class Prompts:
@@ -66,7 +61,7 @@ class Prompts:
         longest = 0 if questions is None else max(lengths)
         flags = [*prefix.opening.is_visual, *[False] * longest]
         self._is_visual = torch.tensor(flags, device=model.device)
-        self._layers: dict[tuple[int, int], LayerStatistics] = {}
+        self._statistics: dict[int, PromptStatistics] = {}
 
     def is_visual(self, row: int) -> torch.Tensor:
         """Return which tokens of a prompt stand for features, (N,) bool."""
@@ -76,26 +71,19 @@ class Prompts:
         """Return whether a layer has a sliding window, and so is not compressed."""
         return bool(self._prefix.layers[number].is_sliding)
 
-    def statistics(self, row: int, numbers: Sequence[int] | None = None) -> PromptStatistics:
-        """Return a prompt's statistics for KV methods: of some layers, or of all.
+    def statistics(self, row: int) -> PromptStatistics:
+        """Return a prompt's statistics for KV methods.
 
-        What one setting has computed for a layer, the next reuses.
+        What one setting has computed, the next reuses.
         """
-        layers = []
-        for number in range(self.num_layers) if numbers is None else numbers:
-            if self.is_window(number):
-                continue
-            if (row, number) not in self._layers:
-                self._layers[row, number] = self._layer(number, row)
-            layers.append(self._layers[row, number])
-        return PromptStatistics(layers=layers, is_visual=self.is_visual(row), rotary=self._rotary)
-
-    def forget(self, number: int) -> None:
-        """Drop the statistics of a layer that all settings have compressed."""
-        for row in range(len(self._lengths)):
-            self._layers.pop((row, number), None)
-        if self._after is not None:
-            self._after.forget(number)
+        if row not in self._statistics:
+            layers = [n for n in range(self.num_layers) if not self.is_window(n)]
+            self._statistics[row] = PromptStatistics(
+                layers=[self._layer(number, row) for number in layers],
+                is_visual=self.is_visual(row),
+                rotary=self._rotary,
+            )
+        return self._statistics[row]
 
     def window_layer(self, number: int, row: int) -> KVLayer:
         """Return a sliding-window layer, which keeps everything it has."""
@@ -104,10 +92,9 @@ class Prompts:
         num_tokens = self._prefix.num_tokens + self._num_question(row)
         keys, values = layer.keys[0], layer.values[0]
         if self._after is not None:
-            keys, values = (
-                self._after.layer(number).keys[row],
-                self._after.layer(number).values[row],
-            )
+            after, count = self._after.layer(number), self._lengths[row]
+            keys = torch.cat([keys, after.keys[row][:, -count:]], dim=1)
+            values = torch.cat([values, after.values[row][:, -count:]], dim=1)
         keys, values = keys[:, -window:], values[:, -window:]
         held = torch.arange(num_tokens - keys.shape[1], num_tokens, device=keys.device)
         entries = Entries(keys=keys, values=values, indices=held.expand(len(keys), -1))

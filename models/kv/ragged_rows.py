@@ -17,6 +17,8 @@ from encodeonce.models.kv.storage import Precision, store
 
 SLACK = 1.125
 """Heads share a tensor if the longest has at most this many times the shortest's entries."""
+LEAST_GROWTH = 32
+"""Tokens by which room grows at least."""
 _ALIGNED = 16
 """GPU attention kernels copy a mask at every call unless its rows begin at multiples of this."""
 
@@ -58,6 +60,9 @@ class Units:
 
     def append(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Write (U, Q, D) new entries behind all others."""
+        lacking = self._num_new + keys.shape[1] - self._room
+        if lacking > 0:
+            self.grow(max(lacking, LEAST_GROWTH))
         self._keys.write(self._num_new, keys)
         self._values.write(self._num_new, values)
         self._num_new += keys.shape[1]
@@ -65,6 +70,24 @@ class Units:
     def rewind(self) -> None:
         """Forget what came after the prompts."""
         self._num_new = 0
+
+    def grow(self, num_entries: int) -> None:
+        """Make room for so many more tokens."""
+        self._keys.grow(num_entries)
+        self._values.grow(num_entries)
+        self._room += num_entries
+        if self._bias is not None:
+            before = self._bias
+            self._new_bias()[..., : before.shape[-1]] = before
+
+    def keep(self, units: Sequence[int]) -> None:
+        """Drop all heads but these, which are renumbered in the order given."""
+        chosen = torch.tensor(units, device=self._no_bias.device)
+        self._keys.keep(chosen)
+        self._values.keep(chosen)
+        self._lengths = [self._lengths[unit] for unit in units]
+        if self._bias is not None:
+            self._bias = self._bias.index_select(0, chosen)
 
     def remove(self, unit: int, entry: int) -> None:
         """Remove an entry, counted from the head's first; those before it move up."""

@@ -31,6 +31,14 @@ class Storage(Protocol):
         """Move a head's entries [start, end) up one place, overwriting the entry at ``end``."""
         ...
 
+    def keep(self, units: torch.Tensor) -> None:
+        """Drop all heads but these, which are renumbered in the order given."""
+        ...
+
+    def grow(self, num_entries: int) -> None:
+        """Make room for so many more new entries."""
+        ...
+
     @property
     def allocated_bytes(self) -> int:
         """Bytes of all tensors, room and padding included."""
@@ -83,6 +91,14 @@ class DenseStorage:
         """Move entries of a head."""
         self._entries[unit, start + 1 : end + 1] = self._entries[unit, start:end].clone()
 
+    def keep(self, units: torch.Tensor) -> None:
+        """Copy what stays."""
+        self._entries = self._entries.index_select(0, units)
+
+    def grow(self, num_entries: int) -> None:
+        """Copy to a longer tensor."""
+        self._entries = longer(self._entries, num_entries)
+
     @property
     def allocated_bytes(self) -> int:
         """Of the tensor."""
@@ -128,11 +144,30 @@ class QuantisedStorage:
         """Refuse: quantised entries share scales with neighbours, so they cannot move alone."""
         raise NotImplementedError("a quantised cache cannot remove entries while it decodes")
 
+    def keep(self, units: torch.Tensor) -> None:
+        """Copy what stays."""
+        self._whole, self._scale, self._least, self._new = (
+            tensor.index_select(0, units)
+            for tensor in (self._whole, self._scale, self._least, self._new)
+        )
+
+    def grow(self, num_entries: int) -> None:
+        """Copy the new entries to a longer tensor."""
+        self._new = longer(self._new, num_entries)
+
     @property
     def allocated_bytes(self) -> int:
         """Of all tensors."""
         tensors = (self._whole, self._scale, self._least, self._new)
         return sum(tensor.nbytes for tensor in tensors)
+
+
+def longer(entries: torch.Tensor, num_entries: int) -> torch.Tensor:
+    """Return (..., S, D) entries with room for more behind them."""
+    *heads, size, width = entries.shape
+    found = entries.new_empty(*heads, size + num_entries, width)
+    found[..., :size, :] = entries
+    return found
 
 
 def _filled(pieces: Sequence[torch.Tensor], room: int) -> torch.Tensor:

@@ -1,22 +1,17 @@
-"""Generates answers greedily: the settings, the result and its measures.
+"""Greedy generation: the settings, an answer while it is written, the result and its measures.
 
-Every answer, from pixels, from a full cache or from compressed ones, goes through `greedy`.
-
-Shapes: B prompts, N tokens of a prompt, V vocabulary.
+Shapes: V vocabulary.
 """
 
 import hashlib
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from transformers import StoppingCriteria, StoppingCriteriaList
 
 from encodeonce.models.checkpoint.tensors import to_array
-from encodeonce.models.timing import synchronize
 
 Token = TypeVar("Token", int, str)
 NUM_FIRST_LOGITS = 8
@@ -99,132 +94,73 @@ class Generation:
     """Where it was asked for, and the cache was compressed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Greedy:
-    """The continuations of B prompts, and the logits that they were chosen by."""
+class Answering:
+    """An answer that is being written, token by token."""
 
-    token_ids: Sequence[list[int]]
-    """Of each prompt, up to the first end-of-text token."""
-    logits: Sequence[torch.Tensor]
-    """(B, V) float32 before each new token, as the model gave them."""
-    seconds: Mapping[str, float]
-    """``prefill``: to the first token; ``generate``: from there."""
+    def __init__(
+        self,
+        ends: Collection[int],
+        max_new_tokens: int,
+        num_prompt_tokens: int,
+        num_visual_units: int,
+        *,
+        keeps_logits: bool = False,
+    ) -> None:
+        """Begin an answer.
 
+        Args:
+            ends: end-of-text tokens.
+            max_new_tokens: when it ends at the latest.
+            num_prompt_tokens: of the prompt, padding not counted.
+            num_visual_units: images in the prompt.
+            keeps_logits: whether all logits are kept, not only digested.
+        """
+        self._ends, self._max_new_tokens = ends, max_new_tokens
+        self._num_prompt_tokens, self._num_visual_units = num_prompt_tokens, num_visual_units
+        self._keeps_logits = keeps_logits
+        self._digest = hashlib.sha256()
+        self._first_logits: dict[int, float] = {}
+        self.token_ids: list[int] = []
+        self.logits: list[torch.Tensor] = []
+        """(V,) float32 before each token, if they are kept."""
+        self.seconds: dict[str, float] = {}
 
-class _FirstToken(StoppingCriteria):
-    """Never stops; notes the time when it is first asked, which is after the first token."""
+    def write(self, token: int, logits_V: torch.Tensor) -> None:
+        """Add a token, and the float32 logits that it was chosen by."""
+        if not self.token_ids:
+            self._first_logits = _largest(logits_V)
+        self._digest.update(to_array(logits_V).data)
+        self.token_ids.append(token)
+        if self._keeps_logits:
+            self.logits.append(logits_V)
 
-    def __init__(self) -> None:
-        self.at: float | None = None
+    @property
+    def has_ended(self) -> bool:
+        """Whether it ends with an end-of-text token, or is as long as it may be."""
+        return len(self.token_ids) == self._max_new_tokens or self.token_ids[-1] in self._ends
 
-    def __call__(
-        self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any
-    ) -> torch.Tensor:
-        if self.at is None:
-            synchronize()
-            self.at = time.perf_counter()
-        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+    def spend(self, stage: str, seconds: float) -> None:
+        """Book seconds."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
-
-def greedy(model: Any, inputs: Mapping[str, Any], max_new_tokens: int) -> Greedy:
-    """Continue B prompts with the likeliest tokens, by transformers' ``generate``.
-
-    Args:
-        model: a transformers model with ``generate``, in the state that belongs to the prompts;
-            observation or replaced attention is already in force.
-        inputs: the whole prompts, ``input_ids`` and ``attention_mask`` of (B, N); optionally, as
-            ``past_key_values``, a cache of B rows with their first tokens, which grows; and other
-            arguments of the model's forward, such as pixels.
-        max_new_tokens: for each prompt; fewer if all end earlier.
-    """
-    first_token = _FirstToken()
-    synchronize()
-    start = time.perf_counter()
-    with torch.inference_mode():
-        output = model.generate(
-            **inputs,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            num_beams=1,
-            return_dict_in_generate=True,
-            output_logits=True,
-            stopping_criteria=StoppingCriteriaList([first_token]),
+    def generation(self, tokenizer: Any, kv: KVUse | None = None) -> Generation:
+        """Return the finished answer."""
+        return Generation(
+            text=tokenizer.decode(self.token_ids, skip_special_tokens=True).strip(),
+            token_ids=tuple(self.token_ids),
+            logits_sha256=self._digest.hexdigest(),
+            first_logits=self._first_logits,
+            num_visual_units=self._num_visual_units,
+            num_prompt_tokens=self._num_prompt_tokens,
+            seconds=self.seconds,
+            kv=kv,
         )
-    synchronize()
-    end = time.perf_counter()
-    assert first_token.at is not None
-    rows = output.sequences[:, inputs["input_ids"].shape[1] :].tolist()
+
+
+def ends_of(model: Any) -> frozenset[int]:
+    """Return a transformers model's end-of-text tokens."""
     eos = model.generation_config.eos_token_id
-    return Greedy(
-        token_ids=[until_end(tokens, eos) for tokens in rows],
-        logits=[step.float() for step in output.logits],
-        seconds={"prefill": first_token.at - start, "generate": end - first_token.at},
-    )
-
-
-def generations(
-    tokenizer: Any, found: Greedy, num_prompt_tokens: Sequence[int], num_visual_units: int
-) -> list[Generation]:
-    """Return B answers; the seconds are booked on the first.
-
-    Args:
-        tokenizer: turns tokens into text.
-        found: the prompts' continuations.
-        num_prompt_tokens: of each prompt, padding not counted.
-        num_visual_units: images in each prompt.
-    """
-    return [
-        Generation(
-            text=tokenizer.decode(tokens, skip_special_tokens=True).strip(),
-            token_ids=tuple(tokens),
-            logits_sha256=_digest(found.logits[: len(tokens)], row),
-            first_logits=_largest(found.logits[0][row]),
-            num_visual_units=num_visual_units,
-            num_prompt_tokens=length,
-            seconds=found.seconds if row == 0 else {},
-        )
-        for row, (tokens, length) in enumerate(zip(found.token_ids, num_prompt_tokens, strict=True))
-    ]
-
-
-def generate(
-    model: Any,
-    tokenizer: Any,
-    inputs: Mapping[str, Any],
-    spec: GenerationSpec,
-    num_visual_units: int,
-    prepare_s: float,
-) -> Generation:
-    """Generate greedily from one whole prompt, without a cache.
-
-    Args:
-        model: a transformers model with ``generate``.
-        tokenizer: turns the new tokens into text.
-        inputs: keyword arguments of ``generate``, including ``input_ids`` of shape (1, N).
-        spec: how long the answer may be.
-        num_visual_units: images in the prompt.
-        prepare_s: seconds already spent on making ``inputs``.
-    """
-    found = greedy(model, inputs, spec.max_new_tokens)
-    lengths = [inputs["input_ids"].shape[1]]
-    (answer,) = generations(tokenizer, found, lengths, num_visual_units)
-    return replace(answer, seconds={"prepare": prepare_s, **answer.seconds})
-
-
-def until_end(token_ids: list[int], eos: int | list[int] | None) -> list[int]:
-    """Return the tokens up to the first end-of-text token: those after it are padding."""
-    ends = [eos] if isinstance(eos, int) else eos or []
-    for position, token in enumerate(token_ids):
-        if token in ends:
-            return token_ids[: position + 1]
-    return token_ids
-
-
-def _digest(logits: Sequence[torch.Tensor], row: int) -> str:
-    digest = hashlib.sha256()
-    for step in logits:
-        digest.update(to_array(step[row]).data)
-    return digest.hexdigest()
+    return frozenset([eos] if isinstance(eos, int) else eos or [])
 
 
 def _largest(logits_V: torch.Tensor) -> dict[int, float]:

@@ -25,7 +25,8 @@ from encodeonce.datasets.media.media import Frames, MediaKind
 from encodeonce.models.checkpoint.files import CheckpointError
 from encodeonce.models.checkpoint.remote_code import code_sha256
 from encodeonce.models.family import Family, find_family
-from encodeonce.models.language.generation import Generation, GenerationSpec, generate
+from encodeonce.models.language.generation import Generation, GenerationSpec
+from encodeonce.models.language.plain import generate
 from encodeonce.models.spec import ModelSpec, RemoteCode, Tap, VisionSpec
 from encodeonce.models.vision.visual import Decoded, Visual
 from tests.asking import answered
@@ -368,7 +369,7 @@ class FamilyContract(KVContract, ABC):
             decoder.prefill([model.visual(WIDE)])
             assert kept() == before
             with monkeypatch.context() as patch:
-                patch.setattr("encodeonce.models.language.generation._FirstToken.__call__", _fail)
+                patch.setattr("encodeonce.models.language.generation.Answering.write", _fail)
                 with pytest.raises(RuntimeError, match="in the middle"):
                     answered(decoder, [model.visual(WIDE)], QUESTIONS, SHORT)
             assert kept() == before

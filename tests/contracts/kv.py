@@ -15,14 +15,14 @@ import torch
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from encodeonce.models.decoder import _batches
-from encodeonce.models.kv import likelihoods, sweep
+from encodeonce.models.kv import engine, likelihoods
 from encodeonce.models.kv.attention import attention_modules, text_module
 from encodeonce.models.kv.compress import compress
+from encodeonce.models.kv.engine import batches
 from encodeonce.models.kv.forks import Fork
 from encodeonce.models.kv.method import method_class, method_names
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.language.generation import Generation, GenerationSpec, Greedy, generations
+from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.language.likelihood import extended_inputs
 from tests.asking import answered, swept
 from tests.contracts.logits import TOLERANCE, NotedLogits, Tokens, assert_close
@@ -41,24 +41,18 @@ BY_MEDIA = [
 LONG = GenerationSpec(max_new_tokens=6, max_forks=1000)
 
 
-class Watched:
-    """Records a sweep's forks, and the tokens and logits of its answers."""
+class Forks:
+    """Records the forks that are made."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.forks: list[Fork] = []
-        self.greedy: list[Greedy] = []
-        for module in (sweep, likelihoods):
+        self.made: list[Fork] = []
+        for module in (engine, likelihoods):
             monkeypatch.setattr(module, "compress", self._compress)
-        monkeypatch.setattr(sweep, "generations", self._generations)
 
     def _compress(self, *args: Any) -> list[Fork]:
         found = compress(*args)
-        self.forks += found
+        self.made += found
         return found
-
-    def _generations(self, tokenizer: Any, found: Greedy, *args: Any) -> list[Generation]:
-        self.greedy.append(found)
-        return generations(tokenizer, found, *args)
 
 
 @contextmanager
@@ -133,34 +127,28 @@ class KVContract:
     ) -> None:
         model = models[list(models)[-1]]
         decoder, visuals = model.decoder, self.visuals(model)
-        watched = Watched(monkeypatch)
+        forks, logits = Forks(monkeypatch), NotedLogits(monkeypatch)
         table = swept(decoder, visuals, self.questions, LONG, [FULL, *SETTINGS])
         prefix = decoder.prefill(visuals)
         suffixes = [prefix.suffix(question) for question in self.questions]
-        forks = iter(watched.forks)
-        decoded = watched.greedy[1::2]  # behind each batch's full answers
-        for batch, found in zip(
-            _batches(suffixes, LONG.max_batch, prefix.is_sliding), decoded, strict=True
-        ):
-            numbers = range(len(SETTINGS))
-            by_cell = {(setting, n): next(forks) for n in batch for setting in numbers}
-            cells = [(setting, n) for setting in numbers for n in batch]
-            for row, (setting, n) in enumerate(cells):
-                answer, fork = table[setting + 1][n], by_cell[setting, n]
-                self._check(decoder, prefix, fork, self.questions[n], answer, found, row)
+        made = iter(forks.made)
+        for batch in batches(suffixes, LONG.max_batch, prefix.is_sliding):
+            for n in batch:
+                for setting in range(len(SETTINGS)):
+                    answer = logits.of(table[setting + 1][n])
+                    self._check(decoder, prefix, next(made), self.questions[n], answer)
 
     def test_questions_over_a_compressed_prefix_see_what_was_kept(
         self, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         model = models[list(models)[-1]]
         decoder, visuals = model.decoder, self.visuals(model)
-        watched = Watched(monkeypatch)
+        forks, logits = Forks(monkeypatch), NotedLogits(monkeypatch)
         question = self.questions[:1]
         table = swept(decoder, visuals, question, LONG, BY_MEDIA)
         prefix = decoder.prefill(visuals)
-        (found,) = watched.greedy
-        for row, (fork, (answer,)) in enumerate(zip(watched.forks, table, strict=True)):
-            self._check(decoder, prefix, fork, question[0], answer, found, row)
+        for fork, (answer,) in zip(forks.made, table, strict=True):
+            self._check(decoder, prefix, fork, question[0], logits.of(answer))
 
     def test_the_full_cache_in_a_sweep_is_the_plain_one_bit_for_bit(
         self, models: dict[str, Any]
@@ -172,18 +160,6 @@ class KVContract:
                 model.decoder, visuals, self.questions, LONG, [*SETTINGS[:2], FULL, *BY_MEDIA[:1]]
             )
             assert [a.logits_sha256 for a in table[2]] == [a.logits_sha256 for a in plain]
-
-    def test_layers_compressed_during_the_prefill_are_those_compressed_after_it(
-        self, models: dict[str, Any]
-    ) -> None:
-        model = models[list(models)[-1]]
-        visuals = self.visuals(model)
-        apart = [one for one in SETTINGS if method_class(one.method).layers_apart]
-        streamed = swept(model.decoder, visuals, self.questions, LONG, apart)
-        afterwards = swept(model.decoder, visuals, self.questions, LONG, [*apart, FULL])
-        for one, other in zip(streamed, afterwards[:-1], strict=True):
-            assert [a.logits_sha256 for a in one] == [a.logits_sha256 for a in other]
-            assert [a.kv for a in one] == [a.kv for a in other]
 
     def test_a_batch_of_questions_is_answered_as_each_alone(
         self, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -207,12 +183,12 @@ class KVContract:
         """A text of several tokens goes over the ragged cache in one chunk."""
         model = models[list(models)[-1]]
         decoder, visuals = model.decoder, self.visuals(model)
-        watched = Watched(monkeypatch)
+        forks = Forks(monkeypatch)
         texts = ["a red circle", "no"]
         settings = [*SETTINGS, FULL]
         prefix = decoder.prefill(visuals, settings)
         table = decoder.score(prefix, self.questions[:1], [texts], settings)
-        for fork, (found,) in zip(watched.forks, table[:-1], strict=True):
+        for fork, (found,) in zip(forks.made, table[:-1], strict=True):
             for text, log_prob in zip(texts, found.log_probs, strict=True):
                 ids = decoder._tokenizer(text, add_special_tokens=False).input_ids
                 logits = reference_logits(decoder, prefix, fork, self.questions[0], ids)
@@ -221,16 +197,7 @@ class KVContract:
         (plain,) = decoder.score(decoder.prefill(visuals), self.questions[:1], [texts])
         assert table[-1][0].log_probs == plain[0].log_probs
 
-    def _check(
-        self,
-        decoder: Any,
-        prefix: Any,
-        fork: Fork,
-        question: str,
-        answer: Generation,
-        found: Greedy,
-        row: int,
-    ) -> None:
+    def _check(self, decoder: Any, prefix: Any, fork: Fork, question: str, answer: Tokens) -> None:
         # A random model may write a placeholder, which a whole prompt cannot hold.
         placeholders = {
             token
@@ -242,5 +209,5 @@ class KVContract:
         tokens = list(takewhile(lambda token: token not in placeholders, answer.token_ids))
         tokens += answer.token_ids[len(tokens) : len(tokens) + 1]
         expected = reference_logits(decoder, prefix, fork, question, tokens)
-        got = torch.stack([step[row] for step in found.logits[: len(tokens)]])
-        assert_close(Tokens(tokens, got), Tokens(expected.argmax(-1).tolist(), expected))
+        got = Tokens(tokens, answer.logits_TV[: len(tokens)])
+        assert_close(got, Tokens(expected.argmax(-1).tolist(), expected))

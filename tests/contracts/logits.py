@@ -12,9 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from encodeonce.models.kv import sweep
-from encodeonce.models.language import generation
-from encodeonce.models.language.generation import Generation, GenerationSpec, Greedy, generations
+from encodeonce.models.language.generation import Answering, Generation, GenerationSpec
 
 TOLERANCE = 1e-5
 """Most that rounding may change a float32 logit, as a part of the largest one, or of 1. Kernels of
@@ -71,15 +69,27 @@ class NotedLogits:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._by_digest: dict[str, Tokens] = {}
-        for module in (generation, sweep):
-            monkeypatch.setattr(module, "generations", self._generations)
+        self._steps: dict[int, list[torch.Tensor]] = {}
+        monkeypatch.setattr(Answering, "write", self._note(Answering.write))
+        monkeypatch.setattr(Answering, "generation", self._finish(Answering.generation))
 
-    def _generations(self, tokenizer: Any, found: Greedy, *args: Any) -> list[Generation]:
-        answers = generations(tokenizer, found, *args)
-        for row, one in enumerate(answers):
-            steps = [step[row] for step in found.logits[: len(one.token_ids)]]
-            self._by_digest[one.logits_sha256] = Tokens(one.token_ids, torch.stack(steps))
-        return answers
+    def _note(self, write: Any) -> Any:
+        def noted(answer: Answering, token: int, logits_V: torch.Tensor) -> None:
+            if not answer.token_ids:
+                self._steps[id(answer)] = []
+            self._steps[id(answer)].append(logits_V)
+            write(answer, token, logits_V)
+
+        return noted
+
+    def _finish(self, generation: Any) -> Any:
+        def noted(answer: Answering, *args: Any) -> Generation:
+            found: Generation = generation(answer, *args)
+            logits = torch.stack(self._steps.pop(id(answer)))
+            self._by_digest[found.logits_sha256] = Tokens(found.token_ids, logits)
+            return found
+
+        return noted
 
     def of(self, answer: Generation) -> Tokens:
         """Return an answer's tokens with their logits."""

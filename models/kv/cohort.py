@@ -1,0 +1,129 @@
+"""Rows that began together and share a cache, and where their next tokens stand.
+
+Shapes: R rows, Q new tokens, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from encodeonce.models.kv.attention import attending
+from encodeonce.models.kv.cache import NAME, CacheLayer, RaggedCache, ragged_attention
+from encodeonce.models.kv.forks import Fork, ragged_cache
+from encodeonce.models.kv.ragged_layer import RaggedLayer
+from encodeonce.models.kv.selection import Entries
+from encodeonce.models.kv.shared_layer import SharedLayer
+from encodeonce.models.language.prefix import Prefix
+
+
+@dataclass(slots=True, kw_only=True)
+class Cohort:
+    """Rows with a cache, ready to go on."""
+
+    cache: RaggedCache
+    origins: list[int | None]
+    """Position of each row's first token in the cache's growing part; None where positions follow
+    the entries that are left."""
+    offset: int
+    """Difference between position and index, where positions follow the entries."""
+
+    def __len__(self) -> int:
+        """Return R."""
+        return len(self.origins)
+
+    def positions(self) -> list[int]:
+        """Return the position of each row's next token."""
+        return [
+            self.cache.ragged[0].length(row) + self.offset
+            if origin is None
+            else origin + self.cache.num_new
+            for row, origin in enumerate(self.origins)
+        ]
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all rows but these, which are renumbered in the order given."""
+        self.cache.keep(rows)
+        self.origins = [self.origins[row] for row in rows]
+
+
+def cohort_behind(prefix: Prefix, paddings: Sequence[int], room: int) -> Cohort:
+    """Return rows that continue a prefix uncompressed. The prefix is not copied.
+
+    Args:
+        prefix: lives as long as the rows.
+        paddings: for each row, how many of its first tokens will be padding.
+        room: tokens to make room for.
+    """
+    layers = [_behind(layer, prefix.num_tokens, paddings, room) for layer in prefix.layers]
+    end = prefix.num_tokens + prefix.opening.position_offset
+    return Cohort(
+        cache=RaggedCache(layers, prefix.num_tokens),
+        origins=[end - padding for padding in paddings],
+        offset=prefix.opening.position_offset,
+    )
+
+
+def _behind(layer: Any, num_tokens: int, paddings: Sequence[int], room: int) -> CacheLayer:
+    keys, values = layer.keys[0], layer.values[0]
+    if not layer.is_sliding:
+        return SharedLayer(keys, values, paddings, room)
+    # A window is short: every row has its own.
+    assert not any(paddings), "padding would take up room in a window"
+    window = int(layer.sliding_window)
+    held = torch.arange(num_tokens - keys.shape[1], num_tokens, device=keys.device)
+    entries = Entries(keys=keys, values=values, indices=held.expand(len(keys), -1))
+    return RaggedLayer([entries] * len(paddings), ["model"] * len(paddings), room, window)
+
+
+def cohort_of(forks: Sequence[Fork], offset: int, room: int) -> Cohort:
+    """Return rows that continue compressed prompts, of which they have copies.
+
+    Args:
+        forks: one per row.
+        offset: from a token's index to its position.
+        room: tokens to make room for.
+    """
+    longest = max(fork.num_tokens for fork in forks)
+    return Cohort(
+        cache=ragged_cache(forks, longest, room),
+        origins=[
+            None if fork.positions == "compressed" else fork.num_tokens + offset for fork in forks
+        ],
+        offset=offset,
+    )
+
+
+def read(
+    model: Any,
+    cohort: Cohort,
+    token_ids: torch.Tensor,
+    watching: AbstractContextManager[None] | None = None,
+) -> torch.Tensor:
+    """Let rows read several tokens each; return the logits (R, V) float32 behind the last.
+
+    Args:
+        model: of transformers.
+        cohort: the rows.
+        token_ids: (R, Q), padded on the left.
+        watching: is in force meanwhile.
+    """
+    first = torch.tensor(cohort.positions(), device=token_ids.device)[:, None]
+    positions = first + torch.arange(token_ids.shape[1], device=token_ids.device)
+    attention = ragged_attention(cohort.cache)
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode())
+        stack.enter_context(attending(model, NAME, attention, with_masks=False))
+        if watching is not None:
+            stack.enter_context(watching)
+        output = model(
+            input_ids=token_ids,
+            position_ids=positions.clamp(min=0),  # of padding, whose results nobody sees
+            past_key_values=cohort.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+    logits: torch.Tensor = output.logits[:, -1].float()
+    return logits

@@ -1,0 +1,230 @@
+"""The running batch: one forward pass a step over rows that join and leave at any step.
+
+Rows stand at *places*, whose number is fixed. A place without a row is vacant: it is computed like
+the others, over nothing, and ignored. So the shapes of every step are the same, whoever is there,
+and a row's bits depend on its own cohort and its place alone: not on who else is being decoded, who
+has ended, or what was left out because it was answered before.
+
+Shapes: P places, R rows of a cohort, H heads of queries, K heads of keys, D width, V vocabulary.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache
+
+from encodeonce.models.kv.attention import attending
+from encodeonce.models.kv.cache import NAME
+from encodeonce.models.kv.cohort import Cohort
+
+
+class RunningBatch:
+    """Decodes greedily, one token a step for every row."""
+
+    def __init__(self, model: Any, num_places: int) -> None:
+        """Make a batch without rows.
+
+        Args:
+            model: of transformers. Rows may be about different media: the state that a prefix
+                needs in the model is not used, as all positions are given.
+            num_places: P.
+        """
+        self._model = model
+        self._members: list[_Member] = []
+        self._taken: set[int] = set()
+        device = model.device
+        self._tokens = torch.zeros(num_places, 1, dtype=torch.long, device=device)
+        self._positions = torch.zeros(num_places, 1, dtype=torch.long, device=device)
+
+    @property
+    def num_places(self) -> int:
+        """P."""
+        return len(self._tokens)
+
+    @property
+    def places(self) -> frozenset[int]:
+        """The places that are taken."""
+        return frozenset(self._taken)
+
+    @property
+    def allocated_bytes(self) -> int:
+        """Of the rows' own caches, room and padding included; prefixes belong to others."""
+        return sum(member.cohort.cache.allocated_bytes for member in self._members)
+
+    def join(self, cohort: Cohort, places: Sequence[int], tokens: torch.Tensor) -> None:
+        """Let rows take places; from the next step on they are decoded.
+
+        Args:
+            cohort: rows whose cache holds everything up to their last token but one.
+            places: of its rows, vacant and different from each other.
+            tokens: (R,) the rows' last tokens.
+
+        Raises:
+            ValueError: a place is taken, or there is none of this number.
+        """
+        if len(set(places)) != len(cohort) or not all(
+            0 <= place < self.num_places and place not in self._taken for place in places
+        ):
+            raise ValueError(
+                f"{len(cohort)} rows want the places {list(places)} of {self.num_places}; "
+                f"taken: {sorted(self._taken)}"
+            )
+        self._members.append(_Member(cohort, places, self._tokens.device))
+        self._taken.update(places)
+        self._tokens[list(places), 0] = tokens.to(self._tokens.device)
+
+    def leave(self, places: Sequence[int]) -> None:
+        """Vacate places. A cohort's memory is freed once half of its rows have left."""
+        leaving = set(places)
+        if not leaving <= self._taken:
+            raise ValueError(f"the places {sorted(leaving - self._taken)} are vacant")
+        self._taken -= leaving
+        for member in self._members:
+            member.leave(leaving)
+        self._members = [member for member in self._members if member.num_present]
+
+    def num_removed(self, place: int) -> int:
+        """Return how many entries a row's method has removed since it joined, in all layers."""
+        (found,) = [n for member in self._members if (n := member.num_removed(place)) is not None]
+        return found
+
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """Let the model attend to the rows' caches inside the block, which may take many steps."""
+        with (
+            torch.inference_mode(),
+            attending(self._model, NAME, self._attend, with_masks=False),
+        ):
+            yield
+
+    def step(self) -> torch.Tensor:
+        """Feed every row its last token; return the logits (P, V) float32 behind it.
+
+        The likeliest tokens are the next to be fed; `feed` replaces them. Inside `decoding` only.
+        """
+        for member in self._members:
+            member.write_positions(self._positions)
+        output = self._model(
+            input_ids=self._tokens,
+            position_ids=self._positions,
+            past_key_values=_Joined(self._members),
+            use_cache=True,
+        )
+        logits: torch.Tensor = output.logits[:, -1].float()
+        self._tokens = logits.argmax(-1, keepdim=True)
+        return logits
+
+    def feed(self, place: int, token: int) -> None:
+        """Choose another next token than the likeliest for a row."""
+        self._tokens[place, 0] = token
+
+    @property
+    def tokens(self) -> torch.Tensor:
+        """(P,) the tokens to be fed next; of vacant places, anything."""
+        return self._tokens[:, 0]
+
+    def _attend(
+        self,
+        module: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        scaling: float | None = None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, None]:
+        """Attend every cohort's rows to its cache, as `ragged_attention` does for one."""
+        for unsupported in ("softcap", "s_aux"):
+            if kwargs.get(unsupported) is not None:
+                raise NotImplementedError(f"attention with {unsupported} over a compressed cache")
+        scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+        taken = query.new_zeros(len(query), query.shape[2], query.shape[1], value.shape[-1])
+        for member in self._members:
+            layer = member.cohort.cache.ragged[module.layer_idx]
+            member.put(taken, layer.attend(member.of(query), scaling))
+        return taken, None
+
+
+class _Member:
+    """A cohort at its places. Rows that have left stay in it until it is worth dropping them.
+
+    Their places may be taken again meanwhile: members are asked in the order in which they joined,
+    so what the latest writes at a place is what counts.
+    """
+
+    def __init__(self, cohort: Cohort, places: Sequence[int], device: torch.device) -> None:
+        self.cohort = cohort
+        self._device = device
+        self._present = [True] * len(places)
+        self._sit(places)
+
+    def _sit(self, places: Sequence[int]) -> None:
+        self._places = list(places)
+        first, count = self._places[0], len(self._places)
+        self._slice = slice(first, first + count) if self._is_one_piece(first) else None
+        self._index = torch.tensor(self._places, device=self._device)
+
+    def _is_one_piece(self, first: int) -> bool:
+        return self._places == [*range(first, first + len(self._places))]
+
+    @property
+    def num_present(self) -> int:
+        """Rows that have not left."""
+        return sum(self._present)
+
+    def of(self, states: torch.Tensor) -> torch.Tensor:
+        """Return its rows of (P, ...)."""
+        return states.index_select(0, self._index) if self._slice is None else states[self._slice]
+
+    def put(self, states: torch.Tensor, mine: torch.Tensor) -> None:
+        """Write its rows of (P, ...)."""
+        if self._slice is None:
+            states.index_copy_(0, self._index, mine)
+        else:
+            states[self._slice] = mine
+
+    def write_positions(self, positions: torch.Tensor) -> None:
+        """Write the positions of its rows' next tokens to (P, 1)."""
+        self.put(positions, torch.tensor(self.cohort.positions(), device=self._device)[:, None])
+
+    def num_removed(self, place: int) -> int | None:
+        """Return how many entries of the row at a place were removed; None if it has none there."""
+        if place not in self._places or not self._present[row := self._places.index(place)]:
+            return None
+        return self.cohort.cache.removed.get(row, 0)
+
+    def leave(self, places: set[int]) -> None:
+        """Take note of rows that leave, and drop all that have once they are half of it.
+
+        When that happens depends on the cohort's own rows alone.
+        """
+        for row, place in enumerate(self._places):
+            if place in places:
+                self._present[row] = False
+        if 0 < self.num_present <= len(self._places) / 2:
+            kept = [row for row, is_present in enumerate(self._present) if is_present]
+            self.cohort.keep(kept)
+            self._present = [True] * len(kept)
+            self._sit([self._places[row] for row in kept])
+
+
+class _Joined(Cache):
+    """The caches of all cohorts, as a model's layers write to them."""
+
+    def __init__(self, members: Sequence[_Member]) -> None:
+        self.layers = []
+        self._members = members
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append (P, K, 1, D) entries, each to its row's cache."""
+        for member in self._members:
+            member.cohort.cache.update(member.of(key_states), member.of(value_states), layer_idx)
+        return key_states, value_states
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Return 0: rows differ, and every position is given."""
+        return 0

@@ -1,0 +1,111 @@
+"""Waves: rows of several groups that are decoded as one running batch, from first token to last."""
+
+import time
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from encodeonce.models.kv.cohort import Cohort
+from encodeonce.models.kv.forks import Fork, ForkBytes
+from encodeonce.models.kv.running_batch import RunningBatch
+from encodeonce.models.language.generation import Answering, Fidelity
+from encodeonce.models.language.logits_rules import logits_rules
+from encodeonce.models.language.prefix import Prefix
+from encodeonce.models.timing import synchronize
+
+
+@dataclass(slots=True, kw_only=True)
+class Row:
+    """One question under one setting, while it is answered."""
+
+    key: Hashable
+    """Of its group."""
+    question: int
+    setting: int
+    answer: Answering
+    prompt: Sequence[int]
+    """Token ids of the whole prompt."""
+    num_bytes: ForkBytes | None = None
+    """Of its compressed cache."""
+    num_removed: int = 0
+    """Entries that its method has removed while decoding."""
+    fidelity: Fidelity | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Seat:
+    """Rows of a group that wait to be decoded."""
+
+    prefix: Prefix
+    cohort: Cohort | None
+    """None if all rows have ended with their first token."""
+    places: Sequence[int]
+    rows: Sequence[Row]
+    forks: Sequence[Fork] = ()
+    """Kept only where fidelity is to be measured."""
+
+    @property
+    def allocated_bytes(self) -> int:
+        """Of the rows' own caches."""
+        return 0 if self.cohort is None else self.cohort.cache.allocated_bytes
+
+
+@dataclass(slots=True, kw_only=True)
+class Wave:
+    """What is decoded as one batch."""
+
+    num_places: int
+    seats: list[Seat] = field(default_factory=list)
+
+
+def choose(model: Any, row: Row, logits_V: torch.Tensor) -> int:
+    """Return the next token of an answer under the rules of the model's generation config."""
+    rules = logits_rules(model, len(row.prompt))
+    so_far = torch.tensor([[*row.prompt, *row.answer.token_ids]], device=logits_V.device)
+    return int(rules(so_far, logits_V[None].clone()).argmax())
+
+
+def decode(model: Any, wave: Wave, *, has_rules: bool) -> None:
+    """Write all rows' answers to their ends; a step's seconds are shared evenly by its rows.
+
+    Args:
+        model: of transformers.
+        wave: rows whose answers have their first tokens.
+        has_rules: whether the likeliest token is not always the next; see `choose`.
+    """
+    batch = RunningBatch(model, wave.num_places)
+    rows: dict[int, Row] = {}
+    for seat in wave.seats:
+        if seat.cohort is not None:
+            last = torch.tensor([row.answer.token_ids[-1] for row in seat.rows])
+            batch.join(seat.cohort, seat.places, last)
+            seat.cohort = None  # its memory is the batch's to free
+            rows.update(zip(seat.places, seat.rows, strict=True))
+    rows = _without_ended(batch, rows)
+    with batch.decoding():
+        while rows:
+            start = time.perf_counter()
+            logits = batch.step()
+            for place, token in zip(rows, batch.tokens[list(rows)].tolist(), strict=True):
+                row = rows[place]
+                chosen = choose(model, row, logits[place]) if has_rules else token
+                if chosen != token:
+                    batch.feed(place, chosen)
+                row.answer.write(chosen, logits[place])
+            synchronize()
+            share = (time.perf_counter() - start) / len(rows)
+            for row in rows.values():
+                row.answer.spend("generate", share)
+            rows = _without_ended(batch, rows)
+
+
+def _without_ended(batch: RunningBatch, rows: dict[int, Row]) -> dict[int, Row]:
+    """Let ended rows leave; return the others."""
+    ended = [place for place, row in rows.items() if row.answer.has_ended]
+    for place in ended:
+        rows[place].num_removed = batch.num_removed(place)
+    if ended:
+        batch.leave(ended)
+    return {place: row for place, row in rows.items() if place not in ended}
