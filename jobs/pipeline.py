@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 from encodeonce.harness.results.timeline import now
+from encodeonce.harness.run.blocks import Block, apart, blocks_of, one_by_one, seats
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.folder import Answers, RunFolder
-from encodeonce.harness.run.plan import Branch, branches_left, first_samples, make_plan
+from encodeonce.harness.run.plan import branches_left, first_samples, make_plan
 from encodeonce.harness.run.reasons import explained, media_item
 from encodeonce.harness.run.record import SampleError
 from encodeonce.harness.workers.evaluate import EvaluateWorker
@@ -74,7 +75,13 @@ class Pipeline:
             self.folder.fingerprint,
             only=next(iter(weights.values())) if len(weights) == 1 else None,
         )
-        self._answer("evaluate", branches, make_worker, "records")
+        where = seats(self.plan.groups, self._config.generation.max_batch)
+        blocks = blocks_of(branches, where)
+        lost = self._answer("evaluate", blocks, make_worker, "records")
+        # What killed the workers of a block may be one of its groups alone.
+        self._answer(
+            "evaluate", [one for block in lost for one in apart(block)], make_worker, "records"
+        )
 
     def check_uncached(self) -> None:
         """Answer samples with plain transformers, to compare with the answers from the store."""
@@ -82,56 +89,67 @@ class Pipeline:
         groups = self.plan.groups if count == "all" else first_samples(self.plan.groups, count)
         branches = branches_left(groups, (NONE,), (FULL,), self.folder.answered("uncached"))
         make_worker = partial(ReferenceWorker, self._config, self.folder.fingerprint)
-        self._answer("uncached", branches, make_worker, "uncached")
+        self._answer("uncached", one_by_one(branches), make_worker, "uncached")
 
     def _answer(
         self,
         stage: str,
-        branches: Sequence[Branch],
+        blocks: Sequence[Block],
         make_worker: WorkerFactory,
         which: Answers,
-    ) -> None:
-        """Give the missing answers, and append the records to the file ``which``."""
-        if not branches:
-            return
+    ) -> list[Block]:
+        """Give the missing answers, and append the records to the file ``which``.
+
+        Returns:
+            Blocks of several groups whose workers were lost. Nothing was recorded for them.
+        """
+        if not blocks:
+            return []
         unusable = self.folder.unusable_media()
-        todo = {
-            f"{branch.group.benchmark}/{number}": branch for number, branch in enumerate(branches)
-        }
+        todo = {f"{block.benchmark}/{number}": block for number, block in enumerate(blocks)}
         items = [
-            WorkItem(
-                id=name,
-                payload=branch,
-                weight=len(branch.missing) * len(branch.group.media),
-                affinity=branch.weights.title,
-            )
-            for name, branch in todo.items()
+            WorkItem(id=name, payload=block, weight=block.weight, affinity=block.weights.title)
+            for name, block in todo.items()
         ]
 
         def records(outcome: Outcome) -> list[dict[str, Any]]:
-            branch = todo[outcome.item]
-            return explained(self._records(branch, outcome), branch.group, unusable)
+            block = todo[outcome.item]
+            found = self._records(block, outcome)
+            groups = {
+                sample.id: member.branch.group
+                for member in block.members
+                for sample in member.branch.group.samples
+            }
+            return [explained(record, groups[record["sample"]], unusable) for record in found]
 
         def count(outcome: Outcome) -> Tally:
             return _count_records(records(outcome))
 
-        num_answers = sum(len(branch.missing) for branch in branches)
+        num_answers = sum(block.num_missing for block in blocks)
         progress = _progress(stage, "answers", items, count, num_answers)
+        lost = []
         with self.folder.writer(which) as file, progress:
             for outcome in self._executor.run(items, make_worker):
+                if outcome.status != "ok" and len(todo[outcome.item].members) > 1:
+                    lost.append(todo[outcome.item])
+                    continue
                 for record in records(outcome):
                     file.write({**record, "finished_at": now()})
                 progress.update(outcome)
+        return lost
 
-    def _records(self, branch: Branch, outcome: Outcome) -> list[dict[str, Any]]:
-        """Return the branch's records; if it was lost, they say why."""
+    def _records(self, block: Block, outcome: Outcome) -> list[dict[str, Any]]:
+        """Return the block's records; if it was lost, they say why."""
         if outcome.status == "ok":
             records: list[dict[str, Any]] = outcome.value
             return records
         assert outcome.error is not None
         error = SampleError(type=outcome.error.type, message=outcome.error.message)
-        lost = lost_records(self.folder.fingerprint, branch, error)
-        return [record.to_dict() for record in lost]
+        return [
+            record.to_dict()
+            for member in block.members
+            for record in lost_records(self.folder.fingerprint, member.branch, error)
+        ]
 
 
 def _count_media(outcome: Outcome) -> Tally:

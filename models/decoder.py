@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,8 @@ import torch
 
 from encodeonce.models.checkpoint.footprint import LoadedWeights
 from encodeonce.models.checkpoint.rows import mixes_rows
-from encodeonce.models.kv.engine import Asked, DecodeEngine
+from encodeonce.models.kv.budget import cache_bytes
+from encodeonce.models.kv.engine import DecodeEngine
 from encodeonce.models.kv.likelihoods import sweep_likelihoods
 from encodeonce.models.kv.prompts import Prompts, needs_of, prefix_observation, question_observation
 from encodeonce.models.kv.spec import FULL, KVSpec
@@ -82,7 +83,7 @@ class PrefixDecoder(ABC):
     ) -> list[list[Generation]]:
         """Answer questions from a prefix, which can be used again."""
         engine = self.engine(generation, settings, fidelity=fidelity)
-        self.ask(engine, "", prefix, questions)
+        engine.ask("", prefix, questions)
         return engine.finish()[""]
 
     def engine(
@@ -91,7 +92,6 @@ class PrefixDecoder(ABC):
         settings: Sequence[KVSpec] = (FULL,),
         *,
         fidelity: bool = False,
-        max_bytes: int | None = None,
     ) -> DecodeEngine:
         """Return an engine that decodes the answers about several media together."""
         return DecodeEngine(
@@ -100,23 +100,7 @@ class PrefixDecoder(ABC):
             settings,
             self._independent(generation),
             fidelity=fidelity,
-            max_bytes=max_bytes,
-        )
-
-    def ask(
-        self,
-        engine: DecodeEngine,
-        key: Hashable,
-        prefix: Prefix,
-        questions: Sequence[str],
-        place: int = 0,
-    ) -> None:
-        """Give an engine questions about one prefix, to be answered by `DecodeEngine.finish`."""
-        start = time.perf_counter()
-        suffixes = [prefix.suffix(question) for question in questions]
-        prepare_s = time.perf_counter() - start
-        engine.add(
-            Asked(key=key, prefix=prefix, suffixes=suffixes, place=place, prepare_s=prepare_s)
+            max_bytes=cache_bytes(self._model.device, generation.max_cache_gib),
         )
 
     def score(

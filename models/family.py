@@ -5,7 +5,7 @@ The folder `families/` is the registry: each file there defines one ``FAMILY``.
 """
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,6 +62,25 @@ class Vision(Protocol):
         ...
 
 
+class Engine(Protocol):
+    """Answers questions about several media as few batches; see `models.kv.engine`."""
+
+    def ask(self, key: Hashable, prefix: Prefix, questions: Sequence[str], place: int = 0) -> None:
+        """Take questions about the same media; as `Decoder.answer` takes them.
+
+        Args:
+            key: to find the answers by.
+            prefix: from `Decoder.prefill`, for the engine's settings or more.
+            questions: texts of the prompts; at least one.
+            place: the first place of the rows in the batch: the same whenever the same is asked.
+        """
+        ...
+
+    def finish(self) -> dict[Hashable, list[list[Generation]]]:
+        """Return all answers: by key, as `Decoder.answer` returns them."""
+        ...
+
+
 class Decoder(Protocol):
     """The loaded language side. Never loads the tower."""
 
@@ -111,6 +130,22 @@ class Decoder(Protocol):
         Returns:
             For each setting, the answers to the questions, in order. What all settings share is
             booked on the first answer of the first; the prefix's seconds stay with the prefix.
+        """
+        ...
+
+    def engine(
+        self,
+        generation: GenerationSpec,
+        settings: Sequence[KVSpec] = (FULL,),
+        *,
+        fidelity: bool = False,
+    ) -> Engine:
+        """Return an engine that decodes answers about several media together.
+
+        Args:
+            generation: as `answer` takes it.
+            settings: as `answer` takes them.
+            fidelity: as `answer` takes it.
         """
         ...
 

@@ -1,6 +1,6 @@
 """Says why features are missing, where precompute tried to encode them and could not."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,17 @@ def media_item(root: Path, ref: MediaRef) -> str:
 
 
 def explained(
-    records: Sequence[Mapping[str, Any]], group: MediaGroup, unusable: Mapping[str, str]
-) -> list[dict[str, Any]]:
-    """Return a group's records; where features were missing, the error says why.
+    record: Mapping[str, Any], group: MediaGroup, unusable: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return a record; where features were missing, the error says why.
 
     Args:
-        records: as JSON values.
-        group: the media that the records are about.
+        record: as JSON values.
+        group: the media that the record is about.
         unusable: why precompute failed on media, by `media_item`.
     """
     items = dict.fromkeys(media_item(group.root, ref) for ref in group.media)
     reasons = [f"{item}: {unusable[item]}" for item in items if item in unusable]
-    return [_explained(record, reasons) for record in records]
-
-
-def _explained(record: Mapping[str, Any], reasons: Sequence[str]) -> dict[str, Any]:
     error = record["error"]
     if error is None or error["type"] != MissingFeatures.__name__ or not reasons:
         return dict(record)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from encodeonce.datasets.sample import Sample
+from encodeonce.harness.run.blocks import Block
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import Branch
 from encodeonce.harness.run.scoring import continuations
@@ -25,8 +26,11 @@ class ReferenceWorker:
         self._scoring = scoring_of(config)
         self._recorder = Recorder(config, fingerprint, self._session.stopwatch)
 
-    def do(self, branch: Branch) -> list[dict[str, Any]]:
-        """Answer and score every sample of a group; a failure becomes a typed error."""
+    def do(self, block: Block) -> list[dict[str, Any]]:
+        """Answer and score every sample of a block; a failure becomes a typed error."""
+        return [record for member in block.members for record in self._answer(member.branch)]
+
+    def _answer(self, branch: Branch) -> list[dict[str, Any]]:
         self._session.stopwatch.take()
         group = branch.group
         scoring = self._scoring[group.benchmark]
@@ -47,7 +51,7 @@ class ReferenceWorker:
 
         return self._recorder.record(branch, answer)
 
-    def expect(self, branch: Branch) -> None:
+    def expect(self, block: Block) -> None:
         """Do nothing: the plain way starts nothing early."""
 
     def close(self) -> None:

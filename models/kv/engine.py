@@ -14,7 +14,7 @@ Shapes: B questions, R forks, V vocabulary.
 """
 
 import time
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -39,18 +39,14 @@ _FIRST_ROOM = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class _Asked:
     """Questions about the same media."""
 
     key: Hashable
-    """To find the answers by."""
     prefix: Prefix
-    """Prefilled for the engine's settings."""
     suffixes: Sequence[Sequence[int]]
     """The tokens of each question."""
-    place: int = 0
-    """The first of the places that its rows take in a running batch."""
-    prepare_s: float = 0.0
+    prepare_s: float
     """Seconds that ``suffixes`` took."""
 
     def prompt(self, question: int) -> tuple[int, ...]:
@@ -101,20 +97,34 @@ class DecodeEngine:
         self._rows: list[Row] = []
         self._done: dict[Hashable, dict[tuple[int, int], Generation]] = {}
 
-    def add(self, asked: Asked) -> None:
-        """Read questions. Their rows may have to wait for others'."""
-        self._done.setdefault(asked.key, {})
-        place = asked.place
-        for batch in self._batches(asked, asked.prefix.is_sliding):
-            place = self._room_for("question", place, len(batch))
-            self._read_by_question(asked, batch, place)
-            place += len(batch)
-        place = asked.place
-        for batch in self._batches(asked, same_length=True):
-            if self._compressed["media"]:
-                place = self._room_for("media", place, len(batch))
-                self._read_by_media(asked, batch, place)
-                place += len(batch)
+    def ask(self, key: Hashable, prefix: Prefix, questions: Sequence[str], place: int = 0) -> None:
+        """Read questions about the same media. Their rows may have to wait for others'.
+
+        Args:
+            key: to find the answers by.
+            prefix: prefilled for the engine's settings.
+            questions: texts of the prompts, without media; at least one.
+            place: the first of the places that the rows take in the running batch.
+
+        Raises:
+            PrefixError: a prompt does not begin with the prefix.
+            ValueError: a question contains a placeholder.
+        """
+        start = time.perf_counter()
+        suffixes = [prefix.suffix(question) for question in questions]
+        prepare_s = time.perf_counter() - start
+        asked = _Asked(key=key, prefix=prefix, suffixes=suffixes, prepare_s=prepare_s)
+        self._done[key] = {}
+        reading: dict[Scope, Callable[[_Asked, Sequence[int], int], None]] = {
+            "question": self._read_by_question,
+            "media": self._read_by_media,
+        }
+        for scope, read_batch in reading.items():
+            at = place
+            for batch in self._batches(asked, scope):
+                at = self._room_for(scope, at, len(batch))
+                read_batch(asked, batch, at)
+                at += len(batch)
 
     def finish(self) -> dict[Hashable, list[list[Generation]]]:
         """Return all answers since the last call: by key, by setting, in the questions' order."""
@@ -151,7 +161,11 @@ class DecodeEngine:
         prefixes = {id(seat.prefix): seat.prefix.nbytes for seat in seats}
         return sum(prefixes.values()) + sum(seat.allocated_bytes for seat in seats)
 
-    def _batches(self, asked: Asked, same_length: bool) -> Iterator[tuple[int, ...]]:
+    def _batches(self, asked: _Asked, scope: Scope) -> Iterable[tuple[int, ...]]:
+        """Return the numbers of the questions to read together; none if no setting needs it."""
+        if not (self._compressed[scope] or (scope == "question" and self._full)):
+            return ()
+        same_length = scope == "media" or asked.prefix.is_sliding
         return batches(asked.suffixes, self._generation.max_batch, same_length)
 
     def _room_for(self, scope: Scope, place: int, count: int) -> int:
@@ -166,11 +180,9 @@ class DecodeEngine:
         self._taken[scope].update(wanted)
         return place
 
-    def _read_by_question(self, asked: Asked, batch: Sequence[int], place: int) -> None:
+    def _read_by_question(self, asked: _Asked, batch: Sequence[int], place: int) -> None:
         """Read questions over the whole prefix; compress copies of it."""
         compressed = self._compressed["question"]
-        if not (compressed or self._full):
-            return
         start = _now()
         token_ids, paddings = self._padded(asked, batch)
         num_tokens = token_ids.shape[1]
@@ -197,7 +209,7 @@ class DecodeEngine:
             if not self._full and some[0] == compressed[0]:
                 rows[0].answer.spend("prefill", read_s)
 
-    def _read_by_media(self, asked: Asked, batch: Sequence[int], place: int) -> None:
+    def _read_by_media(self, asked: _Asked, batch: Sequence[int], place: int) -> None:
         """Read questions, all of the same length, over compressed copies of the prefix."""
         token_ids, _ = self._padded(asked, batch)
         num_tokens = token_ids.shape[1]
@@ -225,7 +237,7 @@ class DecodeEngine:
 
     def _begin(
         self,
-        asked: Asked,
+        asked: _Asked,
         batch: Sequence[int],
         setting: int,
         logits: torch.Tensor,
@@ -256,7 +268,7 @@ class DecodeEngine:
         return rows
 
     def _fork_seat(
-        self, asked: Asked, forks: Sequence[Fork], rows: Sequence[Row], first: int
+        self, asked: _Asked, forks: Sequence[Fork], rows: Sequence[Row], first: int
     ) -> Seat:
         """Return the seat of forks whose questions have been read."""
         for row, fork in zip(rows, forks, strict=True):
@@ -269,7 +281,7 @@ class DecodeEngine:
         return seat
 
     def _seat(
-        self, asked: Asked, cohort: Cohort | None, rows: Sequence[Row], places: Sequence[int]
+        self, asked: _Asked, cohort: Cohort | None, rows: Sequence[Row], places: Sequence[int]
     ) -> Seat:
         if all(row.answer.has_ended for row in rows):
             cohort = None
@@ -297,7 +309,7 @@ class DecodeEngine:
         for row in firsts:
             row.answer.spend(stage, seconds / len(firsts))
 
-    def _padded(self, asked: Asked, batch: Sequence[int]) -> tuple[torch.Tensor, list[int]]:
+    def _padded(self, asked: _Asked, batch: Sequence[int]) -> tuple[torch.Tensor, list[int]]:
         """Return questions (B, longest), padded on the left, and how much each is."""
         some = [list(asked.suffixes[question]) for question in batch]
         longest = max(map(len, some))

@@ -57,7 +57,9 @@ class SharedLayer:
     def attend(self, queries: torch.Tensor, scaling: float) -> torch.Tensor:
         """Return the attention output (B, Q, H, D) of (B, H, Q, D) queries of the last Q tokens."""
         num_rows, num_queries, width = len(queries), queries.shape[2], queries.shape[3]
-        grouped = queries.reshape(num_rows, self.num_heads, -1, width)  # K heads of H / K x Q queries
+        grouped = queries.reshape(
+            num_rows, self.num_heads, -1, width
+        )  # K heads of H / K x Q queries
         # Everyone's queries side by side, so that the prefix is read once.
         together = grouped.transpose(0, 1).reshape(1, self.num_heads, -1, width)
         prefix = attend_part(together, *self._prefix, scaling)

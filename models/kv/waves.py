@@ -63,8 +63,9 @@ class Wave:
 def choose(model: Any, row: Row, logits_V: torch.Tensor) -> int:
     """Return the next token of an answer under the rules of the model's generation config."""
     rules = logits_rules(model, len(row.prompt))
-    so_far = torch.tensor([[*row.prompt, *row.answer.token_ids]], device=logits_V.device)
-    return int(rules(so_far, logits_V[None].clone()).argmax())
+    so_far: Any = torch.tensor([[*row.prompt, *row.answer.token_ids]], device=logits_V.device)
+    scores: Any = logits_V[None].clone()
+    return int(rules(so_far, scores).argmax())
 
 
 def decode(model: Any, wave: Wave, *, has_rules: bool) -> None:

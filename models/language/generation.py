@@ -25,10 +25,21 @@ class GenerationSpec(BaseModel):
 
     max_new_tokens: int = Field(default=32, ge=1, description="Longest answer, in tokens.")
     max_batch: int = Field(
-        default=16, ge=1, description="Most questions on one video that are answered together."
+        default=16,
+        ge=1,
+        description="Answers that are decoded together, about any media: places in a batch.",
     )
     max_forks: int = Field(
-        default=64, ge=1, description="Most compressed caches that are decoded together."
+        default=64,
+        ge=1,
+        description="Most compressed caches that are decoded together: settings times max_batch, "
+        "rounded down to whole settings, at least one.",
+    )
+    max_cache_gib: float | None = Field(
+        default=None,
+        gt=0,
+        description="GiB of keys and values that may wait for others to be decoded with; null: a "
+        "share of what the device has free. Changes no answer.",
     )
 
 

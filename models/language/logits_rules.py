@@ -28,10 +28,10 @@ _RULES: dict[str, Rule] = {
     "no_repeat_ngram_size": lambda size, *_: NoRepeatNGramLogitsProcessor(size),
     "bad_words_ids": lambda words, *_: NoBadWordsLogitsProcessor(words),
     "suppress_tokens": lambda tokens, _, device: SuppressTokensLogitsProcessor(
-        tokens, device=device
+        tokens, device=str(device)
     ),
     "begin_suppress_tokens": lambda tokens, begin, device: SuppressTokensAtBeginLogitsProcessor(
-        tokens, begin, device=device
+        tokens, begin, device=str(device)
     ),
 }
 """By the setting's name, in the order in which transformers applies them."""
