@@ -96,7 +96,7 @@ class BlockEvaluator:
     def _together(self, decoder: Decoder, block: Sequence[AskedBranch]) -> list[Found]:
         found: dict[int, Found] = {}
         read: dict[int, _Read] = {}
-        engines: dict[tuple[KVSpec, ...], Engine] = {}
+        engines: dict[tuple[str, ...], Engine] = {}
         for number, one in enumerate(block):
             try:
                 visuals = one.visuals()
@@ -126,7 +126,7 @@ class BlockEvaluator:
     def _ask(
         self,
         decoder: Decoder,
-        engines: dict[tuple[KVSpec, ...], Engine],
+        engines: dict[tuple[str, ...], Engine],
         one: AskedBranch,
         number: int,
         prefix: Prefix,
@@ -138,16 +138,17 @@ class BlockEvaluator:
         is_beside = self._fidelity and not any(kv.is_full for kv in settings)
         if is_beside:
             settings = (*settings, FULL)
-        if settings not in engines:
-            engines[settings] = decoder.engine(self._generation, settings, fidelity=self._fidelity)
+        titles = tuple(kv.title for kv in settings)
+        if titles not in engines:
+            engines[titles] = decoder.engine(self._generation, settings, fidelity=self._fidelity)
         prompts = dict.fromkeys(one.branch.group.together)
         together = [prompt for prompt in prompts if can_ask(decoder, prompt)]
-        engines[settings].ask(number, prefix, together, one.place)
+        engines[titles].ask(number, prefix, together, one.place)
         return _Read(
             asked=asked,
             together=together,
             prefix=prefix,
-            engine=engines[settings],
+            engine=engines[titles],
             settings=settings,
             is_beside=is_beside,
         )

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from encodeonce.models.kv.attention import probabilities
-from encodeonce.models.kv.cache import RaggedCache, RaggedLayer, ragged_attention
+from encodeonce.models.kv.cache import RaggedCache, ragged_attention
+from encodeonce.models.kv.ragged_layer import RaggedLayer
 from encodeonce.models.kv.selection import Entries
 from encodeonce.models.kv.storage import Precision
 

@@ -1,6 +1,6 @@
 """The calls to a decoder, and the handling of settings that fail."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from encodeonce.cache_store.store import MissingFeatures
 from encodeonce.datasets.media.media import MediaRef
 from encodeonce.datasets.sample import Sample
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import Branch, MediaGroup
 from encodeonce.harness.run.record import SampleError
-from encodeonce.harness.workers.evaluate import BranchEvaluator, SettingResults
+from encodeonce.harness.workers.block import AskedBranch, BlockEvaluator, Found, SettingResults
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.language.generation import Generation, GenerationSpec
 from encodeonce.models.language.likelihood import Likelihoods
@@ -30,6 +31,7 @@ class EchoDecoder:
     def __init__(self, broken: Sequence[str] = (), most_settings: int = 9) -> None:
         self.broken, self.most_settings = broken, most_settings
         self.sweeps: list[tuple[str, ...]] = []
+        self.places: list[tuple[int, ...]] = []
 
     def check(self, question: str) -> None:
         if "<image>" in question:
@@ -38,31 +40,14 @@ class EchoDecoder:
     def prefill(self, visuals: Sequence[Visual], settings: Sequence[KVSpec]) -> Any:
         return SimpleNamespace(seconds={"prefill": 5.0})
 
-    def answer(
+    def engine(
         self,
-        prefix: Any,
-        questions: Sequence[str],
         generation: GenerationSpec,
         settings: Sequence[KVSpec],
         *,
         fidelity: bool = False,
-    ) -> list[list[Generation]]:
-        self._note(settings)
-        return [
-            [
-                Generation(
-                    text=f"{kv.title} {question}",
-                    token_ids=(1,),
-                    logits_sha256="",
-                    first_logits={},
-                    num_visual_units=1,
-                    num_prompt_tokens=9,
-                    seconds={"generate": 1.0},
-                )
-                for question in questions
-            ]
-            for kv in settings
-        ]
+    ) -> "EchoEngine":
+        return EchoEngine(self, settings)
 
     def score(
         self,
@@ -71,7 +56,7 @@ class EchoDecoder:
         continuations: Sequence[Sequence[str]],
         settings: Sequence[KVSpec],
     ) -> list[list[Likelihoods]]:
-        self._note(settings)
+        self.note(settings)
         return [
             [
                 Likelihoods(
@@ -86,13 +71,46 @@ class EchoDecoder:
             for _ in settings
         ]
 
-    def _note(self, settings: Sequence[KVSpec]) -> None:
+    def note(self, settings: Sequence[KVSpec], *places: int) -> None:
         self.sweeps.append(tuple(kv.title for kv in settings))
+        self.places.append(places)
         if len(settings) > self.most_settings or any(kv.title in self.broken for kv in settings):
             raise RuntimeError("out of memory")
 
 
-def evaluator(tmp_path: Path, scoring: str = "generate", fidelity: bool = False) -> BranchEvaluator:
+class EchoEngine:
+    """Holds questions until they are answered together."""
+
+    def __init__(self, decoder: EchoDecoder, settings: Sequence[KVSpec]) -> None:
+        self.decoder, self.settings = decoder, settings
+        self.asked: dict[Hashable, tuple[Sequence[str], int]] = {}
+
+    def ask(self, key: Hashable, prefix: Any, questions: Sequence[str], place: int = 0) -> None:
+        self.asked[key] = questions, place
+
+    def finish(self) -> dict[Hashable, list[list[Generation]]]:
+        self.decoder.note(self.settings, *(place for _, place in self.asked.values()))
+        if any("poison" in questions for questions, _ in self.asked.values()):
+            raise RuntimeError("poisoned")
+        return {
+            key: [[echo(kv, question) for question in questions] for kv in self.settings]
+            for key, (questions, _) in self.asked.items()
+        }
+
+
+def echo(kv: KVSpec, question: str) -> Generation:
+    return Generation(
+        text=f"{kv.title} {question}",
+        token_ids=(1,),
+        logits_sha256="",
+        first_logits={},
+        num_visual_units=1,
+        num_prompt_tokens=9,
+        seconds={"generate": 1.0},
+    )
+
+
+def evaluator(tmp_path: Path, scoring: str = "generate", fidelity: bool = False) -> BlockEvaluator:
     config = RunConfig.model_validate(
         {
             "model": {"path": "demo"},
@@ -102,7 +120,7 @@ def evaluator(tmp_path: Path, scoring: str = "generate", fidelity: bool = False)
             "output": tmp_path,
         }
     )
-    return BranchEvaluator(config)
+    return BlockEvaluator(config)
 
 
 def branch(*settings: KVSpec, asked: str = "a", questions: str = "abc") -> Branch:
@@ -122,10 +140,67 @@ def branch(*settings: KVSpec, asked: str = "a", questions: str = "abc") -> Branc
     return Branch(group=group, weights=NONE, settings=settings, missing=missing)
 
 
-def evaluate(
-    one: BranchEvaluator, decoder: Any, what: Branch
-) -> dict[str, SettingResults | SampleError]:
-    return one.evaluate(decoder, [], what)
+def evaluate(one: BlockEvaluator, decoder: Any, what: Branch) -> Found:
+    (found,) = one.evaluate(decoder, [seated(what)])
+    return found
+
+
+def seated(what: Branch, place: int = 0) -> AskedBranch:
+    return AskedBranch(branch=what, place=place, visuals=list)
+
+
+def missing() -> list[Visual]:
+    raise MissingFeatures([], "gone.mp4")
+
+
+def named(name: str) -> Branch:
+    """Return a branch with one question, its name, and two settings."""
+    what = branch(FULL, HALF)
+    return replace(what, group=replace(what.group, prompts=(name,), together=(name,)))
+
+
+def test_the_groups_of_a_block_are_answered_together_at_their_places(tmp_path: Path) -> None:
+    decoder = EchoDecoder()
+    block = [seated(named("a"), 0), seated(named("b"), 5)]
+    one, other = evaluator(tmp_path).evaluate(decoder, block)
+    assert decoder.places == [(0, 5)]
+    assert text(one) == "full a"
+    assert text(other) == "full b"
+
+
+def test_features_that_are_missing_fail_their_own_group(tmp_path: Path) -> None:
+    decoder = EchoDecoder()
+    block = [seated(named("a")), replace(seated(named("b"), 1), visuals=missing)]
+    one, other = evaluator(tmp_path).evaluate(decoder, block)
+    assert text(one) == "full a"
+    assert [type(result) for result in other.values()] == [SampleError, SampleError]
+    assert len(decoder.sweeps) == 1
+
+
+def test_a_block_that_fails_is_halved_until_the_culprit_is_alone(tmp_path: Path) -> None:
+    decoder = EchoDecoder()
+    names = ["a", "b", "poison", "d"]
+    block = [seated(named(name), place) for place, name in enumerate(names)]
+    found = evaluator(tmp_path).evaluate(decoder, block)
+    assert [text(one) for one in (found[0], found[1], found[3])] == ["full a", "full b", "full d"]
+    assert {result.message for result in found[2].values()} == {"poisoned"}
+    # Everyone at the same place as before: no bit of an answer changes.
+    assert decoder.places == [(0, 1, 2, 3), (0, 1), (2, 3), (2,), (2,), (2,), (3,)]
+
+
+def test_groups_that_lack_other_settings_are_answered_apart(tmp_path: Path) -> None:
+    decoder = EchoDecoder()
+    block = [seated(branch(FULL)), seated(branch(FULL, HALF), 3)]
+    evaluator(tmp_path).evaluate(decoder, block)
+    assert decoder.sweeps == [("full",), ("full", "snapkv@0.5")]
+
+
+def text(found: Found) -> str:
+    full = found["full"]
+    assert isinstance(full, SettingResults)
+    (answer,) = full.results.values()
+    assert isinstance(answer, Generation)
+    return answer.text
 
 
 def test_all_settings_are_asked_at_once_and_all_questions_with_them(tmp_path: Path) -> None:
