@@ -275,4 +275,5 @@ class RunConfig(AnswerConfig):
         """
         content = self.model_dump(mode="json", exclude=set(CHANGES_NO_ANSWER))
         content["model"].pop("device")
+        content["generation"].pop("max_cache_gib")
         return {_NAMES_IN_FINGERPRINTS.get(name, name): value for name, value in content.items()}

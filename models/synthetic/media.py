@@ -10,9 +10,9 @@ FRAMES_PER_SECOND = 30
 _WIDTH, _HEIGHT = 640, 360
 
 
-def write_picture(path: Path) -> Path:
+def write_picture(path: Path, seed: int = 0) -> Path:
     """Write a PNG of noise, 512 x 512 pixels."""
-    pixels = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(seed).integers(0, 256, (512, 512, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
     return path
 
