@@ -233,7 +233,12 @@ def find_family(model: ModelSpec) -> tuple[Family, Path]:
             nothing of it can be shared.
     """
     folder = local_checkpoint(model)
-    model_type: Any = read_config(folder).get("model_type")
+    model_type = read_config(folder).get("model_type")
+    if not isinstance(model_type, str):
+        raise CheckpointError(
+            f"model.path {model.path!r}: {folder / 'config.json'} must say the model_type, as a "
+            f"text; got {model_type!r}"
+        )
     known = families()
     for family in known.values():
         if model_type in family.model_types and family.fits(folder):

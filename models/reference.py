@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText
 
-from encodeonce.models.checkpoint.files import device
+from encodeonce.models.checkpoint.loading import load_whole
 from encodeonce.models.language.chat import load_processor
 from encodeonce.models.language.generation import Generation, GenerationSpec, generate
 from encodeonce.models.language.likelihood import (
@@ -102,10 +101,5 @@ class TransformersReference(PlainReference):
 
 def load_reference(folder: Path, model: ModelSpec) -> TransformersReference:
     """Load a whole checkpoint in transformers' usual way."""
-    loaded = AutoModelForImageTextToText.from_pretrained(
-        folder,
-        dtype=getattr(torch, model.dtype),
-        attn_implementation=model.attention,
-        local_files_only=True,
-    )
-    return TransformersReference(loaded.eval().to(device(model)), load_processor(folder))
+    loaded = load_whole(AutoModelForImageTextToText, folder, model)
+    return TransformersReference(loaded, load_processor(folder))

@@ -11,13 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from encodeonce.cache_store.features import MAIN
 from encodeonce.datasets.media.media import MediaKind
-from encodeonce.models.checkpoint.files import CheckpointError, load_without, weights_digest
+from encodeonce.models.checkpoint.files import (
+    CheckpointError,
+    check_names,
+    load_config,
+    weights_digest,
+)
 from encodeonce.models.checkpoint.footprint import LoadedWeights, LoadingMeasure
+from encodeonce.models.checkpoint.loading import load_without
 from encodeonce.models.checkpoint.quantized_parts import part_hooks, part_quantization
 from encodeonce.models.checkpoint.tensors import to_tensor
 from encodeonce.models.decoder import PrefixDecoder
@@ -46,11 +51,16 @@ class TransformersFamily(Architecture):
     def check_prompts(self, folder: Path) -> None:
         """Refuse a chat template with the question before the media; reads no weights.
 
+        Also what would only be missed once the work has begun: weights under another name than
+        transformers looks for, and an image processor.
+
         Raises:
-            CheckpointError: the checkpoint's template is one, or there is none.
+            CheckpointError: the checkpoint's template is one, or one of these is missing.
         """
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        check_names(folder)
+        config = load_config(folder)
         self.chat(folder, config).check_media_first(folder)
+        self.preprocessing(folder)
 
     def chat(self, folder: Path, config: Any) -> Chat:
         """Load a checkpoint's tokenizer and chat template.
@@ -121,7 +131,7 @@ class TransformersFamily(Architecture):
 
     def language_config(self, folder: Path) -> Any:
         """Return the text model's part of the configuration."""
-        return AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+        return load_config(folder).get_text_config()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +160,7 @@ class TransformersVision(VisionSide):
         return self.family.preprocessing(self.folder)
 
     def _identify(self) -> TowerIdentity:
-        config = AutoConfig.from_pretrained(self.folder, local_files_only=True)
+        config = load_config(self.folder)
         stored = part_quantization(self.folder, self._parts)
         return TowerIdentity(
             name=str(config.vision_config.model_type),

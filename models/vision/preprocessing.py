@@ -7,7 +7,6 @@ resized here, as the image processor resizes pictures.
 Shapes: U units, T frames of H x W pixels.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,10 @@ from transformers import AutoImageProcessor
 
 from encodeonce.datasets.media.info import MediaInfo
 from encodeonce.datasets.media.media import Frames
+from encodeonce.models.checkpoint.files import CheckpointError, read_settings, refusing
 from encodeonce.models.vision.visual import Unit
+
+_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
 
 class Preprocessing(Protocol):
@@ -43,8 +45,17 @@ def load_image_processor(folder: Path) -> Any:
     """Load a checkpoint's image processor.
 
     Pillow, not torchvision: one resampling everywhere, and no CUDA build needed on a CPU.
+
+    Raises:
+        CheckpointError: it has none, or its settings cannot be used.
     """
-    return AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
+    if not any((folder / name).is_file() for name in _PROCESSORS):
+        raise CheckpointError(
+            f"{folder} has no image processor: neither {' nor '.join(_PROCESSORS)}. Type: "
+            f"hf download ORG/NAME --include '*processor_config.json' --local-dir {folder}"
+        )
+    with refusing(folder / "preprocessor_config.json"):
+        return AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
 
 
 def video_settings(folder: Path) -> Mapping[str, Any]:
@@ -59,7 +70,7 @@ def video_settings(folder: Path) -> Mapping[str, Any]:
         ("preprocessor_config.json", None),
     ):
         if (folder / name).is_file():
-            content = json.loads((folder / name).read_text(encoding="utf-8"))
+            content = read_settings(folder / name)
             settings = content if key is None else content.get(key)
             if settings:
                 return dict(settings)
