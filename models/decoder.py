@@ -15,6 +15,7 @@ from encodeonce.models.kv.prompts import Prompts, needs_of, prefix_observation, 
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.kv.statistics import Needs, PromptStatistics
 from encodeonce.models.kv.sweep import Batch, Sweep
+from encodeonce.models.language.context import check_length
 from encodeonce.models.language.generation import Generation, GenerationSpec
 from encodeonce.models.language.likelihood import (
     Likelihoods,
@@ -62,6 +63,14 @@ class PrefixDecoder(ABC):
         Raises:
             ValueError: it contains one of the model's placeholders.
         """
+
+    def check_behind(self, prefix: Prefix, question: str, answer: int | Sequence[str]) -> None:
+        """Refuse a question that cannot be asked behind a prefix: it would not fit."""
+        num_prompt = prefix.num_tokens + len(prefix.suffix(question))
+        if not isinstance(answer, int):
+            answer = max(map(len, tokenize_continuations(self._tokenizer, answer)))
+        offset = prefix.opening.position_offset
+        check_length(self._model.config, num_prompt + offset, answer)
 
     @abstractmethod
     def _open(self, visuals: Sequence[Visual]) -> Opening:
@@ -149,6 +158,7 @@ class PrefixDecoder(ABC):
         synchronize()
         start = time.perf_counter()
         opening = self._open(visuals)
+        check_length(self._model.config, len(opening.token_ids) + opening.position_offset, 1)
         synchronize()
         return prefill(self._model, opening, time.perf_counter() - start, observation)
 
@@ -183,6 +193,9 @@ def _batches(
 ) -> Iterator[tuple[int, ...]]:
     """Yield positions to answer together, in an order that depends only on the questions.
 
+    None is padded to more than twice its length and 64 tokens, so that one long question does not
+    make many short ones as expensive as itself.
+
     Args:
         suffixes: tokens of each question.
         max_batch: most questions in a batch.
@@ -190,8 +203,9 @@ def _batches(
     """
     batch: list[int] = []
     for n in sorted(range(len(suffixes)), key=lambda n: (len(suffixes[n]), suffixes[n])):
-        other_length = same_length and batch and len(suffixes[n]) != len(suffixes[batch[0]])
-        if len(batch) == max_batch or other_length:
+        shortest = len(suffixes[batch[0]]) if batch else len(suffixes[n])
+        most = shortest if same_length else 2 * shortest + 64
+        if len(batch) == max_batch or len(suffixes[n]) > most:
             yield tuple(batch)
             batch = []
         batch.append(n)

@@ -82,6 +82,24 @@ class Decoder(Protocol):
             visuals: each media item of the samples, with features as `Tower.encode` returned them.
             settings: the cache variants that will be asked for. The statistics of the prefix that
                 compressed ones need are kept beside it.
+
+        Raises:
+            PromptTooLong: the media alone do not fit into the model's context.
+        """
+        ...
+
+    def check_behind(self, prefix: Prefix, question: str, answer: int | Sequence[str]) -> None:
+        """Refuse a question that cannot be asked behind a prefix; computes nothing.
+
+        Args:
+            prefix: from `prefill`.
+            question: text of the prompt.
+            answer: most tokens that are to be generated, or the texts whose likelihoods are asked
+                for.
+
+        Raises:
+            PromptTooLong: prompt and answer would not fit into the model's context.
+            ValueError: the prompt does not continue the prefix.
         """
         ...
 

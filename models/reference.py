@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from transformers import AutoModelForImageTextToText
 
 from encodeonce.models.checkpoint.loading import load_whole
 from encodeonce.models.language.chat import load_processor
+from encodeonce.models.language.context import check_length, has_three_axes
 from encodeonce.models.language.generation import Generation, GenerationSpec, generate
 from encodeonce.models.language.likelihood import (
     Likelihoods,
@@ -44,6 +45,7 @@ class PlainReference(ABC):
         """Answer a question from decoded frames."""
         start = time.perf_counter()
         inputs = self.inputs(media, question)
+        self._check_length(inputs, generation.max_new_tokens)
         return generate(
             self.model,
             self._tokenizer,
@@ -61,6 +63,7 @@ class PlainReference(ABC):
         with watch.stage("prepare"):
             inputs = self.inputs(media, question)
             token_ids = tokenize_continuations(self._tokenizer, continuations)
+        self._check_length(inputs, max(map(len, token_ids)))
         with watch.stage("score"):
             scored = log_probs_at_once(self.model, inputs, token_ids)
         return Likelihoods(
@@ -71,6 +74,11 @@ class PlainReference(ABC):
             num_prompt_tokens=inputs["input_ids"].shape[1],
             seconds=watch.take(),
         )
+
+    def _check_length(self, inputs: Mapping[str, Any], num_new: int) -> None:
+        """Refuse what the decoder refuses; not where positions are known to the model alone."""
+        if not has_three_axes(self.model.config):
+            check_length(self.model.config, inputs["input_ids"].shape[1], num_new)
 
 
 class TransformersReference(PlainReference):

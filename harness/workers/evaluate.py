@@ -99,8 +99,8 @@ class EvaluateWorker:
 class SettingResults:
     """The results of a media group under one setting."""
 
-    results: Mapping[str, Result]
-    """By sample id."""
+    results: Mapping[str, Result | SampleError]
+    """By sample id; an error for a question that does not fit behind its media."""
     seconds: Mapping[str, float]
     """By stage, for all questions that were asked, including those answered before."""
 
@@ -143,12 +143,43 @@ class BranchEvaluator:
         if not asked:
             return {kv.title: SettingResults(results={}, seconds={}) for kv in branch.settings}
         prefix = decoder.prefill(visuals, branch.settings)
+        refused = self._refused(decoder, prefix, group.benchmark, asked)
+        asked = [(sample, prompt) for sample, prompt in asked if sample.id not in refused]
         is_generated = self._scoring[group.benchmark] == "generate"
         put = self._generated if is_generated else self._measured
-        swept = put(decoder, prefix, branch, asked)
+        nothing = SettingResults(results={}, seconds={})
+        swept = (
+            put(decoder, prefix, branch, asked)
+            if asked
+            else {kv.title: nothing for kv in branch.settings}
+        )
+        swept = {
+            title: replace(one, results={**one.results, **refused}) for title, one in swept.items()
+        }
         first = branch.settings[0].title
         seconds = sum_seconds([prefix.seconds, swept[first].seconds])
         return {**swept, first: replace(swept[first], seconds=seconds)}
+
+    def _refused(
+        self,
+        decoder: Decoder,
+        prefix: Prefix,
+        benchmark: str,
+        asked: Sequence[tuple[Sample, str]],
+    ) -> dict[str, SampleError]:
+        """Return the samples whose questions do not fit behind their media, with the reason."""
+        reasons = {
+            sample.id: reason_against(decoder, prefix, prompt, self._answers(benchmark, sample))
+            for sample, prompt in asked
+        }
+        return {name: SampleError.of(error) for name, error in reasons.items() if error}
+
+    def _answers(self, benchmark: str, sample: Sample) -> int | Sequence[str]:
+        """Return how long the answer may be, or the texts that are compared."""
+        scoring = self._scoring[benchmark]
+        if scoring == "generate":
+            return self._generation.max_new_tokens
+        return tuple(continuations(scoring, sample).values())
 
     def _generated(
         self,
@@ -158,7 +189,12 @@ class BranchEvaluator:
         asked: Sequence[tuple[Sample, str]],
     ) -> dict[str, SettingResults]:
         prompts = dict.fromkeys(branch.group.together)
-        together = [prompt for prompt in prompts if can_ask(decoder, prompt)]
+        longest = self._generation.max_new_tokens
+        together = [
+            prompt
+            for prompt in prompts
+            if can_ask(decoder, prompt) and not reason_against(decoder, prefix, prompt, longest)
+        ]
         # The others' fidelity is measured against the full cache's answer, which exists already.
         is_beside = self._fidelity and not any(kv.is_full for kv in branch.settings)
         settings = (*branch.settings, FULL) if is_beside else branch.settings
@@ -223,3 +259,14 @@ def can_ask(decoder: Decoder, prompt: str) -> bool:
     except ValueError:  # reported in the sample's own record
         return False
     return True
+
+
+def reason_against(
+    decoder: Decoder, prefix: Prefix, prompt: str, answer: int | Sequence[str]
+) -> ValueError | None:
+    """Return why a question cannot be asked behind a prefix; None if it can."""
+    try:
+        decoder.check_behind(prefix, prompt, answer)
+    except ValueError as error:
+        return error
+    return None
