@@ -15,7 +15,7 @@ from encodeonce.models.kv.prompts import Prompts, needs_of, prefix_observation, 
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.kv.statistics import Needs, PromptStatistics
 from encodeonce.models.kv.sweep import Batch, Sweep
-from encodeonce.models.language.context import check_length
+from encodeonce.models.language.context import check_length, refuse_unknown_tokens
 from encodeonce.models.language.generation import Generation, GenerationSpec
 from encodeonce.models.language.likelihood import (
     Likelihoods,
@@ -66,7 +66,9 @@ class PrefixDecoder(ABC):
 
     def check_behind(self, prefix: Prefix, question: str, answer: int | Sequence[str]) -> None:
         """Refuse a question that cannot be asked behind a prefix: it would not fit."""
-        num_prompt = prefix.num_tokens + len(prefix.suffix(question))
+        suffix = prefix.suffix(question)
+        refuse_unknown_tokens(self._model, suffix)
+        num_prompt = prefix.num_tokens + len(suffix)
         if not isinstance(answer, int):
             answer = max(map(len, tokenize_continuations(self._tokenizer, answer)))
         offset = prefix.opening.position_offset

@@ -29,6 +29,10 @@ DEMO_CHECKPOINT = Path(__file__).parents[1] / "demo" / "checkpoint"
 CHECKPOINT_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt")
 
 
+_MOST_WORDS = 240
+"""Characters of a library's message that ours repeat: transformers may list all its models."""
+
+
 class CheckpointError(ValueError):
     """The checkpoint cannot be used."""
 
@@ -167,6 +171,7 @@ def refusing(file: Path) -> Iterator[None]:
     # transformers, tokenizers and jinja2 have no common base, and raise KeyError for a missing key.
     except Exception as error:
         words = " ".join(f"{type(error).__name__}: {error}".split())
+        words = words if len(words) <= _MOST_WORDS else f"{words[:_MOST_WORDS]}…"
         raise CheckpointError(
             f"{file} cannot be used: {words}. Take this file from the model's own repository again"
         ) from error

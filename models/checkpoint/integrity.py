@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from encodeonce.datasets.strict_json import JsonError, parse_json, read_json
@@ -121,8 +122,19 @@ def _check_object(path: Path, size: int, mtime_ns: int) -> None:
         raise _Damaged(f"{error}") from error
     if not isinstance(content, dict):
         raise _Damaged(f"{path} must hold an object {{…}}; got a {type(content).__name__}")
+    if path.name == "generation_config.json":
+        _check_ends(path, content)
     if path.name == "tokenizer.json" and not isinstance(content.get("model"), dict):
         raise _Damaged(f"{path} is no tokenizer: it has no 'model'; got {_keys(content)}")
+
+
+def _check_ends(path: Path, content: Mapping[str, Any]) -> None:
+    """Check the tokens that end an answer: they are looked at only once the first one is due."""
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        given = content.get(name)
+        every = given if isinstance(given, list) and name == "eos_token_id" else [given]
+        if any(one is not None and type(one) is not int for one in every):
+            raise _Damaged(f"{path}: {name} must be a whole number; got {given!r}")
 
 
 def _keys(content: Collection[str]) -> str:
@@ -169,8 +181,8 @@ def _refuse_missing(folder: Path, files: Collection[str], which: str) -> None:
         )
 
 
-def _header(path: Path) -> Mapping[str, Any]:
-    """Return a safetensors file's tensors; checks that all their bytes are there."""
+def _header(path: Path) -> list[str]:
+    """Return the names of a safetensors file's tensors; checks that all their bytes are there."""
     size = path.stat().st_size
     if size == 0:
         raise _Damaged(f"{path} is empty")
@@ -191,4 +203,8 @@ def _header(path: Path) -> Mapping[str, Any]:
         raise _Damaged(f"{path} is no safetensors file: its header cannot be read") from error
     if size < whole:
         raise _Damaged(f"{path} is cut: it has {size:,} of its {whole:,} bytes")
-    return {name: one for name, one in header.items() if name != "__metadata__"}
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return list(opened.keys())
+    except SafetensorError as error:
+        raise _Damaged(f"{path} is no whole safetensors file: {error}") from error

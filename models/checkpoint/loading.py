@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from encodeonce.models.checkpoint.files import CheckpointError, device, load_config
+from encodeonce.models.checkpoint.files import CheckpointError, device, load_config, refusing
 from encodeonce.models.checkpoint.integrity import not_finite
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.spec import ModelSpec
@@ -142,7 +142,8 @@ def _partial(
     model_class: type[PreTrainedModel], parts: Sequence[str], hooks: LoadingHooks
 ) -> type[PreTrainedModel]:
     def init(self: PreTrainedModel, config: Any) -> None:
-        model_class.__init__(self, config)  # on the meta device inside from_pretrained: free
+        with refusing(Path(config.name_or_path or "the checkpoint") / "config.json"):
+            model_class.__init__(self, config)  # on the meta device inside from_pretrained: free
         for part in parts:
             self.set_submodule(part, nn.Identity())
         hooks.outline(self)

@@ -34,7 +34,7 @@ from encodeonce.models.language.prefix import Opening
 from encodeonce.models.quantization.method import Candidate, find_candidate, load_quantizer
 from encodeonce.models.reference import load_reference
 from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
-from encodeonce.models.vision.preprocessing import Preprocessing
+from encodeonce.models.vision.preprocessing import Preprocessing, try_out
 from encodeonce.models.vision.signature import TowerIdentity
 from encodeonce.models.vision.vision_side import LoadedTower, VisionSide
 from encodeonce.models.vision.visual import Visual, num_frames
@@ -60,7 +60,8 @@ class TransformersFamily(Architecture):
         check_names(folder)
         config = load_config(folder)
         self.chat(folder, config).check_media_first(folder)
-        self.preprocessing(folder)
+        try_out(self.preprocessing(folder), folder)
+        _check_layers(folder, config)
 
     def chat(self, folder: Path, config: Any) -> Chat:
         """Load a checkpoint's tokenizer and chat template.
@@ -272,3 +273,19 @@ def up_to_last(token_ids: Sequence[int], wanted: Collection[int]) -> list[int]:
 def last_name(part: str) -> str:
     """Return the last part of a module's dotted name, which its weights have everywhere."""
     return part.rpartition(".")[2]
+
+
+def _check_layers(folder: Path, config: Any) -> None:
+    """Refuse a layer of the tower that it does not have.
+
+    Raises:
+        CheckpointError: config.json names one.
+    """
+    named = getattr(config, "vision_feature_layer", None)
+    count = getattr(getattr(config, "vision_config", None), "num_hidden_layers", None)
+    for layer in named if isinstance(named, list | tuple) else [named]:
+        if layer is not None and count is not None and not -count - 1 <= layer <= count:
+            raise CheckpointError(
+                f"{folder / 'config.json'}: vision_feature_layer {layer} is none of the tower's "
+                f"{count}; allowed: {-count - 1} to {count}"
+            )

@@ -186,12 +186,15 @@ def load_chat(
         CheckpointError: the checkpoint has no chat template.
     """
     legacy = folder / "chat_template.json"
-    if tokenizer.chat_template is not None:  # chat_template.jinja, or tokenizer_config.json
-        template = tokenizer.chat_template
-    elif legacy.is_file():
+    template = tokenizer.chat_template  # chat_template.jinja, or tokenizer_config.json
+    if template is None and legacy.is_file():
         template = read_settings(legacy).get("chat_template")
-    else:
+    if isinstance(template, dict):  # several, by name: for tools, for retrieval
+        template = template.get("default")
+    if template is None:
         raise _no_template(folder)
+    if not isinstance(template, str):
+        raise CheckpointError(f"{folder}: the chat template must be a text; got {template!r}")
     return Chat(tokenizer, template, placeholders, video_template)
 
 

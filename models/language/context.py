@@ -3,7 +3,7 @@
 A model with rotary positions answers longer prompts too, but with rubbish that looks like answers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _EXTENDED = ("llama3", "longrope", "su")
@@ -64,6 +64,20 @@ def check_length(config: Any, num_prompt: int, num_new: int) -> None:
             "(max_position_embeddings, scaled as config.json says): its answer would be rubbish. "
             "Shorten the question, show fewer frames (frames.num_frames), or lower "
             "generation.max_new_tokens"
+        )
+
+
+def refuse_unknown_tokens(model: Any, token_ids: Sequence[int]) -> None:
+    """Refuse tokens for which a model has no embedding: on a GPU, one ends the process.
+
+    Raises:
+        ValueError: there is one.
+    """
+    count, largest = model.get_input_embeddings().weight.shape[0], max(token_ids, default=0)
+    if largest >= count:
+        raise ValueError(
+            f"the tokenizer writes token {largest} for this prompt, and the model has {count} "
+            "embeddings: tokenizer and weights are not of one model. Download them together"
         )
 
 

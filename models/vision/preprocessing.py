@@ -49,13 +49,46 @@ def load_image_processor(folder: Path) -> Any:
     Raises:
         CheckpointError: it has none, or its settings cannot be used.
     """
-    if not any((folder / name).is_file() for name in _PROCESSORS):
+    files = _processor_files(folder)
+    if not files:
         raise CheckpointError(
             f"{folder} has no image processor: neither {' nor '.join(_PROCESSORS)}. Type: "
             f"hf download ORG/NAME --include '*processor_config.json' --local-dir {folder}"
         )
-    with refusing(folder / "preprocessor_config.json"):
+    with refusing(files[0]):
         return AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
+
+
+def _processor_files(folder: Path) -> list[Path]:
+    return [folder / name for name in _PROCESSORS if (folder / name).is_file()]
+
+
+def blank_picture() -> MediaInfo:
+    """Return what is known of a small picture without content."""
+    return MediaInfo(
+        kind="image",
+        width=32,
+        height=32,
+        codec="",
+        timestamps_s=(0.0,),
+        fps=0.0,
+        backend="pillow",
+        decoder="",
+        index=None,
+    )
+
+
+def try_out(preprocessing: Preprocessing, folder: Path) -> None:
+    """Preprocess a picture, so that wrong settings are the checkpoint's fault, not each media's.
+
+    Raises:
+        CheckpointError: it cannot be done.
+    """
+    info = blank_picture()
+    pixels_THWC = np.zeros((1, info.height, info.width, 3), np.uint8)
+    frames = Frames(pixels_THWC=pixels_THWC, timestamps_s=info.timestamps_s)
+    with refusing([*_processor_files(folder), folder / "config.json"][0]):
+        preprocessing.pixels(frames, preprocessing.recipe(info, 1))
 
 
 def video_settings(folder: Path) -> Mapping[str, Any]:

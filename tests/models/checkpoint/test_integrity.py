@@ -53,6 +53,13 @@ def shard(folder: Path) -> None:
     put(folder, INDEX, json.dumps({"metadata": {}, "weight_map": places}))
 
 
+def processor(folder: Path, **keys: Any) -> None:
+    """Change some keys of the image processor's settings."""
+    name = "processor_config.json"
+    settings = json.loads((folder / name).read_text())["image_processor"]
+    change(folder, name, image_processor={**settings, **keys})
+
+
 def refusal(folder: Path) -> str:
     """Return why a checkpoint is refused before anything of it is loaded."""
     with pytest.raises(CheckpointError) as raised:
@@ -101,6 +108,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a header of another kind": (
         lambda f: put(f, WEIGHTS, (2).to_bytes(8, "little") + b"[]"),
         f"{WEIGHTS} is no safetensors file: its header cannot be read",
+    ),
+    "bytes behind the weights": (
+        lambda f: put(f, WEIGHTS, (f / WEIGHTS).read_bytes() + b"more"),
+        f"{WEIGHTS} is no whole safetensors file",
     ),
     "link to nothing": (
         lambda f: ((f / WEIGHTS).unlink(), (f / WEIGHTS).symlink_to("/nowhere/blob")),
@@ -203,7 +214,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: put(
             f, "processor_config.json", '{"image_processor": {"image_processor_type": 1}}'
         ),
-        "preprocessor_config.json cannot be used: ",
+        "processor_config.json cannot be used: ",
     ),
     "template raises": (
         lambda f: put(f, "chat_template.jinja", "{{ raise_exception('no pictures here') }}"),
@@ -212,6 +223,36 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "template unfinished": (
         lambda f: put(f, "chat_template.jinja", "{% for m in messages %}"),
         "the chat template raised TemplateSyntaxError: Unexpected end of template",
+    ),
+    "ends of answers in words": (
+        lambda f: put(f, "generation_config.json", '{"eos_token_id": ["two"]}'),
+        "generation_config.json: eos_token_id must be a whole number; got ['two']",
+    ),
+    "pictures without a size": (
+        lambda f: processor(f, size={"height": 0, "width": 0}),
+        "processor_config.json cannot be used: ",
+    ),
+    "a mean that is a word": (
+        lambda f: processor(f, image_mean="grey"),
+        "processor_config.json cannot be used: ",
+    ),
+    "a layer that the tower lacks": (
+        lambda f: change(f, "config.json", vision_feature_layer=-99),
+        "vision_feature_layer -99 is none of the tower's 4; allowed: -5 to 4",
+    ),
+    "a template that is a number": (
+        lambda f: (
+            (f / "chat_template.jinja").unlink(),
+            change(f, "tokenizer_config.json", chat_template=5),
+        ),
+        "the chat template must be a text; got 5",
+    ),
+    "an old template of nothing": (
+        lambda f: (
+            (f / "chat_template.jinja").unlink(),
+            put(f, "chat_template.json", "{}"),
+        ),
+        "has no chat template",
     ),
     "template divides by nothing": (
         lambda f: put(f, "chat_template.jinja", "{{ 1 / 0 }}"),
@@ -232,6 +273,39 @@ def test_a_checkpoint_in_shards_is_taken(folder: Path) -> None:
     family, found = find_family(spec(folder))
     family.check_prompts(found)
     assert family.decoder(found, spec(folder), VisionSpec()).loaded
+
+
+def test_of_several_templates_the_default_is_taken(folder: Path) -> None:
+    template = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").unlink()
+    named = [{"name": "tool_use", "template": "x"}, {"name": "default", "template": template}]
+    change(folder, "tokenizer_config.json", chat_template=named)
+    family, found = find_family(spec(folder))
+    family.check_prompts(found)
+
+
+def test_an_unknown_rotary_embedding_is_refused_by_the_file(folder: Path) -> None:
+    text = json.loads((folder / "config.json").read_text())["text_config"]
+    rope = {"rope_type": "spiral", "rope_theta": 1000.0}
+    change(folder, "config.json", text_config={**text, "rope_parameters": rope})
+    family, found = find_family(spec(folder))
+    with pytest.raises(CheckpointError, match=r"config.json cannot be used: KeyError: 'spiral'"):
+        family.decoder(found, spec(folder), VisionSpec())
+
+
+def test_a_token_without_an_embedding_is_refused(folder: Path) -> None:
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+    tokenizer["added_tokens"] += [
+        {"id": 512 + n, "content": f"word{n}", **flags} for n in range(200)
+    ]
+    put(folder, "tokenizer.json", json.dumps(tokenizer))
+    family, found = find_family(spec(folder))
+    decoder: Any = family.decoder(found, spec(folder), VisionSpec())
+    prefix = decoder.prefill([])
+    decoder.check_behind(prefix, "What is it?", 4)
+    with pytest.raises(ValueError, match=r"writes token \d+ for this prompt, .* 512 embeddings"):
+        decoder.check_behind(prefix, "What is word199?", 4)
 
 
 def test_a_part_in_a_folder_of_its_own_is_checked_too(folder: Path) -> None:
