@@ -103,12 +103,16 @@ def named_folder(path: str, key: str = "model.path") -> Path | None:
     """Return the folder that a ``path`` of the run file names; None if there is none.
 
     Raises:
-        CheckpointError: the path is empty, or contains a variable that is not set.
+        CheckpointError: the path is empty, contains a variable that is not set, or is a file's.
     """
     try:
         folder = local_path(path)
     except ValueError as error:
         raise CheckpointError(f"{key}: {error}") from error
+    if folder.is_file():
+        raise CheckpointError(
+            f"{key} {path!r} is a file; give the folder it is in: {folder.parent}"
+        )
     return folder if folder.is_dir() else None
 
 

@@ -55,9 +55,10 @@ class _Damaged(ValueError):
 def find_problem(folder: Path) -> Problem | None:
     """Return the first thing that is wrong with a checkpoint's files; None if nothing is.
 
-    Reads settings and the headers of weights, in the folder and in those inside it.
+    Reads settings and the headers of weights, in the folder and in those of its parts. Other
+    folders inside it may lack what they want: nothing reads them.
     """
-    folders = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    folders = [folder, *sorted(path.parent for path in folder.glob("*/config.json"))]
     try:
         for one in folders:
             if pointers := list(_pointers(one)):

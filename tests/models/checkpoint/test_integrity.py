@@ -311,7 +311,14 @@ def test_a_token_without_an_embedding_is_refused(folder: Path) -> None:
 def test_a_part_in_a_folder_of_its_own_is_checked_too(folder: Path) -> None:
     (folder / "vision_tower").mkdir()
     put(folder / "vision_tower", WEIGHTS, POINTER)
+    find_family(spec(folder))  # no part: nothing reads it
+    put(folder / "vision_tower", "config.json", "{}")
     assert f"vision_tower/{WEIGHTS} is a Git LFS pointer" in refusal(folder)
+
+
+def test_a_file_in_place_of_its_folder_is_told_so(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match=f"is a file; give the folder it is in: {folder}$"):
+        find_family(spec(folder / WEIGHTS))
 
 
 def test_what_a_hub_repository_needs_is_typed(monkeypatch: Any, folder: Path) -> None:
