@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit check types structure clean
+.PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress check types structure clean
 
 demo: $(VENV)/installed
 	$(BIN)/encodeonce run datasets/demo/run.yaml
@@ -17,15 +17,18 @@ test: $(VENV)/installed
 test-processors: $(VENV)/installed
 	$(BIN)/python -m tests.processors
 
-# Other harnesses, each in an environment of its own.
-test-plugins: test-lmms test-vlmevalkit
+# Other harnesses and libraries, each in an environment of its own.
+test-plugins: test-lmms test-vlmevalkit test-kvpress
 
 test-lmms: $(VENV)-lmms/installed
-	$(VENV)-lmms/bin/python -m pytest tests/plugins/lmms_eval tests/harness/export/test_lmms_eval.py
+	$(VENV)-lmms/bin/python -m pytest tests/plugins/lmms_eval tests/harness/bridges/export/test_lmms_eval.py
 
 # Needs a checkout of VLMEvalKit, named by the environment variable VLMEVALKIT; skipped without.
 test-vlmevalkit: $(VENV)-vlmevalkit/installed
 	$(VENV)-vlmevalkit/bin/python -m pytest tests/plugins/vlmevalkit
+
+test-kvpress: $(VENV)-kvpress/installed
+	$(VENV)-kvpress/bin/python -m pytest tests/models/kv/test_kvpress_adapter.py tests/models/kv/test_presses.py
 
 check: $(VENV)/installed-dev types
 	$(BIN)/ruff check .
@@ -46,6 +49,12 @@ $(VENV)-vlmevalkit/installed: pyproject.toml constraints.txt constraints-vlmeval
 	$(PYTHON) -m venv $(VENV)-vlmevalkit
 	$(VENV)-vlmevalkit/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	$(VENV)-vlmevalkit/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-vlmevalkit.txt
+	touch $@
+
+$(VENV)-kvpress/installed: pyproject.toml constraints.txt constraints-kvpress.txt
+	$(PYTHON) -m venv $(VENV)-kvpress
+	$(VENV)-kvpress/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(VENV)-kvpress/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-kvpress.txt
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
@@ -69,4 +78,4 @@ structure:
 	@$(PYTHON) -m tests.structure
 
 clean:
-	rm -rf $(VENV) $(VENV)-lmms $(VENV)-vlmevalkit build dist demo-run *.egg-info
+	rm -rf $(VENV) $(VENV)-lmms $(VENV)-vlmevalkit $(VENV)-kvpress build dist demo-run *.egg-info

@@ -16,6 +16,7 @@ from encodeonce.models.kv.likelihoods import sweep_likelihoods
 from encodeonce.models.kv.prompts import Prompts, needs_of, prefix_observation, question_observation
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.kv.statistics import Needs, PromptStatistics
+from encodeonce.models.language.context import check_length, refuse_unknown_tokens
 from encodeonce.models.language.generation import Generation, GenerationSpec
 from encodeonce.models.language.likelihood import (
     Likelihoods,
@@ -61,6 +62,16 @@ class PrefixDecoder(ABC):
         Raises:
             ValueError: it contains one of the model's placeholders.
         """
+
+    def check_behind(self, prefix: Prefix, question: str, answer: int | Sequence[str]) -> None:
+        """Refuse a question that cannot be asked behind a prefix: it would not fit."""
+        suffix = prefix.suffix(question)
+        refuse_unknown_tokens(self._model, suffix)
+        num_prompt = prefix.num_tokens + len(suffix)
+        if not isinstance(answer, int):
+            answer = max(map(len, tokenize_continuations(self._tokenizer, answer)))
+        offset = prefix.opening.position_offset
+        check_length(self._model.config, num_prompt + offset, answer)
 
     @abstractmethod
     def _open(self, visuals: Sequence[Visual]) -> Opening:
@@ -150,6 +161,7 @@ class PrefixDecoder(ABC):
         synchronize()
         start = time.perf_counter()
         opening = self._open(visuals)
+        check_length(self._model.config, len(opening.token_ids) + opening.position_offset, 1)
         synchronize()
         return prefill(self._model, opening, time.perf_counter() - start, observation)
 

@@ -101,6 +101,24 @@ class Decoder(Protocol):
             visuals: each media item of the samples, with features as `Tower.encode` returned them.
             settings: the cache variants that will be asked for. The statistics of the prefix that
                 compressed ones need are kept beside it.
+
+        Raises:
+            PromptTooLong: the media alone do not fit into the model's context.
+        """
+        ...
+
+    def check_behind(self, prefix: Prefix, question: str, answer: int | Sequence[str]) -> None:
+        """Refuse a question that cannot be asked behind a prefix; computes nothing.
+
+        Args:
+            prefix: from `prefill`.
+            question: text of the prompt.
+            answer: most tokens that are to be generated, or the texts whose likelihoods are asked
+                for.
+
+        Raises:
+            PromptTooLong: prompt and answer would not fit into the model's context.
+            ValueError: the prompt does not continue the prefix.
         """
         ...
 
@@ -268,7 +286,12 @@ def find_family(model: ModelSpec) -> tuple[Family, Path]:
             nothing of it can be shared.
     """
     folder = local_checkpoint(model)
-    model_type: Any = read_config(folder).get("model_type")
+    model_type = read_config(folder).get("model_type")
+    if not isinstance(model_type, str):
+        raise CheckpointError(
+            f"model.path {model.path!r}: {folder / 'config.json'} must say the model_type, as a "
+            f"text; got {model_type!r}"
+        )
     known = families()
     for family in known.values():
         if model_type in family.model_types and family.fits(folder):

@@ -2,16 +2,16 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText
 
-from encodeonce.models.checkpoint.files import device
+from encodeonce.models.checkpoint.loading import load_whole
 from encodeonce.models.language.chat import load_processor
+from encodeonce.models.language.context import check_length, has_three_axes
 from encodeonce.models.language.generation import Generation, GenerationSpec
 from encodeonce.models.language.likelihood import (
     Likelihoods,
@@ -46,6 +46,7 @@ class PlainReference(ABC):
         """Answer a question from decoded frames."""
         start = time.perf_counter()
         inputs = self.inputs(media, question)
+        self._check_length(inputs, generation.max_new_tokens)
         return generate(
             self.model,
             self._tokenizer,
@@ -63,6 +64,7 @@ class PlainReference(ABC):
         with watch.stage("prepare"):
             inputs = self.inputs(media, question)
             token_ids = tokenize_continuations(self._tokenizer, continuations)
+        self._check_length(inputs, max(map(len, token_ids)))
         with watch.stage("score"):
             scored = log_probs_at_once(self.model, inputs, token_ids)
         return Likelihoods(
@@ -73,6 +75,11 @@ class PlainReference(ABC):
             num_prompt_tokens=inputs["input_ids"].shape[1],
             seconds=watch.take(),
         )
+
+    def _check_length(self, inputs: Mapping[str, Any], num_new: int) -> None:
+        """Refuse what the decoder refuses; not where positions are known to the model alone."""
+        if not has_three_axes(self.model.config):
+            check_length(self.model.config, inputs["input_ids"].shape[1], num_new)
 
 
 class TransformersReference(PlainReference):
@@ -103,10 +110,5 @@ class TransformersReference(PlainReference):
 
 def load_reference(folder: Path, model: ModelSpec) -> TransformersReference:
     """Load a whole checkpoint in transformers' usual way."""
-    loaded = AutoModelForImageTextToText.from_pretrained(
-        folder,
-        dtype=getattr(torch, model.dtype),
-        attn_implementation=model.attention,
-        local_files_only=True,
-    )
-    return TransformersReference(loaded.eval().to(device(model)), load_processor(folder))
+    loaded = load_whole(AutoModelForImageTextToText, folder, model)
+    return TransformersReference(loaded, load_processor(folder))

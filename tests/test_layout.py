@@ -1,5 +1,6 @@
 """The rules that keep five folders working as one package, and each readable (ARCHITECTURE.md)."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -77,6 +78,12 @@ def test_packages_in_pyproject_are_the_folders_on_disk() -> None:
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
     on_disk = {".".join(("encodeonce", *path.parent.relative_to(ROOT).parts)) for path in modules()}
     assert set(tools["setuptools"]["packages"]) == on_disk
+
+
+def test_the_tests_that_the_makefile_names_exist() -> None:
+    named = re.findall(r"\btests/[\w./]+", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert len(named) > 3
+    assert not [name for name in named if not (ROOT / name.rstrip(".")).exists()]
 
 
 def test_page_templates_are_package_data() -> None:

@@ -24,6 +24,7 @@ from encodeonce.harness.bridges.requests import (
     VariantConfig,
     Work,
 )
+from encodeonce.harness.workers.evaluate import reason_against
 from encodeonce.harness.workers.media_lookup import MediaRequest
 from encodeonce.harness.workers.session import Session
 from encodeonce.models.checkpoint.footprint import LoadedWeights
@@ -216,6 +217,12 @@ class Answerer:
         if not allowed:
             return answers
         prefix = self._prefill(visuals) if prefix is None else prefix
+        for prompt in allowed:
+            if error := reason_against(self._decoder, prefix, prompt, spec.max_new_tokens):
+                answers[prompt] = error
+        allowed = [prompt for prompt in allowed if prompt not in answers]
+        if not allowed:
+            return answers
         (found,) = self._decoder.answer(prefix, allowed, spec, [self._kv])
         for prompt, answer in zip(allowed, found, strict=True):
             self._book(answer.seconds, answer.kv)
@@ -237,13 +244,19 @@ class Answerer:
 
     def _score(
         self, visuals: Sequence[Visual], texts: Mapping[str, Sequence[str]]
-    ) -> dict[tuple[str, str], TextScore]:
-        """Return the scores of texts by prompt and text."""
+    ) -> dict[tuple[str, str], TextScore | Exception]:
+        """Return the scores of texts by prompt and text, or why there is none."""
         if not texts:
             return {}
         prefix = self._prefill(visuals)
+        scores: dict[tuple[str, str], TextScore | Exception] = {}
+        for prompt, some in texts.items():
+            if error := reason_against(self._decoder, prefix, prompt, some):
+                scores.update({(prompt, text): error for text in some})
+        texts = {prompt: some for prompt, some in texts.items() if (prompt, some[0]) not in scores}
+        if not texts:
+            return scores
         (found,) = self._decoder.score(prefix, list(texts), list(texts.values()), [self._kv])
-        scores: dict[tuple[str, str], TextScore] = {}
         for prompt, one in zip(texts, found, strict=True):
             self._book(one.seconds, one.kv)
             rows = zip(one.log_probs, one.are_greedy, one.num_tokens, strict=True)

@@ -86,6 +86,7 @@ class ResidentAnswerer:
         Raises:
             MediaError: a file cannot be used.
             MissingFeatures: they are not in the store, and ``cache.on_miss`` is ``error``.
+            PromptTooLong: it does not fit into the model's context.
             ValueError: the question contains one of the model's placeholders.
         """
         self._decoder.check(question)
@@ -93,6 +94,7 @@ class ResidentAnswerer:
             self._session.look_up(one.root, one.ref, one.benchmark, sampling) for one in media
         ]
         prefix = self._prefix(requests)
+        self._decoder.check_behind(prefix, question, self._generation.max_new_tokens)
         [[answer]] = self._decoder.answer(prefix, [question], self._generation, [self._kv])
         self._stopwatch.book(answer.seconds)
         return answer

@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 class SettingResults:
     """The results of a media group under one setting."""
 
-    results: Mapping[str, Result]
-    """By sample id."""
+    results: Mapping[str, Result | SampleError]
+    """By sample id; an error for a question that does not fit behind its media."""
     seconds: Mapping[str, float]
     """By stage, for all questions that were asked, including those answered before."""
 
@@ -95,6 +95,7 @@ class BlockEvaluator:
 
     def _together(self, decoder: Decoder, block: Sequence[AskedBranch]) -> list[Found]:
         found: dict[int, Found] = {}
+        refused: dict[int, Mapping[str, SampleError]] = {}
         read: dict[int, _Read] = {}
         engines: dict[tuple[str, ...], Engine] = {}
         for number, one in enumerate(block):
@@ -108,12 +109,15 @@ class BlockEvaluator:
                 continue
             asked = _askable(decoder, one.branch)
             if not asked:
-                nothing = SettingResults(results={}, seconds={})
-                found[number] = {kv.title: nothing for kv in one.branch.settings}
+                found[number] = _nothing(one.branch)
                 continue
             prefix = decoder.prefill(visuals, one.branch.settings)
             del visuals
-            if self._scoring[one.branch.group.benchmark] == "generate":
+            refused[number] = self._refused(decoder, prefix, one.branch, asked)
+            asked = [pair for pair in asked if pair[0].id not in refused[number]]
+            if not asked:
+                found[number] = _with_prefix(_nothing(one.branch), prefix.seconds)
+            elif self._scoring[one.branch.group.benchmark] == "generate":
                 read[number] = self._ask(decoder, engines, one, number, prefix, asked)
             else:
                 swept = self._measured(decoder, prefix, one.branch, asked)
@@ -121,7 +125,28 @@ class BlockEvaluator:
         answers = {engine: engine.finish() for engine in engines.values()}
         for number, mine in read.items():
             found[number] = _generated(mine, answers[mine.engine][number])
-        return [found[number] for number in range(len(block))]
+        return [_with_refused(found[n], refused.get(n, {})) for n in range(len(block))]
+
+    def _refused(
+        self,
+        decoder: Decoder,
+        prefix: Prefix,
+        branch: Branch,
+        asked: Sequence[tuple[Sample, str]],
+    ) -> dict[str, SampleError]:
+        """Return the samples whose questions do not fit behind their media, with the reason."""
+        reasons = {
+            sample.id: reason_against(decoder, prefix, prompt, self._answers(branch, sample))
+            for sample, prompt in asked
+        }
+        return {name: SampleError.of(error) for name, error in reasons.items() if error}
+
+    def _answers(self, branch: Branch, sample: Sample) -> int | Sequence[str]:
+        """Return how long the answer may be, or the texts that are compared."""
+        scoring = self._scoring[branch.group.benchmark]
+        if scoring == "generate":
+            return self._generation.max_new_tokens
+        return tuple(continuations(scoring, sample).values())
 
     def _ask(
         self,
@@ -141,8 +166,12 @@ class BlockEvaluator:
         titles = tuple(kv.title for kv in settings)
         if titles not in engines:
             engines[titles] = decoder.engine(self._generation, settings, fidelity=self._fidelity)
-        prompts = dict.fromkeys(one.branch.group.together)
-        together = [prompt for prompt in prompts if can_ask(decoder, prompt)]
+        longest = self._generation.max_new_tokens
+        together = [
+            prompt
+            for prompt in dict.fromkeys(one.branch.group.together)
+            if can_ask(decoder, prompt) and not reason_against(decoder, prefix, prompt, longest)
+        ]
         engines[titles].ask(number, prefix, together, one.place)
         return _Read(
             asked=asked,
@@ -179,6 +208,21 @@ def _generated(read: _Read, answers: Sequence[Sequence[Generation]]) -> dict[str
         swept[kv.title] = _setting_results(read.asked, mine, results)
     found = _with_comparison(swept) if read.is_beside else swept
     return _with_prefix(found, read.prefix.seconds)
+
+
+def _nothing(branch: Branch) -> dict[str, SettingResults]:
+    """Return the results of a branch of which no question can be asked."""
+    return {kv.title: SettingResults(results={}, seconds={}) for kv in branch.settings}
+
+
+def _with_refused(found: Found, refused: Mapping[str, SampleError]) -> Found:
+    """Add the samples that were refused to the results of every setting."""
+    return {
+        title: replace(one, results={**one.results, **refused})
+        if isinstance(one, SettingResults)
+        else one
+        for title, one in found.items()
+    }
 
 
 def _with_prefix(
@@ -229,3 +273,14 @@ def can_ask(decoder: Decoder, prompt: str) -> bool:
     except ValueError:  # reported in the sample's own record
         return False
     return True
+
+
+def reason_against(
+    decoder: Decoder, prefix: Prefix, prompt: str, answer: int | Sequence[str]
+) -> ValueError | None:
+    """Return why a question cannot be asked behind a prefix; None if it can."""
+    try:
+        decoder.check_behind(prefix, prompt, answer)
+    except ValueError as error:
+        return error
+    return None

@@ -1,6 +1,7 @@
 """Turns results into records: scores them, and books the time and memory that they took."""
 
 import logging
+import math
 import resource
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -82,11 +83,29 @@ class Recorder:
     ) -> Record:
         if isinstance(result, SampleError):
             return replace(record, error=result)
+        _refuse_nan(result)
         benchmark = self._benchmarks[branch.group.benchmark]
         if isinstance(result, Generation):
             return with_generation(record, benchmark, sample, result)
         scoring = self._scoring[branch.group.benchmark]
         return with_likelihoods(record, benchmark, sample, scoring, result)
+
+
+class NotANumber(ValueError):
+    """A model computed NaN: whatever token came of it is no answer."""
+
+
+def _refuse_nan(result: Result) -> None:
+    if isinstance(result, Generation):
+        numbers = tuple(result.first_logits.values())
+    else:
+        numbers = tuple(result.log_probs)
+    if any(math.isnan(number) for number in numbers):
+        raise NotANumber(
+            "the model's logits are NaN, so its answer means nothing. In float16 some models "
+            "overflow: write model.dtype: bfloat16 or float32. Otherwise a number in config.json, "
+            "or a KV setting, does not suit the model"
+        )
 
 
 def peak_bytes() -> int:

@@ -1,11 +1,10 @@
 """Checkpoints on disk: find them, digest their weights, and load parts of them."""
 
-import copy
 import hashlib
-import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +13,11 @@ import transformers
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors import safe_open
-from torch import nn
-from transformers import PreTrainedModel
+from transformers import AutoConfig
 
 from encodeonce.datasets.local_path import local_path
-from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
+from encodeonce.datasets.strict_json import JsonError, read_json
+from encodeonce.models.checkpoint.integrity import find_problem
 from encodeonce.models.checkpoint.tensors import to_array
 from encodeonce.models.spec import ModelSpec
 
@@ -28,6 +27,10 @@ DEMO_CHECKPOINT = Path(__file__).parents[1] / "demo" / "checkpoint"
 
 # No *.bin: pickles are not read.
 CHECKPOINT_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt")
+
+
+_MOST_WORDS = 240
+"""Characters of a library's message that ours repeat: transformers may list all its models."""
 
 
 class CheckpointError(ValueError):
@@ -43,7 +46,7 @@ def local_checkpoint(spec: ModelSpec, key: str = "model.path") -> Path:
 
     Raises:
         CheckpointError: there is no such folder and no such hub repository, or it holds no
-            safetensors.
+            safetensors, or one of its files is cut, missing, or not what its name says.
     """
     if spec.path == "demo":
         folder = DEMO_CHECKPOINT
@@ -58,19 +61,58 @@ def local_checkpoint(spec: ModelSpec, key: str = "model.path") -> Path:
             f"{key} {spec.path!r}: {folder} has no *.safetensors. Pickled weights (*.bin, "
             "*.pt) are not read; convert them with save_pretrained."
         )
+    _check_files(folder, spec, key)
     return folder
+
+
+def _check_files(folder: Path, spec: ModelSpec, key: str) -> None:
+    """Refuse a checkpoint one of whose files is not what its name says, before it is used."""
+    problem = find_problem(folder)
+    if problem is None:
+        return
+    is_folder_of_user = named_folder(spec.path, key) is not None
+    again = f"hf download ORG/NAME --local-dir {folder}"
+    if not is_folder_of_user and spec.path != "demo":
+        again = f"hf download {spec.path} --force-download"
+    if problem.is_pointer and is_folder_of_user:
+        again = f"git -C {folder} lfs pull (or {again})"
+    raise CheckpointError(f"{key} {spec.path!r}: {problem.words}. Type: {again}")
+
+
+def check_names(folder: Path) -> None:
+    """Check that a checkpoint's weights have the names under which transformers looks for them.
+
+    Raises:
+        CheckpointError: they have others, or are a LoRA adapter's.
+    """
+    if any((folder / f"model.safetensors{end}").is_file() for end in ("", ".index.json")):
+        return
+    names = sorted(path.name for path in folder.glob("*.safetensors"))
+    if "adapter_config.json" in {path.name for path in folder.iterdir()}:
+        raise CheckpointError(
+            f"{folder} is a LoRA adapter ({', '.join(names)}), not a model. Merge it into its base "
+            "model (merge_and_unload, then save_pretrained), and give that folder"
+        )
+    raise CheckpointError(
+        f"{folder} has no model.safetensors; got {', '.join(names) or 'none in the folder itself'}."
+        " Save the model by save_pretrained"
+    )
 
 
 def named_folder(path: str, key: str = "model.path") -> Path | None:
     """Return the folder that a ``path`` of the run file names; None if there is none.
 
     Raises:
-        CheckpointError: the path is empty, or contains a variable that is not set.
+        CheckpointError: the path is empty, contains a variable that is not set, or is a file's.
     """
     try:
         folder = local_path(path)
     except ValueError as error:
         raise CheckpointError(f"{key}: {error}") from error
+    if folder.is_file():
+        raise CheckpointError(
+            f"{key} {path!r} is a file; give the folder it is in: {folder.parent}"
+        )
     return folder if folder.is_dir() else None
 
 
@@ -89,8 +131,54 @@ def _download(spec: ModelSpec, key: str) -> Path:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return what a checkpoint's config.json holds."""
-    return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    """Return what a checkpoint's config.json holds.
+
+    Raises:
+        CheckpointError: it is no JSON object.
+    """
+    return read_settings(folder / "config.json")
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return what one of a checkpoint's JSON files holds.
+
+    Raises:
+        CheckpointError: it is missing, or is no JSON object.
+    """
+    try:
+        content = read_json(path, allow_nan=True)
+    except JsonError as error:
+        raise CheckpointError(f"{error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} must hold an object {{…}}; got a {type(content).__name__}")
+    return content
+
+
+def load_config(folder: Path, config_class: Any = AutoConfig) -> Any:
+    """Return a checkpoint's configuration as transformers has it.
+
+    Raises:
+        CheckpointError: config.json holds what transformers cannot use.
+    """
+    read_config(folder)
+    with refusing(folder / "config.json"):
+        return config_class.from_pretrained(folder, local_files_only=True)
+
+
+@contextmanager
+def refusing(file: Path) -> Iterator[None]:
+    """Let whatever a library raises while it reads a file become a `CheckpointError` naming it."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    # transformers, tokenizers and jinja2 have no common base, and raise KeyError for a missing key.
+    except Exception as error:
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        words = words if len(words) <= _MOST_WORDS else f"{words[:_MOST_WORDS]}…"
+        raise CheckpointError(
+            f"{file} cannot be used: {words}. Take this file from the model's own repository again"
+        ) from error
 
 
 def checkpoint_digest(folder: Path, file_sha256: Callable[[Path], str]) -> str:
@@ -161,113 +249,6 @@ def _tensor_digest(tensor: torch.Tensor) -> str:
     digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
     digest.update(to_array(tensor.reshape(-1).view(torch.uint8)).data)
     return digest.hexdigest()
-
-
-def load_without(
-    model_class: type[PreTrainedModel],
-    parts: Sequence[str],
-    folder: Path,
-    spec: ModelSpec,
-    hooks: LoadingHooks | None = None,
-) -> Any:
-    """Load a checkpoint except for some of its submodules, which become `nn.Identity`.
-
-    The weights of the parts left out are neither read nor allocated.
-
-    Args:
-        model_class: transformers class of the whole model.
-        parts: dotted names of submodules to leave out, e.g. ``"model.vision_tower"``.
-        folder: the checkpoint.
-        spec: precision, device and attention.
-        hooks: how weights are held; by default as they are stored.
-
-    Raises:
-        CheckpointError: the checkpoint lacks weights of the parts that are kept.
-    """
-    config_class: Any = model_class.config_class
-    config = config_class.from_pretrained(folder, local_files_only=True)
-    return load_partial(model_class, parts, folder, config, None, spec, hooks or LoadingHooks())
-
-
-def load_partial(
-    model_class: Any,
-    parts: Sequence[str],
-    folder: Path | None,
-    config: Any,
-    weights: Mapping[str, torch.Tensor] | None,
-    spec: ModelSpec,
-    hooks: LoadingHooks,
-) -> Any:
-    """Load a model without some parts, from a folder or from named weights.
-
-    Raises:
-        CheckpointError: weights are missing.
-    """
-    where = device(spec)
-    partial: Any = _partial(model_class, parts, hooks)
-    config = hooks.config(config)
-
-    def skeleton() -> nn.Module:
-        with torch.device("meta"):
-            empty: nn.Module = partial(copy.deepcopy(config))
-        return empty
-
-    model, info = partial.from_pretrained(
-        folder,
-        config=config,
-        state_dict=None if weights is None else dict(weights),
-        dtype=getattr(torch, spec.dtype),
-        attn_implementation=spec.attention,
-        output_loading_info=True,
-        local_files_only=True,
-        **hooks.arguments(skeleton, where),
-    )
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise CheckpointError(
-            f"{folder or model_class.__name__} lacks {len(missing)} weights, first {missing[0]}: "
-            "they would be random"
-        )
-    hooks.finish(model, where)
-    return model.eval().requires_grad_(False)
-
-
-def _partial(
-    model_class: type[PreTrainedModel], parts: Sequence[str], hooks: LoadingHooks
-) -> type[PreTrainedModel]:
-    def init(self: PreTrainedModel, config: Any) -> None:
-        model_class.__init__(self, config)  # on the meta device inside from_pretrained: free
-        for part in parts:
-            self.set_submodule(part, nn.Identity())
-        hooks.outline(self)
-
-    def save_pretrained(self: PreTrainedModel, *args: Any, **kwargs: Any) -> None:
-        raise CheckpointError(
-            "a model that was loaded in parts, or quantised while it was loaded, is not saved: "
-            "what is written would lack weights, or hold them as a kernel wants them (bitsandbytes "
-            "on a CPU rearranges them when it first computes). `encodeonce quantize` writes "
-            "quantised checkpoints."
-        )
-
-    prefixes = tuple(f"{part}." for part in parts)
-    tied = {
-        name: source
-        for name, source in (getattr(model_class, "_tied_weights_keys", None) or {}).items()
-        if not name.startswith(prefixes) and not source.startswith(prefixes)
-    }
-    attributes = {
-        "__init__": init,
-        "save_pretrained": save_pretrained,
-        "whole_class": model_class,
-        # transformers knows which checkpoint keys to rename by a class's name and module.
-        "__module__": model_class.__module__,
-        "_tied_weights_keys": tied,
-        "_keys_to_ignore_on_load_unexpected": [
-            *(f"^{re.escape(prefix)}" for prefix in prefixes),
-            *hooks.ignored,
-        ],
-    }
-    return type(model_class.__name__, (model_class,), attributes)
 
 
 def hide_loading_bars() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from encodeonce.models.checkpoint.files import CheckpointError, device, load_partial, tensors
+from encodeonce.models.checkpoint.files import CheckpointError, device, tensors
+from encodeonce.models.checkpoint.loading import check_finite, load_partial
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.spec import ModelSpec
 
@@ -57,8 +58,13 @@ def load_part(
 
 
 def settled(part: nn.Module, model: ModelSpec) -> Any:
-    """Return a part ready for inference, on the device and in the precision of ``model``."""
+    """Return a part ready for inference, on the device and in the precision of ``model``.
+
+    Raises:
+        CheckpointError: a weight holds NaN or infinity.
+    """
     part = part.to(device(model), getattr(torch, model.dtype))
+    check_finite(type(part).__name__, part, model)
     return part.eval().requires_grad_(False)
 
 

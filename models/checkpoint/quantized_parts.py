@@ -28,9 +28,15 @@ def part_quantization(folder: Path, parts: Sequence[str]) -> Mapping[str, Any] |
         folder: the checkpoint.
         parts: last components of modules' names, such as ``"vision_tower"``.
     """
-    config = read_config(folder)
-    stored = config.get(STORED) or config.get("text_config", {}).get(STORED)
+    stored = stored_settings(read_config(folder))
     return stored if stored is not None and _holds_packed(folder, parts) else None
+
+
+def stored_settings(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what a checkpoint's config.json says about quantised weights; None if nothing."""
+    text = config.get("text_config")
+    stored = config.get(STORED) or (text.get(STORED) if isinstance(text, Mapping) else None)
+    return stored if stored is None else dict(stored)
 
 
 def part_hooks(folder: Path, parts: Sequence[str]) -> LoadingHooks:

@@ -18,7 +18,7 @@ from transformers import LlavaOnevisionForConditionalGeneration
 
 from encodeonce.datasets.media.info import MediaInfo
 from encodeonce.datasets.media.media import Frames, MediaKind
-from encodeonce.models.family_bases.architecture import image_token
+from encodeonce.models.family_bases.architecture import image_token, token_text
 from encodeonce.models.family_bases.pixel_reference import PlainMedia, WithPixelReference
 from encodeonce.models.language.placeholders import Projected, Shown
 from encodeonce.models.vision.preprocessing import (
@@ -94,7 +94,7 @@ class LlavaOnevision(WithPixelReference):
         """Return the tokens of pictures and videos."""
         return {
             "image": image_token(config, tokenizer),
-            "video": str(tokenizer.convert_ids_to_tokens(config.video_token_id)),
+            "video": token_text(tokenizer, config.video_token_id),
         }
 
     def tokens_shape(self, config: Any, pixels: torch.Tensor) -> tuple[int, ...]:

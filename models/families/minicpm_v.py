@@ -17,7 +17,6 @@ image processor (pixels and marks equal). Not tried: the released weights, token
 template.
 """
 
-import json
 import math
 import typing
 from collections.abc import Mapping, Sequence
@@ -29,11 +28,17 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from encodeonce.models.checkpoint.files import CheckpointError, read_config, weights_digest
+from encodeonce.models.checkpoint.files import (
+    CheckpointError,
+    read_config,
+    read_settings,
+    weights_digest,
+)
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.checkpoint.parts import filled, load_part, part_weights, settled
 from encodeonce.models.checkpoint.remote_code import PinnedCode, check_trusted, code_sha256
 from encodeonce.models.family_bases.assembled import AssembledFamily, AssembledVision
+from encodeonce.models.language.chat import load_tokenizer
 from encodeonce.models.language.placeholders import Projected
 from encodeonce.models.language.splicing import Piece
 from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
@@ -72,8 +77,7 @@ class MiniCPMV(AssembledFamily):
 
     def preprocessing(self, folder: Path) -> Slicing:
         """Return the checkpoint's slicing."""
-        path = folder / "preprocessor_config.json"
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = read_settings(folder / "preprocessor_config.json")
         slices = settings.get("max_slice_nums", 9) if settings.get("slice_mode", True) else 1
         return Slicing(
             side=settings.get("scale_resolution", 448),
@@ -123,7 +127,7 @@ class MiniCPMV(AssembledFamily):
 
     def tokenizer(self, folder: Path) -> Any:
         """Load Qwen2's tokenizer; the checkpoint's own class only adds names to it."""
-        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        return load_tokenizer(folder, PreTrainedTokenizerFast)
 
     def weights_sha256(self, folder: Path, tap: Tap) -> str:
         """Return the digest of tower and resampler."""

@@ -21,7 +21,7 @@ from torch import nn
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
-from encodeonce.models.checkpoint.files import CheckpointError
+from encodeonce.models.checkpoint.files import CheckpointError, load_config
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.checkpoint.parts import filled, load_part, part_weights
 from encodeonce.models.family_bases.assembled import PLACEHOLDER, AssembledVision
@@ -95,7 +95,7 @@ class NvilaLite(VilaLayout):
 
     def language_config(self, folder: Path) -> Qwen2Config:
         """Return Qwen2's configuration."""
-        return Qwen2Config.from_pretrained(folder / "llm", local_files_only=True)
+        return load_config(folder / "llm", Qwen2Config)
 
     def tokenizer(self, folder: Path) -> Any:
         """Load Qwen2's tokenizer, with the checkpoint's chat template."""

@@ -20,7 +20,6 @@ with the same names.
 """
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,13 @@ from transformers.convert_slow_tokenizer import TikTokenConverter
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from encodeonce.models.checkpoint.files import CheckpointError, read_config, tensors, weights_digest
+from encodeonce.models.checkpoint.files import (
+    CheckpointError,
+    read_config,
+    read_settings,
+    tensors,
+    weights_digest,
+)
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.checkpoint.parts import filled, load_part, part_weights, settled
 from encodeonce.models.checkpoint.remote_code import PinnedCode, check_trusted, code_sha256
@@ -215,7 +220,7 @@ def _qwen2_config(config: Mapping[str, Any]) -> Qwen2Config:
 
 def _refuse_other_models(folder: Path) -> None:
     config = read_config(folder)
-    generation = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
+    generation = read_settings(folder / "generation_config.json")
     width = config["kv_channels"] * config["num_attention_heads"]
     expected = {
         "chat_format of generation_config.json": (generation.get("chat_format"), "chatml"),

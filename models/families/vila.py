@@ -20,7 +20,7 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from encodeonce.models.checkpoint.files import CheckpointError
+from encodeonce.models.checkpoint.files import CheckpointError, load_config
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.checkpoint.parts import filled, load_part, part_weights
 from encodeonce.models.family_bases.assembled import AssembledVision
@@ -84,7 +84,7 @@ class Vila(VilaLayout):
 
     def language_config(self, folder: Path) -> LlamaConfig:
         """Return Llama's configuration."""
-        return LlamaConfig.from_pretrained(folder / "llm", local_files_only=True)
+        return load_config(folder / "llm", LlamaConfig)
 
     def prompt(self, tokenizer: Any, media: Sequence[Projected], question: str) -> list[Piece]:
         """Return the vicuna_v1 conversation, images before the question."""

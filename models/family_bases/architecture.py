@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from encodeonce.cache_store.features import MAIN
 from encodeonce.datasets.media.media import MediaKind
+from encodeonce.models.checkpoint.files import CheckpointError
 from encodeonce.models.language.placeholders import Projected, Shown
 from encodeonce.models.vision.preprocessing import Preprocessing
 
@@ -116,7 +117,22 @@ class Architecture(ABC):
 
 def image_token(config: Any, tokenizer: Any) -> str:
     """Return the token whose embedding is replaced by an image's feature."""
-    return str(tokenizer.convert_ids_to_tokens(config.image_token_id))
+    return token_text(tokenizer, config.image_token_id)
+
+
+def token_text(tokenizer: Any, token_id: int) -> str:
+    """Return the text of a token that config.json names.
+
+    Raises:
+        CheckpointError: the tokenizer has no such token.
+    """
+    text = tokenizer.convert_ids_to_tokens(token_id)
+    if text is None:
+        raise CheckpointError(
+            f"{tokenizer.name_or_path}: config.json names the token {token_id}, which the "
+            "tokenizer lacks: the two are not of one model. Download them together"
+        )
+    return str(text)
 
 
 def tapped(model: Any, projector: str, after: bool) -> Any:

@@ -16,7 +16,6 @@ import torch
 from torch import nn
 
 from encodeonce.cache_store.features import MAIN
-from encodeonce.datasets.media.info import MediaInfo
 from encodeonce.models.checkpoint.footprint import LoadedWeights, LoadingMeasure
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.checkpoint.tensors import to_tensor
@@ -35,7 +34,7 @@ from encodeonce.models.language.splicing import (
 from encodeonce.models.quantization.method import find_candidate, load_quantizer
 from encodeonce.models.reference import PlainReference
 from encodeonce.models.spec import NONE, ModelSpec, Tap, VisionSpec, WeightsSpec
-from encodeonce.models.vision.preprocessing import Preprocessing
+from encodeonce.models.vision.preprocessing import Preprocessing, blank_picture, try_out
 from encodeonce.models.vision.signature import TowerIdentity
 from encodeonce.models.vision.vision_side import LoadedTower, VisionSide
 from encodeonce.models.vision.visual import Decoded, Visual, num_frames
@@ -121,7 +120,9 @@ class AssembledFamily(ABC):
         Raises:
             CheckpointError: the question changes what comes before the last media item.
         """
-        tokenizer, blank = self.tokenizer(folder), _blank(self.preprocessing(folder))
+        preprocessing = self.preprocessing(folder)
+        try_out(preprocessing, folder)
+        tokenizer, blank = self.tokenizer(folder), _blank(preprocessing)
         heads = [
             counted(up_to_last_media(self.prompt(tokenizer, [blank, blank], question)))
             for question in ("", "Where?")
@@ -269,17 +270,7 @@ class AssembledReference(PlainReference):
 
 def _blank(preprocessing: Preprocessing) -> Projected:
     """Return a small picture without content, to see what its prompts look like."""
-    info = MediaInfo(
-        kind="image",
-        width=32,
-        height=32,
-        codec="",
-        timestamps_s=(0.0,),
-        fps=0.0,
-        backend="pillow",
-        decoder="",
-        index=None,
-    )
+    info = blank_picture()
     units = preprocessing.units(info, (0,))
     arrays = {MAIN: torch.zeros(len(units), 1, 1, 1)}
     return Projected(info=info, units=units, recipe=preprocessing.recipe(info, 1), arrays=arrays)

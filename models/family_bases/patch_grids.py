@@ -17,7 +17,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 from encodeonce.cache_store.features import MAIN
 from encodeonce.datasets.media.info import MediaInfo
 from encodeonce.datasets.media.media import Frames, MediaKind
-from encodeonce.models.family_bases.architecture import image_token
+from encodeonce.models.family_bases.architecture import image_token, token_text
 from encodeonce.models.family_bases.pixel_reference import PlainMedia, WithPixelReference
 from encodeonce.models.language.placeholders import Projected, Shown
 from encodeonce.models.vision.preprocessing import (
@@ -123,7 +123,7 @@ class GridFamily(WithPixelReference):
         """Return the text that replaces a placeholder."""
         token = image_token(config, tokenizer)
         if one.info.kind == "video":
-            token = str(tokenizer.convert_ids_to_tokens(config.video_token_id))
+            token = token_text(tokenizer, config.video_token_id)
         return token * (one.main.shape[0] * one.main.shape[1])
 
     def _grid(self, config: Any, one: Projected) -> tuple[int, int, int]:
@@ -171,7 +171,7 @@ class GridFamily(WithPixelReference):
         """Return the tokens of pictures and videos."""
         return {
             "image": image_token(config, tokenizer),
-            "video": str(tokenizer.convert_ids_to_tokens(config.video_token_id)),
+            "video": token_text(tokenizer, config.video_token_id),
         }
 
     def tap(self, config: Any) -> Mapping[str, Any]:

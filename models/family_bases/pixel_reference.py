@@ -16,7 +16,7 @@ import torch
 
 from encodeonce.cache_store.features import MAIN
 from encodeonce.datasets.media.info import MediaInfo
-from encodeonce.models.checkpoint.files import device
+from encodeonce.models.checkpoint.loading import load_whole
 from encodeonce.models.family_bases.transformers import TransformersFamily
 from encodeonce.models.language.chat import Chat, Slot
 from encodeonce.models.language.placeholders import Projected
@@ -47,14 +47,8 @@ class WithPixelReference(TransformersFamily):
 
     def reference(self, folder: Path, model: ModelSpec) -> "PixelReference":
         """Load the whole model as transformers does."""
-        loaded = self.model_class.from_pretrained(
-            folder,
-            dtype=getattr(torch, model.dtype),
-            attn_implementation=model.attention,
-            local_files_only=True,
-        )
-        chat = self.chat(folder, loaded.config)
-        whole = loaded.eval().to(device(model))
+        whole = load_whole(self.model_class, folder, model)
+        chat = self.chat(folder, whole.config)
         return PixelReference(self, whole, chat, self.preprocessing(folder))
 
 

@@ -11,13 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from encodeonce.cache_store.features import MAIN
 from encodeonce.datasets.media.media import MediaKind
-from encodeonce.models.checkpoint.files import CheckpointError, load_without, weights_digest
+from encodeonce.models.checkpoint.files import (
+    CheckpointError,
+    check_names,
+    load_config,
+    weights_digest,
+)
 from encodeonce.models.checkpoint.footprint import LoadedWeights, LoadingMeasure
+from encodeonce.models.checkpoint.loading import load_without
 from encodeonce.models.checkpoint.quantized_parts import part_hooks, part_quantization
 from encodeonce.models.checkpoint.tensors import to_tensor
 from encodeonce.models.decoder import PrefixDecoder
@@ -29,7 +34,7 @@ from encodeonce.models.language.prefix import Opening
 from encodeonce.models.quantization.method import Candidate, find_candidate, load_quantizer
 from encodeonce.models.reference import load_reference
 from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
-from encodeonce.models.vision.preprocessing import Preprocessing
+from encodeonce.models.vision.preprocessing import Preprocessing, try_out
 from encodeonce.models.vision.signature import TowerIdentity
 from encodeonce.models.vision.vision_side import LoadedTower, VisionSide
 from encodeonce.models.vision.visual import Visual, num_frames
@@ -46,11 +51,17 @@ class TransformersFamily(Architecture):
     def check_prompts(self, folder: Path) -> None:
         """Refuse a chat template with the question before the media; reads no weights.
 
+        Also what would only be missed once the work has begun: weights under another name than
+        transformers looks for, and an image processor.
+
         Raises:
-            CheckpointError: the checkpoint's template is one, or there is none.
+            CheckpointError: the checkpoint's template is one, or one of these is missing.
         """
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        check_names(folder)
+        config = load_config(folder)
         self.chat(folder, config).check_media_first(folder)
+        try_out(self.preprocessing(folder), folder)
+        _check_layers(folder, config)
 
     def chat(self, folder: Path, config: Any) -> Chat:
         """Load a checkpoint's tokenizer and chat template.
@@ -121,7 +132,7 @@ class TransformersFamily(Architecture):
 
     def language_config(self, folder: Path) -> Any:
         """Return the text model's part of the configuration."""
-        return AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+        return load_config(folder).get_text_config()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +161,7 @@ class TransformersVision(VisionSide):
         return self.family.preprocessing(self.folder)
 
     def _identify(self) -> TowerIdentity:
-        config = AutoConfig.from_pretrained(self.folder, local_files_only=True)
+        config = load_config(self.folder)
         stored = part_quantization(self.folder, self._parts)
         return TowerIdentity(
             name=str(config.vision_config.model_type),
@@ -262,3 +273,19 @@ def up_to_last(token_ids: Sequence[int], wanted: Collection[int]) -> list[int]:
 def last_name(part: str) -> str:
     """Return the last part of a module's dotted name, which its weights have everywhere."""
     return part.rpartition(".")[2]
+
+
+def _check_layers(folder: Path, config: Any) -> None:
+    """Refuse a layer of the tower that it does not have.
+
+    Raises:
+        CheckpointError: config.json names one.
+    """
+    named = getattr(config, "vision_feature_layer", None)
+    count = getattr(getattr(config, "vision_config", None), "num_hidden_layers", None)
+    for layer in named if isinstance(named, list | tuple) else [named]:
+        if layer is not None and count is not None and not -count - 1 <= layer <= count:
+            raise CheckpointError(
+                f"{folder / 'config.json'}: vision_feature_layer {layer} is none of the tower's "
+                f"{count}; allowed: {-count - 1} to {count}"
+            )

@@ -3,7 +3,6 @@
 The tower is a SigLIP, whose last layer is not used.
 """
 
-import json
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,12 @@ import torch
 from torch import nn
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
-from encodeonce.models.checkpoint.files import CheckpointError, weights_digest
+from encodeonce.models.checkpoint.files import (
+    CheckpointError,
+    load_config,
+    read_settings,
+    weights_digest,
+)
 from encodeonce.models.checkpoint.parts import PenultimateLayer, load_part, part_weights, settled
 from encodeonce.models.family_bases.assembled import AssembledFamily
 from encodeonce.models.language.chat import load_tokenizer
@@ -62,7 +66,7 @@ class VilaLayout(AssembledFamily):
 
 def tower_config(folder: Path) -> Any:
     """Return the configuration of a checkpoint's SigLIP."""
-    return SiglipVisionConfig.from_pretrained(folder / "vision_tower", local_files_only=True)
+    return load_config(folder / "vision_tower", SiglipVisionConfig)
 
 
 def settings(folder: Path, part: str = "") -> dict[str, Any]:
@@ -77,7 +81,7 @@ def settings(folder: Path, part: str = "") -> dict[str, Any]:
             f"{folder} has no {part}/config.json, so it is not laid out as VILA's checkpoints are. "
             "Of LLaVA, use the conversions to transformers' format (llava-hf)."
         )
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    return read_settings(path)
 
 
 def projector_type(folder: Path) -> str:

@@ -335,6 +335,9 @@ def batches(
 ) -> Iterator[tuple[int, ...]]:
     """Yield the numbers of questions to read together, in an order that depends only on them.
 
+    None is padded to more than twice its length and 64 tokens, so that one long question does not
+    make many short ones as expensive as itself.
+
     Args:
         suffixes: tokens of each question.
         max_batch: most questions in a batch.
@@ -342,8 +345,9 @@ def batches(
     """
     batch: list[int] = []
     for n in sorted(range(len(suffixes)), key=lambda n: (len(suffixes[n]), list(suffixes[n]))):
-        other_length = same_length and batch and len(suffixes[n]) != len(suffixes[batch[0]])
-        if len(batch) == max_batch or other_length:
+        shortest = len(suffixes[batch[0]]) if batch else len(suffixes[n])
+        most = shortest if same_length else 2 * shortest + 64
+        if len(batch) == max_batch or len(suffixes[n]) > most:
             yield tuple(batch)
             batch = []
         batch.append(n)

@@ -1,6 +1,5 @@
 """Makes prompts with the checkpoint's own chat template, media first."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,9 +9,23 @@ import torch
 from transformers import AutoProcessor, AutoTokenizer
 
 from encodeonce.datasets.media.media import MediaKind
-from encodeonce.models.checkpoint.files import CheckpointError
+from encodeonce.models.checkpoint.files import CheckpointError, read_settings, refusing
 
 _MEDIA = "\N{OBJECT REPLACEMENT CHARACTER}"
+_TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "*.tiktoken",
+)
+"""Files that hold a vocabulary."""
+
+
+class TemplateFailed(ValueError):
+    """A chat template raised an error."""
 
 
 class Slot(NamedTuple):
@@ -54,16 +67,22 @@ class Chat:
         tokens.
 
         Raises:
+            TemplateFailed: the template cannot be used, or refuses this prompt.
             ValueError: the question contains a placeholder.
         """
         parts = [*({"type": slot.kind} for slot in slots), {"type": "text", "text": question}]
         has_video = any(slot.kind == "video" for slot in slots)
-        text = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": parts}],
-            chat_template=self._video_template if has_video else self._template,
-            tokenize=False,
-            add_generation_prompt=True,
-        )
+        try:
+            text = self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": parts}],
+                chat_template=self._video_template if has_video else self._template,
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+        # Whatever Python raises inside a template comes out of it.
+        except Exception as error:
+            words = " ".join(f"{type(error).__name__}: {error}".split())
+            raise TemplateFailed(f"the chat template raised {words}") from error
         kinds = {text: kind for kind, text in self._placeholders.items()}
         pieces = re.split(f"({'|'.join(map(re.escape, kinds))})", text)
         found = [kinds[piece] for piece in pieces[1::2]]
@@ -88,6 +107,10 @@ class Chat:
                 template writes no media at all.
         """
         written = [kind for kind in self._placeholders if self._writes(kind)]
+        if not written and (failure := self._failure()):
+            raise CheckpointError(
+                f"{folder}: {failure}. Take chat_template.jinja from the model's own repository"
+            )
         if not written:
             raise CheckpointError(
                 f"{folder}: the chat template writes none of the media placeholders "
@@ -106,6 +129,16 @@ class Chat:
         except ValueError:
             return False
         return True
+
+    def _failure(self) -> str | None:
+        """Return what the template raises for the first kind of media; None if it does not."""
+        try:
+            self.prompt([Slot(next(iter(self._placeholders)), _MEDIA)], "")
+        except TemplateFailed as error:
+            return str(error)
+        except ValueError:
+            return None
+        return None
 
     def check(self, question: str) -> None:
         """Refuse a question that cannot be asked.
@@ -153,27 +186,41 @@ def load_chat(
         CheckpointError: the checkpoint has no chat template.
     """
     legacy = folder / "chat_template.json"
-    if tokenizer.chat_template is not None:  # chat_template.jinja, or tokenizer_config.json
-        template = tokenizer.chat_template
-    elif legacy.is_file():
-        template = json.loads(legacy.read_text(encoding="utf-8"))["chat_template"]
-    else:
+    template = tokenizer.chat_template  # chat_template.jinja, or tokenizer_config.json
+    if template is None and legacy.is_file():
+        template = read_settings(legacy).get("chat_template")
+    if isinstance(template, dict):  # several, by name: for tools, for retrieval
+        template = template.get("default")
+    if template is None:
         raise _no_template(folder)
+    if not isinstance(template, str):
+        raise CheckpointError(f"{folder}: the chat template must be a text; got {template!r}")
     return Chat(tokenizer, template, placeholders, video_template)
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """Load a checkpoint's tokenizer."""
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+def load_tokenizer(folder: Path, tokenizer_class: Any = AutoTokenizer) -> Any:
+    """Load a checkpoint's tokenizer.
+
+    Raises:
+        CheckpointError: it has none, or its files cannot be used.
+    """
+    if not any(path for pattern in _TOKENIZERS for path in folder.glob(pattern)):
+        raise CheckpointError(
+            f"{folder} has no tokenizer: none of {', '.join(_TOKENIZERS)}. Type: "
+            f"hf download ORG/NAME --include 'tokenizer*' --local-dir {folder}"
+        )
+    with refusing(folder / "tokenizer.json"):
+        return tokenizer_class.from_pretrained(folder, local_files_only=True)
 
 
 def load_processor(folder: Path) -> Any:
     """Load transformers' processor: tokenizer, chat template and image processor.
 
     Raises:
-        CheckpointError: the checkpoint has no chat template.
+        CheckpointError: the checkpoint has no chat template, or one of its files cannot be used.
     """
-    processor = AutoProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
+    with refusing(folder / "processor_config.json"):
+        processor = AutoProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
     if processor.chat_template is None:
         raise _no_template(folder)
     return processor

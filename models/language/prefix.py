@@ -11,7 +11,7 @@ import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -64,6 +64,7 @@ class Prefix:
     """By stage: ``prepare``, ``prefill``."""
     observation: Observation | None = None
     """The observation of the prefill, where caches made from it are to be compressed."""
+    _suffixes: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def num_tokens(self) -> int:
@@ -86,12 +87,17 @@ class Prefix:
         return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers)
 
     def suffix(self, question: str) -> list[int]:
-        """Return the tokens that a question adds.
+        """Return the tokens that a question adds; tokenized once, however often it is asked for.
 
         Raises:
             PrefixError: the prompt begins differently, or ends where the prefix does.
             ValueError: the question contains a placeholder.
         """
+        if question not in self._suffixes:
+            self._suffixes[question] = self._tokenized(question)
+        return list(self._suffixes[question])
+
+    def _tokenized(self, question: str) -> list[int]:
         token_ids = tuple(self.opening.prompt(question))
         if token_ids[: self.num_tokens] != self.opening.token_ids:
             raise PrefixError(

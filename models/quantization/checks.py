@@ -1,7 +1,6 @@
 """Refuse, before anything is loaded, what weight methods cannot handle."""
 
 import importlib.util
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,7 +9,8 @@ from torch import nn
 from transformers import AutoModel
 
 from encodeonce.models.checkpoint.decoder_layers import linears
-from encodeonce.models.checkpoint.loading_hooks import STORED
+from encodeonce.models.checkpoint.files import read_config
+from encodeonce.models.checkpoint.quantized_parts import stored_settings
 from encodeonce.models.family import find_family
 from encodeonce.models.quantization.method import Candidate, WeightsError
 
@@ -39,10 +39,7 @@ def require(module: str, package: str, why: str) -> None:
 def stored_quantization(candidate: Candidate) -> Mapping[str, Any] | None:
     """Return what the source's config.json says about quantised weights; None if nothing."""
     family, _ = find_family(candidate.model.model_copy(update={"path": str(candidate.source)}))
-    path = family.language_folder(candidate.source) / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    stored = config.get(STORED) or config.get("text_config", {}).get(STORED)
-    return stored if stored is None else dict(stored)
+    return stored_settings(read_config(family.language_folder(candidate.source)))
 
 
 def refuse_path(candidate: Candidate, method: str) -> None:

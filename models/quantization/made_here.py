@@ -1,9 +1,9 @@
 """Recognise checkpoints that `encodeonce quantize` has written, and check how they were made."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from encodeonce.models.checkpoint.files import read_settings
 from encodeonce.models.family import find_family
 from encodeonce.models.quantization.checks import layer_widths, stored_quantization
 from encodeonce.models.quantization.int4_linear import check_int4
@@ -37,7 +37,7 @@ def check_made_by(candidate: Candidate, method: str) -> None:
             f"weights {method!r}: {candidate.path!r} was not made by `encodeonce quantize` (no "
             f"{ORIGIN_FILE}). Write method: checkpoint for it."
         )
-    made_by = json.loads(path.read_text(encoding="utf-8"))["method"]
+    made_by = read_settings(path).get("method")
     if made_by != method:
         raise WeightsError(
             f"weights {method!r}: {candidate.path!r} was made by {made_by}. Write method: "

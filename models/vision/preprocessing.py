@@ -7,7 +7,6 @@ resized here, as the image processor resizes pictures.
 Shapes: U units, T frames of H x W pixels.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,10 @@ from transformers import AutoImageProcessor
 
 from encodeonce.datasets.media.info import MediaInfo
 from encodeonce.datasets.media.media import Frames
+from encodeonce.models.checkpoint.files import CheckpointError, read_settings, refusing
 from encodeonce.models.vision.visual import Unit
+
+_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
 
 class Preprocessing(Protocol):
@@ -43,8 +45,50 @@ def load_image_processor(folder: Path) -> Any:
     """Load a checkpoint's image processor.
 
     Pillow, not torchvision: one resampling everywhere, and no CUDA build needed on a CPU.
+
+    Raises:
+        CheckpointError: it has none, or its settings cannot be used.
     """
-    return AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
+    files = _processor_files(folder)
+    if not files:
+        raise CheckpointError(
+            f"{folder} has no image processor: neither {' nor '.join(_PROCESSORS)}. Type: "
+            f"hf download ORG/NAME --include '*processor_config.json' --local-dir {folder}"
+        )
+    with refusing(files[0]):
+        return AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
+
+
+def _processor_files(folder: Path) -> list[Path]:
+    return [folder / name for name in _PROCESSORS if (folder / name).is_file()]
+
+
+def blank_picture() -> MediaInfo:
+    """Return what is known of a small picture without content."""
+    return MediaInfo(
+        kind="image",
+        width=32,
+        height=32,
+        codec="",
+        timestamps_s=(0.0,),
+        fps=0.0,
+        backend="pillow",
+        decoder="",
+        index=None,
+    )
+
+
+def try_out(preprocessing: Preprocessing, folder: Path) -> None:
+    """Preprocess a picture, so that wrong settings are the checkpoint's fault, not each media's.
+
+    Raises:
+        CheckpointError: it cannot be done.
+    """
+    info = blank_picture()
+    pixels_THWC = np.zeros((1, info.height, info.width, 3), np.uint8)
+    frames = Frames(pixels_THWC=pixels_THWC, timestamps_s=info.timestamps_s)
+    with refusing([*_processor_files(folder), folder / "config.json"][0]):
+        preprocessing.pixels(frames, preprocessing.recipe(info, 1))
 
 
 def video_settings(folder: Path) -> Mapping[str, Any]:
@@ -59,7 +103,7 @@ def video_settings(folder: Path) -> Mapping[str, Any]:
         ("preprocessor_config.json", None),
     ):
         if (folder / name).is_file():
-            content = json.loads((folder / name).read_text(encoding="utf-8"))
+            content = read_settings(folder / name)
             settings = content if key is None else content.get(key)
             if settings:
                 return dict(settings)

@@ -1,12 +1,12 @@
 """Cut calibration prompts from a text file."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
+from encodeonce.datasets.strict_json import JsonError, parse_json
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.quantization.making.calibration import Inputs
 from encodeonce.models.quantization.making.make import Calibration
@@ -59,9 +59,21 @@ def _text(path: Path) -> str:
         content = path.read_text(encoding="utf-8")
         if path.suffix != ".jsonl":
             return content
-        return "\n\n".join(str(json.loads(line)["text"]) for line in content.splitlines() if line)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError) as error:
+        rows = enumerate(content.splitlines(), 1)
+        return "\n\n".join(_text_of(number, line) for number, line in rows if line.strip())
+    except (OSError, UnicodeDecodeError, JsonError) as error:
         raise WeightsError(
-            f"cannot read calibration text from {path} ({type(error).__name__}): give a text file "
-            'in UTF-8, or JSON lines {"text": …}'
+            f"cannot read calibration text from {path}: {error}. Give a text file in UTF-8, or "
+            'JSON lines {"text": …}'
         ) from error
+
+
+def _text_of(number: int, line: str) -> str:
+    """Return the text of a line of JSON."""
+    try:
+        row = parse_json(line)
+    except JsonError as error:
+        raise JsonError(f"line {number}: {error}") from error
+    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+        raise JsonError(f"line {number} has no text under 'text'")
+    return str(row["text"])

@@ -22,6 +22,7 @@ from encodeonce.harness.bridges.requests import (
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import PlannedMedia
 from encodeonce.harness.workers.precompute import PrecomputeWorker
+from encodeonce.models.language.context import PromptTooLong
 from encodeonce.models.language.generation import Generation, GenerationSpec
 from tests.contracts.logits import NotedLogits
 from tests.fixtures.clips import write_clip
@@ -225,6 +226,21 @@ def test_texts_are_scored_with_those_of_the_same_prompt(
     assert answerer.take_work().num_prefills == 1
     refused = LikelihoodRequest(media=(clip,), prompt="<image>", benchmark="test", text="yes")
     assert isinstance(next(answerer.scores([refused])), ValueError)
+
+
+def test_a_question_beyond_the_context_fails_alone(answerer: Answerer, clip: MediaFile) -> None:
+    asked = [question(text, clip) for text in ("What?", "x" * 3000, "Where?")]
+    first, long, last = answerer.answers(asked)
+    assert isinstance(first, Generation)
+    assert isinstance(long, PromptTooLong)
+    assert isinstance(last, Generation)
+    options = [
+        LikelihoodRequest(media=(clip,), prompt=prompt, benchmark="test", text="yes")
+        for prompt in ("x" * 3000, "What?")
+    ]
+    refused, score = answerer.scores(options)
+    assert isinstance(refused, PromptTooLong)
+    assert isinstance(score, TextScore)
 
 
 def test_under_a_compressed_cache_what_was_kept_is_measured(

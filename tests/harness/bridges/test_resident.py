@@ -15,6 +15,7 @@ from encodeonce.harness.bridges.resident import ResidentAnswerer
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import PlannedMedia
 from encodeonce.models.kv.spec import FULL, KVSpec
+from encodeonce.models.language.context import PromptTooLong
 from encodeonce.models.spec import NONE
 from tests.fixtures.clips import write_clip
 from tests.fixtures.tiny_models import write_tiny_llava
@@ -64,6 +65,15 @@ def test_questions_on_the_same_media_share_a_prefill(
     assert (use.cache.num_units, use.cache.num_hits, use.cache.num_encoded) == (4, 0, 4)
     assert {"load", "encode", "prefill", "generate"} <= set(use.seconds)
     assert answerer.take_use().num_prefills == 0
+
+
+def test_a_question_beyond_the_context_is_refused_and_the_prefix_stays(
+    answerer: ResidentAnswerer, folder: Path
+) -> None:
+    with pytest.raises(PromptTooLong, match="more than the 2,048 "):
+        answerer.ask(video(folder / "a.mp4"), "x" * 3000, FRAMES)
+    answerer.ask(video(folder / "a.mp4"), "What?", FRAMES)
+    assert answerer.take_use().num_prefills == 1
 
 
 def test_the_prefix_used_last_stays(config: RunConfig, folder: Path) -> None:

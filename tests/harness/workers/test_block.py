@@ -16,6 +16,7 @@ from encodeonce.harness.run.plan import Branch, MediaGroup
 from encodeonce.harness.run.record import SampleError
 from encodeonce.harness.workers.block import AskedBranch, BlockEvaluator, Found, SettingResults
 from encodeonce.models.kv.spec import FULL, KVSpec
+from encodeonce.models.language.context import PromptTooLong
 from encodeonce.models.language.generation import Generation, GenerationSpec
 from encodeonce.models.language.likelihood import Likelihoods
 from encodeonce.models.spec import NONE
@@ -39,6 +40,10 @@ class EchoDecoder:
 
     def prefill(self, visuals: Sequence[Visual], settings: Sequence[KVSpec]) -> Any:
         return SimpleNamespace(seconds={"prefill": 5.0})
+
+    def check_behind(self, prefix: Any, question: str, answer: int | Sequence[str]) -> None:
+        if question == "z":
+            raise PromptTooLong(f"no room for {question} and {answer}")
 
     def engine(
         self,
@@ -271,3 +276,28 @@ def test_likelihoods_are_measured_under_every_setting(tmp_path: Path) -> None:
     assert isinstance(half, SettingResults)
     assert half.results.keys() == {"a", "b"}
     assert half.seconds == {"score": 2.0}
+
+
+@pytest.mark.parametrize("scoring", ["generate", "nll"])
+def test_a_question_without_room_fails_alone(tmp_path: Path, scoring: str) -> None:
+    decoder = EchoDecoder()
+    what = branch(FULL, HALF, asked="az", questions="abz")
+    found = evaluate(evaluator(tmp_path, scoring), decoder, what)
+    assert decoder.sweeps == [("full", "snapkv@0.5")]
+    for one in found.values():
+        assert isinstance(one, SettingResults)
+        error = one.results["z"]
+        assert isinstance(error, SampleError)
+        assert error.type == "PromptTooLong"
+        assert error.message.startswith("no room for z and ")
+        assert not isinstance(one.results["a"], SampleError)
+
+
+def test_where_no_question_has_room_none_is_put(tmp_path: Path) -> None:
+    decoder = EchoDecoder()
+    found = evaluate(evaluator(tmp_path), decoder, branch(HALF, asked="z", questions="abz"))
+    assert decoder.sweeps == []
+    half = found["snapkv@0.5"]
+    assert isinstance(half, SettingResults)
+    assert isinstance(half.results["z"], SampleError)
+    assert half.seconds == {"prefill": 5.0}

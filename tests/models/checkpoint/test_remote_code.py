@@ -12,6 +12,7 @@ from encodeonce.models.family import find_family
 from encodeonce.models.spec import ModelSpec, RemoteCode, VisionSpec
 from tests.contracts.family import VIDEO
 from tests.fixtures.tiny.minicpm_v import write_tiny_minicpm_v
+from tests.fixtures.tiny.parts import write_no_weights
 from tests.jobs.scene import make_scene
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -119,8 +120,8 @@ def test_from_the_hub_exactly_the_pinned_commit_is_taken(
         return str(tmp_path)
 
     monkeypatch.setattr("encodeonce.models.checkpoint.files.snapshot_download", snapshot_download)
-    (tmp_path / "config.json").touch()
-    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "config.json").write_text("{}")
+    write_no_weights(tmp_path)
     local_checkpoint(ModelSpec(path="a/b", revision="main"))
     assert asked == {"path": "a/b", "revision": "main", "code": False}
     model = ModelSpec(path="a/b", trust_remote_code=RemoteCode(revision=COMMIT))

@@ -1,42 +1,203 @@
-"""Presses of kvpress through the adapter, where kvpress is installed."""
+"""Presses of kvpress through the adapter, against kvpress's own hooks: `make test-kvpress`.
 
+kvpress's way is one prefill of the whole prompt under the press, whose hooks cut the cache, and
+decoding from what is left.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import DynamicCache
 
+from encodeonce.models.kv.attention import attention_modules
 from encodeonce.models.kv.method import check_kv
+from encodeonce.models.kv.presses import REFUSED, USED, make_press
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.language.generation import GenerationSpec
+from encodeonce.models.language.likelihood import extended_inputs
+from encodeonce.models.spec import VisionSpec
 from encodeonce.models.vision.visual import Visual
 from tests.asking import swept
-from tests.contracts.logits import NotedLogits
+from tests.contracts.family import Model, Scene
+from tests.contracts.kv import Watched
+from tests.contracts.logits import NotedLogits, Tokens, assert_close
+from tests.fixtures.tiny.gemma3 import write_tiny_gemma3
+from tests.fixtures.tiny.qwen_vl import write_tiny_qwen3_vl
 
-pytest.importorskip("kvpress")
+kvpress = pytest.importorskip("kvpress")
 
-SAME = {
-    "knorm": ({}, {"press": "KnormPress"}),
-    "snapkv": ({"window": 8}, {"press": "SnapKVPress", "args": {"window_size": 8}}),
-    "tova": ({}, {"press": "TOVAPress"}),
+QUESTIONS = ["Which digit comes first?", "How many scenes show the 3?"]
+LONG = GenerationSpec(max_new_tokens=4)
+ARGS: dict[str, dict[str, Any]] = {
+    "SnapKVPress": {"window_size": 8},
+    "PyramidKVPress": {"window_size": 8, "beta": 4},
+    "LagKVPress": {"lag_size": 16},
+    "NonCausalAttnPress": {"chunk_size": 64},
+    "RandomPress": {"seed": 7},
+    "CURPress": {"leverage_type": "kv_avg"},
 }
 
 
-@pytest.mark.parametrize("name", SAME)
-def test_a_press_keeps_what_our_method_keeps(
-    decoder: Any, visuals: list[Visual], name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    logits = NotedLogits(monkeypatch)
-    options, press = SAME[name]
-    settings = [
-        KVSpec(method=name, keep=0.4, options=options),
-        KVSpec(method="kvpress", keep=0.4, options=press),
+def setting(press: str, keep: float, **more: Any) -> KVSpec:
+    options = {"press": press, "args": ARGS.get(press, {})}
+    return KVSpec(method="kvpress", keep=keep, options=options, **more)
+
+
+@contextmanager
+def told_where(model: Any) -> Iterator[None]:
+    """Give attention modules the argument by which kvpress knows a prefill, which is no more."""
+
+    def tell(module: Any, args: Any, kwargs: Any) -> Any:
+        where = torch.arange(kwargs["hidden_states"].shape[1])
+        return args, {**kwargs, "cache_position": where}
+
+    hooks = [
+        module.register_forward_pre_hook(tell, with_kwargs=True)
+        for module in attention_modules(model)
     ]
-    questions = ["Which digit comes first?", "How many scenes show the 3?"]
-    ours, theirs = swept(decoder, visuals, questions, GenerationSpec(max_new_tokens=4), settings)
-    for one, other in zip(ours, theirs, strict=True):
-        logits.assert_close(one, other)
-        assert one.kv == other.kv
+    yield
+    for hook in hooks:
+        hook.remove()
 
 
-def test_a_press_that_does_not_score_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="press must be one of .*SnapKVPress.*got 'ThinKPress'"):
-        check_kv(KVSpec(method="kvpress", keep=0.5, options={"press": "ThinKPress"}))
+def theirs(decoder: Any, prefix: Any, press: Any, question: str, answer: Any) -> tuple[Any, Any]:
+    """Return kvpress's cache after the prompt, and its logits (T, V) before each token."""
+    model = decoder.model
+    inputs = extended_inputs(model, prefix.opening.inputs, prefix.suffix(question))
+    num_tokens = inputs["attention_mask"].shape[1]
+    cache = DynamicCache(config=model.config.get_text_config())
+    with torch.inference_mode():
+        with told_where(model), press(model):
+            output = model(**inputs, past_key_values=cache, use_cache=True)
+        kept = [(layer.keys[0].clone(), layer.values[0].clone()) for layer in cache.layers]
+        logits = [output.logits[0, -1]]
+        for step, token in enumerate(answer[:-1]):
+            output = model(
+                input_ids=torch.tensor([[token]]),
+                position_ids=torch.tensor([[num_tokens + step]]),
+                past_key_values=cache,
+                use_cache=True,
+            )
+            logits.append(output.logits[0, -1])
+    return kept, torch.stack(logits)
+
+
+def assert_same(decoder: Any, visuals: list[Visual], press: str, monkeypatch: Any) -> None:
+    """Compare the kept entries and the logits with kvpress's."""
+    settings = [setting(press, keep) for keep in (0.2, 0.55)]
+    noted, watched = NotedLogits(monkeypatch), Watched(monkeypatch)
+    for question in QUESTIONS:
+        watched.forks.clear()
+        monkeypatch.setattr("encodeonce.models.kv.sweep.generations", noted._generations)
+        found = swept(decoder, visuals, [question], LONG, [*settings, KVSpec(method="full")])
+        for spec, (answer,), fork in zip(settings, found, watched.forks, strict=False):
+            own = make_press(press, ARGS.get(press, {}), spec.keep)
+            prefix = decoder.prefill(visuals)
+            kept, logits = theirs(decoder, prefix, own, question, answer.token_ids)
+            for (keys, values), layer in zip(kept, fork.layers, strict=True):
+                if layer.window is not None:  # kvpress leaves these alone too
+                    continue
+                for head in range(len(keys)):
+                    order = _matched(layer.entries.keys[head], keys[head])
+                    torch.testing.assert_close(
+                        values[head][order], layer.entries.values[head], rtol=1e-4, atol=1e-5
+                    )
+            ours = noted.of(answer)
+            assert_close(ours, Tokens(ours.token_ids, logits))
+
+
+def _matched(ours: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Return which of others' entries each of ours is: kvpress orders them by score."""
+    assert len(ours) == len(others)
+    exactly = "donot_use_mm_for_euclid_dist"
+    distance, order = torch.cdist(ours, others, compute_mode=exactly).min(1)
+    assert float(distance.max()) < 1e-4
+    assert len(set(order.tolist())) == len(ours), "the same entries stay"
+    return order
+
+
+@pytest.mark.parametrize("press", USED)
+def test_a_press_keeps_what_kvpress_keeps(
+    decoder: Any, visuals: list[Visual], press: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_same(decoder, visuals, press, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def gemma(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return Model(write_tiny_gemma3(tmp_path_factory.mktemp("gemma3")), VisionSpec())
+
+
+@pytest.mark.parametrize("press", ["SnapKVPress", "StreamingLLMPress", "TOVAPress"])
+def test_layers_with_a_window_are_left_alone_as_kvpress_does(
+    gemma: Model, press: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visuals = [gemma.visual(Scene("image", range(1), size=(64, 64), seed=3))]
+    assert_same(gemma.decoder, visuals, press, monkeypatch)
+
+
+def test_every_press_is_used_or_refused_with_a_reason() -> None:
+    every = {
+        name
+        for name, one in vars(kvpress).items()
+        if isinstance(one, type) and issubclass(one, kvpress.BasePress)
+    }
+    assert every == {*USED, *REFUSED}
+    for name in sorted(every):
+        if name in USED:
+            check_kv(setting(name, 0.5))
+        else:
+            with pytest.raises(ValueError, match=rf"{name} of kvpress is not used: .{{20}}"):
+                check_kv(setting(name, 0.5))
+
+
+def test_the_model_is_left_as_it_was(decoder: Any, visuals: list[Visual]) -> None:
+    before = [dict(vars(module)) for module in attention_modules(decoder.model)]
+    swept(decoder, visuals, QUESTIONS, LONG, [setting("ExpectedAttentionPress", 0.5)])
+    after = [dict(vars(module)) for module in attention_modules(decoder.model)]
+    assert [set(one) - {"masked_key_indices"} for one in after] == [
+        set(one) - {"masked_key_indices"} for one in before
+    ]
+    assert not any("rotary_emb" in name for name, _ in decoder.model.named_parameters())
+
+
+def test_attention_that_kvpress_would_misread_is_refused(tmp_path: Path) -> None:
+    model = Model(write_tiny_qwen3_vl(tmp_path / "model"), VisionSpec(tap="projected"))
+    visuals = [model.visual(Scene("image", range(1), size=(64, 64), seed=3))]
+    with pytest.raises(ValueError, match="knows no Qwen3VLTextAttention: .*normalisation"):
+        swept(model.decoder, visuals, QUESTIONS, LONG, [setting("TOVAPress", 0.5)])
+
+
+def test_a_prompt_shorter_than_the_window_is_said(decoder: Any, visuals: list[Visual]) -> None:
+    spec = KVSpec(
+        method="kvpress",
+        keep=0.5,
+        options={"press": "SnapKVPress", "args": {"window_size": 100_000}},
+    )
+    with pytest.raises(ValueError, match="SnapKVPress of kvpress: .*window size 100000"):
+        swept(decoder, visuals, QUESTIONS[:1], LONG, [spec])
+
+
+WRONG_ARGS: tuple[tuple[str, dict[str, Any], str], ...] = (
+    ("SnapKVPress", {"window": 8}, "args.window: SnapKVPress has no such argument.*window_size"),
+    ("SnapKVPress", {"window_size": "eight"}, "args.window_size: must be a whole number.*'eight'"),
+    ("SnapKVPress", {"window_size": 0}, "args.window_size: must be at least 1; got 0"),
+    ("SnapKVPress", {"window_size": True}, "args.window_size: must be a number; got true"),
+    ("SnapKVPress", {"kernel_size": 4}, "args.kernel_size: must be odd; got 4"),
+    ("KnormPress", {"compression_ratio": 0.5}, "args.compression_ratio: give the budget by keep"),
+    ("StreamingLLMPress", {"n_sink": -1}, "args.n_sink: must be at least 0; got -1"),
+    ("RandomPress", {}, "args.seed is missing"),
+    ("CURPress", {"use_random_leverage": True}, "args.use_random_leverage: must be false"),
+    ("CURPress", {"leverage_type": "keys"}, "args.leverage_type: must be 'key', .*'keys'"),
+    ("LagKVPress", {"lag_size": 2.5}, "args.lag_size: must be a whole number.*2.5"),
+)
+
+
+@pytest.mark.parametrize(("press", "args", "said"), WRONG_ARGS)
+def test_wrong_arguments_are_refused(press: str, args: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        check_kv(KVSpec(method="kvpress", keep=0.5, options={"press": press, "args": args}))

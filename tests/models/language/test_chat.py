@@ -10,7 +10,7 @@ from encodeonce.models.checkpoint.files import CheckpointError
 from encodeonce.models.family import find_family
 from encodeonce.models.language.chat import Chat, Slot, load_chat
 from tests.contracts.family import spec
-from tests.fixtures.tiny.parts import chat_template, tiny_tokenizer
+from tests.fixtures.tiny.parts import chat_template, tiny_tokenizer, write_no_weights
 from tests.fixtures.tiny.qwen_vl import IMAGE, write_tiny_qwen2_vl
 from tests.fixtures.tiny_models import CHAT_TEMPLATE, write_tiny_llava
 from tests.jobs.scene import make_scene
@@ -104,6 +104,6 @@ def test_a_run_is_refused_before_any_media_is_opened(tmp_path: Path, verb: str) 
 
 def test_weights_are_not_read(tmp_path: Path) -> None:
     folder = write_tiny_llava(tmp_path)
-    (folder / "model.safetensors").write_bytes(b"no weights")
+    write_no_weights(folder)
     family, path = find_family(spec(folder))
     family.check_prompts(path)

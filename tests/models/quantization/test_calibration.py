@@ -67,5 +67,22 @@ def test_text_is_cut_into_prompts_spread_over_it(tmp_path: Path) -> None:
     assert len(list(calibration.prompts(model.decoder))) == 3
     with pytest.raises(WeightsError, match="less than one prompt of 5000"):
         list(text_calibration(path, 1, 5000).prompts(model.decoder))
-    with pytest.raises(WeightsError, match="cannot read calibration text from .*FileNotFound"):
+    with pytest.raises(WeightsError, match="cannot read calibration text from .*No such file"):
         text_calibration(tmp_path / "absent.txt", 1, 8)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('["text"]', "line 2 has no text under 'text'"),
+        ('{"text": 5}', "line 2 has no text under 'text'"),
+        ("{}", "line 2 has no text under 'text'"),
+        ("[" * 100_000, "line 2: brackets are nested more than 100 deep"),
+        ('{"text": ', "line 2: it is not JSON"),
+    ],
+)
+def test_a_line_that_is_no_text_is_named(tmp_path: Path, line: str, said: str) -> None:
+    path = tmp_path / "text.jsonl"
+    path.write_text('{"text": "abc"}\n' + line + "\n")
+    with pytest.raises(WeightsError, match=f"cannot read calibration text from .*{said}"):
+        text_calibration(path, 1, 2)

@@ -16,6 +16,7 @@ from encodeonce.models.quantization.method import (
     quantizer_names,
 )
 from encodeonce.models.spec import WeightsSpec
+from tests.fixtures.tiny.parts import write_no_weights
 from tests.fixtures.tiny_models import write_tiny_llava
 from tests.models.quantization.making import spec
 
@@ -54,7 +55,7 @@ def test_checking_loads_nothing_and_what_passes_can_be_loaded(name: str, tmp_pat
     _, folder = find_family(model)
     weights = WeightsSpec(method=name)
     quantizer, found = load_quantizer(weights), find_candidate(weights, model, folder)
-    (folder / "model.safetensors").write_bytes(b"")  # reading it would fail
+    write_no_weights(folder)  # loading them would fail
     try:
         quantizer.check(found)
     except WeightsError as error:
