@@ -4,10 +4,11 @@ Media items are claimed, not units: decoding one video in two places would cost 
 An evaluation run needs no claims, since its driver hands out each media item once. They are for
 precompute runs that know nothing of each other and work on the same store.
 
-A claim is a hint that expires, not a lock. Its file exists while its owner lives and touches it.
-If it has not been touched for ``expires_s``, its owner counts as dead, and whoever wants the media
-item takes the claim over. At worst (an owner suspended for longer than that) an item is encoded
-twice, and the store keeps the first copy.
+A claim is a hint that expires, not a lock. Its file says which process holds it, exists while that
+process lives, and is touched by it. Whoever wants the media item takes the claim over as soon as
+its holder is seen to be gone, which processes of the same host can see; otherwise once it has not
+been touched for ``expires_s``. At worst (a holder suspended for longer than that) an item is
+encoded twice, and the store keeps the first copy.
 """
 
 import logging
@@ -16,15 +17,38 @@ import os
 import threading
 import time
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from encodeonce.cache_store.durable import explain, server_now_s
+from encodeonce.cache_store.holder import Holder
 from encodeonce.cache_store.layout import StoreFolder
 from encodeonce.cache_store.signature import FeatureKey
 from encodeonce.cache_store.unit_table import unit_digest
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A claim as others find it."""
+
+    holder: Holder
+    silent_s: float
+    """Seconds since its holder last touched it."""
+    expires_s: float
+    """Seconds of silence after which whoever asks takes it over."""
+
+    @property
+    def is_void(self) -> bool:
+        """Whether it may be taken over."""
+        return self.silent_s >= self.expires_s or self.holder.is_gone()
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until it is void, if its holder gives no other sign of life."""
+        return 0.0 if self.is_void else self.expires_s - self.silent_s
 
 
 class Claims:
@@ -81,6 +105,13 @@ class Claims:
                 self._held.add(path)
         return is_ours
 
+    def others(self, key: FeatureKey) -> Claim | None:
+        """Return the claim that stands in the way of `acquire`; None if there is none any more."""
+        try:
+            return self._read(self._path(key))
+        except OSError:
+            return None
+
     def release(self, key: FeatureKey) -> None:
         """Give the claim back, when the units are in the store or will not be encoded."""
         self._release(self._path(key))
@@ -105,24 +136,44 @@ class Claims:
         except FileExistsError:
             return False
         try:
-            os.write(descriptor, self._owner.encode())
+            os.write(descriptor, Holder.me(self._owner).text().encode())
+        except OSError:
+            path.unlink(missing_ok=True)  # nobody's: others would wait for it to expire
+            raise
         finally:
             os.close(descriptor)
         return True
 
     def _take_over(self, path: Path) -> bool:
-        """Take the claim of a dead owner. Of several that try, `rename` lets one move it away."""
+        """Take the claim of a dead holder. Of several that try, `rename` lets one move it away."""
+        grave = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
         try:
-            age_s = self._server_now_s(path.parent) - path.stat().st_mtime
-            if age_s < self._expires_s:
+            found = self._read(path)
+            if not found.is_void:
                 return False
-            grave = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
             path.rename(grave)
+            if (
+                Holder.parse(grave.read_text(errors="replace")) != found.holder
+            ):  # an heir was faster: give it back
+                os.link(grave, path)
+                grave.unlink()
+                return False
         except FileNotFoundError:  # given back or taken over this moment
             return self._create(path)
-        logger.info("taking over the claim %s, silent for %.0f s", path.name, age_s)
+        except FileExistsError:
+            grave.unlink(missing_ok=True)
+            return False
+        logger.info(
+            "taking over the claim %s of %s, silent for %.0f s",
+            *(path.name, found.holder, found.silent_s),
+        )
         grave.unlink(missing_ok=True)
         return self._create(path)
+
+    def _read(self, path: Path) -> Claim:
+        holder = Holder.parse(path.read_text(errors="replace"))
+        silent_s = self._server_now_s(path.parent) - path.stat().st_mtime
+        return Claim(holder=holder, silent_s=silent_s, expires_s=self._expires_s)
 
     def _server_now_s(self, folder: Path) -> float:
         """Return the file server's time, which is asked for seldom."""
