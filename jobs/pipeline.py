@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any
 
 from encodeonce.harness.results.timeline import now
+from encodeonce.harness.results.work import StageWork
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.folder import Answers, RunFolder
 from encodeonce.harness.run.plan import Branch, branches_left, first_samples, make_plan
 from encodeonce.harness.run.reasons import explained, media_item
-from encodeonce.harness.run.record import SampleError
+from encodeonce.harness.run.record import CacheUse, SampleError
 from encodeonce.harness.workers.evaluate import EvaluateWorker
 from encodeonce.harness.workers.precompute import PrecomputeWorker
 from encodeonce.harness.workers.recorder import lost_records
@@ -44,6 +45,8 @@ class Pipeline:
             samples_sha256=self.plan.samples_sha256,
             variants=session.variants(config.weights, config.kv),
         )
+        self.work: dict[str, StageWork] = {}
+        """What has been done so far, by stage; grows with every line of the folder."""
         self._config = config
         self._executor = executor
 
@@ -57,10 +60,15 @@ class Pipeline:
             for planned in self.plan.media()
         ]
         make_worker = partial(PrecomputeWorker, self._config)
+        work = StageWork(unit="media", num_total=len(items), num_kept=0, is_at_least=True)
+        self.work["precompute"] = work
         progress = _progress("precompute", "media", items, _count_media, len(items))
         with self.folder.writer("precompute") as journal, progress:
             for outcome in self._executor.run(items, make_worker):
                 journal.write({**asdict(outcome), "finished_at": now()})
+                if outcome.status == "ok":
+                    cache = CacheUse(**outcome.value["cache"])
+                    work.add(num_new=cache.num_encoded > 0, num_kept=1, cache=cache)
                 progress.update(outcome)
 
     def evaluate(self) -> None:
@@ -74,7 +82,8 @@ class Pipeline:
             self.folder.fingerprint,
             only=next(iter(weights.values())) if len(weights) == 1 else None,
         )
-        self._answer("evaluate", branches, make_worker, "records")
+        every = branches_left(self.plan.groups, self._config.weights, self._config.kv, ())
+        self._answer("evaluate", branches, make_worker, "records", _num_answers(every))
 
     def check_uncached(self) -> None:
         """Answer samples with plain transformers, to compare with the answers from the store."""
@@ -82,7 +91,8 @@ class Pipeline:
         groups = self.plan.groups if count == "all" else first_samples(self.plan.groups, count)
         branches = branches_left(groups, (NONE,), (FULL,), self.folder.answered("uncached"))
         make_worker = partial(ReferenceWorker, self._config, self.folder.fingerprint)
-        self._answer("uncached", branches, make_worker, "uncached")
+        every = branches_left(groups, (NONE,), (FULL,), ())
+        self._answer("uncached", branches, make_worker, "uncached", _num_answers(every))
 
     def _answer(
         self,
@@ -90,8 +100,13 @@ class Pipeline:
         branches: Sequence[Branch],
         make_worker: WorkerFactory,
         which: Answers,
+        num_total: int,
     ) -> None:
         """Give the missing answers, and append the records to the file ``which``."""
+        num_answers = _num_answers(branches)
+        unit = "answers" if which == "records" else "uncached answers"
+        work = StageWork(unit=unit, num_total=num_total, num_kept=num_total - num_answers)
+        self.work[stage] = work
         if not branches:
             return
         unusable = self.folder.unusable_media()
@@ -115,12 +130,13 @@ class Pipeline:
         def count(outcome: Outcome) -> Tally:
             return _count_records(records(outcome))
 
-        num_answers = sum(len(branch.missing) for branch in branches)
         progress = _progress(stage, "answers", items, count, num_answers)
         with self.folder.writer(which) as file, progress:
             for outcome in self._executor.run(items, make_worker):
                 for record in records(outcome):
                     file.write({**record, "finished_at": now()})
+                    is_answer = record["error"] is None
+                    work.add(num_new=1, num_kept=is_answer, cache=CacheUse(**record["cache"]))
                 progress.update(outcome)
 
     def _records(self, branch: Branch, outcome: Outcome) -> list[dict[str, Any]]:
@@ -132,6 +148,10 @@ class Pipeline:
         error = SampleError(type=outcome.error.type, message=outcome.error.message)
         lost = lost_records(self.folder.fingerprint, branch, error)
         return [record.to_dict() for record in lost]
+
+
+def _num_answers(branches: Sequence[Branch]) -> int:
+    return sum(len(branch.missing) for branch in branches)
 
 
 def _count_media(outcome: Outcome) -> Tally:

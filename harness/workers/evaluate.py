@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from encodeonce.cache_store.store import StoreNotWritable
 from encodeonce.datasets.media.media import MediaError, MediaRef
 from encodeonce.datasets.sample import Sample
 from encodeonce.harness.run.config import RunConfig
@@ -53,12 +54,18 @@ class EvaluateWorker:
             self._session.decoder_slot.put(only)
 
     def do(self, branch: Branch) -> list[dict[str, Any]]:
-        """Answer and score every sample of a group; a failure becomes a typed error."""
+        """Answer and score every sample of a group; a failure becomes a typed error.
+
+        Raises:
+            StoreNotWritable: features had to be encoded, and cannot be stored.
+        """
         self._stopwatch.take()
         self._features.take_use()
         try:
             visuals = [self._visual(branch.group, ref) for ref in branch.group.media]
             decoder = self._session.decoder_slot.get(branch.weights)
+        except StoreNotWritable:
+            raise
         # Missing features (a damaged file, a miss) fail these samples alone.
         except Exception as error:
             logger.info("group %s failed", branch.group.media, exc_info=True)

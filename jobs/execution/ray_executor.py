@@ -25,9 +25,11 @@ from encodeonce.jobs.execution.executor import (
     attempt_all,
     close_quietly,
     describe,
+    require_no_stop,
 )
 from encodeonce.jobs.execution.queue import Chunk, WorkQueue
 from encodeonce.jobs.execution.ray_cluster import Cluster, connected, require_room, worker_env
+from encodeonce.jobs.execution.ray_head import ASK_EVERY_S, Head, require_a_node
 from encodeonce.jobs.execution.work import (
     LOST,
     OVERDUE,
@@ -75,6 +77,7 @@ class RayExecutor:
 
         Raises:
             ClusterError: the cluster does not answer, or no node is large enough for a worker.
+            ClusterLost: its head stopped answering, or its last node is gone.
         """
         queue = WorkQueue(items, self.limits)
         with connected(self.cluster, self.num_workers, self.num_cpus):
@@ -82,8 +85,11 @@ class RayExecutor:
             crew = _Crew(self, make_worker)
             try:
                 yield from _work_off(queue, crew, self.num_workers)
-            finally:
-                crew.dismiss()
+            except BaseException:
+                # Whoever ends early does not wait: what workers have stored is durable.
+                crew.kill()
+                raise
+            crew.dismiss()
 
 
 def _work_off(queue: WorkQueue, crew: "_Crew", num_workers: int) -> Iterator[Outcome]:
@@ -95,6 +101,8 @@ def _work_off(queue: WorkQueue, crew: "_Crew", num_workers: int) -> Iterator[Out
         now_s = time.monotonic()
         for worker, chunk, attempts in answers:
             yield from crew.signed(queue.finish(worker, chunk, attempts, now_s))
+        for answer in answers:
+            require_no_stop(answer.attempts)
         for worker in queue.overdue(now_s):
             lost[worker] = ItemError(type=OVERDUE, message="took longer than its lease; killed")
         for worker, reason in lost.items():
@@ -131,6 +139,7 @@ class _Crew:
             runtime_env=worker_env(plan.num_cpus, plan.env_vars),
         )
         self._factory = _pickled(make_worker)
+        self._head = Head(may_return=plan.cluster.address is not None)
         self._starting: dict[ray.ObjectRef[Any], Any] = {}
         self._actors: dict[str, Any] = {}
         self._names: dict[str, str] = {}
@@ -198,15 +207,27 @@ class _Crew:
         if idle:
             closing = [actor.close.remote() for actor in idle]
             ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_S)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill all workers, whatever they do."""
         for actor in (*self._actors.values(), *self._starting.values()):
             ray.kill(actor)
 
     def _ready(self, timeout_s: float) -> list[ray.ObjectRef[Any]]:
         refs = [*self._starting, *self._calls]
-        ready, _ = ray.wait(refs, num_returns=1, timeout=max(0.0, timeout_s))
+        until_s = time.monotonic() + max(0.0, timeout_s)
+        ready: list[ray.ObjectRef[Any]] = []
+        while not ready:
+            self._head.require()
+            left_s = max(0.0, until_s - time.monotonic())
+            ready, _ = ray.wait(refs, num_returns=1, timeout=min(left_s, ASK_EVERY_S))
+            if left_s <= ASK_EVERY_S:
+                break
         if ready:
             ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
         elif not self._actors:
+            require_a_node()
             logger.warning("no worker is ready: %d load or wait for resources", len(self._starting))
         return ready
 
