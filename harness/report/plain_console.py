@@ -62,13 +62,13 @@ def plain_text(text: str, style: str = "") -> Text:
     return Text(visible(text), style=style)
 
 
-def give_up_stdout() -> bool:
-    """Send what stdout still holds to nowhere, if it cannot be written; say whether that was so.
+def give_up_stdout() -> None:
+    """Send what stdout still holds to nowhere, if it cannot be written.
 
     Python would try once more at the end, with a message and an exit status of its own.
     """
     if sys.stdout is None:
-        return False
+        return
     try:
         sys.stdout.flush()
     except OSError:
@@ -76,5 +76,3 @@ def give_up_stdout() -> bool:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, sys.stdout.fileno())
             os.close(nowhere)
-        return True
-    return False

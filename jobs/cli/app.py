@@ -7,11 +7,7 @@ from typing import Annotated
 import typer
 
 from encodeonce.harness.report.numbers import human_count
-from encodeonce.harness.report.plain_console import (
-    PlainConsole,
-    UnprintableError,
-    give_up_stdout,
-)
+from encodeonce.harness.report.plain_console import PlainConsole, UnprintableError
 from encodeonce.harness.report.summary import headline
 from encodeonce.harness.report.terminal import print_report
 from encodeonce.harness.report.visible import log_visibly, on_one_line
@@ -145,9 +141,9 @@ def main() -> None:
     log_visibly()
     try:
         app()
-    except OSError as error:  # of the help, which is printed outside the commands
-        where = "stdout cannot be written: " if give_up_stdout() else ""
-        stop(f"{where}{in_words(error)}")
+    except OSError as error:  # of what is printed outside the commands: the help, a schema
+        is_help = error.filename is None and not isinstance(error, UnprintableError)
+        stop(f"stdout cannot be written: {error.strerror}" if is_help else in_words(error))
 
 
 def _load(path: Path, output: Path | None) -> RunConfig:

@@ -37,7 +37,7 @@ def interruptible(kept: Callable[[], str]) -> Iterator[Callable[[], None]]:
     ours, heard = socket.socketpair()
     heard.setblocking(False)
     before_fd = signal.set_wakeup_fd(heard.fileno(), warn_on_full_buffer=False)
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
     _answer_sigterm()
     thread = threading.Thread(target=_listen, args=(ours, kept), name="signals", daemon=True)
     thread.start()

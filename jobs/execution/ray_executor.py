@@ -220,6 +220,8 @@ class _Crew:
         ready: list[ray.ObjectRef[Any]] = []
         while not ready:
             self._head.require()
+            if not self._actors:
+                require_a_node()
             left_s = max(0.0, until_s - time.monotonic())
             ready, _ = ray.wait(refs, num_returns=1, timeout=min(left_s, ASK_EVERY_S))
             if left_s <= ASK_EVERY_S:
@@ -227,7 +229,6 @@ class _Crew:
         if ready:
             ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
         elif not self._actors:
-            require_a_node()
             logger.warning("no worker is ready: %d load or wait for resources", len(self._starting))
         return ready
 
