@@ -11,23 +11,94 @@ been touched for ``expires_s``. At worst (a holder suspended for longer than tha
 encoded twice, and the store keeps the first copy.
 """
 
+import json
 import logging
 import math
 import os
+import socket
 import threading
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from encodeonce.cache_store.durable import explain, server_now_s
-from encodeonce.cache_store.holder import Holder
 from encodeonce.cache_store.layout import StoreFolder
 from encodeonce.cache_store.signature import FeatureKey
 from encodeonce.cache_store.unit_table import unit_digest
 
 logger = logging.getLogger(__name__)
+
+_DEAD_STATES = ("Z", "X")
+"""In ``/proc/PID/stat``: a process that ended and that its parent has not asked about yet."""
+_MOST_PID = 2**22
+"""Linux's largest pid; what is beyond was not written by us."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A process that may hold claims; all but ``owner`` is empty or 0 where it is not known.
+
+    A pid alone says little: containers have pids of their own, pids are used again, and other
+    hosts have the same ones.
+    """
+
+    owner: str
+    """Unique to each `Claims` object."""
+    host: str = ""
+    boot: str = ""
+    """Linux's id of this boot: the same in all containers of a host, and nowhere else."""
+    namespace: str = ""  # of pids
+    pid: int = 0
+    started: int = 0
+    """Clock ticks from the boot to the start of the process."""
+
+    @classmethod
+    def me(cls, owner: str) -> Self:
+        """Describe this process; without Linux's ``/proc`` only the host and the pid are known."""
+        here, pid, found = socket.gethostname(), os.getpid(), _stat(os.getpid())
+        if found is None:
+            return cls(owner=owner, host=here, pid=pid)
+        boot, namespace, started = _boot(), _namespace(), found[1]
+        return cls(owner=owner, host=here, boot=boot, namespace=namespace, pid=pid, started=started)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what `text` returned; earlier versions wrote the owner alone."""
+        try:
+            found = cls(**json.loads(text))
+        except (ValueError, TypeError, RecursionError):
+            return cls(owner=text.strip())
+        kinds = (str, str, str, str, int, int)
+        is_sound = all(map(isinstance, asdict(found).values(), kinds))
+        return found if is_sound and 0 <= found.pid <= _MOST_PID else cls(owner=text.strip())
+
+    def text(self) -> str:
+        """Return this as one line."""
+        return json.dumps(asdict(self))
+
+    def is_gone(self) -> bool:
+        """Say whether the process has certainly ended; False where that cannot be seen from here.
+
+        It can be seen on the same host, in the same pid namespace, since the same boot.
+        """
+        if not self.started or (self.boot, self.namespace) != (_boot(), _namespace()):
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:  # it is there, and another user's
+            pass
+        found = _stat(self.pid)
+        # Hidden by the mount option `hidepid`, perhaps: only what is seen counts.
+        return found is not None and (found[0] in _DEAD_STATES or found[1] != self.started)
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}" if self.pid else "a process of an older version"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,3 +265,34 @@ class Claims:
                     logger.warning("claim %s cannot be kept alive: %s", path.name, error)
             if time.monotonic() - started_s > self._expires_s / 4:
                 logger.warning("keeping %d claims alive takes too long", len(paths))
+
+
+@cache
+def _boot() -> str:
+    return _line(Path("/proc/sys/kernel/random/boot_id"))
+
+
+def _namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def _stat(pid: int) -> tuple[str, int] | None:
+    """Return a process's state and start time, if this ``/proc`` shows them."""
+    try:
+        # Containers may see their host's /proc, which counts pids in another way.
+        is_ours = str(Path("/proc/self").readlink()) == str(os.getpid())
+    except OSError:
+        return None
+    # The name of the program, in parentheses, may hold spaces and parentheses.
+    fields = _line(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    return (fields[0], int(fields[19])) if is_ours and len(fields) > 19 else None
+
+
+def _line(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -51,7 +51,7 @@ def lines_in(path: Path) -> int:
 def workers_of(driver: subprocess.Popen[str]) -> list[psutil.Process]:
     """Return the driver's Ray worker processes; other runs on the machine have their own."""
     found = psutil.Process(driver.pid).children(recursive=True)
-    workers = [process for process in found if process.name().startswith("ray::_Host")]
+    workers = [process for process in found if process.name().startswith("ray::WorkerHost")]
     assert workers, "no Ray worker found"
     return workers
 
