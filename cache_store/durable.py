@@ -10,26 +10,36 @@ import time
 import uuid
 from pathlib import Path
 
-from encodeonce.cache_store.store import StoreError
+from encodeonce.cache_store.store import StoreError, StoreNotWritable
 
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS}
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+READING = {"reading", "opening", "listing"}
 
 
 def explain(error: OSError, doing: str, path: Path) -> StoreError:
-    """Return the store's error for a failed system call, saying what the user can do."""
+    """Return the store's error for a failed system call, saying what the user can do.
+
+    Args:
+        error: what the system said.
+        doing: what failed, e.g. ``"writing"``; what is in `READING` does not write.
+        path: the file or folder.
+    """
+    kind: type[StoreError] = StoreError if doing in READING else StoreNotWritable
     if error.errno in FULL:
         hint = (
             "the disk or quota is full. Nothing of this call is visible to readers and what was "
             "committed before is whole. Free space (`encodeonce store gc --max-size …`) and "
             "repeat the command: it continues where it stopped"
         )
+    elif error.errno in READ_ONLY and doing in READING:
+        hint = "no permission to read this. Readers need read access to the whole store"
     elif error.errno in READ_ONLY:
         hint = "no permission to write here. Readers work; writers need write access to the store"
     else:
         hint = "repeat the command when the filesystem works again"
-    return StoreError(f"{doing} {path}: {error.strerror or error}: {hint}")
+    return kind(f"{doing} {path}: {error.strerror or error}: {hint}")
 
 
 def make_folder(folder: Path) -> None:
@@ -113,7 +123,11 @@ def replace(data: bytes, path: Path, tmp: Path) -> None:
     """Make ``path`` hold ``data``, whatever it held; readers see the old or the new."""
     private = tmp / f"{uuid.uuid4().hex}.tmp"
     write_new(private, data)
-    private.replace(path)
+    try:
+        private.replace(path)
+    except OSError:
+        private.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 

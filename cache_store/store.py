@@ -17,6 +17,10 @@ class StoreError(Exception):
     """The store cannot be used: wrong format, read-only, disk full."""
 
 
+class StoreNotWritable(StoreError):
+    """The filesystem refuses to write for the store, whatever is to be written."""
+
+
 class MissingFeatures(StoreError, KeyError):
     """`FeatureStore.get` was asked for units that are not there."""
 

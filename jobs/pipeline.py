@@ -8,12 +8,13 @@ from functools import partial
 from typing import Any
 
 from encodeonce.harness.results.timeline import now
+from encodeonce.harness.results.work import StageWork
 from encodeonce.harness.run.blocks import Block, apart, blocks_of, one_by_one, seats
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.folder import Answers, RunFolder
-from encodeonce.harness.run.plan import branches_left, first_samples, make_plan
+from encodeonce.harness.run.plan import Branch, branches_left, first_samples, make_plan
 from encodeonce.harness.run.reasons import explained, media_item
-from encodeonce.harness.run.record import SampleError
+from encodeonce.harness.run.record import CacheUse, SampleError
 from encodeonce.harness.workers.evaluate import EvaluateWorker
 from encodeonce.harness.workers.precompute import PrecomputeWorker
 from encodeonce.harness.workers.recorder import lost_records
@@ -45,6 +46,8 @@ class Pipeline:
             samples_sha256=self.plan.samples_sha256,
             variants=session.variants(config.weights, config.kv),
         )
+        self.work: dict[str, StageWork] = {}
+        """What has been done so far, by stage; grows with every line of the folder."""
         self._config = config
         self._executor = executor
 
@@ -58,10 +61,15 @@ class Pipeline:
             for planned in self.plan.media()
         ]
         make_worker = partial(PrecomputeWorker, self._config)
+        work = StageWork(unit="media", num_total=len(items), num_kept=0, is_at_least=True)
+        self.work["precompute"] = work
         progress = _progress("precompute", "media", items, _count_media, len(items))
         with self.folder.writer("precompute") as journal, progress:
             for outcome in self._executor.run(items, make_worker):
                 journal.write({**asdict(outcome), "finished_at": now()})
+                if outcome.status == "ok":
+                    cache = CacheUse(**outcome.value["cache"])
+                    work.add(num_new=cache.num_encoded > 0, num_kept=1, cache=cache)
                 progress.update(outcome)
 
     def evaluate(self) -> None:
@@ -75,13 +83,14 @@ class Pipeline:
             self.folder.fingerprint,
             only=next(iter(weights.values())) if len(weights) == 1 else None,
         )
+        every = branches_left(self.plan.groups, self._config.weights, self._config.kv, ())
+        self._begin("evaluate", "answers", every, branches)
         where = seats(self.plan.groups, self._config.generation.max_batch)
         blocks = blocks_of(branches, where)
         lost = self._answer("evaluate", blocks, make_worker, "records")
         # What killed the workers of a block may be one of its groups alone.
-        self._answer(
-            "evaluate", [one for block in lost for one in apart(block)], make_worker, "records"
-        )
+        again = [one for block in lost for one in apart(block)]
+        self._answer("evaluate", again, make_worker, "records")
 
     def check_uncached(self) -> None:
         """Answer samples with plain transformers, to compare with the answers from the store."""
@@ -89,7 +98,17 @@ class Pipeline:
         groups = self.plan.groups if count == "all" else first_samples(self.plan.groups, count)
         branches = branches_left(groups, (NONE,), (FULL,), self.folder.answered("uncached"))
         make_worker = partial(ReferenceWorker, self._config, self.folder.fingerprint)
+        every = branches_left(groups, (NONE,), (FULL,), ())
+        self._begin("uncached", "uncached answers", every, branches)
         self._answer("uncached", one_by_one(branches), make_worker, "uncached")
+
+    def _begin(
+        self, stage: str, unit: str, every: Sequence[Branch], left: Sequence[Branch]
+    ) -> None:
+        """Take note of how much a stage has to do, and how much was there before."""
+        num_total = _num_answers(every)
+        num_kept = num_total - _num_answers(left)
+        self.work[stage] = StageWork(unit=unit, num_total=num_total, num_kept=num_kept)
 
     def _answer(
         self,
@@ -126,6 +145,7 @@ class Pipeline:
             return _count_records(records(outcome))
 
         num_answers = sum(block.num_missing for block in blocks)
+        work = self.work[stage]
         progress = _progress(stage, "answers", items, count, num_answers)
         lost = []
         with self.folder.writer(which) as file, progress:
@@ -135,6 +155,8 @@ class Pipeline:
                     continue
                 for record in records(outcome):
                     file.write({**record, "finished_at": now()})
+                    is_answer = record["error"] is None
+                    work.add(num_new=1, num_kept=is_answer, cache=CacheUse(**record["cache"]))
                 progress.update(outcome)
         return lost
 
@@ -150,6 +172,10 @@ class Pipeline:
             for member in block.members
             for record in lost_records(self.folder.fingerprint, member.branch, error)
         ]
+
+
+def _num_answers(branches: Sequence[Branch]) -> int:
+    return sum(len(branch.missing) for branch in branches)
 
 
 def _count_media(outcome: Outcome) -> Tally:

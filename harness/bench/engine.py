@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from torch import nn
 from encodeonce.datasets.media.media import MediaRef
 from encodeonce.harness.bench.limits import Limits, measure_limits
 from encodeonce.harness.bench.scene import Scene, SceneSpec
+from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.language.generation import Generation, GenerationSpec
 from encodeonce.models.language.prefix import Prefix, continued
 from encodeonce.models.spec import NONE
@@ -138,7 +139,7 @@ class _Job:
 
     def __init__(self, bench: EngineBench, scene: Scene) -> None:
         self._bench = bench
-        self._decoder: Any = scene.session.decoder_slot.put(NONE)
+        self._decoder = cast(PrefixDecoder, scene.session.decoder_slot.put(NONE))
         self.model = self._decoder.model
         self._media = _encoded(bench, scene)
         self.prefix: Prefix = self._decoder.prefill(self._media[0])

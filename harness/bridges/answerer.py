@@ -24,7 +24,7 @@ from encodeonce.harness.bridges.requests import (
     VariantConfig,
     Work,
 )
-from encodeonce.harness.workers.evaluate import reason_against
+from encodeonce.harness.workers.block import reason_against
 from encodeonce.harness.workers.media_lookup import MediaRequest
 from encodeonce.harness.workers.session import Session
 from encodeonce.models.checkpoint.footprint import LoadedWeights

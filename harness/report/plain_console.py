@@ -4,12 +4,19 @@ Everything that the program prints goes through a `PlainConsole`, and `Text` is 
 (`tests/harness/report/test_visible.py` holds the code to it).
 """
 
+import contextlib
+import os
+import sys
 from typing import IO, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from encodeonce.harness.report.visible import visible
+
+
+class UnprintableError(OSError):
+    """What the program prints cannot be written where stdout goes to."""
 
 
 class PlainConsole(Console):
@@ -26,6 +33,25 @@ class PlainConsole(Console):
             stderr=stderr, file=file, width=width, markup=False, emoji=False, highlight=False
         )
 
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print to stdout, stderr or the file.
+
+        What stderr does not take is lost: it only tells how the work goes on.
+
+        Raises:
+            UnprintableError: stdout does not take it.
+        """
+        try:
+            super().print(*objects, **options)
+        except OSError as error:
+            self.quiet = True
+            if self.stderr or self.file is not sys.stdout:
+                return
+            give_up_stdout()
+            raise UnprintableError(
+                f"stdout cannot be written: {error.strerror or error}"
+            ) from error
+
     def render_str(self, text: str, **options: Any) -> Text:
         """Return a string as text to print."""
         return super().render_str(visible(text), **options)
@@ -34,3 +60,19 @@ class PlainConsole(Console):
 def plain_text(text: str, style: str = "") -> Text:
     """Return text in a style; what it holds is neither markup nor a control sequence."""
     return Text(visible(text), style=style)
+
+
+def give_up_stdout() -> None:
+    """Send what stdout still holds to nowhere, if it cannot be written.
+
+    Python would try once more at the end, with a message and an exit status of its own.
+    """
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)

@@ -9,7 +9,9 @@ from encodeonce.harness.report.matrix import variant_sections
 from encodeonce.harness.report.names import Names
 from encodeonce.harness.report.numbers import human_bytes, human_count, human_seconds, percent
 from encodeonce.harness.report.section import Section, Table
+from encodeonce.harness.report.work import work_lines
 from encodeonce.harness.results.summary import Summary
+from encodeonce.harness.results.work import Work
 from encodeonce.harness.run.variant import Variant
 from encodeonce.models.language.generation import NUM_FIRST_LOGITS
 
@@ -31,8 +33,26 @@ def sections(summary: Summary) -> list[Section]:
     return found
 
 
-def headline(summary: Summary) -> list[str]:
-    """Return the lines that a run ends with."""
+def headline(summary: Summary, work: Work | None = None) -> list[str]:
+    """Return the lines that a command ends with.
+
+    Args:
+        summary: of the run's folder.
+        work: what the command did; None for a command that only reports.
+    """
+    lines = _history(summary) if work is None else work_lines(summary, work)
+    if evaluation := summary["evaluation"]:
+        for name, result in evaluation["benchmarks"].items():
+            lines.append(f"{result['measure']:<12} {_accuracy_words(result)} on {name}")
+            for name, value in list(result["figures"].items())[:1]:
+                lines.append(f"{'':<12} {name}: {value:.2f}")
+    if comparison := summary["comparison"]:
+        lines.append(same_answers_sentence(comparison))
+    return lines
+
+
+def _history(summary: Summary) -> list[str]:
+    """Return what all commands of a run did."""
     lines = []
     if precompute := summary["precompute"]:
         lines.append(
@@ -44,12 +64,6 @@ def headline(summary: Summary) -> list[str]:
             f"evaluation   hit rate {percent(evaluation['hit_rate'])}, "
             f"{evaluation['num_answered']} of {evaluation['num_samples']} answered"
         )
-        for name, result in evaluation["benchmarks"].items():
-            lines.append(f"{result['measure']:<12} {_accuracy_words(result)} on {name}")
-            for name, value in list(result["figures"].items())[:1]:
-                lines.append(f"{'':<12} {name}: {value:.2f}")
-    if comparison := summary["comparison"]:
-        lines.append(same_answers_sentence(comparison))
     return lines
 
 

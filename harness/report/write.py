@@ -1,9 +1,11 @@
 """Writes a run's report: report.md, report.json, its figures and report.html."""
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from encodeonce.cache_store import durable
 from encodeonce.harness.report.charts.svg import svg_file
 from encodeonce.harness.report.html import report_page
 from encodeonce.harness.report.markdown import to_markdown
@@ -13,6 +15,7 @@ from encodeonce.harness.report.thumbnails import previews
 from encodeonce.harness.results.run_summary import summarize_run, write_official_files
 from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.run.folder import RunFolder
+from encodeonce.harness.run.output_error import OutputError, writing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,15 @@ class WrittenReport:
     """Folder of the files for benchmarks' official evaluators, if there are any."""
 
 
+class UnwrittenReport(OutputError):
+    """A report whose files cannot be written; it can still be shown."""
+
+    def __init__(self, message: str, report: WrittenReport) -> None:
+        """Hold the report: without files."""
+        super().__init__(message)
+        self.report = report
+
+
 def write_report(folder: RunFolder, *, html: bool = True) -> WrittenReport:
     """Write a run's report into its folder, replacing an earlier one.
 
@@ -37,24 +49,34 @@ def write_report(folder: RunFolder, *, html: bool = True) -> WrittenReport:
 
     Raises:
         RunFolderError: this is not a run's folder.
+        UnwrittenReport: its files cannot be written; holds what they would have said.
     """
     summary = summarize_run(folder)
     parts = tuple(sections(summary))
+    try:
+        pages = tuple(_write_pages(folder, summary, parts, html=html))
+        official = write_official_files(folder)
+    except OutputError as error:
+        unwritten = WrittenReport(summary=summary, sections=parts, pages=(), official=None)
+        raise UnwrittenReport(f"{error}", unwritten) from error
+    return WrittenReport(summary=summary, sections=parts, pages=pages, official=official)
+
+
+def _write_pages(
+    folder: RunFolder, summary: Summary, parts: Sequence[Section], *, html: bool
+) -> Iterator[Path]:
+    """Write all but the official files; yield those that are for readers."""
     _write(folder.path / "report.json", json.dumps(summary, indent=2) + "\n")
-    pages = [folder.path / "report.md"]
-    _write(pages[0], to_markdown(f"encodeonce: {folder.path.name}", parts))
+    page = folder.path / "report.md"
+    _write(page, to_markdown(f"encodeonce: {folder.path.name}", parts))
+    yield page
     for section in parts:
         for figure in section.figures:
             _write(folder.path / file_of(figure), svg_file(figure.svg))
     if html:
-        pages.append(folder.path / "report.html")
-        _write(pages[1], _page(folder, summary))
-    return WrittenReport(
-        summary=summary,
-        sections=parts,
-        pages=tuple(pages),
-        official=write_official_files(folder),
-    )
+        page = folder.path / "report.html"
+        _write(page, _page(folder, summary))
+        yield page
 
 
 def _page(folder: RunFolder, summary: Summary) -> str:
@@ -65,4 +87,5 @@ def _page(folder: RunFolder, summary: Summary) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    with writing(path):  # an earlier report is replaced by a whole one, or stays
+        durable.replace(text.encode("utf-8"), path, path.parent)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from encodeonce.cache_store import durable
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark, BenchmarkError
 from encodeonce.harness.results.gallery import gallery
@@ -18,6 +19,7 @@ from encodeonce.harness.results.summary import (
 )
 from encodeonce.harness.results.timeline import Step, hit_timeline
 from encodeonce.harness.run.folder import RunFolder
+from encodeonce.harness.run.output_error import writing
 from encodeonce.harness.run.record import CacheUse, Record
 from encodeonce.harness.run.variant import Variant, variants_of
 
@@ -53,12 +55,18 @@ def summarize_run(folder: RunFolder) -> Summary:
 
 
 def write_official_files(folder: RunFolder) -> Path | None:
-    """Write the files for official evaluators; return their folder if there are any."""
+    """Write the files for official evaluators; return their folder if there are any.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
     target = folder.path / "official"
     files = official_files(folder.records("records"), _benchmarks(folder.description()))
     for name, text in files.items():
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        (target / name).write_text(text, encoding="utf-8")
+        path = target / name
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            durable.replace(text.encode("utf-8"), path, path.parent)
     return target if files else None
 
 

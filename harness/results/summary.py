@@ -69,6 +69,7 @@ def summarize_evaluation(
         "variant": variant,
         "num_samples": len(records),
         "num_answered": num_answered,
+        "answered_at": _answered_at(records),
         "num_visual_units": sum(record.num_visual_units for record in records),
         "num_prompt_tokens": sum(record.num_prompt_tokens for record in records),
         "num_generated_tokens": sum(record.num_generated_tokens for record in records),
@@ -85,6 +86,12 @@ def summarize_evaluation(
             for name in names
         },
     }
+
+
+def _answered_at(records: Sequence[Record]) -> tuple[str, str] | None:
+    """Return when the first and the last answer was given, UTC, ISO 8601; None if unknown."""
+    times = [r.finished_at for r in records if r.error is None and r.finished_at is not None]
+    return (min(times), max(times)) if times else None
 
 
 def compare_answers(cached: Sequence[Record], uncached: Sequence[Record]) -> Summary:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Mapping
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from encodeonce.cache_store.signature import canonical_json
 from encodeonce.datasets.strict_json import parse_json
 from encodeonce.harness.run.config import RENAMED, RunConfig
 from encodeonce.harness.run.jsonl import JsonLinesWriter, read_lines
+from encodeonce.harness.run.output_error import writing
 from encodeonce.harness.run.record import Record
 from encodeonce.harness.run.stored import description_of, outcome_of, record_of
 from encodeonce.harness.run.variant import Meanings, changed_titles, joined
@@ -59,9 +61,11 @@ class RunFolder:
         Raises:
             RunFolderError: the folder holds a run that would have given other answers, or another
                 variant of the same name.
+            OutputError: the folder cannot be made or written.
         """
         folder = cls(config.output)
-        folder.path.mkdir(parents=True, exist_ok=True)
+        with writing(folder.path):
+            folder.path.mkdir(parents=True, exist_ok=True)
         identity = {
             **config.answer_fields(),
             "checkpoint files": checkpoint_sha256,
@@ -82,9 +86,9 @@ class RunFolder:
             "config": config.model_dump(mode="json"),
             "versions": {name: version(name) for name in _LIBRARIES},
         }
-        durable.replace(
-            (json.dumps(content, indent=2) + "\n").encode(), folder._description, folder.path
-        )
+        text = json.dumps(content, indent=2) + "\n"
+        with writing(folder._description):
+            durable.replace(text.encode(), folder._description, folder.path)
         return folder
 
     @property
@@ -107,6 +111,10 @@ class RunFolder:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise RunFolderError(
                 f"{self.path} is not the output folder of a run: it has no run.json"
+            ) from error
+        except OSError as error:
+            raise RunFolderError(
+                f"{self._description} cannot be read: {error.strerror or error}"
             ) from error
         except ValueError as error:
             raise RunFolderError(
@@ -151,15 +159,18 @@ class RunFolder:
         return JsonLinesWriter(self.path / f"{name}.jsonl")
 
     def __enter__(self) -> Self:
-        self._lock = (self.path / ".lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._lock.close()
-            raise RunFolderError(
-                f"output: another encodeonce process is writing to {self.path}; wait for it, or "
-                "choose another output folder"
-            ) from error
+        path = self.path / ".lock"
+        with ExitStack() as opened, writing(path):
+            lock = opened.enter_context(path.open("w"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RunFolderError(
+                    f"output: another encodeonce process is writing to {self.path}; wait for it, "
+                    "or choose another output folder"
+                ) from error
+            opened.pop_all()
+        self._lock = lock
         return self
 
     def __exit__(

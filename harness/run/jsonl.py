@@ -1,7 +1,7 @@
 """Append-only files of one JSON value per line, intact after any kill.
 
-One process writes a file at a time (see `folder`). A line is written with one call and flushed;
-what a killed writer left of its last line is cut off when the file is opened again.
+One process writes a file at a time (see `folder`). The operating system has a line at once; what a
+killed writer left of its last line is cut off when the file is opened again.
 """
 
 import json
@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from encodeonce.datasets.strict_json import parse_json
+from encodeonce.harness.run.output_error import writing
 
 Value = TypeVar("Value")
 
@@ -25,23 +26,46 @@ class JsonLinesWriter:
     """Appends values to a file. Use as a context manager."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a+b")
-        self._file.seek(0)
-        whole = self._file.read().rpartition(b"\n")
-        self._file.truncate(len(whole[0]) + len(whole[1]))
+        """Open a file, and cut off what a killed writer left of its last line.
+
+        Raises:
+            OutputError: it cannot be opened for writing.
+        """
+        self._path = path
+        with writing(path):
+            self._file = path.open("a+b", buffering=0)
+            self._file.seek(0)
+            whole = self._file.read().rpartition(b"\n")
+            self._size = len(whole[0]) + len(whole[1])
+            self._file.truncate(self._size)
 
     def write(self, value: Any) -> None:
-        """Append one value; the operating system has it when this returns."""
+        """Append one value; the operating system has it when this returns.
+
+        Raises:
+            OutputError: it cannot be written, and nothing of it is left in the file.
+        """
         # Lone surrogates (of file names that are not UTF-8) become JSON's own escapes.
-        line = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
-        self._file.write(line + b"\n")
-        self._file.flush()
+        text = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        line = memoryview(text + b"\n")
+        with writing(self._path):
+            try:
+                left = line
+                while left:
+                    left = left[self._file.write(left) :]
+            except OSError:
+                self._file.truncate(self._size)
+                raise
+        self._size += len(line)
 
     def close(self) -> None:
-        """Force everything to the disk and close."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        """Force everything to the disk and close.
+
+        Raises:
+            OutputError: the disk refuses.
+        """
+        with self._file, writing(self._path):
+            os.fsync(self._file.fileno())
 
     def __enter__(self) -> Self:
         return self

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from encodeonce.cache_store.store import StoreNotWritable
 from encodeonce.datasets.sample import Sample
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import Branch
@@ -72,9 +73,15 @@ class BlockEvaluator:
         self._scoring = scoring_of(config)
 
     def evaluate(self, decoder: Decoder, block: Sequence[AskedBranch]) -> list[Found]:
-        """Return the results of each branch."""
+        """Return the results of each branch.
+
+        Raises:
+            StoreNotWritable: features had to be encoded, and cannot be stored.
+        """
         try:
             return self._together(decoder, block)
+        except StoreNotWritable:  # no answer of the run can be given
+            raise
         except Exception as error:
             logger.info("%d groups failed together", len(block), exc_info=True)
             reason = SampleError.of(error)
@@ -101,6 +108,8 @@ class BlockEvaluator:
         for number, one in enumerate(block):
             try:
                 visuals = one.visuals()
+            except StoreNotWritable:
+                raise
             # Missing features (a damaged file, a miss) fail these samples alone.
             except Exception as error:
                 logger.info("group %s failed", one.branch.group.media, exc_info=True)

@@ -66,7 +66,11 @@ class EvaluateWorker:
             self._session.decoder_slot.put(only)
 
     def do(self, block: Block) -> list[dict[str, Any]]:
-        """Answer and score every sample of a block; a failure becomes a typed error."""
+        """Answer and score every sample of a block; a failure becomes a typed error.
+
+        Raises:
+            StoreNotWritable: features had to be encoded, and cannot be stored.
+        """
         self._stopwatch.take()
         self._features.take_use()
         looked = [_Looked() for _ in block.members]

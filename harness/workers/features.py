@@ -1,9 +1,11 @@
 """Gets features for a worker: from the store, and from the tower where the store lacks them."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from encodeonce.cache_store.claims import Claims
@@ -20,8 +22,13 @@ from encodeonce.models.timing import Stopwatch
 from encodeonce.models.vision.visual import Unit
 
 CLAIM_EXPIRES_S = 15.0
-"""How long a killed worker's claim keeps others from its media."""
+"""How long the claim of a worker killed on another host keeps others from its media; one killed on
+the same host is seen to be gone."""
 CLAIM_POLL_S = 0.05
+CLAIM_WORD_S = 1.0, 30.0
+"""After how long a worker that waits for another says so, and how often it says it again."""
+
+logger = logging.getLogger(__name__)
 
 
 class FeatureSource:
@@ -138,12 +145,26 @@ class FeatureSource:
         """Wait until no other worker encodes this media item; claim it for the block."""
         key = request.keys[0]
         with self._stopwatch.stage("wait"):
+            next_word_s = time.monotonic() + CLAIM_WORD_S[0]
             while not self._claims.acquire(key):
+                if time.monotonic() >= next_word_s:
+                    next_word_s = time.monotonic() + CLAIM_WORD_S[1]
+                    self._say_who_has(request)
                 time.sleep(CLAIM_POLL_S)
         try:
             yield
         finally:
             self._claims.release(key)
+
+    def _say_who_has(self, request: MediaRequest) -> None:
+        claim = self._claims.others(request.keys[0])
+        if claim is not None:
+            until = datetime.now() + timedelta(seconds=claim.left_s)
+            logger.warning(
+                "%s is being encoded by %s, which is waited for; its last sign of life was %.0f s "
+                "ago, and without another one it is encoded here from %s on",
+                *(request.media.uri, claim.holder, claim.silent_s, f"{until:%H:%M:%S}"),
+            )
 
     def _encode_and_store(self, request: MediaRequest, units: tuple[Unit, ...]) -> None:
         features = self.encode(request, units)

@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from encodeonce.harness.report.numbers import human_count
-from encodeonce.harness.report.plain_console import PlainConsole
+from encodeonce.harness.report.plain_console import PlainConsole, UnprintableError
 from encodeonce.harness.report.summary import headline
 from encodeonce.harness.report.terminal import print_report
 from encodeonce.harness.report.visible import log_visibly, on_one_line
-from encodeonce.harness.report.write import write_report
+from encodeonce.harness.report.write import UnwrittenReport, WrittenReport, write_report
 from encodeonce.harness.results.summary import problems
+from encodeonce.harness.results.work import Work
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.plan import make_plan
@@ -24,11 +25,10 @@ from encodeonce.jobs.cli.calibrate import calibrate_app
 from encodeonce.jobs.cli.compare import compare_runs
 from encodeonce.jobs.cli.export import export
 from encodeonce.jobs.cli.quantize import quantize
+from encodeonce.jobs.cli.running import running
 from encodeonce.jobs.cli.store import store_app
-from encodeonce.jobs.cli.user_errors import stop, user_errors
+from encodeonce.jobs.cli.user_errors import in_words, stop, user_errors
 from encodeonce.jobs.cli.vlmevalkit import UNTOUCHED, vlmevalkit
-from encodeonce.jobs.execution.select import executor_for
-from encodeonce.jobs.pipeline import Pipeline
 from encodeonce.models.checkpoint.files import hide_loading_bars
 
 app = typer.Typer(
@@ -72,13 +72,11 @@ def run(path: RunFile, ray_address: RayAddress = None, output: Output = None) ->
     """Encode what is missing, answer all questions, and report. Run it again to resume."""
     with user_errors():
         config = _load(path, output)
-        with executor_for(config.workers, ray_address) as executor:
-            pipeline = Pipeline(config, executor)
-            with pipeline.folder:
-                pipeline.precompute()
-                pipeline.check_uncached()
-                pipeline.evaluate()
-        _finish(pipeline.folder)
+        with running(config, ray_address) as pipeline:
+            pipeline.precompute()
+            pipeline.check_uncached()
+            pipeline.evaluate()
+        _finish(pipeline.folder, work=pipeline.work)
 
 
 @app.command()
@@ -97,11 +95,9 @@ def precompute(
             coverage = _coverage(config)
             _print_coverage(coverage, path, config)
             raise typer.Exit(1 if coverage.errors else 0)
-        with executor_for(config.workers, ray_address) as executor:
-            pipeline = Pipeline(config, executor)
-            with pipeline.folder:
-                pipeline.precompute()
-        _finish(pipeline.folder)
+        with running(config, ray_address) as pipeline:
+            pipeline.precompute()
+        _finish(pipeline.folder, work=pipeline.work)
 
 
 @app.command("eval")
@@ -114,12 +110,10 @@ def evaluate(path: RunFile, ray_address: RayAddress = None, output: Output = Non
             if not coverage.is_complete:
                 _print_coverage(coverage, path, config)
                 stop("evaluation needs features that are not in the store (cache.on_miss: error)")
-        with executor_for(config.workers, ray_address) as executor:
-            pipeline = Pipeline(config, executor)
-            with pipeline.folder:
-                pipeline.check_uncached()
-                pipeline.evaluate()
-        _finish(pipeline.folder)
+        with running(config, ray_address) as pipeline:
+            pipeline.check_uncached()
+            pipeline.evaluate()
+        _finish(pipeline.folder, work=pipeline.work)
 
 
 @app.command()
@@ -145,7 +139,11 @@ def main() -> None:
     """Entry point of the ``encodeonce`` command."""
     hide_loading_bars()
     log_visibly()
-    app()
+    try:
+        app()
+    except OSError as error:  # of what is printed outside the commands: the help, a schema
+        is_help = error.filename is None and not isinstance(error, UnprintableError)
+        stop(f"stdout cannot be written: {error.strerror}" if is_help else in_words(error))
 
 
 def _load(path: Path, output: Path | None) -> RunConfig:
@@ -153,18 +151,31 @@ def _load(path: Path, output: Path | None) -> RunConfig:
     return config if output is None else config.model_copy(update={"output": output})
 
 
-def _finish(folder: RunFolder, html: bool = True) -> None:
+def _finish(folder: RunFolder, html: bool = True, work: Work | None = None) -> None:
     """Write and print the report; exit with 1 if anything failed."""
-    written = write_report(folder, html=html)
+    failed = []
+    try:
+        written = write_report(folder, html=html)
+    except UnwrittenReport as error:
+        written = error.report
+        failed.append(f"{error}")
+    try:
+        _print(written, work)
+    except UnprintableError as error:
+        where = f"; the report is in {written.pages[0]}" if written.pages else ""
+        failed.append(f"{error}{where}")
+    if failed := [*problems(written.summary), *failed]:
+        stop("; ".join(failed))
+
+
+def _print(written: WrittenReport, work: Work | None) -> None:
     print_report(console, written.sections)
-    for line in headline(written.summary):
+    for line in headline(written.summary, work):
         console.print(line, style="bold", soft_wrap=True)
     for page in written.pages:
         console.print(f"report: {page}", soft_wrap=True)
     if written.official:
         console.print(f"for official evaluators: {written.official}", soft_wrap=True)
-    if found := problems(written.summary):
-        stop("; ".join(found))
 
 
 def _coverage(config: RunConfig) -> RunCoverage:

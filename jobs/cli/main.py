@@ -2,6 +2,8 @@
 
 import importlib
 import logging
+import signal
+import sys
 
 _TALKATIVE = ("torchao", "torch.utils._pytree")
 """transformers imports torchao wherever it is installed. These loggers then warn about kernels for
@@ -9,10 +11,13 @@ absent GPUs, and about how torchao registers its own enumerations."""
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; Ctrl-C while its libraries are read, which takes seconds, ends it."""
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)
-    importlib.import_module("encodeonce.jobs.cli.app").main()
+    try:
+        importlib.import_module("encodeonce.jobs.cli.app").main()
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+from encodeonce.cache_store.store import StoreNotWritable
 from encodeonce.jobs.execution.work import Attempt, ItemError, Outcome, Verdict, WorkItem
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,14 @@ class WorkerStartError(RuntimeError):
     """No worker could be made, so no item can be tried."""
 
 
+class WorkStopped(RuntimeError):
+    """What every later item would meet too. Outcomes so far have been yielded."""
+
+
+class ClusterLost(WorkStopped):
+    """The cluster was there, and is not any more."""
+
+
 class Worker(Protocol):
     """Does the work, one payload after another, in a process of its own.
 
@@ -40,6 +49,7 @@ class Worker(Protocol):
 
         Raises:
             RetryableError: worth another attempt.
+            StoreNotWritable: no item can be finished; the run stops.
             Exception: this item fails; the worker is fit for the next one.
         """
         ...
@@ -69,18 +79,33 @@ class Executor(Protocol):
         Raises:
             WorkError: two items have the same id.
             WorkerStartError: no worker could be made; carries the cause's type and message.
+            WorkStopped: a worker raised `StoreNotWritable`, and this carries its message; or the
+                cluster was lost.
         """
         ...
 
 
 def attempt_all(worker: Worker, items: Sequence[WorkItem]) -> list[Attempt]:
-    """Let ``worker`` do a chunk's items in turn, announcing each next one."""
+    """Let ``worker`` do a chunk's items in turn, announcing each next one, until one says stop."""
     attempts = []
     for number, item in enumerate(items):
         for following in items[number + 1 : number + 2]:
             worker.expect(following.payload)
         attempts.append(attempt(worker, item))
+        if attempts[-1].verdict == "stop":
+            break
     return attempts
+
+
+def require_no_stop(attempts: Sequence[Attempt]) -> None:
+    """Check that a worker may go on after these attempts.
+
+    Raises:
+        WorkStopped: it may not.
+    """
+    if attempts and attempts[-1].verdict == "stop":
+        assert attempts[-1].error is not None
+        raise WorkStopped(attempts[-1].error.message)
 
 
 def attempt(worker: Worker, item: WorkItem) -> Attempt:
@@ -94,6 +119,8 @@ def attempt(worker: Worker, item: WorkItem) -> Attempt:
         value = json.loads(json.dumps(worker.do(item.payload), allow_nan=False))
     except RetryableError as caught:
         verdict, error = "retry", describe(caught)
+    except StoreNotWritable as caught:
+        verdict, error = "stop", describe(caught)
     except Exception as caught:
         verdict, error = "failed", describe(caught)
     seconds = time.perf_counter() - start_s

@@ -13,6 +13,7 @@ from encodeonce.jobs.execution.executor import (
     attempt_all,
     close_quietly,
     describe,
+    require_no_stop,
 )
 from encodeonce.jobs.execution.queue import WorkQueue
 from encodeonce.jobs.execution.work import LOST, ItemError, Limits, Outcome, WorkItem
@@ -45,6 +46,7 @@ class LocalExecutor:
                     yield from queue.lose(name, reason, time.monotonic())
                 else:
                     yield from queue.finish(name, chunk, attempts, time.monotonic())
+                    require_no_stop(attempts)
         finally:
             if worker is not None:
                 close_quietly(worker)

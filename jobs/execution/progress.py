@@ -87,7 +87,7 @@ class Progress:
         title: str,
         unit: str,
         total: int,
-        stream: TextIO,
+        stream: TextIO | None,
         line_every_s: float = 30.0,
     ) -> None:
         """Follow the run of ``items``.
@@ -98,7 +98,7 @@ class Progress:
             title: First word, e.g. ``"evaluate"``.
             unit: What `Tally.done` counts, e.g. ``"samples"``.
             total: Sum of `Tally.done` over ``items``.
-            stream: Where to show it, usually ``sys.stderr``.
+            stream: Where to show it, usually ``sys.stderr``; None, if that is closed, for nowhere.
             line_every_s: Shortest time between two lines where there is no terminal.
         """
         self._weights = {item.id: item.weight for item in items}
@@ -111,7 +111,7 @@ class Progress:
             total=total, total_weight=sum(self._weights.values()), start_s=self._line_s
         )
         self._bar: rich_progress.Progress | None = None
-        if stream.isatty():
+        if stream is not None and stream.isatty():
             self._bar = _bar_on(stream)
             self._task = self._bar.add_task(title, total=total, counts=self._counts(self._line_s))
             self._bar.start()
@@ -153,9 +153,13 @@ class Progress:
         bar.update(self._task, completed=self.state.done, counts=self._counts(now_s))
 
     def _write_line(self, now_s: float) -> None:
-        self._stream.write(f"{self._title}: {self._counts(now_s)}\n")
-        self._stream.flush()
         self._line_s = now_s
+        if self._stream is not None:
+            try:
+                self._stream.write(f"{self._title}: {self._counts(now_s)}\n")
+                self._stream.flush()
+            except OSError:  # a log file on a full disk; the work matters more
+                self._stream = None
 
     def _counts(self, now_s: float) -> str:
         """Return e.g. ``3/9 samples, hit rate 75.0 %, errors 0, 3:05 left``."""

@@ -149,7 +149,7 @@ class WorkQueue:
         """Take the attempts at ``chunk``; return the outcomes of the items that are done.
 
         An answer to a chunk that the worker no longer holds is ignored: its lease had expired, and
-        others have been given the items.
+        others have been given the items. After a ``stop`` the items without outcome stay open.
         """
         holding = self._holdings.get(worker)
         if holding is None or chunk.number not in holding.chunks:
@@ -160,8 +160,11 @@ class WorkQueue:
         if not holding.chunks:
             del self._holdings[worker]
         items = {item.id: item for item in chunk.items}
-        assert list(items) == [attempt.item for attempt in attempts], "an attempt at each item"
-        outcomes = [self._judge(items[attempt.item], attempt, worker) for attempt in attempts]
+        tried = [attempt.item for attempt in attempts]
+        is_stop = bool(attempts) and attempts[-1].verdict == "stop"
+        assert tried == list(items)[: len(tried) if is_stop else None], "an attempt at each item"
+        judged = attempts[:-1] if is_stop else attempts
+        outcomes = [self._judge(items[attempt.item], attempt, worker) for attempt in judged]
         return [outcome for outcome in outcomes if outcome is not None]
 
     def lose(self, worker: str, reason: ItemError, now_s: float) -> list[Outcome]:
@@ -208,6 +211,7 @@ class WorkQueue:
         if attempt.verdict == "retry":
             assert attempt.error is not None
             return self._retry_or_end(item, "failed", attempt.error, attempt.seconds, worker)
+        assert attempt.verdict != "stop", "it is no outcome"
         self._open.remove(item.id)
         return Outcome(
             item=item.id,

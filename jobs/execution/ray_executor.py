@@ -6,9 +6,7 @@ them forever.
 """
 
 import logging
-import os
 import pickle
-import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,17 +15,16 @@ from typing import Any, NamedTuple
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from encodeonce.harness.report.visible import log_visibly
 from encodeonce.jobs.execution.executor import (
-    Worker,
     WorkerFactory,
     WorkerStartError,
-    attempt_all,
-    close_quietly,
     describe,
+    require_no_stop,
 )
 from encodeonce.jobs.execution.queue import Chunk, WorkQueue
 from encodeonce.jobs.execution.ray_cluster import Cluster, connected, require_room, worker_env
+from encodeonce.jobs.execution.ray_head import ASK_EVERY_S, Head, require_a_node
+from encodeonce.jobs.execution.ray_worker import Started, WorkerHost
 from encodeonce.jobs.execution.work import (
     LOST,
     OVERDUE,
@@ -75,6 +72,7 @@ class RayExecutor:
 
         Raises:
             ClusterError: the cluster does not answer, or no node is large enough for a worker.
+            ClusterLost: its head stopped answering, or its last node is gone.
         """
         queue = WorkQueue(items, self.limits)
         with connected(self.cluster, self.num_workers, self.num_cpus):
@@ -82,8 +80,11 @@ class RayExecutor:
             crew = _Crew(self, make_worker)
             try:
                 yield from _work_off(queue, crew, self.num_workers)
-            finally:
-                crew.dismiss()
+            except BaseException:
+                # Whoever ends early does not wait: what workers have stored is durable.
+                crew.kill()
+                raise
+            crew.dismiss()
 
 
 def _work_off(queue: WorkQueue, crew: "_Crew", num_workers: int) -> Iterator[Outcome]:
@@ -95,6 +96,8 @@ def _work_off(queue: WorkQueue, crew: "_Crew", num_workers: int) -> Iterator[Out
         now_s = time.monotonic()
         for worker, chunk, attempts in answers:
             yield from crew.signed(queue.finish(worker, chunk, attempts, now_s))
+        for answer in answers:
+            require_no_stop(answer.attempts)
         for worker in queue.overdue(now_s):
             lost[worker] = ItemError(type=OVERDUE, message="took longer than its lease; killed")
         for worker, reason in lost.items():
@@ -108,13 +111,6 @@ class _Answer(NamedTuple):
     attempts: list[Attempt]
 
 
-class _Started(NamedTuple):
-    """A worker that is ready."""
-
-    id: str
-    name: str
-
-
 class _Crew:
     """The actors of one run, as the driver sees them.
 
@@ -123,7 +119,7 @@ class _Crew:
     """
 
     def __init__(self, plan: RayExecutor, make_worker: WorkerFactory) -> None:
-        self._actor_class: Any = ray.remote(_Host).options(
+        self._actor_class: Any = ray.remote(WorkerHost).options(
             num_cpus=plan.num_cpus,
             num_gpus=plan.num_gpus,
             max_restarts=0,
@@ -131,6 +127,7 @@ class _Crew:
             runtime_env=worker_env(plan.num_cpus, plan.env_vars),
         )
         self._factory = _pickled(make_worker)
+        self._head = Head(may_return=plan.cluster.address is not None)
         self._starting: dict[ray.ObjectRef[Any], Any] = {}
         self._actors: dict[str, Any] = {}
         self._names: dict[str, str] = {}
@@ -198,12 +195,25 @@ class _Crew:
         if idle:
             closing = [actor.close.remote() for actor in idle]
             ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_S)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill all workers, whatever they do."""
         for actor in (*self._actors.values(), *self._starting.values()):
             ray.kill(actor)
 
     def _ready(self, timeout_s: float) -> list[ray.ObjectRef[Any]]:
         refs = [*self._starting, *self._calls]
-        ready, _ = ray.wait(refs, num_returns=1, timeout=max(0.0, timeout_s))
+        until_s = time.monotonic() + max(0.0, timeout_s)
+        ready: list[ray.ObjectRef[Any]] = []
+        while not ready:
+            self._head.require()
+            if not self._actors:
+                require_a_node()
+            left_s = max(0.0, until_s - time.monotonic())
+            ready, _ = ray.wait(refs, num_returns=1, timeout=min(left_s, ASK_EVERY_S))
+            if left_s <= ASK_EVERY_S:
+                break
         if ready:
             ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
         elif not self._actors:
@@ -214,12 +224,12 @@ class _Crew:
         """Register a worker that has started, or note why it has not."""
         actor = self._starting.pop(ref)
         try:
-            started: _Started | ItemError = ray.get(ref)
+            started: Started | ItemError = ray.get(ref)
         except RayActorError as error:
             started = ItemError(type=LOST, message=_last_line(error))
         except RayError as error:
             started = describe(error)
-        if isinstance(started, _Started):
+        if isinstance(started, Started):
             self._actors[started.id] = actor
             self._names[started.id] = started.name
             self._num_failed_starts = 0
@@ -233,41 +243,6 @@ class _Crew:
         # met what its predecessor left (GPU memory not yet released).
         if started.type != LOST and not self._has_started:
             self._num_failed_starts = self._max_failed_starts
-
-
-class _Host:
-    """The actor: a process that makes one worker and passes it what the driver sends."""
-
-    def __init__(self) -> None:
-        log_visibly()  # Ray shows the driver's user what workers write to stderr
-        self._worker: Worker | None = None
-
-    def start(self, factory: bytes) -> _Started | ItemError:
-        """Make the worker; return who this is, or why it could not be made."""
-        try:
-            self._worker = pickle.loads(factory)()
-        except Exception as error:
-            return describe(error)
-        context = ray.get_runtime_context()
-        return _Started(
-            id=f"{context.get_node_id()}/{context.get_actor_id()}",
-            name=process_name(),
-        )
-
-    def do(self, items: Sequence[WorkItem]) -> list[Attempt]:
-        """Attempt each item in turn."""
-        assert self._worker is not None, "the driver sends items only after the start"
-        return attempt_all(self._worker, items)
-
-    def close(self) -> None:
-        """Close the worker."""
-        if self._worker is not None:
-            close_quietly(self._worker)
-
-
-def process_name() -> str:
-    """Return this process's name for people, ``host:pid``."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _pickled(make_worker: WorkerFactory) -> bytes:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Status = Literal["ok", "failed", "quarantined"]
-Verdict = Literal["ok", "failed", "retry"]
+Verdict = Literal["ok", "failed", "retry", "stop"]
+"""``stop``: no later item would fare better, so the run ends; the item stays open."""
 
 
 class WorkError(ValueError):

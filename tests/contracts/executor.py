@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 
-from encodeonce.jobs.execution.executor import Executor, RetryableError, WorkerStartError
+from encodeonce.cache_store.store import StoreNotWritable
+from encodeonce.jobs.execution.executor import (
+    Executor,
+    RetryableError,
+    WorkerStartError,
+    WorkStopped,
+)
 from encodeonce.jobs.execution.work import Outcome, WorkError, WorkItem
 
 MAX_ATTEMPTS = 3
@@ -49,6 +55,9 @@ class ScriptedWorker:
 
     def stumble(self) -> None:
         raise RetryableError("the file server did not answer")
+
+    def refuse(self) -> None:
+        raise StoreNotWritable("the disk is full")
 
     def leave(self) -> None:
         raise SystemExit(3)
@@ -130,6 +139,20 @@ class ExecutorContract:
         assert calls(tmp_path, "always") == MAX_ATTEMPTS
         assert outcomes["always"].error is not None
         assert outcomes["always"].error.type == "RetryableError"
+
+    def test_what_would_refuse_every_item_ends_the_run_at_the_first(
+        self, executor: Executor, tmp_path: Path
+    ) -> None:
+        items = [item("a", weight=3), item("full", weight=2, act="refuse")]
+        later = [item(f"i{n}") for n in range(20)]
+        found = []
+        with pytest.raises(WorkStopped, match="the disk is full"):
+            for outcome in executor.run([*items, *later], partial(ScriptedWorker, tmp_path)):
+                found.append(outcome.item)
+        assert calls(tmp_path, "full") == 1
+        assert "full" not in found, "it is tried again when the command is repeated"
+        assert set(found) <= {"a", *(one.id for one in later)}
+        assert sum(calls(tmp_path, one.id) for one in later) < len(later)
 
     def test_a_worker_that_leaves_is_replaced_and_its_item_tried_again(
         self, executor: Executor, tmp_path: Path

@@ -1,6 +1,7 @@
 """kill -9 of workers and of the driver: everything is done in the end, and nothing twice."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -50,7 +51,7 @@ def lines_in(path: Path) -> int:
 def workers_of(driver: subprocess.Popen[str]) -> list[psutil.Process]:
     """Return the driver's Ray worker processes; other runs on the machine have their own."""
     found = psutil.Process(driver.pid).children(recursive=True)
-    workers = [process for process in found if process.name().startswith("ray::_Host")]
+    workers = [process for process in found if process.name().startswith("ray::WorkerHost")]
     assert workers, "no Ray worker found"
     return workers
 
@@ -123,6 +124,27 @@ def test_evaluation_loses_no_sample_and_scores_none_twice(scene: Scene, victim: 
     counts = Counter(line["sample"] for line in scene.lines("records"))
     assert len(counts) == 2 * NUM_CLIPS
     assert set(counts.values()) == {1}
+
+
+@pytest.mark.parametrize("workers", [{"executor": "local"}, RAY], ids=["local", "ray"])
+def test_ctrl_c_says_at_once_what_is_kept_and_the_rest_is_done_later(
+    scene: Scene, workers: dict[str, Any]
+) -> None:
+    assert scene.execute("precompute").exit_code == 0
+    driver = start(scene, "eval", workers=workers)
+    records = scene.output / "records.jsonl"
+    wait_for(lambda: lines_in(records) >= 3, driver)
+    driver.send_signal(signal.SIGINT)
+    _, err = driver.communicate(timeout=60)
+    assert driver.returncode == 130
+    kept = re.search(r"encodeonce: interrupted; (\d+) of 24 answers are kept; repeat", err)
+    assert kept is not None, err
+    assert "Traceback" not in err
+    # A group's answers that were on their way may have been written after the line was.
+    assert 3 <= int(kept[1]) <= lines_in(records) < 24
+    done = scene.execute("eval")
+    assert done.exit_code == 0, done.stderr
+    assert Counter(line["sample"] for line in scene.lines("records")).total() == 24
 
 
 def test_answers_are_the_same_bits_with_one_worker_two_or_none(scene: Scene) -> None:

@@ -39,7 +39,7 @@ def test_the_report_names_the_file_and_the_reason(scene: Scene) -> None:
     assert "truncated" in scene.execute("precompute", "--dry-run").output
 
 
-def test_a_store_that_cannot_be_written_is_the_reason(
+def test_a_store_that_fails_on_a_file_is_the_reason(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*args: object) -> None:

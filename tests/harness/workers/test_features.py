@@ -1,12 +1,15 @@
 """Features from the store, from the tower where the store lacks them, and read ahead."""
 
-from concurrent.futures import ThreadPoolExecutor
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from encodeonce.cache_store.claims import Claims
 from encodeonce.cache_store.features import Features
 from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.cache_store.signature import Signature
@@ -16,6 +19,7 @@ from encodeonce.datasets.media.library import MediaLibrary
 from encodeonce.datasets.media.media import Frames, MediaRef
 from encodeonce.datasets.media.probe import probe
 from encodeonce.harness.run.record import CacheUse
+from encodeonce.harness.workers import features
 from encodeonce.harness.workers.features import FeatureSource
 from encodeonce.harness.workers.media_lookup import MediaRequest
 from encodeonce.models.timing import Stopwatch
@@ -131,3 +135,28 @@ def test_of_two_workers_asked_for_one_media_at_once_one_encodes(tmp_path: Path) 
     assert np.array_equal(results[0].arrays["main"], results[1].arrays["main"])
     for source in sources:
         source.close()
+
+
+def test_a_worker_that_waits_for_another_says_for_whom_and_until_when(
+    tmp_path: Path,
+    tower: MeanTower,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(features, "CLAIM_WORD_S", (0.1, 3600.0))
+    wanted = request(tmp_path, (0, 7))
+    source = make_source(tmp_path, tower)
+    with ThreadPoolExecutor(1) as pool, Claims(tmp_path / "store") as other:
+        assert other.acquire(wanted.keys[0])
+        waiting = pool.submit(source.ensure, wanted)
+        wait([waiting], timeout=1.0)
+        assert not waiting.done()
+        other.release(wanted.keys[0])
+        waiting.result()
+    source.close()
+    assert tower.num_frames == 2
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert "clip.mp4 is being encoded by process" in said
+    assert re.search(
+        rf"process {os.getpid()} on \S+, which is waited for.* from \d\d:\d\d:\d\d on", said
+    )

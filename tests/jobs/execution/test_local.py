@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from encodeonce.jobs.execution.executor import WorkStopped
 from encodeonce.jobs.execution.local import LocalExecutor
 from encodeonce.jobs.execution.work import Limits
 from tests.contracts.executor import (
@@ -46,6 +47,16 @@ def test_an_item_that_always_makes_its_worker_leave_is_quarantined(
     assert found["leaves"].status == "quarantined"
     assert found["leaves"].attempts == calls(tmp_path, "leaves") == MAX_ATTEMPTS
     assert found["a"].status == found["b"].status == "ok"
+
+
+def test_of_a_chunk_that_is_stopped_the_first_items_count(tmp_path: Path) -> None:
+    executor, found = LocalExecutor(limits=Limits(chunk_size=4)), []
+    items = [item("a", weight=4), item("b", weight=3), item("full", act="refuse"), item("c")]
+    with pytest.raises(WorkStopped):
+        for outcome in executor.run(items, lambda: ScriptedWorker(tmp_path)):
+            found.append(outcome.item)
+    assert found == ["a", "b"]
+    assert calls(tmp_path, "c") == 0
 
 
 def test_a_worker_is_told_what_comes_next_in_its_chunk(tmp_path: Path) -> None:

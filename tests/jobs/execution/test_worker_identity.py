@@ -5,7 +5,7 @@ import socket
 from functools import partial
 from pathlib import Path
 
-from encodeonce.jobs.execution import ray_executor
+from encodeonce.jobs.execution import ray_worker
 from encodeonce.jobs.execution.ray_executor import RayExecutor
 from encodeonce.jobs.execution.work import Limits
 from tests.contracts.executor import ScriptedWorker, calls, item, run
@@ -16,7 +16,7 @@ class OneAndTheSame(ScriptedWorker):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        ray_executor.process_name = lambda: "node:7"
+        ray_worker.process_name = lambda: "node:7"
 
 
 def test_two_workers_of_one_host_and_pid_are_two_workers(ray_cluster: None, tmp_path: Path) -> None:

@@ -1,0 +1,39 @@
+"""A run's pipeline while it works: whatever ends it early, the user is told what is kept."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from encodeonce.harness.results.work import Work, kept
+from encodeonce.harness.run.config import RunConfig
+from encodeonce.harness.run.output_error import OutputError
+from encodeonce.jobs.cli.interrupts import interruptible
+from encodeonce.jobs.execution.executor import WorkStopped
+from encodeonce.jobs.execution.select import executor_for
+from encodeonce.jobs.pipeline import Pipeline
+
+
+class EndedEarly(ValueError):
+    """A run ended before its work was done; the message says what is kept."""
+
+
+@contextmanager
+def running(config: RunConfig, ray_address: str | None) -> Iterator[Pipeline]:
+    """Yield a run's pipeline, with its executor, and its folder locked.
+
+    Raises:
+        EndedEarly: the disk is full, the store refuses, or the cluster was lost.
+        ValueError: the run cannot begin.
+    """
+    work: Work = {}
+    with (
+        interruptible(lambda: kept(work)) as answer_sigterm,
+        executor_for(config.workers, ray_address) as executor,
+    ):
+        answer_sigterm()
+        pipeline = Pipeline(config, executor)
+        work = pipeline.work
+        with pipeline.folder:
+            try:
+                yield pipeline
+            except (OutputError, WorkStopped) as error:
+                raise EndedEarly(f"{error}; {kept(work)}") from error
