@@ -66,7 +66,12 @@ def _storage_words(spec: KVSpec) -> str:
 
 
 def _in_brackets(*words: str, **options: Any) -> str:
-    parts = [*words, *(f"{name}={_short(value)}" for name, value in sorted(options.items()))]
+    # What is switched on is named by its option alone.
+    named = (
+        name if value is True else f"{name}={_short(value)}"
+        for name, value in sorted(options.items())
+    )
+    parts = [*words, *named]
     return f" ({', '.join(parts)})" if parts else ""
 
 
