@@ -60,6 +60,8 @@ class Record:
     """`Variant.name`."""
     question: str
     target: str
+    choices: tuple[str, ...] = ()
+    """Texts of the options; empty for a free answer, and in records of earlier versions."""
     tags: Mapping[str, str] = field(default_factory=dict)
     text: str | None = None
     token_ids: tuple[int, ...] = ()
