@@ -150,9 +150,11 @@ def _drawn(columns: Sequence[_Column], room: int | None, has_heads: bool) -> Ite
 def _widths(columns: Sequence[_Column], room: int | None) -> tuple[int, list[int]]:
     """Return the gap and the columns' widths: numbers' heads give way first, then words."""
     widths = [column.widest for column in columns]
+    if room is None:
+        return _GAPS[0], widths
     for gap in _GAPS:
-        space = None if room is None else room - gap * (len(columns) - 1)
-        if space is None or sum(widths) <= space:
+        space = room - gap * (len(columns) - 1)
+        if sum(widths) <= space:
             return gap, widths
     leasts = [column.least for column in columns]
     for numbers in (True, False):

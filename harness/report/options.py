@@ -30,7 +30,7 @@ def answer_words(text: str, extracted: str | None, choices: Sequence[str]) -> st
     'It was the last one, D (read as D: 6)'
     """
     options = options_by_letter(choices)
-    if extracted not in options:
+    if extracted is None or extracted not in options:
         return text
     option = options[extracted]
     says_no_more = _bare(text) in map(_bare, (extracted, option, option[len(extracted) + 2 :]))

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from encodeonce.cache_store.store import StoreError
+from encodeonce.datasets.refusal_words import told
 from encodeonce.harness.report.plain_console import PlainConsole
 from encodeonce.jobs.execution.executor import WorkerStartError
 
@@ -22,7 +23,7 @@ def user_errors(*more: type[Exception]) -> Iterator[None]:
     try:
         yield
     except expected as error:
-        stop(f"{error}")
+        stop(told(error))
 
 
 def stop(message: str) -> NoReturn:
