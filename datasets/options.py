@@ -68,7 +68,7 @@ def _options(schema: Schema, whole: Schema, prefix: str) -> Iterator[Option]:
         default = None if "properties" in kind else described.get("default")
         yield Option(
             name=f"{prefix}{name}",
-            allowed=_allowed(described, whole),
+            allowed=allowed_words(described, whole),
             default=None if name in required else _yaml(default),
             meaning=described.get("description") or kind.get("description", ""),
             example=_yaml(examples[0]) if examples else None,
@@ -76,21 +76,26 @@ def _options(schema: Schema, whole: Schema, prefix: str) -> Iterator[Option]:
         yield from _options(kind, whole, f"{prefix}{name}.")
 
 
-def _allowed(schema: Schema, whole: Schema) -> str:
-    """Say in a few words what a schema allows."""
+def allowed_words(schema: Schema, whole: Schema) -> str:
+    """Say in a few words what a schema allows.
+
+    Args:
+        schema: of a value, as pydantic makes them.
+        whole: of the model that it is a part of.
+    """
     schema = _resolve(schema, whole)
     if "discriminator" in schema:
         key = schema["discriminator"]["propertyName"]
         return f"{{{key}: {' | '.join(schema['discriminator']['mapping'])}, …}}"
     if alternatives := schema.get("anyOf"):
-        words = [_allowed(one, whole) for one in alternatives if one.get("type") != "null"]
+        words = [allowed_words(one, whole) for one in alternatives if one.get("type") != "null"]
         return " or ".join(dict.fromkeys(words))
     if "enum" in schema:
         return " | ".join(_yaml(value) for value in schema["enum"])
     if "const" in schema:
         return _yaml(schema["const"])
     if schema.get("type") == "array":
-        return f"list of {_allowed(schema.get('items', {}), whole)}"
+        return f"list of {allowed_words(schema.get('items', {}), whole)}"
     if schema.get("format") in ("path", "file-path", "directory-path"):
         return "path"
     if "properties" in schema:

@@ -1,49 +1,64 @@
-"""Say in our own words what pydantic refuses: the place, what was got, what is allowed."""
+"""Say in our own words what pydantic refuses: the place, what was got, what is allowed.
 
-import difflib
+A model is made of what users wrote by `checked`, never by ``model_validate`` or its class
+(`tests/datasets/test_refusals.py` holds the code to it); `problems_of` is for the rest.
+"""
+
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
+
+from encodeonce.datasets.options import allowed_words
+from encodeonce.datasets.refusal_words import (
+    closest,
+    got,
+    got_beside,
+    reason,
+    suggestion,
+    unknown_key,
+)
 
 Schema = Mapping[str, Any]
 Location = tuple[int | str, ...]
 Model = TypeVar("Model", bound=BaseModel)
 
-_SHOWN = 80
-"""Characters of a value that messages repeat."""
 
-_NEEDED: Mapping[str, str] = {
-    "missing": "is missing",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "int_parsing_size": "must be a whole number of fewer digits",
-    "float_type": "must be a number",
-    "float_parsing": "must be a number",
-    "finite_number": "must be a finite number",
-    "bool_type": "must be true or false",
-    "bool_parsing": "must be true or false",
-    "string_type": "must be a text (in quotes, if it looks like a number)",
-    "path_type": "must be a path",
-    "list_type": "must be a list",
-    "tuple_type": "must be a list",
-    "dict_type": "must be a mapping",
-    "mapping_type": "must be a mapping",
-    "model_type": "must be a mapping of keys",
-    "model_attributes_type": "must be a mapping of keys",
-    "dataclass_type": "must be a mapping of keys",
-    "dataclass_exact_type": "must be a mapping of keys",
-}
+class Problem(NamedTuple):
+    """Something that is not as its model wants it."""
+
+    path: Location
+    """Keys and positions, as they were written; empty where it is about all of it."""
+    sentence: str
+    """What is wrong, what was got, and what is allowed."""
+
+    @property
+    def words(self) -> str:
+        """The sentence with its place: ``"workers.lease_s: must be above 0; got 0"``."""
+        return f"{_dotted(self.path)}: {self.sentence}" if self.path else self.sentence
 
 
 class Refused(ValueError):
     """Something is not as its model wants it; says every place."""
 
-    def __init__(self, problems: Sequence[tuple[Location, str]]) -> None:
-        """Take each problem's place and its description, which names the place too."""
-        super().__init__("; ".join(words for _, words in problems))
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        """Take the problems."""
+        super().__init__("; ".join(problem.words for problem in problems))
         self.problems = problems
+
+
+class _Place(NamedTuple):
+    """Where in what was written a problem is, and where in the model's schema."""
+
+    path: Location
+    """Keys and positions, as they were written."""
+    section: Schema
+    """What the last key belongs to."""
+    node: Schema
+    """What may stand there."""
+    choice: str
+    """Which kind of section it is, where there are several: ``" where policy is fps"``."""
 
 
 def checked(model: type[Model], content: Any) -> Model:
@@ -55,91 +70,144 @@ def checked(model: type[Model], content: Any) -> Model:
     Raises:
         Refused: it is not one.
     """
-    schema = model.model_json_schema()
-    problems: list[tuple[Location, str]] = [
-        (place, f"{'.'.join(map(str, place))}: must be a number{_got(value)}")
-        for place, value in _booleans(content, schema, schema, ())
+    schema = _schema(model)
+    problems = [
+        Problem(path, f"must be a number{got(value)}")
+        for path, value in _booleans(content, schema, schema, ())
     ]
     try:
         found = model.model_validate(content)
     except ValidationError as error:
-        problems += _refusals(error, schema)
+        problems += problems_of(error, model)
         raise Refused(problems) from error
     if problems:
         raise Refused(problems)
     return found
 
 
-def _refusals(error: ValidationError, schema: Schema) -> list[tuple[Location, str]]:
-    """Return the place of each problem, and one line for it."""
-    by_place: dict[Location, list[Any]] = {}
+def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """Return the problems that pydantic found, one for each place.
+
+    Args:
+        error: pydantic's.
+        model: what was to be made.
+    """
+    schema = _schema(model)
+    by_path: dict[Location, list[tuple[_Place, Any]]] = {}
     for problem in error.errors():
-        by_place.setdefault(_without_type(problem["loc"], schema), []).append(problem)
-    places = list(by_place)
+        place = _find(problem["loc"], schema)
+        by_path.setdefault(place.path, []).append((place, problem))
+    paths = list(by_path)
     return [
-        (place, _refusal(place, problems, schema))
-        for place, problems in by_place.items()
+        _problem(found, schema)
+        for path, found in by_path.items()
         # A list all of whose entries are refused is not short of entries.
-        if problems[0]["type"] != "too_short" or not _is_within(place, places)
+        if found[0][1]["type"] != "too_short" or not _is_within(path, paths)
     ]
 
 
-def _refusal(place: Location, problems: Sequence[Any], schema: Schema) -> str:
-    """Return one line for the problems of a place: of its only type, or of each that it may be."""
-    where, first = ".".join(map(str, place)), problems[0]
+def _problem(found: Sequence[tuple[_Place, Any]], schema: Schema) -> Problem:
+    """Return the problem of a place: of its only type, or of each that it may be."""
+    place, first = found[0]
     if first["type"] == "extra_forbidden":
-        allowed = _keys(_node_at(schema, place[:-1]))
-        hint = suggestion(str(place[-1]), allowed)
-        return f"{where}: unknown key. Allowed: {', '.join(allowed) or 'none'}.{hint}"
-    words = " or ".join(
-        [reason(first), *(reason(one).removeprefix("must be ") for one in problems[1:])]
-    )
-    if not where:
-        return words
-    if words.startswith(f"{where}: "):
-        return words
-    got = "" if first["type"] == "missing" else _got(first["input"])
-    return f"{where}: {words}{got}{_closest(first)}"
+        allowed = _keys(place.section, schema)
+        return Problem(place.path, unknown_key(str(place.path[-1]), allowed, place.choice))
+    if first["type"].startswith("union_tag"):
+        return _other_tag(place, first)
+    reasons = [_reason(place, problem, schema) for place, problem in found]
+    others = (words.removeprefix("must be ") for words in reasons[1:])
+    words = " or ".join(dict.fromkeys([reasons[0], *others]))
+    if first["type"] == "missing" and isinstance(first["input"], Mapping):
+        known = _keys(place.section, schema)
+        unread = [str(key) for key in first["input"] if key not in known]
+        words += _hint(suggestion(str(place.path[-1]), unread))
+    # Some of our validators begin with the key that they are about.
+    words = words.removeprefix(f"{_dotted(place.path)}: ")
+    return Problem(place.path, f"{words}{got_beside(words, first)}{_closest(found)}")
 
 
-def _without_type(location: Location, schema: Schema) -> Location:
-    """Return a location without the name of a type, which pydantic adds where there are several."""
-    is_choice = location and "anyOf" in _node_at(schema, location[:-1])
-    return location[:-1] if is_choice and isinstance(location[-1], str) else location
+def _closest(found: Sequence[tuple[_Place, Any]]) -> str:
+    return next(filter(None, (closest(problem) for _, problem in found)), "")
+
+
+def _reason(place: _Place, problem: Any, schema: Schema) -> str:
+    words = reason(problem, allowed_words(place.node, schema))
+    keys = _keys(place.node, schema) if words.endswith("mapping of keys") else []
+    return f"{words} ({', '.join(keys)})" if keys else words
+
+
+def _other_tag(place: _Place, problem: Any) -> Problem:
+    """Say which key chooses among several kinds of section, and by which words."""
+    about = place.node.get("discriminator", {"propertyName": "kind", "mapping": {}})
+    allowed, key = list(about["mapping"]), about["propertyName"]
+    tag = problem.get("ctx", {}).get("tag")
+    if tag is None:
+        return Problem((*place.path, key), f"is missing. Allowed: {', '.join(allowed)}")
+    value = problem["input"].get(key, tag)
+    words = f"must be one of {', '.join(allowed)}{got(value)}"
+    hint = suggestion(str(tag), allowed)
+    return Problem((*place.path, key), words + _hint(hint))
+
+
+def _hint(question: str) -> str:
+    return f".{question}" if question else ""
+
+
+def _find(location: Location, schema: Schema) -> _Place:
+    """Return a problem's place. pydantic's location also names which of several types was tried."""
+    path: Location = ()
+    section: Schema = {}
+    node, choice = schema, ""
+    for part in location:
+        about = node.get("discriminator", {"mapping": {}})
+        if part in about["mapping"]:
+            node = _resolved({"$ref": about["mapping"][part]}, schema)
+            choice = f" where {about['propertyName']} is {part}"
+        elif len(_not_null(node)) < 2 or isinstance(part, int):
+            path, section = (*path, part), node
+            node = _resolved(_inner(node, part, schema), schema)
+    return _Place(path=path, section=section, node=node, choice=choice)
+
+
+def _not_null(node: Schema) -> list[Schema]:
+    return [one for one in node.get("anyOf", ()) if one.get("type") != "null"]
+
+
+def _inner(node: Schema, part: int | str, schema: Schema) -> Schema:
+    """Return what may stand at a key or position of what ``node`` allows."""
+    for one in _alternatives(node, schema):
+        found: Schema | bool = (
+            one.get("items", {})
+            if isinstance(part, int)
+            else one.get("properties", {}).get(part, one.get("additionalProperties", {}))
+        )
+        if found and isinstance(found, Mapping):
+            return found
+    return {}
 
 
 def _is_within(place: Location, places: Sequence[Location]) -> bool:
     return any(len(one) > len(place) and one[: len(place)] == place for one in places)
 
 
-def reason(problem: Any) -> str:
-    """Return what is wrong, without the place and the value."""
-    kind, details = problem["type"], problem.get("ctx", {})
-    if kind == "value_error":
-        return str(details["error"])
-    if kind in _NEEDED:
-        return _NEEDED[kind]
-    if kind == "literal_error":
-        return f"must be {details['expected']}"
-    if kind == "too_short":
-        return f"must have at least {details['min_length']} entries"
-    if kind == "union_tag_not_found":
-        return f"must say {details['discriminator']}"
-    if kind == "union_tag_invalid":
-        return f"{details['discriminator']} must be one of {details['expected_tags']}"
-    words = str(problem["msg"]).replace(" should ", " must ")
-    return words.removeprefix("Input ")
+def _keys(node: Schema, schema: Schema) -> list[str]:
+    """Return the keys of a section, without old names."""
+    names = {
+        name: None
+        for one in _alternatives(node, schema)
+        for name, about in one.get("properties", {}).items()
+        if "deprecated" not in about
+    }
+    return list(names)
 
 
-def suggestion(got: str, allowed: Sequence[str]) -> str:
-    """Return a question that names what was probably meant; empty if nothing is close."""
-    close = difflib.get_close_matches(got, allowed, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+@cache
+def _schema(model: type[BaseModel]) -> Schema:
+    return model.model_json_schema()
 
 
-def _keys(node: Schema) -> list[str]:
-    """Return the keys of an object, without old names."""
-    return [name for name, about in node.get("properties", {}).items() if "deprecated" not in about]
+def _dotted(path: Location) -> str:
+    return ".".join(map(str, path))
 
 
 def _booleans(
@@ -172,50 +240,7 @@ def _alternatives(node: Schema, schema: Schema) -> list[Schema]:
     return [_resolved(one, schema) for one in (*node.get("anyOf", ()), *node.get("oneOf", ()))]
 
 
-def _node_at(schema: Schema, location: Location) -> Schema:
-    node = schema
-    for part in location:
-        if "discriminator" in node:  # pydantic names the chosen alternative in the location
-            node = {"$ref": node["discriminator"]["mapping"].get(part, "")}
-        elif isinstance(part, int):
-            node = node.get("items", node)
-        else:
-            node = _property(node, part, schema)
-        node = _resolved(node, schema)
-    return node
-
-
-def _property(node: Schema, name: str, schema: Schema) -> Schema:
-    for one in _alternatives(node, schema):
-        if name in one.get("properties", {}):
-            found: Schema = one["properties"][name]
-            return found
-    return {}
-
-
 def _resolved(node: Schema, schema: Schema) -> Schema:
     name = node.get("$ref", "").rpartition("/")[2]
     found: Schema = schema["$defs"][name] if name else node
     return found
-
-
-def _closest(problem: Any) -> str:
-    """Return which of the allowed words was probably meant."""
-    details = problem.get("ctx", {})
-    expected = str(details.get("expected", details.get("expected_tags", "")))
-    words = [word for word in expected.split("'")[1::2] if word.strip()]
-    hint = suggestion(str(details.get("tag", problem["input"])), words)
-    return f".{hint}" if hint else ""
-
-
-def _got(value: Any) -> str:
-    """Return the value as a message's last words; nothing for a section, which is long."""
-    if isinstance(value, Mapping | BaseModel):
-        return ""
-    got = {True: "true", False: "false", None: "null"}.get(value) if _is_word(value) else None
-    got = repr(value) if got is None else got
-    return f"; got {got if len(got) <= _SHOWN else got[:_SHOWN] + '…'}"
-
-
-def _is_word(value: Any) -> bool:
-    return value is None or isinstance(value, bool)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from encodeonce.datasets.media.sampling import FrameSampling
-from encodeonce.datasets.refusals import Refused, checked, suggestion
+from encodeonce.datasets.refusal_words import suggestion
+from encodeonce.datasets.refusals import Refused, checked
 from encodeonce.datasets.sample import Benchmark, BenchmarkError
 
 

@@ -110,5 +110,5 @@ def _explain(error: yaml.MarkedYAMLError) -> str:
     if mark is None:
         return f"it is not YAML: {error.problem}"
     lines = (mark.buffer or "").splitlines()
-    got = lines[mark.line].strip()[:_SHOWN] if mark.line < len(lines) else ""
+    got = lines[mark.line].strip(" \t\r\n\0")[:_SHOWN] if mark.line < len(lines) else ""
     return f"line {mark.line + 1}: {error.problem}; got {got!r}"

@@ -4,9 +4,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Tap = Literal["tower", "projected"]
+
+
+def device_named(name: str) -> torch.device:
+    """Return the device of a name, whether or not this machine has it.
+
+    Raises:
+        ValueError: torch knows no such device, or none that holds numbers.
+    """
+    try:
+        found = torch.device(name)
+    except RuntimeError:
+        found = torch.device("meta")
+    if found.type == "meta":
+        raise ValueError(f"must be auto, cpu, cuda or the like of cuda:1; got {name!r}")
+    return found
 
 
 class RemoteCode(BaseModel):
@@ -43,8 +59,9 @@ class ModelSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: str = Field(
+        min_length=1,
         description="Folder of a transformers checkpoint (safetensors), or its hub id "
-        "(org/name), or 'demo' for the small model that ships with encodeonce."
+        "(org/name), or 'demo' for the small model that ships with encodeonce.",
     )
     revision: str | None = Field(default=None, description="Hub revision; ignored for a folder.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
@@ -61,6 +78,13 @@ class ModelSpec(BaseModel):
         description="Only for architectures whose code comes with the checkpoint (MiniCPM-V-2.6, "
         "Qwen-VL): which code is run. Nothing of it is, unless it is named here.",
     )
+
+    @field_validator("device")
+    @classmethod
+    def _is_a_device(cls, value: str) -> str:
+        if value != "auto":
+            device_named(value)
+        return value
 
     @model_validator(mode="after")
     def _has_one_revision(self) -> Self:

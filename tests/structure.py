@@ -20,9 +20,11 @@ FOLDERS = ("cache_store", "datasets", "models", "harness", "jobs")
 ORDER: Mapping[str, Sequence[str]] = {
     "cache_store": ("*", "maintenance"),
     "datasets": (
-        "local_path refusals strict_json strict_yaml",
+        "local_path refusal_words strict_json strict_yaml",
+        "options",
+        "refusals",
         "media",
-        "sample options prompts",
+        "sample prompts",
         "registry",
         "metrics",
         "readers",

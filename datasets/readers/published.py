@@ -7,10 +7,11 @@ from typing import TypeVar
 
 import pyarrow
 import pyarrow.parquet
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.readers.questions import Row
+from encodeonce.datasets.refusals import Refused, checked
 from encodeonce.datasets.sample import BenchmarkError, Sample
 from encodeonce.datasets.strict_json import JsonError, parse_json
 
@@ -73,15 +74,12 @@ def parse(row: Row, model: type[RowModel]) -> RowModel:
         BenchmarkError: a column is missing, or holds something else than it should; names the row.
     """
     try:
-        return model.model_validate(row.content)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}, got {problem['input']!r:.80}"
-            for problem in error.errors()
-        )
-        raise BenchmarkError(
-            f"{row.place}: {problems}. Read here: {', '.join(model.model_fields)}"
-        ) from error
+        return checked(model, row.content)
+    except Refused as error:
+        columns = ", ".join(about.alias or name for name, about in model.model_fields.items())
+        problems = str(error).removesuffix(".")
+        end = "" if problems.endswith("?") else "."
+        raise BenchmarkError(f"{row.place}: {problems}{end} Read here: {columns}") from error
 
 
 def letter_target(place: str, answer: str, choices: Sequence[str]) -> str:

@@ -12,12 +12,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     model_validator,
 )
 
 from encodeonce.datasets.media.media import MediaRef
 from encodeonce.datasets.readers.cells import WrittenFloat, as_number, as_text, is_empty, options
+from encodeonce.datasets.refusal_words import suggestion
+from encodeonce.datasets.refusals import Location, Problem, Refused, checked
 from encodeonce.datasets.sample import BenchmarkError, Sample
 from encodeonce.datasets.strict_json import JsonError, parse_json
 
@@ -186,8 +187,9 @@ def read_samples(rows: Iterable[Row], columns: Columns) -> Iterator[Sample]:
     for row in rows:
         try:
             sample = _sample(_renamed(row.content, columns))
-        except ValidationError as error:
-            raise BenchmarkError(f"{row.place}: {_problems(error, columns)}") from error
+        except Refused as error:
+            problems = _problems(error, columns, row.content)
+            raise BenchmarkError(f"{row.place}: {problems}") from error
         except ValueError as error:
             raise BenchmarkError(f"{row.place}: {error}") from error
         if sample.id in places:
@@ -199,7 +201,7 @@ def read_samples(rows: Iterable[Row], columns: Columns) -> Iterator[Sample]:
 
 
 def _sample(content: Mapping[str, Any]) -> Sample:
-    question = _Question.model_validate(content)
+    question = checked(_Question, content)
     media = question.media_refs()
     return Sample(
         id=question.id,
@@ -246,16 +248,24 @@ def _clip(start_s: float | None, end_s: float | None) -> tuple[float, float] | N
     return clip_s
 
 
-def _problems(error: ValidationError, columns: Columns) -> str:
+def _problems(error: Refused, columns: Columns, row: Mapping[str, Any]) -> str:
     return "; ".join(
-        f"{_column(problem['loc'], columns)}{problem['msg']}, got {problem['input']!r:.80}"
-        for problem in error.errors()
+        f"{_column(problem.path, columns)}{problem.sentence}{_there(problem, columns, row)}"
+        for problem in error.problems
     )
 
 
-def _column(location: tuple[int | str, ...], columns: Columns) -> str:
-    if not location:
+def _there(problem: Problem, columns: Columns, row: Mapping[str, Any]) -> str:
+    """Name the row's columns where one is missing: it may have another name."""
+    if problem.sentence != "is missing" or len(problem.path) > 1:
         return ""
-    name = getattr(columns, str(location[0]))
-    inner = "".join(f"[{part!r}]" for part in location[1:])
+    name = getattr(columns, str(problem.path[0]))
+    return f"; there are {', '.join(map(str, row))}.{suggestion(str(name), list(map(str, row)))}"
+
+
+def _column(path: Location, columns: Columns) -> str:
+    if not path:
+        return ""
+    name = getattr(columns, str(path[0]))
+    inner = "".join(f"[{part!r}]" for part in path[1:])
     return f"column {name!r}{inner}: "

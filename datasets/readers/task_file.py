@@ -5,12 +5,13 @@ docs/guides/task_guide.md.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from encodeonce.datasets.refusals import Refused, checked
 from encodeonce.datasets.sample import BenchmarkError
 from encodeonce.datasets.strict_yaml import StrictLoader, YamlError, parse_yaml
 
@@ -125,12 +126,10 @@ def read_task_file(path: Path) -> TaskFile:
             f"{path} has fields that call Python code, which is never run here:{called}"
         )
     try:
-        return TaskFile.model_validate(content)
-    except ValidationError as error:
-        problems = "".join(f"\n  {_problem(problem)}" for problem in error.errors())
-        raise BenchmarkError(
-            f"{path}:{problems}\nRead are: {', '.join(TaskFile.model_fields)}"
-        ) from error
+        return checked(TaskFile, content)
+    except Refused as error:
+        problems = "".join(f"\n  {problem.words}" for problem in error.problems)
+        raise BenchmarkError(f"{path}:{problems}") from error
 
 
 def _merged(path: Path, outer: tuple[Path, ...]) -> dict[str, Any]:
@@ -170,11 +169,3 @@ def _codes(value: Any, place: str) -> Iterator[tuple[str, Code]]:
 def _instead(place: str) -> str:
     field = place.partition(".")[0].partition("[")[0]
     return _INSTEAD.get(field, "leave it out")
-
-
-def _problem(problem: Mapping[str, Any]) -> str:
-    place = ".".join(map(str, problem["loc"]))
-    if problem["type"] == "extra_forbidden":
-        return f"{place}: not known"
-    got = "" if problem["type"] == "missing" else f", got {problem['input']!r:.80}"
-    return f"{place}: {problem['msg']}{got}"

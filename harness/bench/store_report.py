@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from encodeonce.harness.bench.cells import ABSENT
+from encodeonce.harness.bench.machine import IDLE
 from encodeonce.harness.bench.store import (
     FEW_FRAMES,
+    FRAME_MIB,
     MEMCPY,
     BenchOptions,
     BenchResult,
@@ -23,14 +25,20 @@ FEW_WORKS = ("cold few", "warm few")
 TORCH, STOCK = "torch.save / load", "same file, hdf5plugin"
 
 
-@dataclass(frozen=True, slots=True)
+LEAST_FRAMES, LEAST_ROUNDS = 128, 5
+"""Frames of an entry (144 MiB) and rounds of a measurement that the claims can be judged by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
     """A number that the project promises."""
 
     claim: str
     dtype: str
     value: float | None
-    """None when it could not be measured."""
+    """Of the medians over the rounds; None when it could not be measured."""
+    rounds: tuple[float, ...] = ()
+    """The same of each round; empty where rounds do not differ."""
     limit: float
     at_least: bool
 
@@ -58,12 +66,51 @@ def promises(result: BenchResult) -> list[Promise]:
             ("zstd, 8 frames / torch.load", torch_, zstd, "warm few", 15.0),
         ]
         for claim, slow, fast, work, limit in faster:
-            found.append(Promise(claim, dtype, _times(slow, fast, work), limit, True))
+            found.append(
+                Promise(
+                    claim=claim,
+                    dtype=dtype,
+                    value=_times(slow, fast, work),
+                    rounds=_times_by_round(slow, fast, work),
+                    limit=limit,
+                    at_least=True,
+                )
+            )
         size = None
         if zstd is not None and torch_ is not None:
             size = zstd.stored_bytes / torch_.stored_bytes
-        found.append(Promise("zstd, bytes / .pt", dtype, size, most_bytes[dtype], False))
+        found.append(
+            Promise(
+                claim="zstd, bytes / .pt",
+                dtype=dtype,
+                value=size,
+                limit=most_bytes[dtype],
+                at_least=False,
+            )
+        )
     return found
+
+
+def not_judged(result: BenchResult) -> list[str]:
+    """Return why this measurement says nothing about the promises; empty if it does."""
+    options, reasons = result.options, []
+    if options.num_frames < LEAST_FRAMES:
+        least_mib = LEAST_FRAMES * FRAME_MIB
+        reasons.append(
+            f"entries have {options.num_frames * FRAME_MIB:g} MiB, not {least_mib:g} "
+            f"(--entry-mib {least_mib:g})"
+        )
+    if options.num_rounds < LEAST_ROUNDS:
+        reasons.append(
+            f"{human_count(options.num_rounds, 'round')}, not {LEAST_ROUNDS} "
+            f"(--rounds {LEAST_ROUNDS})"
+        )
+    if result.cores and statistics.median(result.cores) < IDLE * options.num_threads:
+        reasons.append(
+            f"something else used the machine: {options.num_threads} threads had "
+            f"{statistics.median(result.cores):.1f} cores (--wait-s 60 waits for an idle machine)"
+        )
+    return reasons
 
 
 def sections(result: BenchResult, small: Sequence[SmallResult]) -> list[Section]:
@@ -94,7 +141,7 @@ def sections(result: BenchResult, small: Sequence[SmallResult]) -> list[Section]
 
 def to_json(result: BenchResult, small: Sequence[SmallResult]) -> dict[str, Any]:
     """Return all measurements."""
-    options = {**asdict(result.options), "folder": None}
+    options, reasons = {**asdict(result.options), "folder": None}, not_judged(result)
     return {
         "options": {**options, "dtypes": list(result.options.dtypes)},
         "num_cpus": result.num_cpus,
@@ -102,7 +149,11 @@ def to_json(result: BenchResult, small: Sequence[SmallResult]) -> dict[str, Any]
         "skipped": result.skipped,
         "rows": [asdict(row) for row in result.rows],
         "small": [asdict(each) for each in small],
-        "promises": [{**asdict(each), "is_kept": each.is_kept} for each in promises(result)],
+        "promises": [
+            {**asdict(each), "is_kept": None if reasons else each.is_kept}
+            for each in promises(result)
+        ],
+        "not_judged": reasons,
     }
 
 
@@ -112,6 +163,16 @@ def _times(slow: ContenderTimes | None, fast: ContenderTimes | None, work: str) 
         return None
     slow_s, fast_s = slow.median_s(work), fast.median_s(work)
     return None if slow_s is None or fast_s is None else slow_s / fast_s
+
+
+def _times_by_round(
+    slow: ContenderTimes | None, fast: ContenderTimes | None, work: str
+) -> tuple[float, ...]:
+    """Return how many times faster ``fast`` is in each round: both read the same entry there."""
+    if slow is None or fast is None:
+        return ()
+    both = zip(slow.seconds.get(work, ()), fast.seconds.get(work, ()), strict=False)
+    return tuple(slow_s / fast_s for slow_s, fast_s in both)
 
 
 def _entry_section(rows: Sequence[ContenderTimes], options: BenchOptions) -> Section:
@@ -162,20 +223,28 @@ def _small_section(small: Sequence[SmallResult]) -> Section:
 
 
 def _promise_section(result: BenchResult) -> Section:
+    reasons = not_judged(result)
     words = {True: "kept", False: "NOT kept", None: "not measured"}
     rows = [
         (
             each.claim,
             each.dtype,
-            "-" if each.value is None else f"{each.value:.2f}",
+            _figure(each.value, 1, 2),
+            f"{min(each.rounds):.2f} to {max(each.rounds):.2f}" if each.rounds else ABSENT,
             f"{'≥' if each.at_least else '≤'} {each.limit:g}",
-            words[each.is_kept],
+            *(() if reasons else (words[each.is_kept],)),
         )
         for each in promises(result)
     ]
-    columns = ("claim", "dtype", "measured", "claimed", "")
+    columns = ("claim", "dtype", "measured", "by round", "claimed")
+    sentences = ["'measured' is of the medians over the rounds, 'by round' the least and the most."]
+    if reasons:
+        sentences.append(
+            f"No verdict: the claims are about entries of {LEAST_FRAMES * FRAME_MIB:g} MiB, at "
+            f"least {LEAST_ROUNDS} rounds, and an idle machine. Here: {'; '.join(reasons)}."
+        )
     return Section(
         title="Claims",
-        table=Table(columns=columns, rows=tuple(rows), num_words=2),
-        sentences=("Claimed of entries of 144 MiB (--entry-mib) on an idle machine.",),
+        table=Table(columns=columns if reasons else (*columns, ""), rows=tuple(rows), num_words=2),
+        sentences=tuple(sentences),
     )

@@ -11,9 +11,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from encodeonce.datasets.refusals import reason, suggestion
+from encodeonce.datasets.refusal_words import suggestion
+from encodeonce.datasets.refusals import Location, Refused, checked
 from encodeonce.datasets.strict_json import JsonError, parse_json
 from encodeonce.harness.run.config import RENAMED, ConfigError
 
@@ -84,10 +85,15 @@ class Arguments(Generic[Config]):
             _put(content, (name,) if is_section else places[name], parsed)
         self._choose(content)
         try:
-            return self.config.model_validate(content)
-        except ValidationError as error:
-            by_place = {place: name for name, place in names.items()}
-            lines = [self._problem(problem, by_place) for problem in error.errors()]
+            return checked(self.config, content)
+        except Refused as error:
+            by_place: dict[Location, str] = {place: name for name, place in names.items()}
+            lines = [
+                f"{self.what}: {by_place[one.path]}: {one.sentence}"
+                if one.path in by_place
+                else f"{self.what}: {one.words}"
+                for one in error.problems
+            ]
             raise ConfigError("\n".join(lines)) from error
 
     def _under_new_names(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,18 +133,6 @@ class Arguments(Generic[Config]):
     def _unknown(self, name: str, allowed: list[str]) -> str:
         hint = suggestion(name, allowed)
         return f"{self.what}: {name!r} is unknown. Allowed: {', '.join(allowed)}.{hint}"
-
-    def _problem(self, problem: Any, by_place: Mapping[Place, str]) -> str:
-        """Return one line for a pydantic problem, in the arguments' names."""
-        place = tuple(str(part) for part in problem["loc"])
-        # Where there are alternatives, pydantic inserts the chosen one's name.
-        name = by_place.get(place) or by_place.get((place[0], place[-1])) or ".".join(place)
-        if problem["type"] == "missing":
-            return f"{self.what}: {name} is missing"
-        if problem["type"] == "extra_forbidden":
-            where = ".".join(place[:-1])
-            return f"{self.what}: {name} does not belong to {where}; got {problem['input']!r}"
-        return f"{self.what}: {name}: {reason(problem)}; got {problem['input']!r}"
 
 
 def _put(content: dict[str, Any], place: Place, value: Any) -> None:

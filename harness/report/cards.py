@@ -3,9 +3,9 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from string import ascii_uppercase
 from typing import Any
 
+from encodeonce.harness.report.options import answer_words, options_by_letter, target_words
 from encodeonce.harness.report.thumbnails import Preview, SampleKey, Strip
 from encodeonce.harness.results.summary import Summary
 
@@ -103,32 +103,36 @@ def _variants(item: Summary) -> list[str]:
     return names[1:] or names
 
 
-def _entry(item: Summary, choices: Sequence[str]) -> Entry:
+def _entry(item: Summary, known_choices: Sequence[str]) -> Entry:
+    # Records of earlier versions have no options; the benchmark may still be there.
+    choices = [_cut(choice) for choice in item["choices"] or known_choices]
     tags = ", ".join(f"{name}: {value}" for name, value in item["tags"].items())
     where = (KINDS[item["kind"]], f"{item['benchmark']}/{item['sample']}", tags)
-    listed = (f"{letter}: {text}" for letter, text in zip(ascii_uppercase, choices, strict=False))
     return Entry(
         kind=item["kind"],
         benchmark=item["benchmark"],
         variants_json=json.dumps(_variants(item)),
         where=" · ".join(part for part in where if part),
         question=_cut(item["question"]),
-        choices=_cut(" · ".join(listed)),
-        target=_cut(item["target"]),
-        answers=tuple(_answers(item["answers"])),
+        choices=_cut(" · ".join(options_by_letter(choices).values())),
+        target=target_words(_cut(item["target"]), choices),
+        answers=tuple(_answers(item["answers"], choices)),
     )
 
 
-def _answers(answers: Sequence[Mapping[str, Any]]) -> Iterator[SameAnswer]:
+def _answers(answers: Sequence[Mapping[str, Any]], choices: Sequence[str]) -> Iterator[SameAnswer]:
     """Yield the answers, identical ones grouped."""
     variants: dict[tuple[str | None, float | None], list[str]] = {}
     for answer in answers:
-        variants.setdefault((answer["text"], answer["score"]), []).append(answer["variant"])
+        text = answer["text"]
+        if text is not None:
+            text = answer_words(_cut(text), answer["extracted"], choices)
+        variants.setdefault((text, answer["score"]), []).append(answer["variant"])
     for (text, score), names in variants.items():
         worth = "" if score is None else "right" if score >= 0.5 else "wrong"
         yield SameAnswer(
             variants=tuple(names),
-            text="no text" if text is None else _cut(text),
+            text="no text" if text is None else text,
             worth=worth,
             worth_words=worth if score in (None, 0.0, 1.0) else f"score {score:.2f}",
         )

@@ -10,6 +10,7 @@ from typing import Any
 from encodeonce.harness.report.charts.forest import Difference, forest
 from encodeonce.harness.report.charts.svg import Axis
 from encodeonce.harness.report.numbers import human_count, percent
+from encodeonce.harness.report.options import answer_words, target_words
 from encodeonce.harness.report.section import Section, Table
 from encodeonce.harness.report.visible import visible
 from encodeonce.harness.results.summary import Summary
@@ -213,8 +214,7 @@ def _flips(cell: Summary, which: str, most: int | None) -> list[Section]:
     rows = tuple(
         (
             flip["sample"],
-            _short(flip["target"]),
-            *(_short(text) for text in flip["texts"]),
+            *_right_and_answers(flip),
             " to ".join(f"{score:.3g}" for score in flip["scores"]),
             _short(flip["question"]),
         )
@@ -231,6 +231,14 @@ def _flips(cell: Summary, which: str, most: int | None) -> list[Section]:
             sentences=more,
         )
     ]
+
+
+def _right_and_answers(flip: Summary) -> Iterator[str]:
+    choices = [_short(choice) for choice in flip["choices"]]
+    yield target_words(_short(flip["target"]), choices)
+    for text, extracted in zip(flip["texts"], flip["extracted"], strict=True):
+        words = _short(text)
+        yield words if text is None else answer_words(words, extracted, choices)
 
 
 def _short(text: str | None) -> str:

@@ -12,8 +12,7 @@ from contextlib import suppress
 from pathlib import PurePath
 from typing import Any, Self, TypeVar
 
-from pydantic import ValidationError
-
+from encodeonce.datasets.refusals import Refused, checked
 from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.run.variant import Meanings, Variant
 from encodeonce.models.kv.method import method_class
@@ -66,7 +65,12 @@ def _storage_words(spec: KVSpec) -> str:
 
 
 def _in_brackets(*words: str, **options: Any) -> str:
-    parts = [*words, *(f"{name}={_short(value)}" for name, value in sorted(options.items()))]
+    # What is switched on is named by its option alone.
+    named = (
+        name if value is True else f"{name}={_short(value)}"
+        for name, value in sorted(options.items())
+    )
+    parts = [*words, *named]
     return f" ({', '.join(parts)})" if parts else ""
 
 
@@ -123,8 +127,8 @@ def _specs(kind: type[Spec], meanings: Mapping[str, Any]) -> dict[str, Spec]:
     found = {}
     for title, meaning in meanings.items():
         fields = {name: value for name, value in meaning.items() if name != "files"}
-        with suppress(ValidationError):
-            found[title] = kind.model_validate(fields)
+        with suppress(Refused):
+            found[title] = checked(kind, fields)
     return found
 
 

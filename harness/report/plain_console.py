@@ -12,7 +12,11 @@ from typing import IO, Any
 from rich.console import Console
 from rich.text import Text
 
+from encodeonce.harness.report.layout import wrapped
 from encodeonce.harness.report.visible import visible
+
+_ENDLESS = 10_000
+"""Characters of a line in a pipe, for what has to have a width."""
 
 
 class UnprintableError(OSError):
@@ -22,7 +26,8 @@ class UnprintableError(OSError):
 class PlainConsole(Console):
     """A console that shows strings as they are, control characters as escapes.
 
-    Style is given by ``style`` or by `plain_text`, never by what stands in a string.
+    Style is given by ``style`` or by `plain_text`, never by what stands in a string. Words longer
+    than a line (paths, ids, URLs) are never broken; pipes and files get lines of any length.
     """
 
     def __init__(
@@ -32,15 +37,26 @@ class PlainConsole(Console):
         super().__init__(
             stderr=stderr, file=file, width=width, markup=False, emoji=False, highlight=False
         )
+        self._has_width = width is not None or os.environ.get("COLUMNS", "").isdigit()
+        if self.room is None:
+            self.width = _ENDLESS  # rich would take 80
+
+    @property
+    def room(self) -> int | None:
+        """Characters of a line; None in pipes and files, whose lines have no end."""
+        return self.width if self._has_width or self.is_terminal else None
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print to stdout, stderr or the file.
+        """Print to stdout, stderr or the file; see `rich.console.Console.print`.
 
         What stderr does not take is lost: it only tells how the work goes on.
 
         Raises:
             UnprintableError: stdout does not take it.
         """
+        if all(isinstance(one, str) for one in objects) and not options.get("soft_wrap"):
+            objects = tuple("\n".join(wrapped(visible(one), self.room)) for one in objects)
+            options["soft_wrap"] = True
         try:
             super().print(*objects, **options)
         except OSError as error:

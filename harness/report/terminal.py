@@ -1,62 +1,51 @@
-"""Prints a report's sections in the terminal."""
+"""Prints a report's sections in the terminal, or into a pipe."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from rich.cells import cell_len
-from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table as RichTable
-
-from encodeonce.harness.report.plain_console import plain_text
+from encodeonce.harness.report.layout import MOST_IN_A_LINE, Line, table_lines, wrapped
+from encodeonce.harness.report.plain_console import PlainConsole, plain_text
 from encodeonce.harness.report.section import Section, Table, file_of
 from encodeonce.harness.report.visible import visible_section
 
-_GAP = 3
-"""Characters between a table's columns, where there is room."""
 _INDENT = 2
 
 
-def print_report(console: Console, sections: Sequence[Section]) -> None:
+def print_report(console: PlainConsole, sections: Sequence[Section]) -> None:
     """Print the sections, one below the other."""
     for section in map(visible_section, sections):
         if section.is_detail:
             continue
-        console.print(plain_text(section.title, "bold"))
-        body = _body(section, console.width - _INDENT)
-        console.print(Padding(body, (0, 0, 1, _INDENT)))
+        console.print(plain_text(section.title, "bold"), soft_wrap=True)
+        _print_lines(console, _lines(section, _room(console)))
+        console.print()
 
 
-def _body(section: Section, room: int) -> RenderableType:
-    parts: list[RenderableType] = []
-    if section.table is not None:
-        parts.append(_table(section.table, room))
-    parts.extend(plain_text(f"figure: {file_of(figure)}") for figure in section.figures)
-    parts.extend(plain_text(sentence) for sentence in section.sentences)
-    parts.extend(plain_text(f"- {bullet}") for bullet in section.bullets)
-    return Group(*parts)
+def print_table(console: PlainConsole, table: Table) -> None:
+    """Print a table by itself."""
+    _print_lines(console, table_lines(table, _room(console)))
 
 
-def _table(table: Table, room: int) -> RichTable:
-    """Return the table as it looks best in ``room`` characters."""
-    has_heads = any(table.columns)
-    shown = table.narrow or range(len(table.columns))
-    widths = {n: max([cell_len(row[n]) for row in table.rows], default=0) for n in shown}
-    needed = sum(max(cell_len(table.columns[n]), width) for n, width in widths.items())
-    is_crowded = needed + _GAP * (len(widths) - 1) > room
-    gap = 1 if is_crowded else _GAP
-    drawn = RichTable(box=None, show_header=has_heads, pad_edge=False, padding=(0, gap, 0, 0))
-    for position, width in widths.items():
-        head = table.columns[position]
-        words = [cell_len(word) for word in head.split()]
-        is_number = has_heads and position >= table.num_words
-        drawn.add_column(
-            plain_text(head),
-            justify="right" if is_number else "left",
-            overflow="ellipsis" if is_number else "fold",
-            header_style="dim",
-            # Where room is short, heads are broken first, then words, and numbers last.
-            max_width=max([width, *words]) if is_crowded and is_number else None,
-        )
-    for row in table.rows:
-        drawn.add_row(*(plain_text(row[position]) for position in shown))
-    return drawn
+def _room(console: PlainConsole) -> int | None:
+    return None if console.room is None else max(1, console.room - _INDENT)
+
+
+def _print_lines(console: PlainConsole, lines: Sequence[Line]) -> None:
+    for line in lines:
+        text = f"{' ' * _INDENT}{line.text}".rstrip()
+        console.print(plain_text(text, "dim" if line.is_head else ""), soft_wrap=True)
+
+
+def _lines(section: Section, room: int | None) -> list[Line]:
+    lines = [] if section.table is None else table_lines(section.table, room)
+    width = min(room or MOST_IN_A_LINE, MOST_IN_A_LINE)
+    return [*lines, *(Line(text) for text in _texts(section, width))]
+
+
+def _texts(section: Section, width: int) -> Iterator[str]:
+    yield from (f"figure: {file_of(figure)}" for figure in section.figures)
+    for sentence in section.sentences:
+        yield from wrapped(sentence, width, whole_words=False)
+    for bullet in section.bullets:
+        first, *more = wrapped(bullet, width - 2, whole_words=False)
+        yield f"- {first}"
+        yield from (f"  {text}" for text in more)

@@ -158,7 +158,9 @@ def _flip(first: Record, second: Record) -> Summary:
         "sample": first.sample,
         "question": first.question,
         "target": first.target,
+        "choices": list(first.choices or second.choices),
         "texts": [first.text, second.text],
+        "extracted": [first.extracted, second.extracted],
         "scores": [first.score, second.score],
     }
 

@@ -25,8 +25,9 @@ def gallery(
 
     Returns:
         ``num_found`` and the first `MOST_ITEMS` as ``items``: ``kind`` (``"uncached"``,
-        ``"lost"`` or ``"wrong"``), ``benchmark``, ``sample``, ``question``, ``target``, ``tags``,
-        ``answers`` (``variant``, ``text``, ``score`` of each; the one compared with first).
+        ``"lost"`` or ``"wrong"``), ``benchmark``, ``sample``, ``question``, ``choices``,
+        ``target``, ``tags``, ``answers`` (``variant``, ``text``, ``extracted``, ``score`` of each;
+        the one compared with first).
     """
     ours = {(r.benchmark, r.sample): r for r in records if r.variant == reference}
     others = [record for record in records if record.variant != reference]
@@ -83,9 +84,16 @@ def _item(kind: str, record: Record, answers: Sequence[tuple[str, Record]]) -> d
         "benchmark": record.benchmark,
         "sample": record.sample,
         "question": record.question,
+        "choices": list(record.choices),
         "target": record.target,
         "tags": dict(record.tags),
         "answers": [
-            {"variant": name, "text": one.text, "score": one.score} for name, one in answers
+            {
+                "variant": name,
+                "text": one.text,
+                "extracted": one.extracted,
+                "score": one.score,
+            }
+            for name, one in answers
         ],
     }

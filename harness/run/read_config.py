@@ -7,6 +7,7 @@ from typing import TypeVar
 from encodeonce.datasets.refusals import Location, Refused, checked
 from encodeonce.datasets.strict_yaml import YamlError, parse_yaml
 from encodeonce.harness.run.config import RENAMED, ConfigError, RunConfig
+from encodeonce.models.checkpoint.files import CheckpointError, device
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +45,27 @@ def load_run_file(path: Path, form: type[Form]) -> Form:
         return checked(form, content)
     except Refused as error:
         lines = [
-            f"{path}, line {document.line(_as_written(location))}: {words}"
-            for location, words in error.problems
+            f"{path}, line {document.line(_as_written(problem.path))}: {problem.words}"
+            for problem in error.problems
         ]
         raise ConfigError("\n".join(lines)) from error
+
+
+def check_device(path: Path, config: RunConfig) -> None:
+    """Refuse a device that this machine lacks, where it is this machine that computes.
+
+    Args:
+        path: of the run file, for the message.
+        config: what it says.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    try:
+        device(config.model)
+    except CheckpointError as error:
+        line = parse_yaml(path.read_bytes()).line(("model", "device"))
+        raise ConfigError(f"{path}, line {line}: model.{error}") from error
 
 
 def _as_written(location: Location) -> Location:

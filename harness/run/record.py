@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from encodeonce.datasets.refusal_words import told
 from encodeonce.harness.run.variant import BASELINE
 from encodeonce.models.checkpoint.footprint import LoadedWeights
 from encodeonce.models.language.generation import Fidelity, KVUse
@@ -23,7 +24,7 @@ class SampleError:
     @classmethod
     def of(cls, error: BaseException) -> Self:
         """Describe an exception."""
-        return cls(type=type(error).__name__, message=str(error))
+        return cls(type=type(error).__name__, message=told(error))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,8 @@ class Record:
     """`Variant.name`."""
     question: str
     target: str
+    choices: tuple[str, ...] = ()
+    """Texts of the options; empty for a free answer, and in records of earlier versions."""
     tags: Mapping[str, str] = field(default_factory=dict)
     text: str | None = None
     token_ids: tuple[int, ...] = ()

@@ -5,7 +5,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from encodeonce.datasets.refusals import reason
+from encodeonce.datasets.refusal_words import reason
 from encodeonce.harness.run.record import CacheUse, Record, SampleError
 from encodeonce.harness.run.variant import Variant
 

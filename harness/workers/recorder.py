@@ -142,6 +142,7 @@ def _missing(fingerprint: str, branch: Branch) -> list[tuple[Record, KVSpec, Sam
                     variant=Variant.of(branch.weights, kv).name,
                     question=sample.question,
                     target=sample.target,
+                    choices=sample.choices,
                     tags=sample.tags,
                 )
                 found.append((record, kv, sample, prompt))

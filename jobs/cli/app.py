@@ -17,7 +17,7 @@ from encodeonce.harness.results.work import Work
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.plan import make_plan
-from encodeonce.harness.run.read_config import load_config
+from encodeonce.harness.run.read_config import check_device, load_config
 from encodeonce.harness.workers.coverage import RunCoverage, measure_coverage
 from encodeonce.jobs.cli.bench.app import bench_app
 from encodeonce.jobs.cli.benchmarks import benchmarks
@@ -72,6 +72,7 @@ def run(path: RunFile, ray_address: RayAddress = None, output: Output = None) ->
     """Encode what is missing, answer all questions, and report. Run it again to resume."""
     with user_errors():
         config = _load(path, output)
+        _check_device(path, config, ray_address)
         with running(config, ray_address) as pipeline:
             pipeline.precompute()
             pipeline.check_uncached()
@@ -95,6 +96,7 @@ def precompute(
             coverage = _coverage(config)
             _print_coverage(coverage, path, config)
             raise typer.Exit(1 if coverage.errors else 0)
+        _check_device(path, config, ray_address)
         with running(config, ray_address) as pipeline:
             pipeline.precompute()
         _finish(pipeline.folder, work=pipeline.work)
@@ -105,6 +107,7 @@ def evaluate(path: RunFile, ray_address: RayAddress = None, output: Output = Non
     """Answer all questions of a run from stored features, and report."""
     with user_errors():
         config = _load(path, output)
+        _check_device(path, config, ray_address)
         if config.cache.on_miss == "error":
             coverage = _coverage(config)
             if not coverage.is_complete:
@@ -149,6 +152,12 @@ def main() -> None:
 def _load(path: Path, output: Path | None) -> RunConfig:
     config = load_config(path)
     return config if output is None else config.model_copy(update={"output": output})
+
+
+def _check_device(path: Path, config: RunConfig, ray_address: str | None) -> None:
+    """Refuse a device that the workers lack, where they are on this machine."""
+    if config.workers.executor == "local" or not ray_address:
+        check_device(path, config)
 
 
 def _finish(folder: RunFolder, html: bool = True, work: Work | None = None) -> None:

@@ -63,7 +63,7 @@ def _print_one(name: str) -> None:
         )
     if options := options_of(known):
         console.print(plain_text("\nOptions", "bold"))
-        console.print(Padding(_option_table(options), (0, 0, 0, 2)))
+        console.print(Padding(_option_table(options), (0, 0, 0, 2), expand=False))
     module = importlib.import_module(f"encodeonce.datasets.benchmarks.{name}")
     _print_section("Prompts and scores", _paragraphs(module.__doc__ or ""))
     console.print(plain_text("\nIn a run file", "bold"))

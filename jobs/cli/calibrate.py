@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from encodeonce.harness.report.plain_console import PlainConsole, plain_text
-from encodeonce.harness.run.read_config import load_config
+from encodeonce.harness.run.read_config import check_device, load_config
 from encodeonce.harness.training.prefixkv import calibrate_prefixkv
 from encodeonce.jobs.cli.user_errors import user_errors
 
@@ -41,6 +41,7 @@ def prefixkv(
         if wrong := [budget for budget in budgets if not 0.0 < budget <= 1.0]:
             raise ValueError(f"--keep is a fraction above 0, at most 1; got {wrong[0]:g}")
         config = load_config(path)
+        check_device(path, config)
         with console.status("") as status:
             profile = calibrate_prefixkv(
                 config,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from encodeonce.datasets.refusal_words import told
 from encodeonce.harness.report.charts.svg import svg_file
 from encodeonce.harness.report.compare import compare_figure, compare_headline, compare_sections
 from encodeonce.harness.report.markdown import to_markdown
@@ -41,7 +42,7 @@ def compare_runs(
         for path in files:
             path.write_text(_content(comparison, path), encoding="utf-8")
     except (ValueError, OSError) as error:
-        stop(f"{error}")
+        stop(told(error))
     print_report(console, compare_sections(comparison, most_flips=MOST_FLIPS_SHOWN))
     for line in compare_headline(comparison):
         console.print(line, style="bold", soft_wrap=True)

@@ -8,9 +8,10 @@ import typer
 from encodeonce.harness.report.numbers import human_count
 from encodeonce.harness.report.plain_console import PlainConsole
 from encodeonce.harness.run.config import RunConfig
-from encodeonce.harness.run.read_config import load_config
+from encodeonce.harness.run.read_config import check_device, load_config
 from encodeonce.harness.training.prompts import run_calibration
 from encodeonce.jobs.cli.progress_bar import progress_bar
+from encodeonce.jobs.cli.specs import model_from_options
 from encodeonce.jobs.cli.user_errors import user_errors
 from encodeonce.models.checkpoint.files import device as device_of
 from encodeonce.models.quantization.grid import Grid
@@ -72,10 +73,15 @@ def quantize(
             clips=clip,
             num_search_tokens=search_tokens,
         )
-        spec = ModelSpec.model_validate({"path": model, "dtype": dtype, "device": device})
+        spec = model_from_options(model, dtype, device)
         calibration: Calibration | None = None
         if text is not None and run is not None:
             raise ValueError("give --text or --run, not both")
+        if recipe.is_calibrated and text is None and run is None:
+            raise ValueError(
+                f"--method {method} needs calibration: give --text FILE or --run RUN.yaml; "
+                "--method rtn needs none"
+            )
         if text is not None:
             calibration = text_calibration(text, prompts, tokens)
         elif run is not None:
@@ -87,6 +93,7 @@ def quantize(
 
 def _config_about(run: Path, model: str) -> RunConfig:
     config = load_config(run)
+    check_device(run, config)
     if config.model.path != model:
         raise ValueError(
             f"{run} is a run of {config.model.path!r}, not of {model!r}: its features are another "

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from encodeonce.cache_store.layout import StoreFolder
 from encodeonce.cache_store.maintenance.gc import GcPolicy, GcReport, gc
@@ -17,6 +16,8 @@ from encodeonce.cache_store.maintenance.transfer import TransferReport, export_s
 from encodeonce.cache_store.maintenance.verify import VerifyReport, verify
 from encodeonce.harness.report.numbers import human_bytes, human_count, human_seconds
 from encodeonce.harness.report.plain_console import PlainConsole, plain_text
+from encodeonce.harness.report.section import Table
+from encodeonce.harness.report.terminal import print_table
 from encodeonce.harness.report.visible import on_one_line
 from encodeonce.jobs.cli.progress_bar import progress_bar
 from encodeonce.jobs.cli.sizes import parse_bytes, parse_seconds
@@ -58,7 +59,8 @@ def show(store: Store) -> None:
         console.print("the store is empty")
     for found in stats:
         console.print(plain_text(f"signature {found.digest[:12]}", "bold"))
-        console.print(_pairs([*_contents(found), *describe(found.signature)]))
+        rows = (*_contents(found), *describe(found.signature))
+        print_table(console, Table(columns=("", ""), rows=rows))
         console.print()
 
 
@@ -203,13 +205,6 @@ def _contents(found: SignatureStat) -> Iterator[tuple[str, str]]:
         shown = ", ".join(f"{answer} ({human_count(n, 'unit')})" for answer, n in counts[:3])
         more = f" and {len(answers) - 3} more" if len(answers) > 3 else ""
         yield f"by {question}", shown + more
-
-
-def _pairs(rows: list[tuple[str, str]]) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 2))
-    for question, answer in rows:
-        table.add_row(plain_text(question, "dim"), plain_text(answer))
-    return table
 
 
 def _print_verified(report: VerifyReport) -> None:

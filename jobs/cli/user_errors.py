@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from encodeonce.cache_store.durable import FULL
 from encodeonce.cache_store.store import StoreError
+from encodeonce.datasets.refusal_words import told
 from encodeonce.harness.report.plain_console import PlainConsole, give_up_stdout
 from encodeonce.jobs.execution.executor import WorkerStartError, WorkStopped
 
@@ -31,7 +32,7 @@ def user_errors(*more: type[Exception]) -> Iterator[None]:
     except OSError as error:
         stop(in_words(error))
     except expected as error:
-        stop(f"{error}")
+        stop(told(error))
 
 
 def in_words(error: OSError) -> str:

@@ -10,7 +10,7 @@ from encodeonce.harness.bridges.vlmevalkit.run_file import KitConfig
 from encodeonce.harness.bridges.vlmevalkit.tally import Tally
 from encodeonce.harness.report.numbers import human_count
 from encodeonce.harness.report.plain_console import PlainConsole
-from encodeonce.harness.run.read_config import load_run_file
+from encodeonce.harness.run.read_config import check_device, load_run_file
 from encodeonce.jobs.cli.user_errors import stop, user_errors
 
 UNTOUCHED = {"allow_interspersed_args": False}
@@ -39,6 +39,7 @@ def vlmevalkit(
     tally = Tally()
     with user_errors():
         config = load_run_file(path, KitConfig)
+        check_device(path, config)
         if kit is None:
             stop(
                 "where is VLMEvalKit? Name its checkout with --kit, before the run file, or in the "

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from encodeonce.cache_store.store import StoreNotWritable
+from encodeonce.datasets.refusal_words import told
 from encodeonce.jobs.execution.work import Attempt, ItemError, Outcome, Verdict, WorkItem
 
 logger = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ def describe(error: BaseException) -> ItemError:
     """Return an exception's type, message and traceback."""
     return ItemError(
         type=type(error).__name__,
-        message=str(error),
+        message=told(error),
         traceback="".join(traceback.format_exception(error)),
     )
 

@@ -19,7 +19,7 @@ from encodeonce.datasets.local_path import local_path
 from encodeonce.datasets.strict_json import JsonError, read_json
 from encodeonce.models.checkpoint.integrity import find_problem
 from encodeonce.models.checkpoint.tensors import to_array
-from encodeonce.models.spec import ModelSpec
+from encodeonce.models.spec import ModelSpec, device_named
 
 logger = logging.getLogger(__name__)
 
@@ -260,15 +260,16 @@ def device(spec: ModelSpec) -> torch.device:
     """Return the device that ``spec.device`` means on this machine.
 
     Raises:
-        CheckpointError: a GPU is asked for and there is none, or there is no such device.
+        CheckpointError: a GPU is asked for that torch does not see here.
     """
     if spec.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if spec.device.startswith("cuda") and not torch.cuda.is_available():
-        raise CheckpointError("model.device asks for a GPU and torch sees none; use auto or cpu")
-    try:
-        return torch.device(spec.device)
-    except RuntimeError as error:
+    found = device_named(spec.device)
+    # Counting opens no GPU, which would take memory from the workers.
+    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if found.type == "cuda" and (found.index or 0) >= num_gpus:
+        seen = f"{num_gpus} of them, from cuda:0 on" if num_gpus else "none"
         raise CheckpointError(
-            f"model.device {spec.device!r} is none of torch's; use auto, cpu, cuda or cuda:1"
-        ) from error
+            f"device: {spec.device} asks for a GPU, and torch sees {seen}; use auto or cpu"
+        )
+    return found

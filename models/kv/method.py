@@ -14,7 +14,8 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from encodeonce.datasets.refusals import Refused, checked, suggestion
+from encodeonce.datasets.refusal_words import suggestion
+from encodeonce.datasets.refusals import Refused, checked
 from encodeonce.models.kv.cache import Eviction
 from encodeonce.models.kv.selection import Entries, Selection, gather, top, uniform_count
 from encodeonce.models.kv.spec import FULL_METHOD, KVSpec

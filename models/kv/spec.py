@@ -9,6 +9,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from encodeonce.datasets.refusal_words import got
+
 FULL_METHOD = "full"
 
 _OTHER_RATIOS: Mapping[str, str] = {
@@ -54,9 +56,15 @@ class KVSpec(BaseModel):
         if len(given) > 1:
             raise ValueError(f"give one of {', '.join(given)}: they say the same")
         if "compression_ratio" in fields:
-            fields["keep"] = round(1.0 - float(fields.pop("compression_ratio")), 12)
+            ratio = _number("compression_ratio", fields.pop("compression_ratio"))
+            if not 0.0 <= ratio < 1.0:
+                raise ValueError(f"compression_ratio: must be at least 0, below 1; got {ratio:g}")
+            fields["keep"] = round(1.0 - ratio, 12)
         elif "compression_factor" in fields:
-            fields["keep"] = 1.0 / float(fields.pop("compression_factor"))
+            factor = _number("compression_factor", fields.pop("compression_factor"))
+            if not factor >= 1.0:
+                raise ValueError(f"compression_factor: must be at least 1; got {factor:g}")
+            fields["keep"] = 1.0 / factor
         return fields
 
     @model_validator(mode="after")
@@ -102,9 +110,19 @@ def expand_kv(value: Any) -> Any:
         if not budgets:
             entries.append(entry)
             continue
+        if len(budgets) > 1:
+            raise ValueError(f"give one of {', '.join(budgets)}: they say the same")
         (name,) = budgets
         entries.extend({**entry, name: budget} for budget in entry[name])
     return entries
+
+
+def _number(name: str, value: Any) -> float:
+    # As pydantic reads numbers: digits in quotes are one, true is not.
+    try:
+        return float("true" if isinstance(value, bool) else value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: must be a number{got(value)}") from None
 
 
 def _is_list(entry: Any, name: str) -> bool:

@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from encodeonce.datasets.refusals import Refused, checked, suggestion
+from encodeonce.datasets.refusal_words import suggestion
+from encodeonce.datasets.refusals import Refused, checked
 from encodeonce.models.checkpoint.files import local_checkpoint
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.spec import ModelSpec, WeightsSpec
@@ -93,7 +94,7 @@ def load_quantizer(spec: WeightsSpec) -> Quantizer:
     try:
         quantizer: Quantizer = checked(kind, spec.options)
     except Refused as error:
-        raise WeightsError(f"weights {spec.method!r}: {error}") from error
+        raise WeightsError(f"weights: options of method {spec.method!r}: {error}") from error
     return quantizer
 
 

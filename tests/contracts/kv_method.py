@@ -3,7 +3,9 @@
 Shapes: K heads of keys, N prompt tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 import torch
@@ -52,12 +54,13 @@ def made_up_prompt(num_tokens: int = 90, num_question: int = 12, seed: int = 0) 
 
 
 class KVMethodContract:
-    """Set ``method`` to a file's name in models/kv/methods/."""
+    """Set ``method`` to a file's name in models/kv/methods/, and ``options`` if it has some."""
 
     method: str
+    options: Mapping[str, Any] = MappingProxyType({})
 
     def make(self) -> KVMethod:
-        found = find_method(KVSpec(method=self.method, keep=0.5))
+        found = find_method(KVSpec(method=self.method, keep=0.5, options=dict(self.options)))
         assert found is not None
         return found
 

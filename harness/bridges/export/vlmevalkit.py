@@ -8,6 +8,7 @@ import importlib
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from encodeonce.harness.bridges.vlmevalkit.table import FAILED, table_rows
 from encodeonce.harness.results.export import (
@@ -21,15 +22,15 @@ from encodeonce.harness.results.export import (
 MAX_CHARACTERS = 32_767
 """Most characters in a cell (source: Excel specifications and limits)."""
 
-_NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
-"""Control characters that the format cannot hold."""
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0, and so the format, cannot hold."""
 
 
 def write(run: VariantExport, folder: Path) -> list[Path]:
     """Write a sheet for each benchmark.
 
     Raises:
-        ExportError: openpyxl is missing, or an answer is not text, or too long for a cell.
+        ExportError: openpyxl is missing, an answer is no text, or a text is too long for a cell.
     """
     try:
         openpyxl = importlib.import_module("openpyxl")
@@ -49,12 +50,10 @@ def write(run: VariantExport, folder: Path) -> list[Path]:
 
 
 def _write_sheet(openpyxl: ModuleType, benchmark: ExportedBenchmark, path: Path) -> None:
-    rows = table_rows([one.sample for one in benchmark.answered])
-    for content, one in zip(rows, benchmark.answered, strict=True):
-        content |= {"index": one.index, "prediction": _prediction(benchmark, one)}
+    rows = _rows(benchmark)
     workbook = openpyxl.Workbook(write_only=True)
     sheet = workbook.create_sheet()
-    sheet.append(list(rows[0]))
+    sheet.append([_fitting(name) for name in rows[0]])
     for content in rows:
         cells = []
         for value in content.values():
@@ -66,22 +65,38 @@ def _write_sheet(openpyxl: ModuleType, benchmark: ExportedBenchmark, path: Path)
     workbook.save(path)
 
 
+def _rows(benchmark: ExportedBenchmark) -> list[dict[str, Any]]:
+    """Return the table with the predictions, as cells can hold it."""
+    rows = table_rows([one.sample for one in benchmark.answered])
+    for content, one in zip(rows, benchmark.answered, strict=True):
+        content |= {"index": one.index, "prediction": _prediction(benchmark, one)}
+        where = f"{benchmark.spec.title}/{one.sample.id}"
+        for column, value in content.items():
+            if isinstance(value, str):
+                content[column] = _cell_text(value, where, column)
+    return rows
+
+
 def _prediction(benchmark: ExportedBenchmark, one: AnsweredSample) -> str:
     record = one.record
-    where = f"{benchmark.spec.title}/{one.sample.id}"
     if record.error is not None:
-        return _fitting(f"{FAILED} {record.error.type}: {record.error.message}"[:MAX_CHARACTERS])
+        return f"{FAILED} {record.error.type}: {record.error.message}"[:MAX_CHARACTERS]
     if record.text is None:
         raise ExportError(
-            f"{where} was scored by {benchmark.spec.scoring!r} and has no text; VLMEvalKit's files "
-            "hold answers in words"
+            f"{benchmark.spec.title}/{one.sample.id} was scored by {benchmark.spec.scoring!r} and "
+            "has no text; VLMEvalKit's files hold answers in words"
         )
-    if len(record.text) > MAX_CHARACTERS:
+    return record.text
+
+
+def _cell_text(text: str, where: str, column: str) -> str:
+    # openpyxl would cut a long text off without a word.
+    if len(text) > MAX_CHARACTERS:
         raise ExportError(
-            f"{where}: an answer of {len(record.text):,} characters; a cell of an xlsx file holds "
-            f"{MAX_CHARACTERS:,}"
+            f"{where}: {column!r} has {len(text):,} characters; a cell of an xlsx file holds "
+            f"{MAX_CHARACTERS:,}. The other format holds texts of any length: --to lmms-eval"
         )
-    return _fitting(record.text)
+    return _fitting(text)
 
 
 def _fitting(text: str) -> str:

@@ -54,9 +54,9 @@ class KitConfig(RunConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _encode_what_is_missing(cls, content: dict[str, Any]) -> dict[str, Any]:
+    def _encode_what_is_missing(cls, content: Any) -> Any:
         """Make ``cache.on_miss: encode`` the default: no precompute runs before the questions."""
-        cache = content.get("cache", {})
+        cache = content.get("cache", {}) if isinstance(content, dict) else None
         if not isinstance(cache, dict):
             return content
         return {**content, "cache": {"on_miss": "encode", **cache}}

@@ -18,9 +18,9 @@ from encodeonce.jobs.cli.bench.options import (
     Random,
 )
 from encodeonce.jobs.cli.bench.scene import make_scene, model_name
+from encodeonce.jobs.cli.specs import from_options, model_from_options
 from encodeonce.models.kv.method import check_kv
 from encodeonce.models.kv.spec import KVSpec
-from encodeonce.models.spec import ModelSpec
 
 METHODS = ("prefixkv",)
 BUDGETS = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -62,13 +62,13 @@ def kv(
     """Compare compressed caches with transformers' own: seconds by stage, tokens/s, memory."""
     with measuring(f"kv {model_name(model, random)}", output) as run:
         settings = [
-            KVSpec(method=one, keep=budget, precision=precision)
+            from_options(KVSpec, method=one, keep=budget, precision=precision)
             for one in method or METHODS
             for budget in keep or BUDGETS
         ]
         for setting in settings:
             check_kv(setting)
-        spec = ModelSpec(path=model, dtype=dtype, device=device)
+        spec = model_from_options(model, dtype, device)
         bench = KVBench(
             scene=make_scene(spec, random=random, media=media, frames=frames, folder=run.folder),
             settings=tuple(settings),

@@ -18,7 +18,8 @@ from encodeonce.jobs.cli.bench.options import (
     Random,
 )
 from encodeonce.jobs.cli.bench.scene import make_scene, model_name
-from encodeonce.models.spec import ModelSpec, Tap, VisionSpec
+from encodeonce.jobs.cli.specs import model_from_options
+from encodeonce.models.spec import Tap, VisionSpec
 
 QUESTIONS = (
     "What is shown?",
@@ -57,7 +58,7 @@ def prefix(
     with measuring(model_name(model, random), output) as run:
         bench = PrefixBench(
             scene=make_scene(
-                ModelSpec(path=model, dtype=dtype, device=device),
+                model_from_options(model, dtype, device),
                 random=random,
                 media=media,
                 frames=frames,

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import typer
-import yaml
 
 from encodeonce.harness.bench.quant import QuantBench, run_quant_bench
 from encodeonce.harness.bench.quant_report import sections, to_json
@@ -19,7 +18,7 @@ from encodeonce.jobs.cli.bench.options import (
     Random,
 )
 from encodeonce.jobs.cli.bench.scene import make_scene, model_name
-from encodeonce.models.spec import ModelSpec, WeightsSpec
+from encodeonce.jobs.cli.specs import model_from_options, weights_from_text
 
 
 def quant(
@@ -44,8 +43,8 @@ def quant(
 ) -> None:
     """Compare weight variants with the unquantised model: memory, first token, tokens/s, output."""
     with measuring(f"quant {model_name(model, random)}", output) as run:
-        variants = tuple(WeightsSpec.model_validate(yaml.safe_load(text)) for text in weights)
-        spec = ModelSpec(path=model, dtype=dtype, device=device)
+        variants = tuple(map(weights_from_text, weights))
+        spec = model_from_options(model, dtype, device)
         bench = QuantBench(
             scene=make_scene(spec, random=random, media=media, frames=frames, folder=run.folder),
             question=prompt,

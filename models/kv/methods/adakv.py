@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field
 
+from encodeonce.datasets.refusals import checked
 from encodeonce.models.kv.method import KVMethod, ScoringMethod, method_class
 from encodeonce.models.kv.selection import Selection, uniform_count
 from encodeonce.models.kv.statistics import Needs, PromptStatistics
@@ -49,7 +50,7 @@ class AdaKV(KVMethod):
 
     def _scoring(self) -> ScoringMethod:
         options = {"window": self.window} if self.base == "snapkv" else {}
-        found = method_class(self.base).model_validate(options)
+        found = checked(method_class(self.base), options)
         assert isinstance(found, ScoringMethod)
         return found
 

@@ -47,8 +47,8 @@ def test_the_evaluators_file_lists_prepared_answers(benchmark: Benchmark) -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"1": gqa_question("", "query")}, "question 1: answer: .*at least 1 character"),
-        ({"1": {"question": "?", "imageId": "n1"}}, "answer: Field required"),
+        ({"1": gqa_question("", "query")}, "question 1: answer: must not be empty"),
+        ({"1": {"question": "?", "imageId": "n1"}}, "answer: is missing"),
         ({"1": gqa_question("x", "query", types=None)}, "question 1: types: "),
         ([gqa_question("x", "query")], "expected an object, got list"),
         ({"1": gqa_question("x", "query", image="n9")}, r"1 of 1 media .*n9\.jpg\. Download"),

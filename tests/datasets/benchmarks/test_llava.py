@@ -93,7 +93,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "two marks": ({"conversations": said("<image> a <image>", "b")}, "2 times <image> for 1"),
     "an empty target": ({"conversations": said("<image>a", " ")}, "turn 2 says nothing"),
     "an empty question": ({"conversations": said("<image>", "b")}, "turn 1 says nothing"),
-    "one turn": ({"conversations": said("<image>a")}, "conversations: .*at least 2 items"),
+    "one turn": ({"conversations": said("<image>a")}, "conversations: .*at least 2 entries"),
     "no id": ({"id": None}, "id"),
 }
 

@@ -140,9 +140,9 @@ def test_what_cannot_be_asked_is_refused(
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"doc_to_texts": "x"}, "doc_to_texts: not known"),
-        ({"output_type": "loglikelihood"}, "output_type: Input should be 'generate_until'"),
-        ({"metric_list": [{"metric": "bleu"}]}, "metric: .*'exact_match' or 'acc', got 'bleu'"),
+        ({"doc_to_texts": "x"}, "doc_to_texts: unknown key.*Did you mean 'doc_to_text'"),
+        ({"output_type": "loglikelihood"}, "output_type: must be 'generate_until'"),
+        ({"metric_list": [{"metric": "bleu"}]}, "metric: .*'exact_match' or 'acc'; got 'bleu'"),
         ({"metric_list": []}, "metric_list: "),
         ({"metric_list": [{"metric": "acc", "aggregation": "median"}]}, "aggregation: .*'mean'"),
         (

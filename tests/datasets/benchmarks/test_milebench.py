@@ -102,7 +102,7 @@ def test_a_whole_group_has_a_mean_of_its_data_sets(benchmark: Benchmark) -> None
 
 WRONG: dict[str, tuple[Any, str]] = {
     "no list": ({**milebench_set("open-ended", ["x"]), "data": {}}, "expected a list of samples"),
-    "no meta data": ({"data": []}, "meta_data: task_instruction: Field required"),
+    "no meta data": ({"data": []}, "meta_data: task_instruction: is missing"),
     "another type": (milebench_set("essay", ["x"]), "question_type: .*'multi-choice' or"),
     "no options": (milebench_set("multi-choice", ["x"]), "sample 1: there is no choice_list"),
     "an answer beyond": (

@@ -56,8 +56,8 @@ def test_the_evaluators_file_maps_questions_to_answers(benchmark: Benchmark) -> 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"v1_0": {**MM_VET["v1_0"], "answer": ""}}, "v1_0: answer: .*at least 1 character"),
-        ({"v1_0": {"question": "?"}}, "v1_0: imagename: Field required.*Read here: imagename"),
+        ({"v1_0": {**MM_VET["v1_0"], "answer": ""}}, "v1_0: answer: must not be empty"),
+        ({"v1_0": {"question": "?"}}, "v1_0: imagename: is missing.*Read here: imagename"),
         ([MM_VET["v1_0"]], "expected an object, got list"),
     ],
 )

@@ -119,9 +119,13 @@ def test_hugging_face_sources_give_the_same_samples(suffix: str, tmp_path: Path)
 
 WRONG: dict[str, tuple[Any, str]] = {
     "no object": ([1], "expected an object"),
-    "no question": ({"id": 1, "video": "a.mp4", "answer": "x"}, "column 'question': Field req"),
+    "no question": ({"id": 1, "video": "a.mp4", "answer": "x"}, "column 'question': is missing"),
     "no media": ({"id": 1, "question": "?", "answer": "x"}, "needs 'image' or 'video' paths"),
-    "no answer": ({"id": 1, "video": "a.mp4", "question": "?"}, "column 'answer': Field req"),
+    "a misspelt column": (
+        {"id": 1, "video": "a.mp4", "qestion": "?", "answer": "x"},
+        "'question': is missing; there are id, video, qestion, answer. Did you mean 'qe",
+    ),
+    "no answer": ({"id": 1, "video": "a.mp4", "question": "?"}, "column 'answer': is missing"),
     "unknown letter": ({**CHOICE, "id": 9, "answer": "C"}, "'C' is neither one of .* A, B"),
     "two letters": ({**CHOICE, "id": 9, "answer": "AB"}, "'AB' is neither"),
     "a position": ({**CHOICE, "id": 9, "answer": 1}, "'1' is neither"),

@@ -120,14 +120,17 @@ def test_every_unknown_argument_is_named_with_the_allowed_ones_and_a_guess() -> 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({}, "options: pretrained is missing"),
+        ({}, "options: pretrained: is missing"),
         ({"pretrained": "demo", "num_frames": 0}, "options: num_frames: .*; got 0"),
         ({"pretrained": "demo", "dtype": "int3"}, "options: dtype: .*'float32'.*; got 'int3'"),
-        ({"pretrained": "demo", "fps": 1}, "fps does not belong to frames.uniform_inclusive"),
+        (
+            {"pretrained": "demo", "fps": 1},
+            "options: fps: unknown key where policy is uniform_inclusive. Allowed: policy, num_fr",
+        ),
         ({"pretrained": "demo", "frames": "{half"}, "options: frames: it is not JSON: "),
         ({"pretrained": "demo", "kv": "snapk"}, "options: kv: .*no method 'snapk'"),
         ({"pretrained": "demo", "weights": "rnt"}, "options: weights: .*Did you mean 'rtn'"),
-        ({"pretrained": "demo", "kv.keep": 0.5}, "options: kv is missing"),
+        ({"pretrained": "demo", "kv.keep": 0.5}, "options: kv: is missing"),
     ],
 )
 def test_a_wrong_value_is_named_as_the_user_named_it(given: dict[str, Any], words: str) -> None:

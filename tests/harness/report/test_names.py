@@ -33,6 +33,10 @@ from encodeonce.models.spec import NONE, WeightsSpec
             },
             "PrefixKV (mode=paper, profile=b.json) 50 %, after the question",
         ),
+        (
+            {"method": "random", "keep": 0.5, "options": {"shared": True}},
+            "random (shared) 50 %, after the question",
+        ),
         ({"method": "from_later", "keep": 0.5}, "from_later 50 %, after the question"),
     ],
 )
@@ -48,7 +52,7 @@ def test_settings_are_named_by_method_budget_precision_and_scope(
         ({}, "original weights"),
         (
             {"method": "bnb-nf4", "options": {"double_quant": True}},
-            "bitsandbytes NF4 (double_quant=True)",
+            "bitsandbytes NF4 (double_quant)",
         ),
         ({"method": "awq", "path": "/made/llava-awq"}, "AWQ (llava-awq)"),
         ({"method": "from-later"}, "from-later"),

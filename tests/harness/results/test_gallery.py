@@ -14,7 +14,9 @@ def test_a_run_of_one_variant_shows_its_wrong_answers() -> None:
     assert found is not None
     (item,) = found["items"]
     assert (item["kind"], item["sample"], found["num_found"]) == ("wrong", "a2", 1)
-    assert item["answers"] == [{"variant": BASELINE.name, "text": "B", "score": 0.0}]
+    assert item["answers"] == [
+        {"variant": BASELINE.name, "text": "B", "extracted": None, "score": 0.0}
+    ]
 
 
 def test_variants_show_what_they_lost_the_most_first() -> None:

@@ -60,7 +60,7 @@ def test_text_calibrates_and_rounding_needs_none(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "awq needs calibration: give --text or --run"),
+        ((), "--method awq needs calibration: give --text FILE or --run"),
         (("--method", "gptq"), "--method: awq or rtn"),
         (("--method", "rtn", "--bits", "3"), "--bits: 4 or 8"),
         (("--method", "rtn", "--group-size", "20"), "--group-size: a multiple of 8"),

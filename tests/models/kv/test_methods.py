@@ -1,10 +1,15 @@
 """Every file in models/kv/methods/ keeps the contract."""
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import pytest
+import torch
 
 from encodeonce.models.kv.method import check_kv, find_method, method_names
+from encodeonce.models.kv.methods.random import Random
 from encodeonce.models.kv.spec import KVSpec
-from tests.contracts.kv_method import KVMethodContract
+from tests.contracts.kv_method import NUM_KV_HEADS, NUM_LAYERS, KVMethodContract, made_up_prompt
 
 NEEDS_A_LIBRARY = ("kvpress",)
 
@@ -18,6 +23,25 @@ class TestEveryMethod(KVMethodContract):
     @pytest.fixture(autouse=True)
     def _choose(self, method: str) -> None:
         self.method = method
+
+
+class TestRandomShared(KVMethodContract):
+    method = "random"
+    options: ClassVar[Mapping[str, Any]] = {"shared": True}
+
+    def test_the_same_tokens_stay_in_every_head_and_layer(self) -> None:
+        kept = [head for layer in self.make().plan(made_up_prompt(), 0.3) for head in layer]
+        assert len(kept) == NUM_LAYERS * NUM_KV_HEADS
+        assert all(torch.equal(head, kept[0]) for head in kept)
+
+    def test_another_seed_keeps_others(self) -> None:
+        one, other = (Random(shared=True, seed=seed).plan(made_up_prompt(), 0.3) for seed in (0, 1))
+        assert not torch.equal(one[0][0], other[0][0])
+
+
+def test_unshared_random_draws_for_each_head_and_layer_apart() -> None:
+    kept = [head for layer in Random().plan(made_up_prompt(), 0.3) for head in layer]
+    assert len({tuple(head.tolist()) for head in kept}) == NUM_LAYERS * NUM_KV_HEADS
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones() -> None:

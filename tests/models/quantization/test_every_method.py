@@ -40,7 +40,7 @@ def test_it_says_what_it_is_and_what_its_options_are(name: str) -> None:
 
 
 def test_unknown_options_are_refused_with_those_there_are(name: str) -> None:
-    with pytest.raises(WeightsError, match=f"weights '{name}': no_such_option: .*Allowed: "):
+    with pytest.raises(WeightsError, match=f"method '{name}': no_such_option: .*Allowed: "):
         load_quantizer(WeightsSpec(method=name, options={"no_such_option": 1}))
 
 

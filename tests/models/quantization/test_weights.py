@@ -176,7 +176,7 @@ REFUSED = {
     "unknown": ("awk", "no weights method is called 'awk'; known: awq, .* Did you mean 'awq'"),
     "option": (
         {"method": "bnb-nf4", "options": {"double": True}},
-        "weights 'bnb-nf4': double: unknown key.*Allowed: double_quant",
+        "weights: options of method 'bnb-nf4': double: unknown key.*Allowed: double_quant",
     ),
     "no options": (
         {"method": "torchao-int8", "options": {"bits": 4}},

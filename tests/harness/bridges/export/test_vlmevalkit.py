@@ -3,11 +3,13 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from encodeonce.harness.bridges.export import vlmevalkit
 from encodeonce.harness.results.export import ExportError, VariantExport, read_run
+from encodeonce.harness.run.record import SampleError
 from tests.harness.bridges.export.runs import write_run
 from tests.harness.bridges.export.sheets import read_xlsx
 
@@ -37,12 +39,35 @@ def test_an_error_is_what_the_kit_knows_a_failure_by(tmp_path: Path) -> None:
     assert predictions[:2] == ["B", "=3"]
 
 
-def test_what_a_cell_cannot_hold_is_replaced_or_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unfit", ["\x00", "\x0b", "\x1b", "\x1f", "\ufffe", "\uffff", "\udc80"])
+def test_what_a_cell_cannot_hold_is_replaced_wherever_it_stands(tmp_path: Path, unfit: str) -> None:
     baseline, _ = read_run(write_run(tmp_path))
-    [path] = vlmevalkit.write(_answering(baseline, "a\x0bb\nc"), tmp_path / "out")
-    assert read_xlsx(path)[0]["prediction"] == "a\N{REPLACEMENT CHARACTER}b\nc"
-    with pytest.raises(ExportError, match="my task/a-1: an answer of 32,768 characters"):
-        vlmevalkit.write(_answering(baseline, "x" * 32_768), tmp_path / "out")
+    text = f"a{unfit}b\nc\td"
+    changed = _answering(baseline, text, question=text, choices=(text, "x"), tags={text: text})
+    [path] = vlmevalkit.write(changed, tmp_path / "out")
+    row = read_xlsx(path)[0]
+    shown = "a\N{REPLACEMENT CHARACTER}b\nc\td"
+    assert [row[name] for name in ("prediction", "question", "A", shown)] == [shown] * 4
+
+
+def test_an_error_of_any_length_and_characters_is_a_failure(tmp_path: Path) -> None:
+    _, other = read_run(write_run(tmp_path))
+    error = SampleError(type="UndecodableMedia", message="\x00" * 40_000)
+    [path] = vlmevalkit.write(_answering(other, None, error=error), tmp_path / "out")
+    assert read_xlsx(path)[0]["prediction"].startswith("Failed to obtain answer via API. Undec")
+
+
+def test_a_text_that_a_cell_would_cut_off_is_refused_by_column(tmp_path: Path) -> None:
+    baseline, _ = read_run(write_run(tmp_path))
+    long = "x" * 32_768
+    for column, changed in (
+        ("prediction", _answering(baseline, long)),
+        ("question", _answering(baseline, "B", question=long)),
+        ("B", _answering(baseline, "B", choices=("x", long))),
+    ):
+        match = f"my task/a-1: '{column}' has 32,768 characters; .* holds 32,767"
+        with pytest.raises(ExportError, match=match):
+            vlmevalkit.write(changed, tmp_path / "out")
 
 
 def test_answers_that_are_no_texts_are_refused(tmp_path: Path) -> None:
@@ -58,9 +83,15 @@ def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         vlmevalkit.write(baseline, tmp_path / "out")
 
 
-def _answering(run: VariantExport, text: str) -> VariantExport:
-    """Return an export whose first answer is another."""
+def _answering(
+    run: VariantExport, text: str | None, *, error: SampleError | None = None, **sample: Any
+) -> VariantExport:
+    """Return an export whose first answer is another; ``sample`` changes its question."""
     [benchmark] = run.benchmarks
     first, *others = benchmark.answered
-    first = replace(first, record=replace(first.record, text=text))
+    first = replace(
+        first,
+        sample=replace(first.sample, **sample),
+        record=replace(first.record, text=text, error=error),
+    )
     return replace(run, benchmarks=(replace(benchmark, answered=(first, *others)),))

@@ -48,6 +48,7 @@ def test_without_a_gpu_each_process_stays_where_it_is(monkeypatch: pytest.Monkey
 
 def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     arguments = MODEL_ARGS.read({"pretrained": "demo"})
     assert on_own_device(arguments).model.device == "auto"
     monkeypatch.setenv("WORLD_SIZE", "2")

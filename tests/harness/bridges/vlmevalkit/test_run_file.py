@@ -48,7 +48,7 @@ def test_every_variant_is_a_model(tmp_path: Path) -> None:
         ({"framse": {}}, "framse: unknown key.*Did you mean 'frames'"),
         ({"cache": "here"}, "cache"),
         ({"vlmevalkit": {"name": "a/b"}}, r"vlmevalkit\.name"),
-        ({"vlmevalkit": {"resident_prefixes": 0}}, r"resident_prefixes.*greater than or equal"),
+        ({"vlmevalkit": {"resident_prefixes": 0}}, r"resident_prefixes: must be at least 1"),
         ({"benchmarks": [{"name": "demo"}, {"name": "demo"}]}, "two are named 'demo'"),
         ({"benchmarks": [{"name": "demo", "label": "a/b"}]}, "becomes a file name"),
         ({"benchmarks": [{"name": "demo", "scoring": "nll"}]}, "only scoring: generate"),

@@ -105,8 +105,11 @@ def test_without_frames_a_picture_is_made_up(tmp_path: Path) -> None:
         (("--random", "llava-tiny", "--model", "a/b"), "leave out --model"),
         (("--model", "no/such/model"), "model.path 'no/such/model' is neither a folder"),
         (("--random", "llava-tiny", "--media", "no.mp4"), "--media no.mp4: there is no such file"),
-        (("--random", "llava-tiny", "--device", "cuda:7"), "model.device asks for a GPU"),
-        (("--random", "llava-tiny", "--device", "gpu"), "model.device 'gpu'"),
+        (("--random", "llava-tiny", "--device", "cuda:7"), "--device: cuda:7 asks for a GPU"),
+        (
+            ("--random", "llava-tiny", "--device", "gpu"),
+            "--device: must be auto, cpu, cuda or the like of cuda:1; got 'gpu'",
+        ),
         (("--random", "llava-tiny", "--output", "no/folder/a.json"), "there is no folder"),
     ],
 )
