@@ -10,9 +10,16 @@ from typing import Any
 from encodeonce.harness.results.timeline import now
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.folder import Answers, RunFolder
-from encodeonce.harness.run.plan import Branch, branches_left, first_samples, make_plan
+from encodeonce.harness.run.plan import (
+    Branch,
+    MediaGroup,
+    branches_left,
+    first_samples,
+    make_plan,
+)
 from encodeonce.harness.run.reasons import explained, media_item
 from encodeonce.harness.run.record import SampleError
+from encodeonce.harness.run.replaced import find_replaced
 from encodeonce.harness.workers.evaluate import EvaluateWorker
 from encodeonce.harness.workers.precompute import PrecomputeWorker
 from encodeonce.harness.workers.recorder import lost_records
@@ -37,7 +44,7 @@ class Pipeline:
             ValueError: the configuration, a benchmark or the checkpoint cannot be used.
         """
         self.plan = make_plan(config)
-        session = Session(config)  # opens nothing, so there is nothing to close
+        session = self._session = Session(config)  # opens nothing: there is nothing to close
         self.folder = RunFolder.create(
             config,
             checkpoint_sha256=session.checkpoint_sha256(),
@@ -65,7 +72,7 @@ class Pipeline:
 
     def evaluate(self) -> None:
         """Give all missing answers under all variants, from stored features."""
-        answered = self.folder.answered("records")
+        answered = self._answered(self.plan.groups, "records")
         branches = branches_left(self.plan.groups, self._config.weights, self._config.kv, answered)
         weights = {branch.weights.title: branch.weights for branch in branches}
         make_worker = partial(
@@ -80,9 +87,22 @@ class Pipeline:
         """Answer samples with plain transformers, to compare with the answers from the store."""
         count = self._config.check_uncached
         groups = self.plan.groups if count == "all" else first_samples(self.plan.groups, count)
-        branches = branches_left(groups, (NONE,), (FULL,), self.folder.answered("uncached"))
+        branches = branches_left(groups, (NONE,), (FULL,), self._answered(groups, "uncached"))
         make_worker = partial(ReferenceWorker, self._config, self.folder.fingerprint)
         self._answer("uncached", branches, make_worker, "uncached")
+
+    def _answered(self, groups: Sequence[MediaGroup], which: Answers) -> set[tuple[str, str, str]]:
+        """Return the answers that stand: those about files as they are now."""
+        records = self.folder.records(which)
+        outcomes = self.folder.precompute_outcomes()
+        replaced = find_replaced(groups, records, outcomes, self._session.media.sha256)
+        if replaced.files:
+            logger.warning(
+                "%d media files were replaced since they were asked about; the %d answers in "
+                "%s.jsonl about their earlier content no longer count and are given anew: %s",
+                *(len(replaced.files), len(replaced.answers), which, _first(replaced.files)),
+            )
+        return {record.key for record in records if record.error is None} - replaced.answers
 
     def _answer(
         self,
@@ -130,8 +150,15 @@ class Pipeline:
             return records
         assert outcome.error is not None
         error = SampleError(type=outcome.error.type, message=outcome.error.message)
-        lost = lost_records(self.folder.fingerprint, branch, error)
+        media_sha256 = self._session.media_sha256(branch.group.root, branch.group.media)
+        lost = lost_records(self.folder.fingerprint, branch, error, media_sha256)
         return [record.to_dict() for record in lost]
+
+
+def _first(names: Sequence[str], most: int = 5) -> str:
+    """Return the first few names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _count_media(outcome: Outcome) -> Tally:

@@ -15,6 +15,7 @@ from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import Branch, MediaGroup
 from encodeonce.harness.run.record import SampleError
 from encodeonce.harness.run.scoring import continuations
+from encodeonce.harness.workers.media_lookup import MediaRequest
 from encodeonce.harness.workers.recorder import Recorder, Result, scoring_of
 from encodeonce.harness.workers.session import Session
 from encodeonce.models.family import Decoder
@@ -57,12 +58,14 @@ class EvaluateWorker:
         self._stopwatch.take()
         self._features.take_use()
         try:
-            visuals = [self._visual(branch.group, ref) for ref in branch.group.media]
+            requests = [self._request(branch.group, ref) for ref in branch.group.media]
+            visuals = [self._session.visual(request) for request in requests]
             decoder = self._session.decoder_slot.get(branch.weights)
         # Missing features (a damaged file, a miss) fail these samples alone.
         except Exception as error:
             logger.info("group %s failed", branch.group.media, exc_info=True)
-            return self._recorder.all_failed(branch, error, self._features.take_use())
+            media_sha256 = self._session.media_sha256(branch.group.root, branch.group.media)
+            return self._recorder.all_failed(branch, error, media_sha256, self._features.take_use())
         found = self._evaluator.evaluate(decoder, visuals, branch)
         unbooked = {
             title: one.seconds for title, one in found.items() if isinstance(one, SettingResults)
@@ -75,7 +78,10 @@ class EvaluateWorker:
             return one.results[sample.id] if isinstance(one, SettingResults) else one
 
         loaded = self._session.decoder_slot.take_loaded()
-        return self._recorder.record(branch, answer, self._features.take_use(), loaded)
+        media_sha256 = [request.media.sha256 for request in requests]
+        return self._recorder.record(
+            branch, answer, media_sha256, self._features.take_use(), loaded
+        )
 
     def expect(self, branch: Branch) -> None:
         """Start reading the features of the next group."""
@@ -91,8 +97,8 @@ class EvaluateWorker:
         """Stop the threads."""
         self._session.close()
 
-    def _visual(self, group: MediaGroup, ref: MediaRef) -> Visual:
-        return self._session.visual(self._session.look_up(group.root, ref, group.benchmark))
+    def _request(self, group: MediaGroup, ref: MediaRef) -> MediaRequest:
+        return self._session.look_up(group.root, ref, group.benchmark)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
