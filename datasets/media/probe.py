@@ -13,6 +13,10 @@ VideoBackend = Literal["auto", "decord", "pyav"]
 """``auto`` reads with decord where it is known to be exact, and with PyAV elsewhere."""
 
 
+_INDEX_VERSION = 2
+"""Raised when an index comes to say more, so that files are indexed anew."""
+
+
 class UnsuitableBackend(MediaError):
     """decord was asked for by name, but is absent or would return wrong frames."""
 
@@ -31,6 +35,7 @@ def probe(media: Media, *, ledger: Ledger, backend: VideoBackend = "auto") -> Me
         return _probe_image(media, ledger)
     index = _video_index(media, ledger)
     use_decord = _chooses_decord(media, index, backend)
+    decoder = (decord.identity() if use_decord else None) or pyav.identity()
     unit_s = index.time_base[0] / index.time_base[1]
     timestamps_s = tuple((pts - index.pts[0]) * unit_s for pts in index.pts)
     return MediaInfo(
@@ -41,7 +46,7 @@ def probe(media: Media, *, ledger: Ledger, backend: VideoBackend = "auto") -> Me
         timestamps_s=timestamps_s,
         fps=(len(timestamps_s) - 1) / timestamps_s[-1] if len(timestamps_s) > 1 else 0.0,
         backend="decord" if use_decord else "pyav",
-        decoder=(decord.identity() if use_decord else None) or pyav.identity(),
+        decoder=decoder + (f", {index.orientation}" if index.orientation else ""),
         index=index,
     )
 
@@ -68,7 +73,7 @@ def _probe_image(media: Media, ledger: Ledger) -> MediaInfo:
 
 def _video_index(media: Media, ledger: Ledger) -> VideoIndex:
     versions = f"{pyav.identity()}; {decord.identity()}"
-    key = ("probe", media.sha256, "video", versions)
+    key = ("probe", media.sha256, "video", _INDEX_VERSION, versions)
     known: dict[str, Any] | None = ledger.get(key)
     if known is not None:
         return VideoIndex.from_json(known)

@@ -16,6 +16,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from encodeonce.datasets.media.backends.orientation import orientation, upright_rgb
 from encodeonce.datasets.media.info import VideoIndex
 from encodeonce.datasets.media.media import EmptyMedia, UndecodableMedia
 
@@ -74,9 +75,13 @@ def read(
             frames = _frames_by_count(container, stream, indices)
         num_read = 0
         for row, frame in enumerate(frames):
-            if upright_size(frame) != (index.width, index.height):
-                raise UndecodableMedia(f"{path}: frame {indices[row]} has another size: {frame}")
-            pixels_THWC[row] = _upright_rgb(frame)
+            how = orientation(frame)
+            if (size := how.size(frame.width, frame.height)) != (index.width, index.height):
+                raise UndecodableMedia(
+                    f"{path}: frame {indices[row]} has another size than the first, upright "
+                    f"{size[0]} x {size[1]} pixels instead of {index.width} x {index.height}"
+                )
+            pixels_THWC[row] = upright_rgb(frame, how)
             num_read += 1
     if num_read != len(indices):
         raise UndecodableMedia(
@@ -147,17 +152,3 @@ def open_video(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
         raise UndecodableMedia(
             f"{path} cannot be decoded as a video: {error.strerror}; containers read: {CONTAINERS}"
         ) from error
-
-
-def _num_quarter_turns(frame: VideoFrame) -> int:
-    return round(frame.rotation / 90) % 4
-
-
-def upright_size(frame: VideoFrame) -> tuple[int, int]:
-    """Return a frame's width and height, turned as its file asks for."""
-    size = (frame.width, frame.height)
-    return size[::-1] if _num_quarter_turns(frame) % 2 else size
-
-
-def _upright_rgb(frame: VideoFrame) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    return np.rot90(frame.to_ndarray(format="rgb24"), k=_num_quarter_turns(frame))
