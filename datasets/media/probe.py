@@ -14,7 +14,10 @@ VideoBackend = Literal["auto", "decord", "pyav"]
 
 
 _INDEX_VERSION = 2
-"""Raised when an index comes to say more, so that files are indexed anew."""
+"""Raised when an index comes to say more, so that videos are indexed anew."""
+
+_DESCRIPTION_VERSION = 2
+"""The same for pictures."""
 
 
 class UnsuitableBackend(MediaError):
@@ -52,12 +55,12 @@ def probe(media: Media, *, ledger: Ledger, backend: VideoBackend = "auto") -> Me
 
 
 def _probe_image(media: Media, ledger: Ledger) -> MediaInfo:
-    key = ("probe", media.sha256, "image", pillow.identity(""))
+    key = ("probe", media.sha256, "image", _DESCRIPTION_VERSION, pillow.identity(""))
     known = ledger.get(key)
     if known is None:
         known = list(pillow.describe(media.uri))
         ledger.put(key, known)
-    codec, width, height = known
+    codec, width, height, has_transparency = known
     return MediaInfo(
         kind="image",
         width=width,
@@ -66,7 +69,8 @@ def _probe_image(media: Media, ledger: Ledger) -> MediaInfo:
         timestamps_s=(0.0,),
         fps=0.0,
         backend="pillow",
-        decoder=pillow.identity(codec),
+        # Only these had other pixels in earlier versions, which dropped transparency.
+        decoder=pillow.identity(codec) + (", on white" if has_transparency else ""),
         index=None,
     )
 
