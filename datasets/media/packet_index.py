@@ -13,8 +13,10 @@ import av
 from av.container import InputContainer
 from av.packet import Packet
 
+from encodeonce.datasets.media.backends import pyav
 from encodeonce.datasets.media.backends.orientation import Orientation, orientation
 from encodeonce.datasets.media.backends.pyav import open_video
+from encodeonce.datasets.media.file_end import cut_off, fragments_s
 from encodeonce.datasets.media.in_stream_orientation import carries_orientation
 from encodeonce.datasets.media.info import VideoIndex
 from encodeonce.datasets.media.media import EmptyMedia, UndecodableMedia
@@ -30,7 +32,10 @@ _DECORD_CONTAINERS = ("mov", "matroska")
 _DECORD_CODECS = ("h264", "hevc", "vp9", "mpeg4", "mjpeg")
 
 # Headers of these say how long the file is, and only truncated files have damaged packets.
-_MEASURED_CONTAINERS = ("mov", "matroska", "avi")
+_MEASURED_CONTAINERS = ("mov", "matroska", "avi", "flv")
+
+# Only the last frame tells whether these were cut.
+_ENDLESS_CONTAINERS = ("h264", "hevc", "mpegts", "mpeg")
 
 
 class _Packet(NamedTuple):
@@ -109,19 +114,41 @@ def _scan(path: str) -> _Scan:
                 is_oriented = carries_orientation(codec, memoryview(packet), extradata)
                 flags = (packet.is_keyframe, packet.is_discard, packet.is_corrupt, is_oriented)
                 packets.append(_Packet(packet.pts, *flags))
-        listed_s = (container.duration or 0) / av.time_base
-        if not packets:
-            raise EmptyMedia(f"{path} has a video stream without frames")
+        listed_s = max((container.duration or 0) / av.time_base, _fragments_s(path, name))
         is_short = end_s < listed_s - max(0.5, 0.05 * listed_s)
         if is_measured and (is_short or any(p.is_corrupt for p in packets)):
             raise UndecodableMedia(
                 f"{path} is truncated: its header says {listed_s:.2f} s, its data end at "
                 f"{end_s:.2f} s"
             )
+        _require_end(path, name, packets)
+        if not packets:
+            raise EmptyMedia(f"{path} has a video stream without frames")
         rate = stream.average_rate or Fraction(25)
         time_base = stream.time_base or 1 / rate
         has_rotate_tag = any(name.lower() == "rotate" for name in stream.metadata)
         return _Scan(name, codec, time_base, rate, tuple(packets), has_rotate_tag)
+
+
+def _require_end(path: str, container: str, packets: Sequence[_Packet]) -> None:
+    """Refuse a file that ends early, as far as it can be known without a stated duration."""
+    try:
+        cut = cut_off(path, container)
+    except OSError as error:
+        raise UndecodableMedia(f"{path} cannot be read: {error}") from error
+    if cut is None and packets and packets[-1].is_corrupt:
+        cut = "a packet"
+    if cut is None and packets and container in _ENDLESS_CONTAINERS:
+        keyframes = [p.pts for p in packets if p.is_keyframe and p.pts is not None]
+        # From the beginning only in case of doubt: a seek may leave references out.
+        if not any(pyav.last_frame_is_whole(path, start) for start in (*keyframes[-2:-1], None)):
+            cut = "a frame"
+    if cut is not None:
+        raise UndecodableMedia(f"{path} is truncated: it ends within {cut}; download it again")
+
+
+def _fragments_s(path: str, container: str) -> float:
+    return fragments_s(path) if container == "mov" else 0.0
 
 
 def _demux(path: str, container: InputContainer) -> Iterator["Packet[Any]"]:

@@ -90,6 +90,35 @@ def read(
     return pixels_THWC
 
 
+def last_frame_is_whole(path: str, keyframe_pts: int | None) -> bool:
+    """Return whether the decoder takes a video's last packet without an error.
+
+    Decoders conceal what is missing at the end of a stream, unless they are told not to. Errors
+    before that are another matter: broadcasts have them.
+
+    Args:
+        path: the file.
+        keyframe_pts: where to start; early enough for the last packet's references. None: at the
+            beginning.
+
+    Raises:
+        UndecodableMedia: the file cannot be opened.
+    """
+    is_whole = True
+    with open_video(path) as (container, stream):
+        stream.codec_context.options = {"err_detect": "explode"}
+        stream.thread_type = "NONE"  # so that errors are those of the packet at hand
+        if keyframe_pts is not None:
+            container.seek(keyframe_pts, stream=stream, backward=True, any_frame=False)
+        for packet in container.demux(stream):
+            try:
+                packet.decode()
+                is_whole = is_whole or packet.size > 0
+            except av.error.InvalidDataError:
+                is_whole = False
+    return is_whole
+
+
 def _frames_by_time(
     container: InputContainer, stream: VideoStream, index: VideoIndex, indices: Sequence[int]
 ) -> Iterator[VideoFrame]:
