@@ -34,7 +34,9 @@ def carries_orientation(codec: str, packet: memoryview, extradata: bytes) -> boo
 
 def _units(packet: memoryview, extradata: bytes, length_at: int) -> Iterator[memoryview]:
     """Yield the NAL units of a packet: behind their lengths, or between start codes."""
-    is_divided_by_codes = extradata[:3] in (b"\0\0\1", b"\0\0\0") or packet[:4] == b"\0\0\0\1"
+    is_divided_by_codes = (
+        extradata[:3] in (b"\0\0\1", b"\0\0\0") or packet[:4].tobytes() == b"\0\0\0\1"
+    )
     if is_divided_by_codes or len(extradata) <= length_at:
         content = packet.tobytes()
         start = content.find(b"\0\0\1") + 3

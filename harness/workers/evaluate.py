@@ -78,7 +78,7 @@ class EvaluateWorker:
             return one.results[sample.id] if isinstance(one, SettingResults) else one
 
         loaded = self._session.decoder_slot.take_loaded()
-        media_sha256 = [request.media.sha256 for request in requests]
+        media_sha256 = tuple(request.media.sha256 for request in requests)
         return self._recorder.record(
             branch, answer, media_sha256, self._features.take_use(), loaded
         )

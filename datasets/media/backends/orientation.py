@@ -8,6 +8,7 @@ and HEVC streams, and from Exif in Motion JPEG; the last two may change from fra
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import av
@@ -16,7 +17,7 @@ from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 
 # PyAV refuses to list a frame's side data if one is of a kind that it has no name for.
-_UNNAMED_TYPES = range(max(one.value for one in Type) + 1, 64)
+_UNNAMED_TYPES = range(len(Type), 64)
 
 _MATRIX_BYTES = 36
 
@@ -75,17 +76,19 @@ def upright_rgb(frame: VideoFrame, how: Orientation) -> np.ndarray[Any, np.dtype
     """Return a frame's pixels (H, W, 3), turned and mirrored."""
     if how.odd_degrees:
         frame = _filtered(frame, [("rotate", f"{how.odd_degrees}*PI/180")])
-    pixels_HWC = np.rot90(frame.to_ndarray(format="rgb24"), k=how.num_quarter_turns)
+    stored_HWC = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+    pixels_HWC = np.rot90(stored_HWC, k=how.num_quarter_turns)
     return pixels_HWC[:, ::-1] if how.is_mirrored else pixels_HWC
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
+    data: Any  # a sequence of buffers, whatever PyAV's annotations say
     try:
-        found = list(frame.side_data)
+        data = frame.side_data
     except ValueError:
         unnamed = [("sidedata", f"mode=delete:type={number}") for number in _UNNAMED_TYPES]
-        found = list(_filtered(frame, unnamed).side_data)
-    for one in found:
+        data = _filtered(frame, unnamed).side_data
+    for one in data:
         if one.type is Type.DISPLAYMATRIX and one.buffer_size == _MATRIX_BYTES:
             return tuple(memoryview(one).cast("i"))
     return None
@@ -94,7 +97,10 @@ def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
 def _filtered(frame: VideoFrame, filters: Sequence[tuple[str, str]]) -> VideoFrame:
     graph = av.filter.Graph()
     source = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+        width=frame.width,
+        height=frame.height,
+        format=frame.format,
+        time_base=frame.time_base or Fraction(1),  # it has to have one
     )
     nodes = [graph.add(name, arguments) for name, arguments in filters]
     graph.link_nodes(source, *nodes, graph.add("buffersink")).configure()
