@@ -31,11 +31,13 @@ class Orientation(NamedTuple):
     """Left and right change places, after the turn."""
     odd_degrees: int = 0
     """Clockwise, where it is no multiple of 90: about the middle, in a frame of the same size."""
+    has_angle: bool = True
+    """False for a matrix that has none: nothing is turned."""
 
     @property
     def is_plain(self) -> bool:
         """Whether it is a rotation by quarter turns, or none."""
-        return not self.is_mirrored and not self.odd_degrees
+        return self.has_angle and not self.is_mirrored and not self.odd_degrees
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Return width and height of an upright frame, given those of the stored one."""
@@ -57,7 +59,7 @@ def of_matrix(matrix: Sequence[int]) -> Orientation:
     a, b, _, c, d, *_ = matrix
     scales = math.hypot(a, c), math.hypot(b, d)
     if 0.0 in scales:
-        return Orientation()
+        return Orientation(has_angle=False)
     degrees = round(math.degrees(math.atan2(b / scales[1], a / scales[0]))) % 360
     if degrees == 1:
         return Orientation()  # FFmpeg rotates by more than one degree, and mirrors by less

@@ -95,16 +95,17 @@ def test_only_what_earlier_versions_turned_wrongly_has_another_identity(
         return probe(media, ledger=ledger, backend="pyav").decoder
 
     assert {decoder(values) for values in TURNS.values()} == {pyav.identity()}
-    for values in (*MIRRORS.values(), (0.8, 0.6, -0.6, 0.8)):
+    for values in (*MIRRORS.values(), (0.8, 0.6, -0.6, 0.8), (0, 0, 0, 0)):
         assert decoder(values) == f"{pyav.identity()}, mirrored or turned as FFmpeg does"
 
 
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ((0, 0, 0, 0), Orientation()),
-        ((0, 1, 0, 1), Orientation()),  # a column of zeros: it has no angle
-        ((1, 0, 1, 0), Orientation()),
+        ((0, 0, 0, 0), Orientation(has_angle=False)),
+        ((0, 1, 0, 1), Orientation(has_angle=False)),  # a column of zeros
+        ((1, 0, 1, 0), Orientation(has_angle=False)),
+        ((0, 0, 1, 1), Orientation()),
         ((3, 0, 0, 7), Orientation()),  # a scale is none of orientation's business
         ((2, 0, 0, -5), Orientation(2, is_mirrored=True)),
         ((1, 0.4, 0, 1), Orientation(odd_degrees=20)),  # sheared: the second column is longer
