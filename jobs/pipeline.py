@@ -98,9 +98,9 @@ class Pipeline:
         replaced = find_replaced(groups, records, outcomes, self._session.media.sha256)
         if replaced.files:
             logger.warning(
-                "%d media files were replaced since they were asked about; the %d answers in "
-                "%s.jsonl about their earlier content no longer count and are given anew: %s",
-                *(len(replaced.files), len(replaced.answers), which, _first(replaced.files)),
+                "replaced since they were asked about: %s. Answers about their earlier content "
+                "(%d in %s) no longer count, and are given anew",
+                *(_first(replaced.files), len(replaced.answers), f"{which}.jsonl"),
             )
         return {record.key for record in records if record.error is None} - replaced.answers
 

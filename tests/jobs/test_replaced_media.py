@@ -44,7 +44,7 @@ def test_only_the_questions_about_the_replaced_file_are_asked_again(
     assert asked(scene) == [*(line["sample"] for line in before), *again]
     assert asked(scene, "uncached")[4:] == again
     told = [entry.getMessage() for entry in caplog.records if entry.levelno == logging.WARNING]
-    assert any("1 media files were replaced" in text and "1.mp4" in text for text in told)
+    assert any("replaced since" in text and "1.mp4" in text for text in told)
     # What counts is what a new folder would say.
     run(scene, output=str(tmp_path / "fresh"), check_uncached=4)
     kept = {r.sample: r.logits_sha256 for r in RunFolder(scene.output).records("records")}

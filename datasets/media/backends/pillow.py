@@ -60,8 +60,10 @@ def describe(path: str) -> Description:
     with opened(path, path) as image:
         check_depth(image, path)
         width, height = image.size
-        # Orientations 5 to 8 swap the axes (Exif 2.32, tag 0x0112).
-        if image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8):
+        # Orientations 5 to 8 swap the axes (Exif 2.32, tag 0x0112); Pillow says the size of a
+        # TIFF as it is once its pixels are decoded, which turns them.
+        turns = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        if turns and image.format != "TIFF":
             width, height = height, width
         return Description(image.format or "unknown", width, height, image.has_transparency_data)
 

@@ -30,12 +30,15 @@ UPRIGHT = {
 }
 
 
+@pytest.mark.parametrize("suffix", ["png", "tiff", "webp"])
 @pytest.mark.parametrize("orientation", UPRIGHT)
-def test_exif_orientation_is_applied(orientation: int, tmp_path: Path, ledger: Ledger) -> None:
+def test_exif_orientation_is_applied(
+    orientation: int, suffix: str, tmp_path: Path, ledger: Ledger
+) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    Image.fromarray(PIXELS).save(tmp_path / "a.png", exif=exif)
-    media = as_media(tmp_path / "a.png", "image")
+    Image.fromarray(PIXELS).save(tmp_path / f"a.{suffix}", exif=exif, lossless=True)
+    media = as_media(tmp_path / f"a.{suffix}", "image")
     info = probe(media, ledger=ledger)
     frames = decode(media, info, (0,))
     np.testing.assert_array_equal(frames.pixels_THWC[0], UPRIGHT[orientation])
