@@ -18,15 +18,18 @@ SubtitleChoice = Literal["none", "frames", "full"]
 
 _CLOCK = r"(\d+):(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)"
 _SRT_TIMES = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}(.*)", re.ASCII)
-_BROKEN_TIMES = re.compile(r"\s*-?\d+:[\d:.,]*\s*-->|\s*-->\s*\d+:", re.ASCII)
+_BROKEN_TIMES = re.compile(  # half of it; a number in front; another arrow between two clocks
+    r"\s*(?:\d+\s+)?-?\d+:[\d:.,;]*\s*-->|\s*-->\s*\d+:"
+    r"|\s*(?:\d+\s+)?-?\d+:\d+:[\d.,;:]*\s*(?:-+>|[–—]>|→)\s*-?\d+:\d+:",
+    re.ASCII,
+)
 _SETTINGS = re.compile(r"(\s+\w+:\S+)*\s*")  # where on the screen: X1:40 X2:600, align:start
 _NUMBER = re.compile(r"\s*[0-9]{1,9}\s*")
 
 # Only what is certainly markup: "a < b and c > d" and "I <3 you" are texts.
 _ATTRIBUTE = r"""\s+[\w-]+\s*=\s*(?:"[^"<>]*"|'[^'<>]*'|[^\s"'<>]+)"""
-_TAG = re.compile(
-    rf"</?(?:b|i|u|s|em|strong|font|span|c|v|br)(?:{_ATTRIBUTE})*\s*/?>", re.IGNORECASE
-)
+_TAG = re.compile(rf"</?(?:b|i|u|s|em|strong|font|span|c|v)(?:{_ATTRIBUTE})*\s*/?>", re.IGNORECASE)
+_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _OVERRIDES = re.compile(r"\{\\[^{}]*\}")  # of Advanced SubStation: {\an8}, {\pos(1,2)}
 _ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|\w+);", re.ASCII)
 
@@ -49,7 +52,7 @@ def read_srt(path: Path) -> tuple[Subtitle, ...]:
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise BenchmarkError(f"{path} cannot be read: {error}") from error
+        raise BenchmarkError(f"{path} cannot be read as UTF-8: {error}") from error
     marks = [(at, found) for at, line in enumerate(lines) if (found := _SRT_TIMES.match(line))]
     first = marks[0][0] if marks else len(lines)
     _check_lines(path, lines, first)
@@ -105,7 +108,7 @@ def _without_number(lines: list[str], number: int | None) -> tuple[int | None, l
 
 def _plain(text: str) -> str:
     """Return a text on one line, without markup."""
-    bare = _TAG.sub("", _OVERRIDES.sub("", text))
+    bare = _TAG.sub("", _BREAK.sub(" ", _OVERRIDES.sub("", text)))
     return " ".join(_ENTITY.sub(lambda found: html.unescape(found[0]), bare).split())
 
 
@@ -141,9 +144,16 @@ def _timed(entry: Any, offset_s: float, duration_s: float) -> Subtitle:
         text = entry["text"]
         end_s = duration_s + offset_s if end_s is None else end_s
     else:
-        start_s, end_s = (_clock_s(*entry[name].split(":")) for name in ("start", "end"))
+        start_s, end_s = (_clock_of(entry[name]) for name in ("start", "end"))
         text = entry["line"]
     return Subtitle(start_s=start_s - offset_s, end_s=end_s - offset_s, text=text.strip())
+
+
+def _clock_of(text: str) -> float:
+    found = re.fullmatch(_CLOCK, text, re.ASCII)
+    if found is None:
+        raise ValueError(f"{text!r} is not a time like '00:01:02.345'")
+    return _clock_s(*found.groups())
 
 
 def _clock_s(hours: str, minutes: str, seconds: str) -> float:

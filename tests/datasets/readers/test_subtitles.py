@@ -53,6 +53,8 @@ def test_a_text_may_hold_empty_lines_and_numbers(tmp_path: Path) -> None:
         ("<vector<int>> and std::cout << x", "<vector<int>> and std::cout << x"),
         ("<laughs> Hello", "<laughs> Hello"),
         ("<i>so</i> <B>loud</B><br/>", "so loud"),
+        ("one<br>two<BR />three", "one two three"),
+        ("5:3 → 2:1 and 00:05 -> 00:06", "5:3 → 2:1 and 00:05 -> 00:06"),
         ('<font color="#fff" size=12>white</font>', "white"),
         ("<font face='a b'>x</font> < y", "x < y"),
         ("{\\an8}hello {\\i1}there{\\i0}", "hello there"),
@@ -103,7 +105,16 @@ def test_a_subtitle_without_text_lends_its_number_to_nobody(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "line",
-    ["00:01 --> 00:02", "00:00:05,000 -->", "--> 00:00:06,000", "-00:00:01,0 --> 00:00:02,0"],
+    [
+        "00:01 --> 00:02",
+        "00:00:05,000 -->",
+        "--> 00:00:06,000",
+        "-00:00:01,0 --> 00:00:02,0",
+        "00:00:05,000 -> 00:00:06,000",
+        "00:00:05,000 → 00:00:06,000",
+        "00:00:05;000 --> 00:00:06;000",
+        "2 00:00:05,000 --> 00:00:06,000",
+    ],
 )
 def test_broken_times_are_named_by_their_line(line: str, tmp_path: Path) -> None:
     content = f"1\n00:00:01,0 --> 00:00:02,0\na\n\n2\n{line}\nb\n"
@@ -147,3 +158,11 @@ def test_a_subtitle_is_taken_once_from_its_start_until_before_its_end() -> None:
     assert on_screen(lines, [1.0, 1.1]) == ["b"]
     assert on_screen(lines, [8.9, 0.0, 8.0]) == ["a", "c"]
     assert on_screen(lines, [9.0]) == []
+
+
+def test_times_that_are_none_are_refused(tmp_path: Path) -> None:
+    for start in ("-00:00:01", "1", "00:00:01:5", ""):
+        text = f'[{{"start": "{start}", "end": "00:00:02", "line": "a"}}]'
+        (tmp_path / "a.json").write_text(text)
+        with pytest.raises(BenchmarkError, match="is not a time like '00:01:02.345'"):
+            read_timed_json(tmp_path / "a.json", offset_s=0.0, duration_s=9.0)
