@@ -182,7 +182,7 @@ def _require_same(folder: RunFolder, found: Mapping[str, Any], identity: Mapping
 
 def _title(name: str) -> str:
     # Subtitles that stand in prompts are files of their own: nobody else would look there.
-    titles = {**RENAMED, "questions": "questions (their texts, options, media paths or subtitles)"}
+    titles = {**RENAMED, "questions": "questions (texts, options, media paths, or subtitles)"}
     return titles.get(name, name)
 
 
