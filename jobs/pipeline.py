@@ -12,9 +12,16 @@ from encodeonce.harness.results.work import StageWork
 from encodeonce.harness.run.blocks import Block, apart, blocks_of, one_by_one, seats
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.folder import Answers, RunFolder
-from encodeonce.harness.run.plan import Branch, branches_left, first_samples, make_plan
+from encodeonce.harness.run.plan import (
+    Branch,
+    MediaGroup,
+    branches_left,
+    first_samples,
+    make_plan,
+)
 from encodeonce.harness.run.reasons import explained, media_item
-from encodeonce.harness.run.record import CacheUse, SampleError
+from encodeonce.harness.run.record import CacheUse, Record, SampleError
+from encodeonce.harness.run.replaced import find_replaced
 from encodeonce.harness.workers.evaluate import EvaluateWorker
 from encodeonce.harness.workers.precompute import PrecomputeWorker
 from encodeonce.harness.workers.recorder import lost_records
@@ -39,7 +46,7 @@ class Pipeline:
             ValueError: the configuration, a benchmark or the checkpoint cannot be used.
         """
         self.plan = make_plan(config)
-        session = Session(config)  # opens nothing, so there is nothing to close
+        session = self._session = Session(config)  # opens nothing: there is nothing to close
         self.folder = RunFolder.create(
             config,
             checkpoint_sha256=session.checkpoint_sha256(),
@@ -74,7 +81,7 @@ class Pipeline:
 
     def evaluate(self) -> None:
         """Give all missing answers under all variants, from stored features."""
-        answered = self.folder.answered("records")
+        answered = self._answered(self.plan.groups, "records")
         branches = branches_left(self.plan.groups, self._config.weights, self._config.kv, answered)
         weights = {branch.weights.title: branch.weights for branch in branches}
         make_worker = partial(
@@ -96,7 +103,7 @@ class Pipeline:
         """Answer samples with plain transformers, to compare with the answers from the store."""
         count = self._config.check_uncached
         groups = self.plan.groups if count == "all" else first_samples(self.plan.groups, count)
-        branches = branches_left(groups, (NONE,), (FULL,), self.folder.answered("uncached"))
+        branches = branches_left(groups, (NONE,), (FULL,), self._answered(groups, "uncached"))
         make_worker = partial(ReferenceWorker, self._config, self.folder.fingerprint)
         every = branches_left(groups, (NONE,), (FULL,), ())
         self._begin("uncached", "uncached answers", every, branches)
@@ -109,6 +116,19 @@ class Pipeline:
         num_total = _num_answers(every)
         num_kept = num_total - _num_answers(left)
         self.work[stage] = StageWork(unit=unit, num_total=num_total, num_kept=num_kept)
+
+    def _answered(self, groups: Sequence[MediaGroup], which: Answers) -> set[tuple[str, str, str]]:
+        """Return the answers that stand: those about files as they are now."""
+        records = self.folder.records(which)
+        outcomes = self.folder.precompute_outcomes()
+        replaced = find_replaced(groups, records, outcomes, self._session.media.sha256)
+        if replaced.files:
+            logger.warning(
+                "replaced since they were asked about: %s. Answers about their earlier content "
+                "(%d in %s) no longer count, and are given anew",
+                *(_first(replaced.files), len(replaced.answers), f"{which}.jsonl"),
+            )
+        return {record.key for record in records if record.error is None} - replaced.answers
 
     def _answer(
         self,
@@ -170,12 +190,22 @@ class Pipeline:
         return [
             record.to_dict()
             for member in block.members
-            for record in lost_records(self.folder.fingerprint, member.branch, error)
+            for record in self._lost(member.branch, error)
         ]
+
+    def _lost(self, branch: Branch, error: SampleError) -> list[Record]:
+        media_sha256 = self._session.media_sha256(branch.group.root, branch.group.media)
+        return lost_records(self.folder.fingerprint, branch, error, media_sha256)
 
 
 def _num_answers(branches: Sequence[Branch]) -> int:
     return sum(len(branch.missing) for branch in branches)
+
+
+def _first(names: Sequence[str], most: int = 5) -> str:
+    """Return the first few names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _count_media(outcome: Outcome) -> Tally:

@@ -21,7 +21,8 @@ class FileChanged(OSError):
 def file_sha256(path: Path, ledger: Ledger) -> str:
     """Return the SHA-256 of a file's bytes, hexadecimal.
 
-    The ledger recognises a file by its path, size, modification time and inode.
+    The ledger recognises a file by its path, size, inode, and times of modification and change;
+    the latter is the system's own, which ``touch`` and ``cp --preserve`` cannot set.
 
     Raises:
         FileChanged: the file is being written to.
@@ -36,10 +37,11 @@ def file_sha256(path: Path, ledger: Ledger) -> str:
         after = os.fstat(file.fileno())
     if _key(path, before) != _key(path, after):
         raise FileChanged(f"{path} changed while it was read; wait until it is complete")
-    if time.time() - after.st_mtime > SETTLED_S:
+    if time.time() - max(after.st_mtime, after.st_ctime) > SETTLED_S:
         ledger.put(_key(path, after), digest)
     return digest
 
 
 def _key(path: Path, status: os.stat_result) -> tuple[str | int, ...]:
-    return ("sha256", str(path), status.st_size, status.st_mtime_ns, status.st_ino)
+    times_ns = (status.st_mtime_ns, status.st_ctime_ns)
+    return ("sha256", str(path), status.st_size, *times_ns, status.st_ino)

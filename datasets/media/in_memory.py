@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from encodeonce.datasets.media.backends import pillow
 from encodeonce.datasets.media.info import MediaInfo
-from encodeonce.datasets.media.media import EmptyMedia, Frames, Media, UndecodableMedia
+from encodeonce.datasets.media.media import Frames, Media, UndecodableMedia
 
 IDENTITY = "pixels 1"
 """In place of a backend's name and versions: the pixels are hashed as they are."""
@@ -34,24 +35,19 @@ class Picture:
 def picture_of(image: Image.Image) -> Picture:
     """Return a Pillow image as a picture, in RGB.
 
-    Transparency is dropped, not blended, as for files. An orientation in the image's metadata is
+    Transparency shows white, as for files. An orientation in the image's metadata is
     not applied again: that was up to whoever opened the file.
 
     Raises:
         EmptyMedia: the image has no pixels.
-        UndecodableMedia: it has more than 8 bits a channel, or its file is damaged.
+        UndecodableMedia: it is too large, has more than 8 bits a channel, or its file is damaged.
     """
-    if image.mode.startswith("I") or image.mode == "F":
-        raise UndecodableMedia(
-            f"a picture has pixels of mode {image.mode}, and there is no agreed conversion to 8 "
-            f"bits; convert it to 8 bits a channel first"
-        )
-    if not image.width or not image.height:
-        raise EmptyMedia(f"a picture is {image.width} x {image.height} pixels")
+    pillow.check_size(image, "a picture")
+    pillow.check_depth(image, "a picture")
     try:
-        pixels_HWC = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow reads files lazily
-        raise UndecodableMedia(f"a picture cannot be decoded: {error}") from error
+        pixels_HWC = np.asarray(pillow.rgb(image))
+    except Exception as error:  # Pillow reads files lazily, and raises what it stumbles over
+        raise UndecodableMedia(f"a picture is not a readable image: {error}") from error
     # The shape too: the same bytes are another picture at another width.
     digest = hashlib.sha256(f"encodeonce {IDENTITY} {pixels_HWC.shape}\n".encode())
     digest.update(pixels_HWC.data)

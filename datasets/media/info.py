@@ -24,6 +24,9 @@ class VideoIndex:
     """Numerator and denominator of one unit of `pts`, seconds."""
     keyframes: tuple[int, ...]
     """pts of the frames that can be sought; empty where frames are counted from the start."""
+    orientation: str
+    """How frames become upright, where that takes more than one rotation by quarter turns for all
+    of them; empty otherwise. Earlier versions gave other pixels there."""
     decord_refusal: str | None
     """Why decord would not return exactly these frames; None if it does."""
 
@@ -66,7 +69,8 @@ class MediaInfo:
     backend: Backend
     """What will read it."""
     decoder: str
-    """The backend's name and versions; it goes into stored signatures under this field's name."""
+    """The backend's name and versions, and what it does beyond reading pixels as they are stored;
+    it goes into stored signatures under this field's name."""
     index: VideoIndex | None
     """None for an image."""
 

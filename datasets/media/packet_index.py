@@ -13,7 +13,11 @@ import av
 from av.container import InputContainer
 from av.packet import Packet
 
-from encodeonce.datasets.media.backends.pyav import open_video, upright_size
+from encodeonce.datasets.media.backends import pyav
+from encodeonce.datasets.media.backends.orientation import Orientation, orientation
+from encodeonce.datasets.media.backends.pyav import open_video
+from encodeonce.datasets.media.file_end import cut_off, fragments_s
+from encodeonce.datasets.media.in_stream_orientation import carries_orientation
 from encodeonce.datasets.media.info import VideoIndex
 from encodeonce.datasets.media.media import EmptyMedia, UndecodableMedia
 
@@ -28,7 +32,10 @@ _DECORD_CONTAINERS = ("mov", "matroska")
 _DECORD_CODECS = ("h264", "hevc", "vp9", "mpeg4", "mjpeg")
 
 # Headers of these say how long the file is, and only truncated files have damaged packets.
-_MEASURED_CONTAINERS = ("mov", "matroska", "avi")
+_MEASURED_CONTAINERS = ("mov", "matroska", "avi", "flv")
+
+# Only the last frame tells whether these were cut.
+_ENDLESS_CONTAINERS = ("h264", "hevc", "mpegts", "mpeg")
 
 
 class _Packet(NamedTuple):
@@ -38,6 +45,7 @@ class _Packet(NamedTuple):
     is_keyframe: bool
     is_discard: bool
     is_corrupt: bool
+    is_oriented: bool
 
 
 class _Scan(NamedTuple):
@@ -49,6 +57,7 @@ class _Scan(NamedTuple):
     rate: Fraction
     packets: tuple[_Packet, ...]
     """Of the video stream, in decoding order."""
+    has_rotate_tag: bool
 
 
 def build_index(path: str) -> VideoIndex:
@@ -73,7 +82,8 @@ def build_index(path: str) -> VideoIndex:
             raise EmptyMedia(f"{path}: none of {len(scan.packets)} packets gives a frame")
         if doubt is None and first.pts != pts[0]:
             doubt = "the first packet's frame does not come out"
-        width, height = upright_size(first)
+        how = orientation(first)
+        width, height = how.size(first.width, first.height)
         num_bits = max(component.bits for component in first.format.components)
         if doubt is not None:
             decoded = (first.pts, *(frame.pts for frame in frames))
@@ -85,34 +95,60 @@ def build_index(path: str) -> VideoIndex:
         pts=pts,
         time_base=(time_base.numerator, time_base.denominator),
         keyframes=keyframes,
-        decord_refusal=doubt or _decord_refusal(scan, num_bits),
+        orientation=_orientation(scan, how),
+        decord_refusal=doubt or _decord_refusal(scan, how, num_bits),
     )
 
 
 def _scan(path: str) -> _Scan:
     with open_video(path) as (container, stream):
         name = container.format.name.split(",")[0]
+        codec = stream.codec_context.codec.canonical_name
+        extradata = bytes(stream.codec_context.extradata or b"")
         is_measured = name in _MEASURED_CONTAINERS
         packets, end_s = [], 0.0  # the end of all streams: sound may outlast the pictures
         for packet in _demux(path, container):
             if packet.pts is not None and packet.time_base is not None:
                 end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if packet.stream_index == stream.index:
-                packets.append(
-                    _Packet(packet.pts, packet.is_keyframe, packet.is_discard, packet.is_corrupt)
-                )
-        listed_s = (container.duration or 0) / av.time_base
-        if not packets:
-            raise EmptyMedia(f"{path} has a video stream without frames")
+                is_oriented = carries_orientation(codec, memoryview(packet), extradata)
+                flags = (packet.is_keyframe, packet.is_discard, packet.is_corrupt, is_oriented)
+                packets.append(_Packet(packet.pts, *flags))
+        listed_s = max((container.duration or 0) / av.time_base, _fragments_s(path, name))
         is_short = end_s < listed_s - max(0.5, 0.05 * listed_s)
         if is_measured and (is_short or any(p.is_corrupt for p in packets)):
             raise UndecodableMedia(
                 f"{path} is truncated: its header says {listed_s:.2f} s, its data end at "
                 f"{end_s:.2f} s"
             )
+        _require_end(path, name, packets)
+        if not packets:
+            raise EmptyMedia(f"{path} has a video stream without frames")
         rate = stream.average_rate or Fraction(25)
-        codec = stream.codec_context.codec.canonical_name
-        return _Scan(name, codec, stream.time_base or 1 / rate, rate, tuple(packets))
+        time_base = stream.time_base or 1 / rate
+        has_rotate_tag = any(name.lower() == "rotate" for name in stream.metadata)
+        return _Scan(name, codec, time_base, rate, tuple(packets), has_rotate_tag)
+
+
+def _require_end(path: str, container: str, packets: Sequence[_Packet]) -> None:
+    """Refuse a file that ends early, as far as it can be known without a stated duration."""
+    try:
+        cut = cut_off(path, container)
+    except OSError as error:
+        raise UndecodableMedia(f"{path} cannot be read: {error}") from error
+    if cut is None and packets and packets[-1].is_corrupt:
+        cut = "a packet"
+    if cut is None and packets and container in _ENDLESS_CONTAINERS:
+        keyframes = [p.pts for p in packets if p.is_keyframe and p.pts is not None]
+        # From the beginning only in case of doubt: a seek may leave references out.
+        if not any(pyav.last_frame_is_whole(path, start) for start in (*keyframes[-2:-1], None)):
+            cut = "a frame"
+    if cut is not None:
+        raise UndecodableMedia(f"{path} is truncated: it ends within {cut}; download it again")
+
+
+def _fragments_s(path: str, container: str) -> float:
+    return fragments_s(path) if container == "mov" else 0.0
 
 
 def _demux(path: str, container: InputContainer) -> Iterator["Packet[Any]"]:
@@ -155,11 +191,21 @@ def _counted(
     return tuple(range(len(pts))), 1 / rate
 
 
-def _decord_refusal(scan: _Scan, num_bits: int) -> str | None:
+def _orientation(scan: _Scan, first: Orientation) -> str:
+    if any(packet.is_oriented for packet in scan.packets):
+        return "upright frame by frame"
+    return "" if first.is_plain else "mirrored or turned as FFmpeg does"
+
+
+def _decord_refusal(scan: _Scan, first: Orientation, num_bits: int) -> str | None:
     if scan.container not in _DECORD_CONTAINERS:
         return f"container {scan.container}; known to be exact: {', '.join(_DECORD_CONTAINERS)}"
     if scan.codec not in _DECORD_CODECS:
         return f"codec {scan.codec}; known to be exact: {', '.join(_DECORD_CODECS)}"
+    if scan.has_rotate_tag:  # not what FFmpeg's present versions heed
+        return "a tag 'rotate', which decord obeys"
+    if _orientation(scan, first) or (first != Orientation() and scan.container != "mov"):
+        return "an orientation that decord does not know"
     if num_bits != 8:
         return f"{num_bits} bits a channel"
     if any(packet.is_discard for packet in scan.packets):

@@ -13,6 +13,13 @@ VideoBackend = Literal["auto", "decord", "pyav"]
 """``auto`` reads with decord where it is known to be exact, and with PyAV elsewhere."""
 
 
+_INDEX_VERSION = 2
+"""Raised when an index comes to say more, so that videos are indexed anew."""
+
+_DESCRIPTION_VERSION = 2
+"""The same for pictures."""
+
+
 class UnsuitableBackend(MediaError):
     """decord was asked for by name, but is absent or would return wrong frames."""
 
@@ -31,6 +38,7 @@ def probe(media: Media, *, ledger: Ledger, backend: VideoBackend = "auto") -> Me
         return _probe_image(media, ledger)
     index = _video_index(media, ledger)
     use_decord = _chooses_decord(media, index, backend)
+    decoder = (decord.identity() if use_decord else None) or pyav.identity()
     unit_s = index.time_base[0] / index.time_base[1]
     timestamps_s = tuple((pts - index.pts[0]) * unit_s for pts in index.pts)
     return MediaInfo(
@@ -41,18 +49,18 @@ def probe(media: Media, *, ledger: Ledger, backend: VideoBackend = "auto") -> Me
         timestamps_s=timestamps_s,
         fps=(len(timestamps_s) - 1) / timestamps_s[-1] if len(timestamps_s) > 1 else 0.0,
         backend="decord" if use_decord else "pyav",
-        decoder=(decord.identity() if use_decord else None) or pyav.identity(),
+        decoder=decoder + (f", {index.orientation}" if index.orientation else ""),
         index=index,
     )
 
 
 def _probe_image(media: Media, ledger: Ledger) -> MediaInfo:
-    key = ("probe", media.sha256, "image", pillow.identity(""))
+    key = ("probe", media.sha256, "image", _DESCRIPTION_VERSION, pillow.identity(""))
     known = ledger.get(key)
     if known is None:
         known = list(pillow.describe(media.uri))
         ledger.put(key, known)
-    codec, width, height = known
+    codec, width, height, has_transparency = known
     return MediaInfo(
         kind="image",
         width=width,
@@ -61,14 +69,15 @@ def _probe_image(media: Media, ledger: Ledger) -> MediaInfo:
         timestamps_s=(0.0,),
         fps=0.0,
         backend="pillow",
-        decoder=pillow.identity(codec),
+        # Only these had other pixels in earlier versions, which dropped transparency.
+        decoder=pillow.identity(codec) + (", on white" if has_transparency else ""),
         index=None,
     )
 
 
 def _video_index(media: Media, ledger: Ledger) -> VideoIndex:
     versions = f"{pyav.identity()}; {decord.identity()}"
-    key = ("probe", media.sha256, "video", versions)
+    key = ("probe", media.sha256, "video", _INDEX_VERSION, versions)
     known: dict[str, Any] | None = ledger.get(key)
     if known is not None:
         return VideoIndex.from_json(known)

@@ -1,14 +1,12 @@
 """Turn images that a table holds as base64 into files that media paths can name."""
 
 import base64
-import binascii
 import hashlib
 import io
 import uuid
 from pathlib import Path
 
-from PIL import Image
-
+from encodeonce.datasets.media.backends import pillow
 from encodeonce.datasets.sample import BenchmarkError
 
 
@@ -23,47 +21,42 @@ def save_image(encoded: str, folder: Path) -> str:
         folder: created if missing.
 
     Raises:
-        ValueError: ``encoded`` is not the base64 of an image.
+        ValueError: ``encoded`` is not the base64 of an image, or of too large a one.
         BenchmarkError: the folder cannot be written to.
     """
     _, comma, rest = encoded.partition(";base64,")
+    name = f"the picture ({encoded[:20]!r}…, {len(encoded)} characters)"
     try:
         content = base64.b64decode("".join((rest if comma else encoded).split()), validate=True)
-        return save_image_bytes(content, folder, "images")
-    except BenchmarkError:
-        raise
-    except (binascii.Error, ValueError) as error:
-        raise ValueError(
-            f"{encoded[:20]!r}… ({len(encoded)} characters) is not the base64 of an image: {error}"
-        ) from error
+    except ValueError as error:
+        raise ValueError(f"{name} is not base64: {error}") from error
+    return save_image_bytes(content, folder, "images", name)
 
 
-def save_image_bytes(content: bytes, folder: Path, option: str) -> str:
+def save_image_bytes(content: bytes, folder: Path, option: str, name: str = "the picture") -> str:
     """Return the name of the image's file in ``folder``, as `save_image` does.
 
     Args:
         content: of an image file.
         folder: created if missing.
         option: which option of the benchmark names the folder.
+        name: what messages call the picture.
 
     Raises:
-        ValueError: ``content`` is not an image.
+        MediaError: ``content`` is not an image, or is too large a one; a `ValueError`.
         BenchmarkError: the folder cannot be written to.
     """
+    with pillow.opened(io.BytesIO(content), name) as image:
+        image_format = image.format or "image"
+    file_name = f"{hashlib.sha256(content).hexdigest()[:32]}.{image_format.lower()}"
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            image_format = image.format or "image"
-    except OSError as error:  # Pillow's: not an image
-        raise ValueError(str(error)) from error
-    name = f"{hashlib.sha256(content).hexdigest()[:32]}.{image_format.lower()}"
-    try:
-        _write_once(folder / name, content)
+        _write_once(folder / file_name, content)
     except OSError as error:
         raise BenchmarkError(
             f"the images of the table cannot be written to {folder}: {error}. Name a folder that "
             f"can be written to as option {option!r}"
         ) from error
-    return name
+    return file_name
 
 
 def _write_once(path: Path, content: bytes) -> None:

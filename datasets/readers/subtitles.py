@@ -17,9 +17,21 @@ SubtitleChoice = Literal["none", "frames", "full"]
 """No subtitles; those on screen at the frames that the model sees; all of them."""
 
 _CLOCK = r"(\d+):(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)"
-_SRT_TIMES = re.compile(rf"^\s*{_CLOCK}\s*-->\s*{_CLOCK}[^\n]*", re.MULTILINE)
-_NEXT_NUMBER = re.compile(r"\n\s*\n\s*\d+\s*\Z")
-_MARKUP = re.compile(r"<[^<>]*>")
+_SRT_TIMES = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}(.*)", re.ASCII)
+_BROKEN_TIMES = re.compile(  # half of it; a number in front; another arrow between two clocks
+    r"\s*(?:\d+\s+)?-?\d+:[\d:.,;]*\s*-->|\s*-->\s*\d+:"
+    r"|\s*(?:\d+\s+)?-?\d+:\d+:[\d.,;:]*\s*(?:-+>|[–—]>|→)\s*-?\d+:\d+:",
+    re.ASCII,
+)
+_SETTINGS = re.compile(r"(\s+\w+:\S+)*\s*")  # where on the screen: X1:40 X2:600, align:start
+_NUMBER = re.compile(r"\s*[0-9]{1,9}\s*")
+
+# Only what is certainly markup: "a < b and c > d" and "I <3 you" are texts.
+_ATTRIBUTE = r"""\s+[\w-]+\s*=\s*(?:"[^"<>]*"|'[^'<>]*'|[^\s"'<>]+)"""
+_TAG = re.compile(rf"</?(?:b|i|u|s|em|strong|font|span|c|v)(?:{_ATTRIBUTE})*\s*/?>", re.IGNORECASE)
+_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_OVERRIDES = re.compile(r"\{\\[^{}]*\}")  # of Advanced SubStation: {\an8}, {\pos(1,2)}
+_ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|\w+);", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,30 +44,72 @@ class Subtitle:
 
 
 def read_srt(path: Path) -> tuple[Subtitle, ...]:
-    """Read a SubRip file, without its markup (``<font …>``, ``<i>``) and without empty subtitles.
+    """Read a SubRip file, without its markup (``<font …>``, overrides of styles) and empty texts.
 
     Raises:
-        BenchmarkError: the file cannot be read, or something in it is not a subtitle.
+        BenchmarkError: the file cannot be read, or a line in it does not belong there.
     """
     try:
-        content = path.read_text(encoding="utf-8-sig")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise BenchmarkError(f"{path} cannot be read: {error}") from error
-    # A text goes on until the next line of times: it may hold empty lines.
-    before, *rest = _SRT_TIMES.split(content)
-    blocks = [rest[at : at + 7] for at in range(0, len(rest), 7)]
-    if before.strip(" \r\n0123456789") or "-->" in "".join(text for *_, text in blocks):
-        raise BenchmarkError(
-            f"{path}: there is more than numbers, texts and lines like "
-            f"'00:01:02,345 --> 00:01:04,000'; it begins with {content[:80]!r}"
-        )
+        raise BenchmarkError(f"{path} cannot be read as UTF-8: {error}") from error
+    marks = [(at, found) for at, line in enumerate(lines) if (found := _SRT_TIMES.match(line))]
+    first = marks[0][0] if marks else len(lines)
+    _check_lines(path, lines, first)
+    number = _last_number(lines[:first])[0]
+    ends = [at for at, _ in marks[1:]]
     subtitles = []
-    for *times, text in blocks:
-        plain = html.unescape(_MARKUP.sub("", _NEXT_NUMBER.sub("", text)))
-        if words := " ".join(plain.split()):
+    # A text goes on until the next line of times: it may hold empty lines.
+    for (at, found), end in zip(marks, [*ends, None], strict=False):
+        *times, rest = found.groups()
+        texts = lines[at + 1 : end]
+        if end is not None:
+            number, texts = _without_number(texts, number)
+        if not _SETTINGS.fullmatch(rest):
+            texts = [rest, *texts]
+        if words := _plain("\n".join(texts)):
             start_s, end_s = _clock_s(*times[:3]), _clock_s(*times[3:])
             subtitles.append(Subtitle(start_s=start_s, end_s=end_s, text=words))
     return tuple(subtitles)
+
+
+def _check_lines(path: Path, lines: Sequence[str], first: int) -> None:
+    """Refuse texts before the first line of times, and lines that were to be times."""
+    for at, line in enumerate(lines):
+        is_early = at < first and line.strip() and not _NUMBER.fullmatch(line)
+        if is_early or (_BROKEN_TIMES.match(line) and not _SRT_TIMES.match(line)):
+            raise BenchmarkError(
+                f"{path}, line {at + 1}: expected numbers, texts, and lines like "
+                f"'00:01:02,345 --> 00:01:04,000' before each text; got {line[:80]!r}"
+            )
+
+
+def _last_number(lines: Sequence[str]) -> tuple[int | None, int]:
+    """Return the number that is the last line with anything on it, and where it stands."""
+    filled = [at for at, line in enumerate(lines) if line.strip()]
+    if not filled or not _NUMBER.fullmatch(lines[filled[-1]]):
+        return None, 0
+    return int(lines[filled[-1]]), filled[-1]
+
+
+def _without_number(lines: list[str], number: int | None) -> tuple[int | None, list[str]]:
+    """Split the next subtitle's number off a text; return both.
+
+    A number that follows on the last one is taken wherever it stands; another, only if it stands
+    apart from the text, right before the times. Any other line is text.
+    """
+    found, at = _last_number(lines)
+    if found is None:
+        return None, lines
+    is_next = number is not None and found == number + 1
+    is_apart = at > 0 and not lines[at - 1].strip() and at == len(lines) - 1
+    return (found, lines[:at]) if is_next or is_apart else (None, lines)
+
+
+def _plain(text: str) -> str:
+    """Return a text on one line, without markup."""
+    bare = _TAG.sub("", _BREAK.sub(" ", _OVERRIDES.sub("", text)))
+    return " ".join(_ENTITY.sub(lambda found: html.unescape(found[0]), bare).split())
 
 
 def read_timed_json(path: Path, *, offset_s: float, duration_s: float) -> tuple[Subtitle, ...]:
@@ -90,9 +144,16 @@ def _timed(entry: Any, offset_s: float, duration_s: float) -> Subtitle:
         text = entry["text"]
         end_s = duration_s + offset_s if end_s is None else end_s
     else:
-        start_s, end_s = (_clock_s(*entry[name].split(":")) for name in ("start", "end"))
+        start_s, end_s = (_clock_of(entry[name]) for name in ("start", "end"))
         text = entry["line"]
     return Subtitle(start_s=start_s - offset_s, end_s=end_s - offset_s, text=text.strip())
+
+
+def _clock_of(text: str) -> float:
+    found = re.fullmatch(_CLOCK, text, re.ASCII)
+    if found is None:
+        raise ValueError(f"{text!r} is not a time like '00:01:02.345'")
+    return _clock_s(*found.groups())
 
 
 def _clock_s(hours: str, minutes: str, seconds: str) -> float:

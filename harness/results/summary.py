@@ -100,7 +100,9 @@ def compare_answers(cached: Sequence[Record], uncached: Sequence[Record]) -> Sum
     pairs = [
         (by_key[record.key], record)
         for record in uncached
-        if record.error is None and record.key in by_key
+        if record.error is None
+        and record.key in by_key
+        and record.is_about_files_of(by_key[record.key])
     ]
     answered = [(ours, plain) for ours, plain in pairs if plain.text is not None]
     generated = [(ours, plain) for ours, plain in pairs if plain.logits_sha256 is not None]

@@ -18,6 +18,7 @@ from encodeonce.harness.run.config import RENAMED, RunConfig
 from encodeonce.harness.run.jsonl import JsonLinesWriter, read_lines
 from encodeonce.harness.run.output_error import writing
 from encodeonce.harness.run.record import Record
+from encodeonce.harness.run.replaced import without_replaced
 from encodeonce.harness.run.stored import description_of, outcome_of, record_of
 from encodeonce.harness.run.variant import Meanings, changed_titles, joined
 
@@ -124,13 +125,12 @@ class RunFolder:
             ) from error
 
     def records(self, which: Answers) -> list[Record]:
-        """Return one record per sample and variant: its answer, or else its last error."""
-        latest: dict[tuple[str, str, str], Record] = {}
-        for record in read_lines(self.path / f"{which}.jsonl", record_of):
-            known = latest.get(record.key)
-            if known is None or known.error is not None:
-                latest[record.key] = record
-        return list(latest.values())
+        """Return one record per sample and variant: its answer, or else its last error.
+
+        Records about media files that were replaced since, as later records of the same sample
+        show, are left out.
+        """
+        return without_replaced(read_lines(self.path / f"{which}.jsonl", record_of))
 
     def answered(self, which: Answers) -> set[tuple[str, str, str]]:
         """Return (benchmark, sample, variant) of each answer; errors do not count."""
@@ -183,12 +183,18 @@ class RunFolder:
 
 
 def _require_same(folder: RunFolder, found: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    names = [RENAMED.get(name, name) for name in identity if found.get(name) != identity[name]]
+    names = [_title(name) for name in identity if found.get(name) != identity[name]]
     if names:
         raise RunFolderError(
             f"output: {folder.path} holds another run, which differs in: {', '.join(names)}. "
             "Choose another output folder, or delete this one to start again."
         )
+
+
+def _title(name: str) -> str:
+    # Subtitles that stand in prompts are files of their own: nobody else would look there.
+    titles = {**RENAMED, "questions": "questions (texts, options, media paths, or subtitles)"}
+    return titles.get(name, name)
 
 
 def _require_own_answers(folder: RunFolder, fingerprint: str) -> None:

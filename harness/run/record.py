@@ -64,6 +64,9 @@ class Record:
     choices: tuple[str, ...] = ()
     """Texts of the options; empty for a free answer, and in records of earlier versions."""
     tags: Mapping[str, str] = field(default_factory=dict)
+    media_sha256: tuple[str, ...] = ()
+    """Digest of each of the sample's media files as they were then, in the sample's order; empty
+    where it was not known (a file is missing, or the record is older than this field)."""
     text: str | None = None
     token_ids: tuple[int, ...] = ()
     """Of a generated answer, including the end-of-text token if it was reached."""
@@ -101,6 +104,12 @@ class Record:
     def key(self) -> tuple[str, str, str]:
         """The key that has at most one answer."""
         return (self.benchmark, self.sample, self.variant)
+
+    def is_about_files_of(self, other: "Record") -> bool:
+        """Return whether another record of the sample is about the same content, if both know."""
+        return not (self.media_sha256 and other.media_sha256) or (
+            self.media_sha256 == other.media_sha256
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; `stored.record_of` undoes it."""

@@ -12,7 +12,7 @@ from encodeonce.datasets.media.media import MediaError, MediaRef
 from encodeonce.datasets.sample import Sample
 from encodeonce.harness.run.blocks import Block, Member
 from encodeonce.harness.run.config import RunConfig
-from encodeonce.harness.run.plan import MediaGroup
+from encodeonce.harness.run.plan import Branch, MediaGroup
 from encodeonce.harness.run.record import CacheUse, SampleError
 from encodeonce.harness.workers.block import (
     AskedBranch,
@@ -20,6 +20,7 @@ from encodeonce.harness.workers.block import (
     Found,
     SettingResults,
 )
+from encodeonce.harness.workers.media_lookup import MediaRequest
 from encodeonce.harness.workers.recorder import NO_USE, Recorder, Result
 from encodeonce.harness.workers.session import Session
 from encodeonce.models.checkpoint.footprint import LoadedWeights
@@ -38,6 +39,8 @@ class _Looked:
 
     seconds: Mapping[str, float] = field(default_factory=dict)
     use: CacheUse = NO_USE
+    media_sha256: tuple[str, ...] = ()
+    """Digests of its files; empty where not all could be looked at."""
 
 
 class EvaluateWorker:
@@ -79,9 +82,7 @@ class EvaluateWorker:
         except Exception as error:
             logger.info("block %s failed", block.members[0].branch.group.media, exc_info=True)
             return [
-                record
-                for member in block.members
-                for record in self._recorder.all_failed(member.branch, error)
+                record for member in block.members for record in self._failed(member.branch, error)
             ]
         branches = [self._asked(block.members, number, looked) for number in range(len(looked))]
         found = self._evaluator.evaluate(decoder, branches)
@@ -91,6 +92,10 @@ class EvaluateWorker:
             records += self._records(decoder, member, results, spent, loaded)
             loaded = None
         return records
+
+    def _failed(self, branch: Branch, error: Exception) -> list[dict[str, Any]]:
+        sha256 = self._session.media_sha256(branch.group.root, branch.group.media)
+        return self._recorder.all_failed(branch, error, sha256)
 
     def expect(self, block: Block) -> None:
         """Start reading the features of the next block's first group."""
@@ -109,7 +114,9 @@ class EvaluateWorker:
             self._stopwatch.take()
             try:
                 group = member.branch.group
-                found = [self._visual(group, ref) for ref in group.media]
+                requests = [self._request(group, ref) for ref in group.media]
+                mine.media_sha256 = tuple(request.media.sha256 for request in requests)
+                found = [self._session.visual(request) for request in requests]
             finally:
                 mine.seconds = sum_seconds([mine.seconds, self._stopwatch.take()])
                 mine.use += self._features.take_use()
@@ -139,7 +146,9 @@ class EvaluateWorker:
 
         self._stopwatch.take()
         self._stopwatch.book(looked.seconds)
-        return self._recorder.record(member.branch, answer, looked.use, loaded)
+        group = member.branch.group
+        sha256 = looked.media_sha256 or self._session.media_sha256(group.root, group.media)
+        return self._recorder.record(member.branch, answer, sha256, looked.use, loaded)
 
     def _expect(self, group: MediaGroup) -> None:
         for ref in group.media:
@@ -149,5 +158,5 @@ class EvaluateWorker:
                 return
             self._features.read_ahead(request)
 
-    def _visual(self, group: MediaGroup, ref: MediaRef) -> Visual:
-        return self._session.visual(self._session.look_up(group.root, ref, group.benchmark))
+    def _request(self, group: MediaGroup, ref: MediaRef) -> MediaRequest:
+        return self._session.look_up(group.root, ref, group.benchmark)

@@ -10,7 +10,7 @@ from encodeonce.datasets.media.in_memory import Picture
 from encodeonce.datasets.media.info import MediaInfo
 from encodeonce.datasets.media.ledger import Ledger
 from encodeonce.datasets.media.library import MediaLibrary
-from encodeonce.datasets.media.media import Frames, Media, MediaRef
+from encodeonce.datasets.media.media import Frames, Media, MediaError, MediaRef
 from encodeonce.datasets.media.probe import probe
 from encodeonce.datasets.media.sampling import FrameSampling
 from encodeonce.harness.run.config import AnswerConfig
@@ -83,12 +83,20 @@ class MediaLookup:
         Raises:
             MediaError: the file is missing, outside the root, or not what it should be.
         """
-        if root not in self._libraries:
-            self._libraries[root] = MediaLibrary(root, self._ledger)
-        media = self._libraries[root].resolve(ref)
+        media = self._library(root).resolve(ref)
         info = probe(media, ledger=self._ledger, backend=self._config.video_backend)
         frames = (sampling or self._config.frames).indices(info, media.clip_s)
         return self._request(media, info, frames, benchmark)
+
+    def sha256(self, root: Path, ref: MediaRef) -> str | None:
+        """Return the digest of a media file; None if there is no such file, or it is unreadable."""
+        try:
+            return self._library(root).resolve(ref).sha256
+        except MediaError:
+            return None
+
+    def _library(self, root: Path) -> MediaLibrary:
+        return self._libraries.setdefault(root, MediaLibrary(root, self._ledger))
 
     def request_picture(self, picture: Picture, benchmark: str) -> MediaRequest:
         """Return what a run needs of a picture that has no file."""

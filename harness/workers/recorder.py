@@ -3,7 +3,7 @@
 import logging
 import math
 import resource
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,6 +43,7 @@ class Recorder:
         self,
         branch: Branch,
         answer: Answer,
+        media_sha256: Sequence[str],
         use: CacheUse = NO_USE,
         loaded: LoadedWeights | None = None,
     ) -> list[dict[str, Any]]:
@@ -52,11 +53,13 @@ class Recorder:
             branch: what was to be answered.
             answer: called once for each record; the seconds that it adds to the stopwatch are
                 booked on that record.
+            media_sha256: digests of the branch's media files, empty where they are not known.
             use: of the store; booked on the first record, with the seconds so far.
             loaded: weights that were loaded for it; noted on the first record.
         """
         records = []
-        for record, kv, sample, prompt in _missing(self._fingerprint, branch):
+        for unasked, kv, sample, prompt in _missing(self._fingerprint, branch):
+            record = replace(unasked, media_sha256=tuple(media_sha256))
             try:
                 record = self._answered(record, branch, sample, answer(kv, sample, prompt))
             # A sample that cannot be answered must not fail the others.
@@ -68,11 +71,15 @@ class Recorder:
         return records
 
     def all_failed(
-        self, branch: Branch, error: Exception, use: CacheUse = NO_USE
+        self,
+        branch: Branch,
+        error: Exception,
+        media_sha256: Sequence[str],
+        use: CacheUse = NO_USE,
     ) -> list[dict[str, Any]]:
         """Return a record with the same error for each missing answer."""
         reason = SampleError.of(error)
-        return self.record(branch, lambda kv, sample, prompt: reason, use)
+        return self.record(branch, lambda kv, sample, prompt: reason, media_sha256, use)
 
     def _booked(self, record: Record, use: CacheUse) -> dict[str, Any]:
         seconds = dict(self._stopwatch.take())
@@ -121,9 +128,14 @@ def scoring_of(config: RunConfig) -> dict[str, Scoring]:
     return {spec.title: spec.scoring for spec in config.benchmarks}
 
 
-def lost_records(fingerprint: str, branch: Branch, error: SampleError) -> list[Record]:
+def lost_records(
+    fingerprint: str, branch: Branch, error: SampleError, media_sha256: tuple[str, ...]
+) -> list[Record]:
     """Return the records of a branch whose worker was lost."""
-    return [replace(record, error=error) for record, *_ in _missing(fingerprint, branch)]
+    return [
+        replace(record, error=error, media_sha256=media_sha256)
+        for record, *_ in _missing(fingerprint, branch)
+    ]
 
 
 def _missing(fingerprint: str, branch: Branch) -> list[tuple[Record, KVSpec, Sample, str]]:

@@ -49,7 +49,8 @@ class ReferenceWorker:
             self._session.stopwatch.book(result.seconds)
             return result
 
-        return self._recorder.record(branch, answer)
+        media_sha256 = self._session.media_sha256(group.root, group.media)
+        return self._recorder.record(branch, answer, media_sha256)
 
     def expect(self, block: Block) -> None:
         """Do nothing: the plain way starts nothing early."""

@@ -123,6 +123,12 @@ class Session:
         with self.stopwatch.stage("look up"):
             return self.media.request(root, ref, benchmark, sampling)
 
+    def media_sha256(self, root: Path, refs: Sequence[MediaRef]) -> tuple[str, ...]:
+        """Return the digests of media files; none at all if one of them is not known."""
+        found = [self.media.sha256(root, ref) for ref in refs]
+        known = tuple(one for one in found if one is not None)
+        return known if len(known) == len(refs) else ()
+
     def visual(self, request: MediaRequest) -> Visual:
         """Return a media item as the language side takes it: with features from the store.
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from encodeonce.datasets.refusals import reason, suggestion
+from encodeonce.datasets.refusal_words import reason, suggestion
 
 VERSION = "0.5.5"
 INSTALL = (

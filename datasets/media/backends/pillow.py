@@ -1,17 +1,20 @@
 """Still images with Pillow."""
 
 import functools
-import struct
-from typing import Any
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL
 from PIL import ExifTags, Image, ImageOps, features
 
-from encodeonce.datasets.media.media import UndecodableMedia
+from encodeonce.datasets.media.media import EmptyMedia, MediaError, UndecodableMedia
 
-# What Pillow's readers raise on damaged files; most are OSError, broken PNG chunks SyntaxError.
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+MOST_PIXELS = 178_956_970
+"""A picture of more is refused before memory is allocated for it: half a GiB of RGB, Pillow's own
+limit, which other libraries lift for the whole process."""
 
 # Formats whose pixels depend on the version of a library; the others are exact by definition.
 _LOSSY_LIBRARIES = {
@@ -35,40 +38,112 @@ def _library(image_format: str) -> str:
     return f", {name} {version}" if version else ""
 
 
-def describe(path: str) -> tuple[str, int, int]:
-    """Return format, width and height (EXIF orientation applied); decodes no pixels.
+class Description(NamedTuple):
+    """What a picture's header says."""
+
+    image_format: str
+    """As Pillow names it."""
+    width: int
+    """Upright, like `height`."""
+    height: int
+    has_transparency: bool
+
+
+def describe(path: str) -> Description:
+    """Return what the header of an image says, EXIF orientation applied; decodes no pixels.
 
     Raises:
-        UndecodableMedia: the file is not an image that Pillow reads, or has more than 8 bits
-            a channel.
+        UndecodableMedia: the file is not an image that Pillow reads, is too large, or has more than
+            8 bits a channel.
+        EmptyMedia: it has no pixels.
     """
-    try:
-        with Image.open(path) as image:
-            mode, image_format = image.mode, image.format or "unknown"
-            width, height = image.size
-            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except _DAMAGED as error:
-        raise UndecodableMedia(f"{path} is not a readable image: {error}") from error
-    if mode.startswith("I") or mode == "F":
-        raise UndecodableMedia(
-            f"{path} has pixels of mode {mode}, and there is no agreed conversion to 8 bits; "
-            f"convert the file to 8 bits a channel first"
-        )
-    # Orientations 5 to 8 swap the axes (Exif 2.32, tag 0x0112).
-    return (image_format, height, width) if orientation >= 5 else (image_format, width, height)
+    with opened(path, path) as image:
+        check_depth(image, path)
+        width, height = image.size
+        # Orientations 5 to 8 swap the axes (Exif 2.32, tag 0x0112); Pillow says the size of a
+        # TIFF as it is once its pixels are decoded, which turns them.
+        turns = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        if turns and image.format != "TIFF":
+            width, height = height, width
+        return Description(image.format or "unknown", width, height, image.has_transparency_data)
 
 
 def read(path: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return the image as (1, H, W, 3) RGB, upright; of an animation, the first frame.
-
-    Transparency is dropped, not blended, as the processors in transformers do.
+    """Return the image as (1, H, W, 3) RGB, upright, on white; of an animation, the first frame.
 
     Raises:
-        UndecodableMedia: the file is damaged or truncated.
+        UndecodableMedia: the file is damaged or truncated, or see `describe`.
+    """
+    with opened(path, path) as image:
+        return np.asarray(rgb(ImageOps.exif_transpose(image)))[np.newaxis]
+
+
+def rgb(image: Image.Image) -> Image.Image:
+    """Return an image in RGB: transparency shows white, as on a page.
+
+    What stands in transparent pixels is arbitrary, often black: dropped transparency would turn
+    black writing on nothing into black on black.
+    """
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    above = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", above.size, "white"), above).convert("RGB")
+
+
+@contextmanager
+def opened(file: str | io.BytesIO, name: str) -> Iterator[Image.Image]:
+    """Open an image; any failure to read it becomes a `MediaError`, also within the block.
+
+    Args:
+        file: a path, or the bytes of a file.
+        name: what messages call it.
+
+    Raises:
+        UndecodableMedia: it is not an image that Pillow reads, is damaged, or too large.
+        EmptyMedia: it has no pixels.
     """
     try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-            return np.asarray(upright)[np.newaxis]
-    except _DAMAGED as error:
-        raise UndecodableMedia(f"{path} cannot be decoded: {error}") from error
+        with Image.open(file) as image:
+            check_size(image, name)
+            yield image
+    except MediaError:
+        raise
+    except Image.DecompressionBombError as error:
+        got = str(error).partition(" exceeds")[0]
+        raise UndecodableMedia(f"{name} is too large: {got}; {_ALLOWED}") from error
+    except PIL.UnidentifiedImageError as error:
+        raise UndecodableMedia(f"{name} is not a readable image: of no known format") from error
+    # Pillow's readers raise whatever they stumble over in a damaged file.
+    except Exception as error:
+        raise UndecodableMedia(f"{name} is not a readable image: {error}") from error
+
+
+_ALLOWED = f"pictures may have up to {MOST_PIXELS:,} pixels: make it smaller first"
+
+
+def check_size(image: Image.Image, name: str) -> None:
+    """Check how many pixels an image has, before any is decoded.
+
+    Raises:
+        UndecodableMedia: too many.
+        EmptyMedia: none.
+    """
+    if not image.width or not image.height:
+        raise EmptyMedia(f"{name} is {image.width} x {image.height} pixels")
+    if image.width * image.height > MOST_PIXELS:
+        raise UndecodableMedia(
+            f"{name} is too large: {image.width} x {image.height} pixels; {_ALLOWED}"
+        )
+
+
+def check_depth(image: Image.Image, name: str) -> None:
+    """Check that an image has 8 bits a channel.
+
+    Raises:
+        UndecodableMedia: it has more.
+    """
+    if image.mode.startswith("I") or image.mode == "F":
+        raise UndecodableMedia(
+            f"{name} has pixels of mode {image.mode}, and there is no agreed conversion to 8 bits; "
+            f"convert it to 8 bits a channel first"
+        )

@@ -16,6 +16,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from encodeonce.datasets.media.backends.orientation import orientation, upright_rgb
 from encodeonce.datasets.media.info import VideoIndex
 from encodeonce.datasets.media.media import EmptyMedia, UndecodableMedia
 
@@ -74,15 +75,48 @@ def read(
             frames = _frames_by_count(container, stream, indices)
         num_read = 0
         for row, frame in enumerate(frames):
-            if upright_size(frame) != (index.width, index.height):
-                raise UndecodableMedia(f"{path}: frame {indices[row]} has another size: {frame}")
-            pixels_THWC[row] = _upright_rgb(frame)
+            how = orientation(frame)
+            if (size := how.size(frame.width, frame.height)) != (index.width, index.height):
+                raise UndecodableMedia(
+                    f"{path}: frame {indices[row]} has another size than the first, upright "
+                    f"{size[0]} x {size[1]} pixels instead of {index.width} x {index.height}"
+                )
+            pixels_THWC[row] = upright_rgb(frame, how)
             num_read += 1
     if num_read != len(indices):
         raise UndecodableMedia(
             f"{path}: frame {indices[num_read]} of {len(index.pts)} does not come out"
         )
     return pixels_THWC
+
+
+def last_frame_is_whole(path: str, keyframe_pts: int | None) -> bool:
+    """Return whether the decoder takes a video's last packet without an error.
+
+    Decoders conceal what is missing at the end of a stream, unless they are told not to. Errors
+    before that are another matter: broadcasts have them.
+
+    Args:
+        path: the file.
+        keyframe_pts: where to start; early enough for the last packet's references. None: at the
+            beginning.
+
+    Raises:
+        UndecodableMedia: the file cannot be opened.
+    """
+    is_whole = True
+    with open_video(path) as (container, stream):
+        stream.codec_context.options = {"err_detect": "explode"}
+        stream.thread_type = "NONE"  # so that errors are those of the packet at hand
+        if keyframe_pts is not None:
+            container.seek(keyframe_pts, stream=stream, backward=True, any_frame=False)
+        for packet in container.demux(stream):
+            try:
+                packet.decode()
+                is_whole = is_whole or packet.size > 0
+            except av.error.InvalidDataError:
+                is_whole = False
+    return is_whole
 
 
 def _frames_by_time(
@@ -147,17 +181,3 @@ def open_video(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
         raise UndecodableMedia(
             f"{path} cannot be decoded as a video: {error.strerror}; containers read: {CONTAINERS}"
         ) from error
-
-
-def _num_quarter_turns(frame: VideoFrame) -> int:
-    return round(frame.rotation / 90) % 4
-
-
-def upright_size(frame: VideoFrame) -> tuple[int, int]:
-    """Return a frame's width and height, turned as its file asks for."""
-    size = (frame.width, frame.height)
-    return size[::-1] if _num_quarter_turns(frame) % 2 else size
-
-
-def _upright_rgb(frame: VideoFrame) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    return np.rot90(frame.to_ndarray(format="rgb24"), k=_num_quarter_turns(frame))

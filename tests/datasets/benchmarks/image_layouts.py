@@ -4,6 +4,8 @@ import base64
 import csv
 import io
 import json
+import struct
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -255,3 +257,14 @@ def milebench(folder: Path) -> Mapping[str, Any]:
         for number in range(7):
             write_picture(folder / name / "images" / f"{number}.png", RED)
     return {"folder": folder, "datasets": list(MILEBENCH)}
+
+
+def png_of(width: int, height: int) -> bytes:
+    """Return a PNG whose header promises a size, and little else."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checksum
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")

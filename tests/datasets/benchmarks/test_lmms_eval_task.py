@@ -278,7 +278,9 @@ def test_what_is_no_picture_within_the_table_is_refused(tmp_path: Path) -> None:
     rows = [{**LMMS_ROWS[0], "image": {"bytes": b"no picture", "path": None}}]
     table = library.Dataset.from_list(rows).cast_column("image", library.Image())
     table.to_parquet(tmp_path / "table.parquet")
-    with pytest.raises(BenchmarkError, match="row 0 of its table: column 'image': cannot identify"):
+    with pytest.raises(
+        BenchmarkError, match="row 0 of its table: column 'image': .* of no known format"
+    ):
         samples(tmp_path, {"dataset": tmp_path / "table.parquet"}, doc_to_visual="image")
 
 

@@ -15,6 +15,7 @@ from tests.datasets.benchmarks.image_layouts import (
     COLOUR,
     RED,
     encoded,
+    png_of,
     vlmevalkit_tsv,
     write_picture,
     write_tsv,
@@ -144,7 +145,11 @@ def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> Non
         ({**WORDS, "answer": "Perhaps"}, "line 2: the answer is 'Perhaps'.*must be Yes or No"),
         ({**WORDS, "image": "[1, 2"}, "line 2: '.1, 2' is not a list"),
         ({**WORDS, "image": "b"}, "the image is 'b', which is neither"),
-        ({**WORDS, "image": base64.b64encode(b"x" * 99).decode()}, "is not the base64 of an image"),
+        ({**WORDS, "image": base64.b64encode(b"x" * 99).decode()}, "is not a readable image"),
+        (
+            {**WORDS, "image": base64.b64encode(png_of(60000, 3400)).decode()},
+            r"own.tsv, line 2, column 'image': the picture .* is too large: .* make it smaller",
+        ),
     ],
 )
 def test_a_wrong_row_is_refused(row: dict[str, Any], message: str, tmp_path: Path) -> None:

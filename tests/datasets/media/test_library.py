@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from encodeonce.datasets.media import digest
 from encodeonce.datasets.media.ledger import Ledger
 from encodeonce.datasets.media.library import MediaLibrary
 from encodeonce.datasets.media.media import MediaOutsideRoot, MediaRef, MissingMedia
@@ -78,6 +79,7 @@ def test_what_is_no_file_is_missing(path: str, root: Path) -> None:
 def test_a_file_is_hashed_once_for_all_processes(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(digest, "SETTLED_S", -1.0)
     first = MediaLibrary(root, Ledger(tmp_path / "ledger")).resolve(ref("clips/a.mp4"))
     monkeypatch.setattr(hashlib, "file_digest", None)
     again = MediaLibrary(root, Ledger(tmp_path / "ledger")).resolve(ref("clips/a.mp4"))
@@ -88,6 +90,21 @@ def test_a_changed_file_is_hashed_again(root: Path, tmp_path: Path) -> None:
     library = MediaLibrary(root, Ledger(tmp_path / "ledger"))
     before = library.resolve(ref("clips/a.mp4"))
     write(root / "clips" / "a.mp4", b"CONTENT", age_s=50.0)
+    assert library.resolve(ref("clips/a.mp4")).sha256 != before.sha256
+
+
+def test_a_file_of_the_old_size_and_time_is_hashed_again(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digest, "SETTLED_S", -1.0)
+    library = MediaLibrary(root, Ledger(tmp_path / "ledger"))
+    path = root / "clips" / "a.mp4"
+    status = path.stat()
+    before = library.resolve(ref("clips/a.mp4"))
+    time.sleep(0.02)  # more than a tick of the filesystem's clock
+    path.write_bytes(b"CONTENT")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (status.st_ino, status.st_mtime_ns)
     assert library.resolve(ref("clips/a.mp4")).sha256 != before.sha256
 
 

@@ -165,6 +165,7 @@ def test_an_index_survives_its_compact_form(pts: list[int]) -> None:
         pts=tuple(pts),
         time_base=(1, 1000),
         keyframes=tuple(pts[::7]),
+        orientation="",
         decord_refusal=None,
     )
     assert VideoIndex.from_json(index.to_json()) == index
@@ -178,6 +179,7 @@ def test_an_even_video_is_stored_in_a_few_numbers() -> None:
         pts=tuple(range(0, 512 * 100_000, 512)),
         time_base=(1, 15360),
         keyframes=(),
+        orientation="",
         decord_refusal=None,
     )
     assert len(index.to_json()["pts"]) == 2

@@ -77,6 +77,29 @@ def test_prompts_that_depend_on_the_frames_are_written_for_those_of_the_run(tmp_
     assert make_plan(more).samples_sha256 != one_frame.samples_sha256
 
 
+def test_other_subtitles_are_other_questions(tmp_path: Path) -> None:
+    config = RunConfig.model_validate(
+        {
+            "model": {"path": "demo"},
+            "benchmarks": [
+                {
+                    "name": "video_mme",
+                    "options": {**video_mme_example(tmp_path), "subtitles": "full"},
+                }
+            ],
+            "frames": {"policy": "uniform_inclusive", "num_frames": 1},
+            "output": tmp_path / "out",
+        }
+    )
+    before = make_plan(config).samples_sha256
+    path = tmp_path / "subtitle" / "aaaaaaaaaaa.srt"
+    path.write_text(path.read_text("utf-8").replace("start", "beginning"), encoding="utf-8")
+    changed = make_plan(config).samples_sha256
+    assert changed != before
+    path.unlink()
+    assert make_plan(config).samples_sha256 not in (before, changed)
+
+
 HALF = KVSpec(method="snapkv", keep=0.5, label="half")
 NF4 = WeightsSpec(method="bnb-nf4", label="nf4")
 
