@@ -5,7 +5,7 @@ The folder `families/` is the registry: each file there defines one ``FAMILY``.
 """
 
 import importlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from encodeonce.datasets.media.info import MediaInfo
 from encodeonce.datasets.media.media import Frames
 from encodeonce.models.checkpoint.files import CheckpointError, local_checkpoint, read_config
 from encodeonce.models.checkpoint.footprint import LoadedWeights
+from encodeonce.models.kv.engine import DecodeEngine
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.kv.statistics import Needs, PromptStatistics
 from encodeonce.models.language.generation import Generation, GenerationSpec
@@ -59,25 +60,6 @@ class Vision(Protocol):
 
     def load(self) -> Tower:
         """Load the tower's weights."""
-        ...
-
-
-class Engine(Protocol):
-    """Answers questions about several media as few batches; see `models.kv.engine`."""
-
-    def ask(self, key: Hashable, prefix: Prefix, questions: Sequence[str], place: int = 0) -> None:
-        """Take questions about the same media; as `Decoder.answer` takes them.
-
-        Args:
-            key: to find the answers by.
-            prefix: from `Decoder.prefill`, for the engine's settings or more.
-            questions: texts of the prompts; at least one.
-            place: the first place of the rows in the batch: the same whenever the same is asked.
-        """
-        ...
-
-    def finish(self) -> dict[Hashable, list[list[Generation]]]:
-        """Return all answers: by key, as `Decoder.answer` returns them."""
         ...
 
 
@@ -157,7 +139,7 @@ class Decoder(Protocol):
         settings: Sequence[KVSpec] = (FULL,),
         *,
         fidelity: bool = False,
-    ) -> Engine:
+    ) -> DecodeEngine:
         """Return an engine that decodes answers about several media together.
 
         Args:

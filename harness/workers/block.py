@@ -16,7 +16,8 @@ from encodeonce.harness.run.plan import Branch
 from encodeonce.harness.run.record import SampleError
 from encodeonce.harness.run.scoring import continuations
 from encodeonce.harness.workers.recorder import Result, scoring_of
-from encodeonce.models.family import Decoder, Engine
+from encodeonce.models.family import Decoder
+from encodeonce.models.kv.engine import DecodeEngine
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.language.generation import Generation
 from encodeonce.models.language.prefix import Prefix
@@ -58,7 +59,7 @@ class _Read:
     asked: Sequence[tuple[Sample, str]]
     together: Sequence[str]
     prefix: Prefix
-    engine: Engine
+    engine: DecodeEngine
     settings: tuple[KVSpec, ...]
     is_beside: bool
     """Whether the full cache is answered from for comparison only."""
@@ -104,7 +105,7 @@ class BlockEvaluator:
         found: dict[int, Found] = {}
         refused: dict[int, Mapping[str, SampleError]] = {}
         read: dict[int, _Read] = {}
-        engines: dict[tuple[str, ...], Engine] = {}
+        engines: dict[tuple[str, ...], DecodeEngine] = {}
         for number, one in enumerate(block):
             try:
                 visuals = one.visuals()
@@ -160,7 +161,7 @@ class BlockEvaluator:
     def _ask(
         self,
         decoder: Decoder,
-        engines: dict[tuple[str, ...], Engine],
+        engines: dict[tuple[str, ...], DecodeEngine],
         one: AskedBranch,
         number: int,
         prefix: Prefix,

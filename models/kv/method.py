@@ -33,9 +33,6 @@ class KVMethod(BaseModel, ABC):
 
     display_name: ClassVar[str]
     """Its name in papers and reports: "SnapKV", where run files say ``snapkv``."""
-    layers_apart: ClassVar[bool] = True
-    """Whether a layer's plan needs that layer alone, so that layers can be compressed while the
-    prompt is still being prefilled."""
     needs_question: ClassVar[bool] = False
     """Whether it cannot choose before a question is read."""
 
@@ -95,7 +92,7 @@ class KVMethod(BaseModel, ABC):
         """Return what stays of several layers; methods that compute them at once override this.
 
         Args:
-            layers: some of the prompt's; one at a time when compressing during the prefill.
+            layers: the prompt's.
             plan: the choice of `plan` in each.
             is_visual: (N,) bool.
         """

@@ -16,9 +16,9 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from encodeonce.models.kv import engine, likelihoods
+from encodeonce.models.kv.asked import batches
 from encodeonce.models.kv.attention import attention_modules, text_module
 from encodeonce.models.kv.compress import compress
-from encodeonce.models.kv.engine import batches
 from encodeonce.models.kv.forks import Fork
 from encodeonce.models.kv.method import method_class, method_names
 from encodeonce.models.kv.spec import FULL, KVSpec

@@ -103,20 +103,6 @@ class KVMethodContract:
         for selection in self.make().plan(prompt, 0.1):
             assert all(len(head) >= 1 for head in selection)
 
-    def test_layers_apart_means_apart(self) -> None:
-        """A method that declares it gives each layer alone what it gives all together."""
-        if not self.make().layers_apart:
-            pytest.skip("plans over all layers")
-        prompt = made_up_prompt()
-        together = self.make().plan(prompt, 0.3)
-        for layer, selection in zip(prompt.layers, together, strict=True):
-            alone = PromptStatistics(
-                layers=[layer], is_visual=prompt.is_visual, rotary=prompt.rotary
-            )
-            (found,) = self.make().plan(alone, 0.3)
-            for a, b in zip(found, selection, strict=True):
-                assert torch.equal(a, b)
-
 
 def num_entries(plan: Sequence[Selection]) -> int:
     return sum(len(head) for selection in plan for head in selection)

@@ -39,7 +39,6 @@ class PrefixKV(KVMethod):
     """The layers' shares are searched for each prompt, or come from a profile."""
 
     display_name: ClassVar[str] = "PrefixKV"
-    layers_apart: ClassVar[bool] = False
 
     mode: Literal["exact", "paper"] = Field(
         default="exact",

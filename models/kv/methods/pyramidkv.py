@@ -19,7 +19,6 @@ class PyramidKV(SnapKV):
     """The budget is met over all layers, not in each."""
 
     display_name: ClassVar[str] = "PyramidKV"
-    layers_apart: ClassVar[bool] = False
 
     beta: int = Field(default=20, ge=1, description="Steepness of the pyramid.")
 

@@ -24,7 +24,6 @@ class VLCache(KVMethod):
     """Needs the question: without one there is no post-vision attention."""
 
     display_name: ClassVar[str] = "VL-Cache"
-    layers_apart: ClassVar[bool] = False
     needs_question: ClassVar[bool] = True
 
     threshold: float = Field(

@@ -76,7 +76,7 @@ def test_memory_that_runs_out_changes_no_bit(
     flush = DecodeEngine.flush
 
     def noted(engine: DecodeEngine) -> None:
-        flushed.append(engine.waiting_bytes)
+        flushed.append(engine._seating.nbytes)
         flush(engine)
 
     monkeypatch.setattr(DecodeEngine, "flush", noted)
@@ -99,7 +99,9 @@ def test_rows_that_join_at_any_step_decode_as_alone(
         for question, answer in enumerate(answers)
     }
     engine = ask(decoder, media)
-    waiting = [seat for wave in engine._waves.values() for seat in wave.seats if seat.cohort]
+    waiting = [
+        seat for wave in engine._seating.waves.values() for seat in wave.seats if seat.cohort
+    ]
     chance.shuffle(waiting)
     batch = RunningBatch(model, num_places=24)
     rows: dict[int, Any] = {}
@@ -122,7 +124,7 @@ def test_rows_that_join_at_any_step_decode_as_alone(
                 for place, row in rows.items():
                     row.answer.write(int(batch.tokens[place]), logits[place])
     assert batch.allocated_bytes == 0
-    for row in engine._rows:
+    for row in engine._seating.rows:
         got = tuple(row.answer.token_ids)
         assert got == expected[row.setting, row.key, row.question]
 
@@ -147,7 +149,7 @@ def test_a_row_that_ends_with_its_first_token_is_not_decoded(
 
 def test_places_are_taken_once(decoder: Any, media: list[list[Visual]]) -> None:
     engine = ask(decoder, media[:1])
-    seat = next(iter(engine._waves.values())).seats[0]
+    seat = next(iter(engine._seating.waves.values())).seats[0]
     assert seat.cohort is not None
     batch = RunningBatch(decoder.model, num_places=4)
     tokens = torch.zeros(3, dtype=torch.long)

@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from encodeonce.models.checkpoint.files import DEMO_CHECKPOINT
-from encodeonce.models.kv.engine import batches
+from encodeonce.models.kv.asked import batches
 from encodeonce.models.language.context import (
     PromptTooLong,
     check_length,
