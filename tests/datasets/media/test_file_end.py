@@ -37,6 +37,7 @@ WRITERS: Mapping[str, Callable[[Path], Path]] = {
     "hevc.ts": lambda path: write_video(path, codec="libx265", options=X265),
     "stream.mpg": lambda path: write_video(path, codec="mpeg2video"),
     "stream.flv": lambda path: write_video(path, options=BIG),
+    "stream.ogg": lambda path: write_video(path, codec="libvpx"),
     "stream.wmv": lambda path: write_video(path, codec="wmv2"),
     "raw.h264": lambda path: write_video(path, options={**BIG, "x264-params": "keyint=1"}),
     "animation.gif": lambda path: write_video(path, codec="gif", pixel_format="rgb8"),
@@ -126,6 +127,14 @@ def test_no_length_raises_anything_else(name: str, tmp_path: Path) -> None:
     for size in range(0, len(content), max(1, len(content) // 400)):
         path.write_bytes(content[:size])
         cut_off(str(path), _container(name))
+
+
+def test_pages_without_an_end_marker_are_cut_off(tmp_path: Path) -> None:
+    path = WRITERS["stream.ogg"](tmp_path / "a.ogg")
+    content = path.read_bytes()
+    assert cut_off(str(path), "ogg") is None
+    path.write_bytes(content[: content.rindex(b"OggS")])
+    assert cut_off(str(path), "ogg") == "the streams, none of which has an end marker"
 
 
 def box(kind: bytes, content: bytes) -> bytes:
