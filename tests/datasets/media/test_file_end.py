@@ -86,6 +86,16 @@ def test_a_file_that_lost_only_its_search_index_is_whole(tmp_path: Path) -> None
         assert len(build_index(str(path)).pts) == 60
 
 
+def test_a_gif_whose_rest_is_zeros_is_cut_off(tmp_path: Path) -> None:
+    """As downloads leave it that reserve the whole space before they begin."""
+    path = WRITERS["animation.gif"](tmp_path / "a.gif")
+    content = path.read_bytes()
+    half = len(content) // 2
+    path.write_bytes(content[:half] + bytes(len(content) - half))
+    with pytest.raises(UndecodableMedia, match="no end marker"):
+        build_index(str(path))
+
+
 def test_bytes_appended_to_a_file_do_no_harm(tmp_path: Path) -> None:
     for name in ("fragmented.mp4", "live.mkv", "stream.flv", "animation.gif", "stream.avi"):
         path = WRITERS[name](tmp_path / name)
