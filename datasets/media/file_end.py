@@ -195,8 +195,8 @@ def _look_at_gif(source: _Source) -> str | None:
             at += 11 + _table_bytes(source.number(at + 9, 1))
         elif kind == 0x21:
             at += 2
-        else:
-            return None
+        else:  # zeros, where a download was stopped that had reserved its space
+            break
         while size := source.number(at, 1):
             at += 1 + size
         at += 1

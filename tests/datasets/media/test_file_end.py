@@ -37,6 +37,7 @@ WRITERS: Mapping[str, Callable[[Path], Path]] = {
     "hevc.ts": lambda path: write_video(path, codec="libx265", options=X265),
     "stream.mpg": lambda path: write_video(path, codec="mpeg2video"),
     "stream.flv": lambda path: write_video(path, options=BIG),
+    "stream.ogg": lambda path: write_video(path, codec="libvpx"),
     "stream.wmv": lambda path: write_video(path, codec="wmv2"),
     "raw.h264": lambda path: write_video(path, options={**BIG, "x264-params": "keyint=1"}),
     "animation.gif": lambda path: write_video(path, codec="gif", pixel_format="rgb8"),
@@ -85,6 +86,16 @@ def test_a_file_that_lost_only_its_search_index_is_whole(tmp_path: Path) -> None
         assert len(build_index(str(path)).pts) == 60
 
 
+def test_a_gif_whose_rest_is_zeros_is_cut_off(tmp_path: Path) -> None:
+    """As downloads leave it that reserve the whole space before they begin."""
+    path = WRITERS["animation.gif"](tmp_path / "a.gif")
+    content = path.read_bytes()
+    half = len(content) // 2
+    path.write_bytes(content[:half] + bytes(len(content) - half))
+    with pytest.raises(UndecodableMedia, match="no end marker"):
+        build_index(str(path))
+
+
 def test_bytes_appended_to_a_file_do_no_harm(tmp_path: Path) -> None:
     for name in ("fragmented.mp4", "live.mkv", "stream.flv", "animation.gif", "stream.avi"):
         path = WRITERS[name](tmp_path / name)
@@ -126,6 +137,14 @@ def test_no_length_raises_anything_else(name: str, tmp_path: Path) -> None:
     for size in range(0, len(content), max(1, len(content) // 400)):
         path.write_bytes(content[:size])
         cut_off(str(path), _container(name))
+
+
+def test_pages_without_an_end_marker_are_cut_off(tmp_path: Path) -> None:
+    path = WRITERS["stream.ogg"](tmp_path / "a.ogg")
+    content = path.read_bytes()
+    assert cut_off(str(path), "ogg") is None
+    path.write_bytes(content[: content.rindex(b"OggS")])
+    assert cut_off(str(path), "ogg") == "the streams, none of which has an end marker"
 
 
 def box(kind: bytes, content: bytes) -> bytes:
