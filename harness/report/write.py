@@ -1,6 +1,7 @@
 """Writes a run's report: report.md, report.json, its figures and report.html."""
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from encodeonce.harness.report.thumbnails import previews
 from encodeonce.harness.results.run_summary import summarize_run, write_official_files
 from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.run.folder import RunFolder
-from encodeonce.harness.run.output_error import OutputError, writing
+from encodeonce.harness.run.output_error import OutputError, refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +57,13 @@ def write_report(folder: RunFolder, *, html: bool = True) -> WrittenReport:
     try:
         pages = tuple(_write_pages(folder, summary, parts, html=html))
         official = write_official_files(folder)
-    except OutputError as error:
+    except OSError as error:
         unwritten = WrittenReport(summary=summary, sections=parts, pages=(), official=None)
-        raise UnwrittenReport(f"{error}", unwritten) from error
+        raise UnwrittenReport(
+            f"the report is not written: {refusal(folder.path, error)}. All answers are kept; when "
+            f"this is mended, type: encodeonce report {shlex.quote(str(folder.path))}",
+            unwritten,
+        ) from error
     return WrittenReport(summary=summary, sections=parts, pages=pages, official=official)
 
 
@@ -87,5 +92,5 @@ def _page(folder: RunFolder, summary: Summary) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    with writing(path):  # an earlier report is replaced by a whole one, or stays
-        durable.replace(text.encode("utf-8"), path, path.parent)
+    # An earlier report is replaced by a whole one, or stays.
+    durable.replace(text.encode("utf-8"), path, path.parent)

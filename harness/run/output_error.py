@@ -25,9 +25,14 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(
-            f"output: {path} cannot be written: {error.strerror or error}. What was written before "
-            f"is kept. {_remedy(error)}, and repeat the command: it goes on where it stopped"
+            f"output: {refusal(path, error)}. What was written before is kept. {_remedy(error)}, "
+            "and repeat the command: it goes on where it stopped"
         ) from error
+
+
+def refusal(path: Path, error: OSError) -> str:
+    """Return which file the system does not write, and why."""
+    return f"{path} cannot be written: {error.strerror or error}"
 
 
 def _remedy(error: OSError) -> str:

@@ -48,7 +48,7 @@ def test_a_finished_run_has_nothing_left_to_do(folder: Path) -> None:
     description = json.loads((folder / "results" / "run.json").read_text())
     done = run("run", "run.yaml")
     assert done.exit_code == 0, done.output
-    assert f"{NUM_ANSWERS} of {NUM_ANSWERS} answered" in done.output
+    assert f"nothing was left to do: {NUM_ANSWERS} of {NUM_ANSWERS} answers are" in done.output
     assert (folder / "results" / "records.jsonl").read_bytes() == before
     now = json.loads((folder / "results" / "run.json").read_text())
     # What is no part of them may be told in other words: keys can be renamed and added.
