@@ -78,7 +78,8 @@ def checked(model: type[Model], content: Any) -> Model:
     try:
         found = model.model_validate(content)
     except ValidationError as error:
-        problems += problems_of(error, model)
+        known = {problem.path for problem in problems}
+        problems += [one for one in problems_of(error, model) if one.path not in known]
         raise Refused(problems) from error
     if problems:
         raise Refused(problems)

@@ -257,10 +257,17 @@ def _problems(error: Refused, columns: Columns, row: Mapping[str, Any]) -> str:
 
 def _there(problem: Problem, columns: Columns, row: Mapping[str, Any]) -> str:
     """Name the row's columns where one is missing: it may have another name."""
-    if problem.sentence != "is missing" or len(problem.path) > 1:
+    if not problem.path:
+        missing = [columns.image, columns.video, columns.media]
+    elif problem.sentence == "is missing" and len(problem.path) == 1:
+        missing = [str(getattr(columns, str(problem.path[0])))]
+    else:
         return ""
-    name = getattr(columns, str(problem.path[0]))
-    return f"; there are {', '.join(map(str, row))}.{suggestion(str(name), list(map(str, row)))}"
+    if any(name in row for name in missing):
+        return ""
+    there = [str(name) for name in row]
+    hint = next(filter(None, (suggestion(name, there) for name in missing)), "")
+    return f"; there are {', '.join(there)}.{hint}"
 
 
 def _column(path: Location, columns: Columns) -> str:

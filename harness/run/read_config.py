@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from encodeonce.datasets.refusals import Location, Refused, checked
+from encodeonce.datasets.registry import load_benchmark
+from encodeonce.datasets.sample import BenchmarkError
 from encodeonce.datasets.strict_yaml import YamlError, parse_yaml
 from encodeonce.harness.run.config import RENAMED, ConfigError, RunConfig
 from encodeonce.models.checkpoint.files import CheckpointError, device
@@ -42,13 +44,20 @@ def load_run_file(path: Path, form: type[Form]) -> Form:
         if old in content:
             logger.warning("%s: %s: is now %s: (the old name still works)", path, old, new)
     try:
-        return checked(form, content)
+        config = checked(form, content)
     except Refused as error:
         lines = [
             f"{path}, line {document.line(_as_written(problem.path))}: {problem.words}"
             for problem in error.problems
         ]
         raise ConfigError("\n".join(lines)) from error
+    for number, spec in enumerate(config.benchmarks):
+        try:
+            load_benchmark(spec.name, spec.options, config.frames)
+        except BenchmarkError as error:
+            line = document.line(("benchmarks", number))
+            raise ConfigError(f"{path}, line {line}: {error}") from error
+    return config
 
 
 def check_device(path: Path, config: RunConfig) -> None:

@@ -167,12 +167,14 @@ class _Outer(BaseModel):
         ),
         ({"either": [1, "x"]}, "either: must be a whole number or 'all'"),
         ({"named": {"either": "x"}}, "named.either: must be a whole number; got 'x'"),
+        ({"many": {"size": 1}}, "many: must be a list; got a mapping"),
         ({"code": "xyz"}, "code: must match ^[a-f]+$; got 'xyz'"),
         ({"code": None, "inner": {"size": True}}, "inner.size: must be a number; got true"),
     ],
 )
 def test_a_message_names_the_key_what_was_got_and_what_is_allowed(content: Any, words: str) -> None:
     found = refused(_Outer, content)
+    assert len({one.partition(":")[0] for one in found}) == len(found), "each place once"
     assert any(one.startswith(words) for one in found), found
 
 

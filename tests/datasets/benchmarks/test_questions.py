@@ -121,6 +121,10 @@ WRONG: dict[str, tuple[Any, str]] = {
     "no object": ([1], "expected an object"),
     "no question": ({"id": 1, "video": "a.mp4", "answer": "x"}, "column 'question': is missing"),
     "no media": ({"id": 1, "question": "?", "answer": "x"}, "needs 'image' or 'video' paths"),
+    "a misspelt column of media": (
+        {"id": 1, "vidio": "a.mp4", "question": "?", "answer": "x"},
+        "not both; there are id, vidio, question, answer. Did you mean 'vidio'",
+    ),
     "a misspelt column": (
         {"id": 1, "video": "a.mp4", "qestion": "?", "answer": "x"},
         "'question': is missing; there are id, video, qestion, answer. Did you mean 'qe",

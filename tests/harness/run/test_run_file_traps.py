@@ -77,6 +77,14 @@ def test_true_is_true_where_it_may_stand(tmp_path: Path) -> None:
             MINIMAL + "frames: {policy: fpss}",
             "frames.policy: must be one of fps, uniform_inclusive, uniform_interior; got 'fpss'",
         ),
+        (
+            "model: {path: demo}\noutput: out\nbenchmarks:\n- {name: demo}\n- {name: deno}\n",
+            "line 5: no benchmark is called 'deno'; known: demo, ",
+        ),
+        (
+            "model: {path: demo}\noutput: out\nbenchmarks: [{name: demo, options: {splt: test}}]\n",
+            "line 3: benchmark 'demo': splt: unknown key. Allowed: split. Did you mean 'split'?",
+        ),
         (MINIMAL + "kv: {method: snapkw}", "line 4: kv: there is no method 'snapkw'."),
         (MINIMAL + "kv: {method: snapkw}", "Did you mean 'snapkv'?"),
         (MINIMAL + "kv: {method: snapkv, options: {windw: 1}}", "Did you mean 'window'?"),
