@@ -233,8 +233,10 @@ class _Job:
         num_tokens = self.prefix.num_tokens
         # Each token looks at half of the others on average: two products of the queries' width.
         width = config.num_attention_heads * self._head_width
-        attention = 2 * 2 * num_tokens**2 / 2 * width * config.num_hidden_layers
-        prefill = 2 * (self.num_parameters - head) * num_tokens + 2 * head + attention
+        attention = 2 * 2 * num_tokens**2 / 2 * width
+        # Of the last layer, keys and values alone are computed: about a tenth of it.
+        layer = 2 * (self.num_parameters - head) / config.num_hidden_layers * num_tokens + attention
+        prefill = layer * (config.num_hidden_layers - 0.9)
         size = self.model.dtype.itemsize
         prefixes = self._bench.num_pictures * self.prefix.nbytes
         num_steps = self._bench.num_new_tokens - 1
