@@ -135,9 +135,7 @@ def got_beside(words: str, problem: Any) -> str:
     if problem["type"] in _OURS:
         is_said = "got " in words or isinstance(value, list | tuple) or str(value) in words
         return "" if is_said else got(value)
-    if isinstance(value, Mapping) and words.endswith("must be a list"):
-        return "; got a mapping"
-    return got(value)
+    return "; got a mapping" if isinstance(value, Mapping) else got(value)
 
 
 class _Readable(dict[str, Any]):

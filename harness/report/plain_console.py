@@ -34,17 +34,20 @@ class PlainConsole(Console):
         self, *, stderr: bool = False, file: IO[str] | None = None, width: int | None = None
     ) -> None:
         """Open stdout, stderr or ``file``; the width is the terminal's unless it is given."""
+        columns = os.environ.get("COLUMNS", "")
+        if width is None and columns.isdecimal():
+            width = int(columns) or None  # 0 is what some programs set where there is no terminal
         super().__init__(
             stderr=stderr, file=file, width=width, markup=False, emoji=False, highlight=False
         )
-        self._has_width = width is not None or os.environ.get("COLUMNS", "").isdigit()
+        self._has_width = width is not None
         if self.room is None:
             self.width = _ENDLESS  # rich would take 80
 
     @property
     def room(self) -> int | None:
         """Characters of a line; None in pipes and files, whose lines have no end."""
-        return self.width if self._has_width or self.is_terminal else None
+        return (self.width or None) if self._has_width or self.is_terminal else None
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print to stdout, stderr or the file; see `rich.console.Console.print`.

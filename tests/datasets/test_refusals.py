@@ -168,6 +168,7 @@ class _Outer(BaseModel):
         ({"either": [1, "x"]}, "either: must be a whole number or 'all'"),
         ({"named": {"either": "x"}}, "named.either: must be a whole number; got 'x'"),
         ({"many": {"size": 1}}, "many: must be a list; got a mapping"),
+        ({"named": {"x": {}}}, "named.x: must be a whole number; got a mapping"),
         ({"code": "xyz"}, "code: must match ^[a-f]+$; got 'xyz'"),
         ({"code": None, "inner": {"size": True}}, "inner.size: must be a number; got true"),
     ],

@@ -131,5 +131,7 @@ def test_a_terminal_limits_lines_and_so_does_the_variable_columns(
 ) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     assert PlainConsole(file=io.StringIO()).room is None
+    monkeypatch.setenv("COLUMNS", "0")
+    assert PlainConsole(file=io.StringIO()).room is None
     monkeypatch.setenv("COLUMNS", "72")
     assert PlainConsole(file=io.StringIO()).room == 72
