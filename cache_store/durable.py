@@ -15,6 +15,7 @@ from encodeonce.cache_store.store import StoreError, StoreNotWritable
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS}
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 READING = {"reading", "opening", "listing"}
 
 
@@ -37,6 +38,8 @@ def explain(error: OSError, doing: str, path: Path) -> StoreError:
         hint = "no permission to read this. Readers need read access to the whole store"
     elif error.errno in READ_ONLY:
         hint = "no permission to write here. Readers work; writers need write access to the store"
+    elif error.errno in IN_THE_WAY:
+        hint = "something is in the way of the store: remove it, or name another folder"
     else:
         hint = "repeat the command when the filesystem works again"
     return kind(f"{doing} {path}: {error.strerror or error}: {hint}")

@@ -16,7 +16,7 @@ from encodeonce.harness.report.thumbnails import previews
 from encodeonce.harness.results.run_summary import summarize_run, write_official_files
 from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.run.folder import RunFolder
-from encodeonce.harness.run.output_error import OutputError, refusal
+from encodeonce.harness.run.output_error import OutputError, writing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class WrittenReport:
     """Folder of the files for benchmarks' official evaluators, if there are any."""
 
 
-class UnwrittenReport(OutputError):
+class UnwrittenReport(ValueError):
     """A report whose files cannot be written; it can still be shown."""
 
     def __init__(self, message: str, report: WrittenReport) -> None:
@@ -57,10 +57,10 @@ def write_report(folder: RunFolder, *, html: bool = True) -> WrittenReport:
     try:
         pages = tuple(_write_pages(folder, summary, parts, html=html))
         official = write_official_files(folder)
-    except OSError as error:
+    except OutputError as error:
         unwritten = WrittenReport(summary=summary, sections=parts, pages=(), official=None)
         raise UnwrittenReport(
-            f"the report is not written: {refusal(folder.path, error)}. All answers are kept; when "
+            f"the report is not written: {error.refusal}. All answers are kept; when "
             f"this is mended, type: encodeonce report {shlex.quote(str(folder.path))}",
             unwritten,
         ) from error
@@ -92,5 +92,5 @@ def _page(folder: RunFolder, summary: Summary) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    # An earlier report is replaced by a whole one, or stays.
-    durable.replace(text.encode("utf-8"), path, path.parent)
+    with writing(path):  # an earlier report is replaced by a whole one, or stays
+        durable.replace(text.encode("utf-8"), path, path.parent)

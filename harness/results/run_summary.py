@@ -19,6 +19,7 @@ from encodeonce.harness.results.summary import (
 )
 from encodeonce.harness.results.timeline import Step, hit_timeline
 from encodeonce.harness.run.folder import RunFolder
+from encodeonce.harness.run.output_error import writing
 from encodeonce.harness.run.record import CacheUse, Record
 from encodeonce.harness.run.variant import Variant, variants_of
 
@@ -57,14 +58,15 @@ def write_official_files(folder: RunFolder) -> Path | None:
     """Write the files for official evaluators; return their folder if there are any.
 
     Raises:
-        OSError: they cannot be written.
+        OutputError: they cannot be written.
     """
     target = folder.path / "official"
     files = official_files(folder.records("records"), _benchmarks(folder.description()))
     for name, text in files.items():
         path = target / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        durable.replace(text.encode("utf-8"), path, path.parent)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            durable.replace(text.encode("utf-8"), path, path.parent)
     return target if files else None
 
 

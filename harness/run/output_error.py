@@ -1,17 +1,22 @@
 """Says in one sentence why a file of an output folder cannot be written."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from encodeonce.cache_store.durable import FULL, READ_ONLY
-
-_IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
+from encodeonce.cache_store.durable import FULL, IN_THE_WAY, READ_ONLY
 
 
 class OutputError(ValueError):
     """An output file cannot be written: the disk is full, read-only, or something is in the way."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        """Describe what the system refuses, and what to do about it."""
+        self.refusal = f"{path} cannot be written: {error.strerror or error}"
+        super().__init__(
+            f"output: {self.refusal}. What was written before is kept. {_remedy(error)}, and "
+            "repeat the command: it goes on where it stopped"
+        )
 
 
 @contextmanager
@@ -24,15 +29,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(
-            f"output: {refusal(path, error)}. What was written before is kept. {_remedy(error)}, "
-            "and repeat the command: it goes on where it stopped"
-        ) from error
-
-
-def refusal(path: Path, error: OSError) -> str:
-    """Return which file the system does not write, and why."""
-    return f"{path} cannot be written: {error.strerror or error}"
+        raise OutputError(path, error) from error
 
 
 def _remedy(error: OSError) -> str:
@@ -41,6 +38,6 @@ def _remedy(error: OSError) -> str:
     choose = "choose another folder (`--output FOLDER`, or `output` in the run file)"
     if error.errno in READ_ONLY:
         return f"Nothing may be written there: get write access, or {choose}"
-    if error.errno in _IN_THE_WAY:
+    if error.errno in IN_THE_WAY:
         return f"Something is in the way where a file or folder has to be: remove it, or {choose}"
     return choose[0].upper() + choose[1:]

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from encodeonce.datasets.refusal_words import told
 from encodeonce.harness.report.charts.svg import svg_file
 from encodeonce.harness.report.compare import compare_figure, compare_headline, compare_sections
 from encodeonce.harness.report.markdown import to_markdown
@@ -16,7 +15,8 @@ from encodeonce.harness.report.visible import on_one_line
 from encodeonce.harness.results.compare import CompareError, Side, compare
 from encodeonce.harness.results.summary import Summary, summarize_precompute
 from encodeonce.harness.run.folder import RunFolder
-from encodeonce.jobs.cli.user_errors import stop
+from encodeonce.harness.run.output_error import writing
+from encodeonce.jobs.cli.user_errors import user_errors
 
 console = PlainConsole()
 
@@ -35,14 +35,13 @@ def compare_runs(
     ] = None,
 ) -> None:
     """Compare two runs, or two variants: what differs, and its effect on answers and time."""
-    try:
+    with user_errors():
         files = output or []
         _check_endings(files)
         comparison = compare(read_side(a), read_side(b))
         for path in files:
-            path.write_text(_content(comparison, path), encoding="utf-8")
-    except (ValueError, OSError) as error:
-        stop(told(error))
+            with writing(path):
+                path.write_text(_content(comparison, path), encoding="utf-8")
     print_report(console, compare_sections(comparison, most_flips=MOST_FLIPS_SHOWN))
     for line in compare_headline(comparison):
         console.print(line, style="bold", soft_wrap=True)

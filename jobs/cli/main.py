@@ -17,6 +17,8 @@ def main() -> None:
     try:
         importlib.import_module("encodeonce.jobs.cli.app").main()
     except KeyboardInterrupt:
+        if sys.stderr is not None:
+            sys.stderr.write("encodeonce: interrupted before any work\n")
         sys.exit(128 + signal.SIGINT)
 
 

@@ -9,10 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from encodeonce.cache_store.durable import READING, explain
 from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.cache_store.layout import StoreFolder
 from encodeonce.cache_store.maintenance.verify import verify
-from encodeonce.cache_store.store import CorruptFeatures, MissingFeatures, StoreError
+from encodeonce.cache_store.store import (
+    CorruptFeatures,
+    MissingFeatures,
+    StoreError,
+    StoreNotWritable,
+)
 from tests.cache_store.stores import assert_is_content_of, entry_of, exit_code, fork
 from tests.contracts.store import assert_same_bits
 
@@ -145,8 +151,18 @@ def test_a_store_of_a_newer_format_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("")
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError, match="in the way.*remove it, or name another folder"):
         Hdf5Store(tmp_path / "store").put([entry_of(0)])
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_what_refuses_every_writer_is_told_from_what_one_reader_meets(number: int) -> None:
+    error = OSError(number, os.strerror(number))
+    assert isinstance(explain(error, "writing", Path("x")), StoreNotWritable)
+    for doing in READING:
+        found = explain(error, doing, Path("x"))
+        assert not isinstance(found, StoreNotWritable)
+        assert "to write here" not in str(found)
 
 
 def test_an_entry_that_cannot_be_stored_is_refused_before_anything_is_written(

@@ -129,7 +129,10 @@ def test_a_report_that_cannot_be_written_is_printed_and_the_earlier_one_stays(
         done = scene.execute("eval")
     assert done.exit_code == 1
     assert "accuracy" in done.stdout
-    assert "cannot be written: File too large" in one_line(done.stderr)
+    said = one_line(done.stderr)
+    assert "the report is not written: " in said
+    assert "report.json cannot be written: File too large" in said
+    assert said.endswith(f"type: encodeonce report {scene.output}")
     assert (scene.output / "report.html").read_bytes() == earlier
     assert not list(scene.output.glob("*.tmp"))
 

@@ -66,3 +66,14 @@ def test_an_unknown_ending_is_refused_before_anything_is_read(tmp_path: Path) ->
     done = compare(tmp_path / "a", tmp_path / "b", "--output", "c.png")
     assert done.exit_code == 1
     assert "must end in .md, .json or .svg" in " ".join(done.stderr.split())
+
+
+def test_a_comparison_that_cannot_be_written_names_the_file(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", [a_record("a1")])
+    (tmp_path / "c.md").mkdir()
+    done = compare(tmp_path / "a", tmp_path / "a", "--output", tmp_path / "c.md")
+    assert done.exit_code == 1
+    said = done.stderr.replace("\n", "")
+    assert f"{tmp_path}/c.md cannot be written: Is a directory".replace(" ", "") in said.replace(
+        " ", ""
+    )

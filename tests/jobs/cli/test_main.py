@@ -5,6 +5,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 import encodeonce.jobs.cli.main
 from tests.jobs.scene import environment
 
@@ -25,3 +27,16 @@ def test_the_command_is_quiet_about_libraries_that_it_imports() -> None:
     assert done.returncode == 0
     assert "--group-size" in done.stdout
     assert not done.stderr
+
+
+def test_an_interrupt_while_the_libraries_are_read_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(encodeonce.jobs.cli.main.importlib, "import_module", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        encodeonce.jobs.cli.main.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "encodeonce: interrupted before any work\n"
