@@ -78,14 +78,16 @@ def test_evaluation_stops_too_and_its_answers_are_kept(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = {"path": str(scene.folder / "cache"), "on_miss": "encode"}
+    blocks_of_one_clip = {"max_new_tokens": 4, "max_batch": len(QUESTIONS)}
     offered = fill_up_after(1, monkeypatch)
-    done = scene.execute("eval", cache=cache)
+    done = scene.execute("eval", cache=cache, generation=blocks_of_one_clip)
     assert done.exit_code == 1
     assert len(offered) == 2
     assert f"2 of {NUM_ANSWERS} answers are kept" in one_line(done.stderr)
     assert len(scene.lines("records")) == 2
     monkeypatch.undo()
-    assert scene.execute("eval", cache=cache).exit_code == 0
+    again = scene.execute("eval", cache=cache, generation=blocks_of_one_clip)
+    assert again.exit_code == 0
     assert len(scene.lines("records")) == NUM_ANSWERS
 
 
