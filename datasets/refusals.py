@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from encodeonce.datasets.options import allowed_words
 from encodeonce.datasets.refusal_words import (
@@ -23,6 +23,7 @@ from encodeonce.datasets.refusal_words import (
 Schema = Mapping[str, Any]
 Location = tuple[int | str, ...]
 Model = TypeVar("Model", bound=BaseModel)
+Kind = TypeVar("Kind")
 
 
 class Problem(NamedTuple):
@@ -84,6 +85,22 @@ def checked(model: type[Model], content: Any) -> Model:
     if problems:
         raise Refused(problems)
     return found
+
+
+def checked_as(kind: type[Kind], content: Any) -> Kind:
+    """Return ``content`` as a dataclass of somebody else's, as `checked` does for our models.
+
+    Raises:
+        Refused: it is not one.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(content)
+    except ValidationError as error:
+        problems = [
+            Problem(problem["loc"], f"{reason(problem)}{got(problem['input'])}")
+            for problem in error.errors()
+        ]
+        raise Refused(problems) from error
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:

@@ -21,6 +21,7 @@ from encodeonce.models.kv.attention import (
     usual_attention,
 )
 from encodeonce.models.kv.statistics import ModuleInputs, Moments, Needs, Rotary
+from encodeonce.models.language.prefix import AllLayersFilled
 
 NAME = "encodeonce_observed"
 _LEAST_BLOCK = 2**18
@@ -53,6 +54,7 @@ class Observation:
         *,
         num_kept_queries: int,
         num_kept_keys: int,
+        ends_pass: bool = False,
     ) -> None:
         """Make an observation.
 
@@ -60,9 +62,11 @@ class Observation:
             needs: what to compute.
             num_kept_queries: number of last queries to keep.
             num_kept_keys: number of last keys and values to keep.
+            ends_pass: whether the pass ends, by `AllLayersFilled`, once the last layer is seen.
         """
         self._needs = needs
         self._num_queries, self._num_keys = num_kept_queries, num_kept_keys
+        self._ends_pass = ends_pass
         self._seen: dict[int, Seen] = {}
         self._inputs: dict[int, ModuleInputs] = {}
 
@@ -70,6 +74,7 @@ class Observation:
     def watching(self, model: nn.Module) -> Iterator[None]:
         """Watch a model inside the block. What it computes does not change by a bit."""
         usual = usual_attention(model)
+        last = attention_modules(model)[-1].layer_idx
 
         def attend(
             module: Any,
@@ -81,6 +86,8 @@ class Observation:
         ) -> tuple[torch.Tensor, torch.Tensor | None]:
             if module.layer_idx not in self._seen:
                 self._see(module, query, key, value, attention_mask, kwargs.get("scaling"))
+            if self._ends_pass and module.layer_idx == last:
+                raise AllLayersFilled
             return usual(module, query, key, value, attention_mask, **kwargs)
 
         hooks = [

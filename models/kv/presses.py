@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import Field, fields
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from encodeonce.datasets.refusal_words import reason, suggestion
+from encodeonce.datasets.refusal_words import suggestion
+from encodeonce.datasets.refusals import Refused, checked_as
 
 VERSION = "0.5.5"
 INSTALL = (
@@ -135,11 +134,9 @@ def make_press(name: str, arguments: Mapping[str, Any], keep: float) -> Any:
     # 12 digits: 1 - 0.2 is to be the 0.8 that somebody would give to kvpress.
     ratio = round(1.0 - keep, 12)
     try:
-        press = TypeAdapter(kind).validate_python({**arguments, "compression_ratio": ratio})
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ValueError(f"args.{place}: {reason(first)}; got {first['input']!r}") from error
+        press: Any = checked_as(kind, {**arguments, "compression_ratio": ratio})
+    except Refused as error:
+        raise ValueError(f"args.{error.problems[0].words}") from error
     if getattr(press, "use_random_leverage", False):
         raise ValueError(f"args.use_random_leverage: must be false: {_UNSEEDED}")
     if name == "RandomPress" and press.seed is None:

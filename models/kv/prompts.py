@@ -31,7 +31,9 @@ def needs_of(settings: Sequence[KVSpec]) -> Needs:
 
 def prefix_observation(needs: Needs) -> Observation:
     """Return an observation for the prefill of a prefix."""
-    return Observation(needs, num_kept_queries=needs.num_last_queries, num_kept_keys=0)
+    return Observation(
+        needs, num_kept_queries=needs.num_last_queries, num_kept_keys=0, ends_pass=True
+    )
 
 
 def question_observation(needs: Needs, num_question: int) -> Observation:

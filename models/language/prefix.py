@@ -28,7 +28,10 @@ class PrefixError(ValueError):
 
 
 class Observation(Protocol):
-    """Watches the prefill of a prefix and keeps what its maker asked for."""
+    """Watches the prefill of a prefix and keeps what its maker asked for.
+
+    It raises `AllLayersFilled` when it has seen the last layer.
+    """
 
     def watching(self, model: nn.Module) -> AbstractContextManager[None]:
         """Watch a model inside the block. What it computes does not change by a bit."""
@@ -158,14 +161,15 @@ def prefill(
     config = model.config.get_text_config()
     cache = DynamicCache(config=config)
     filling: DynamicCache = cache
-    ending: AbstractContextManager[None] = nullcontext()
+    watching: AbstractContextManager[None] = nullcontext()
     if observation is None:
         filling = _FillingCache(config=config)
         filling.layers = cache.layers
-        ending = suppress(_AllLayersFilled)
-    watching = nullcontext() if observation is None else observation.watching(model)
+    else:
+        watching = observation.watching(model)
     synchronize()
     start = time.perf_counter()
+    ending = suppress(AllLayersFilled)
     with torch.inference_mode(), _restored(model, opening.state), watching, ending:
         model(**opening.inputs, past_key_values=filling, use_cache=True, logits_to_keep=1)
     synchronize()
@@ -173,16 +177,16 @@ def prefill(
     return Prefix(opening=opening, cache=cache, seconds=seconds, observation=observation)
 
 
-class _AllLayersFilled(Exception):
-    """Ends a pass through the model."""
-
-
-class _FillingCache(DynamicCache):
-    """Ends the pass once the last layer has its keys and values.
+class AllLayersFilled(Exception):
+    """Ends the pass of a prefix once the last layer has its keys and values.
 
     Nobody asks for what comes of a prefix's own tokens: the last layer's attention and MLP, which
     are a fifth of the work with four layers and a fortieth with thirty-two.
     """
+
+
+class _FillingCache(DynamicCache):
+    """Ends the pass itself, where nobody watches it."""
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any
@@ -190,7 +194,7 @@ class _FillingCache(DynamicCache):
         """Store a layer's states."""
         found = super().update(key_states, value_states, layer_idx, *args)
         if layer_idx == len(self.layers) - 1:
-            raise _AllLayersFilled
+            raise AllLayersFilled
         return found
 
 

@@ -1,8 +1,7 @@
-"""One Ray cluster on this machine for all tests that need one, and an interrupt key that works."""
+"""One Ray cluster on this machine for all tests that need one."""
 
 import logging
 import os
-import signal
 from collections.abc import Iterator
 
 import pytest
@@ -24,9 +23,3 @@ def ray_cluster() -> Iterator[None]:
     )
     yield
     ray.shutdown()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def interruptible() -> None:
-    """Processes of pytest-xdist ignore the interrupt key, and so would all that they start."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)

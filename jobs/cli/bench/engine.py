@@ -10,7 +10,7 @@ from encodeonce.jobs.cli.bench.measuring import measuring, status_line
 from encodeonce.jobs.cli.bench.options import Device, Dtype, Model, Output, Random
 from encodeonce.jobs.cli.bench.prefix import QUESTIONS
 from encodeonce.jobs.cli.bench.scene import make_scene, model_name
-from encodeonce.models.spec import ModelSpec
+from encodeonce.jobs.cli.specs import model_from_options
 
 
 def engine(
@@ -31,7 +31,7 @@ def engine(
     with measuring(f"engine {model_name(model, random)}", output) as run:
         bench = EngineBench(
             scene=make_scene(
-                ModelSpec(path=model, dtype=dtype, device=device),
+                model_from_options(model, dtype, device),
                 random=random,
                 media=None,
                 frames=None,

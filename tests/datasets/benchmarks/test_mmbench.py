@@ -98,7 +98,7 @@ def test_vanilla_asks_every_question_once(tmp_path: Path) -> None:
         ([{**SHAPE[0], "index": "four"}], "the index 'four' is no number.*evaluation: vanilla"),
         ([SHAPE[1]], "the image is '4', which is neither base64 nor the index"),
         ([{**SHAPE[1], "image": SHAPE[0]["image"]}], "a copy of the question 4, which is not"),
-        ([{**SHAPE[0], "image": "A" * 100}], "column 'image': .* is not the base64 of an image"),
+        ([{**SHAPE[0], "image": "A" * 100}], "column 'image': .* is not a readable image"),
         ([{"index": 1, "question": "?"}], "there is no column 'answer', only index.*test split"),
     ],
 )  # fmt: skip

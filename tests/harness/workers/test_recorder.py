@@ -54,7 +54,7 @@ def recorded(tmp_path: Path, scoring: str, results: dict[str, Any]) -> list[dict
     missing = frozenset((name, FULL.title) for name in results)
     branch = Branch(group=group, weights=NONE, settings=(FULL,), missing=missing)
     recorder = Recorder(config, "run", Stopwatch())
-    return recorder.record(branch, lambda kv, sample, prompt: results[sample.id])
+    return recorder.record(branch, lambda kv, sample, prompt: results[sample.id], ())
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from encodeonce.models.spec import VisionSpec
 from encodeonce.models.vision.visual import Visual
 from tests.asking import swept
 from tests.contracts.family import Model, Scene
-from tests.contracts.kv import Watched
+from tests.contracts.kv import Forks
 from tests.contracts.logits import NotedLogits, Tokens, assert_close
 from tests.fixtures.tiny.gemma3 import write_tiny_gemma3
 from tests.fixtures.tiny.qwen_vl import write_tiny_qwen3_vl
@@ -89,12 +89,11 @@ def theirs(decoder: Any, prefix: Any, press: Any, question: str, answer: Any) ->
 def assert_same(decoder: Any, visuals: list[Visual], press: str, monkeypatch: Any) -> None:
     """Compare the kept entries and the logits with kvpress's."""
     settings = [setting(press, keep) for keep in (0.2, 0.55)]
-    noted, watched = NotedLogits(monkeypatch), Watched(monkeypatch)
+    noted, forks = NotedLogits(monkeypatch), Forks(monkeypatch)
     for question in QUESTIONS:
-        watched.forks.clear()
-        monkeypatch.setattr("encodeonce.models.kv.sweep.generations", noted._generations)
+        forks.made.clear()
         found = swept(decoder, visuals, [question], LONG, [*settings, KVSpec(method="full")])
-        for spec, (answer,), fork in zip(settings, found, watched.forks, strict=False):
+        for spec, (answer,), fork in zip(settings, found, forks.made, strict=False):
             own = make_press(press, ARGS.get(press, {}), spec.keep)
             prefix = decoder.prefill(visuals)
             kept, logits = theirs(decoder, prefix, own, question, answer.token_ids)
