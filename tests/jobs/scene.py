@@ -50,7 +50,8 @@ class Scene:
                 }
             ],
             "frames": {"policy": "uniform_inclusive", "num_frames": 4},
-            "generation": {"max_new_tokens": 3},
+            # Two clips are a block.
+            "generation": {"max_new_tokens": 3, "max_batch": 4},
             "cache": {"path": str(self.folder / "cache")},
             "workers": {"executor": "local"},
             "output": str(self.output),
