@@ -49,7 +49,8 @@ def theirs(decoder: Any, prefix: Any, press: Any, question: str, answer: Any) ->
     with torch.inference_mode():
         with told_where(model), press(model):
             output = model(**inputs, past_key_values=cache, use_cache=True)
-        kept = [(layer.keys[0].clone(), layer.values[0].clone()) for layer in cache.layers]
+        modules = attention_modules(model)
+        kept = [_left(layer, module) for layer, module in zip(cache.layers, modules, strict=True)]
         logits = [output.logits[0, -1]]
         for step, token in enumerate(answer[:-1]):
             output = model(
@@ -59,7 +60,23 @@ def theirs(decoder: Any, prefix: Any, press: Any, question: str, answer: Any) ->
                 use_cache=True,
             )
             logits.append(output.logits[0, -1])
+    for module in modules:
+        module.masked_key_indices = None
     return kept, torch.stack(logits)
+
+
+def _left(layer: Any, module: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return keys and values (n, D) of each head: where heads keep different numbers, kvpress
+    masks what goes instead of cutting it off.
+    """
+    stays = torch.ones(layer.keys.shape[1:3], dtype=torch.bool)
+    if (masked := getattr(module, "masked_key_indices", None)) is not None:
+        _, heads, tokens = masked
+        stays[heads, tokens] = False
+    return [
+        (keys[chosen], values[chosen])
+        for keys, values, chosen in zip(layer.keys[0], layer.values[0], stays, strict=True)
+    ]
 
 
 def assert_same(
@@ -75,13 +92,13 @@ def assert_same(
     prefix = decoder.prefill(visuals)
     for (_, press), (answer,), fork in zip(presses, found, forks.made, strict=True):
         kept, logits = theirs(decoder, prefix, press, question, answer.token_ids)
-        for (keys, values), layer in zip(kept, fork.layers, strict=True):
+        for by_head, layer in zip(kept, fork.layers, strict=True):
             if layer.window is not None:  # kvpress leaves these alone too
                 continue
-            for head in range(len(keys)):
-                order = _matched(layer.entries.keys[head], keys[head])
+            for head, (keys, values) in enumerate(by_head):
+                order = _matched(layer.entries.keys[head], keys)
                 torch.testing.assert_close(
-                    values[head][order], layer.entries.values[head], rtol=1e-4, atol=1e-5
+                    values[order], layer.entries.values[head], rtol=1e-4, atol=1e-5
                 )
         ours = noted.of(answer)
         assert_close(ours, Tokens(ours.token_ids, logits))
