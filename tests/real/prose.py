@@ -6,7 +6,7 @@ data. gensim itself is not imported.
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,33 +37,61 @@ def articles() -> list[str]:
 
 
 def prompts(decoder: Any, count: int, num_tokens: int, seed: int = 0) -> list[Hidden]:
-    """Return prompts of about ``num_tokens`` tokens before the question; no two share prose."""
+    """Return prompts of about ``num_tokens`` tokens before the question; no two share prose.
+
+    Raises:
+        ValueError: the corpus is too small for them, or the prompts are too short for codes.
+    """
     rng = random.Random(seed)
     sentences = (sentence for text in articles() for sentence in _FULL_STOP.split(text))
-    return [_prompt(decoder, rng, sentences, num_tokens) for _ in range(count)]
+    found: list[Hidden] = []
+    for _ in range(count):
+        facts = _facts(rng)
+        left = num_tokens - len(decoder._open([" ".join(facts.values())]).token_ids)
+        taken = _taken(decoder, sentences, left)
+        if taken is None:
+            raise ValueError(
+                f"the corpus has prose for {len(found)} prompts of {num_tokens} tokens, not {count}"
+            )
+        if len(taken) < 2:
+            raise ValueError(
+                f"{num_tokens} tokens do not hold {NUM_CODES} codes and sentences between them; "
+                "take 256 or more"
+            )
+        found.append(_prompt(rng, facts, taken))
+    return found
 
 
-def _prompt(decoder: Any, rng: random.Random, sentences: Iterator[str], num_tokens: int) -> Hidden:
-    names = [f"{c} {t}" for c, t in zip(_some(rng, COLOURS), _some(rng, THINGS), strict=True)]
-    codes = ["".join(rng.choices("0123456789", k=NUM_DIGITS)) for _ in names]
-    facts = [f"The code of the {n} is {c}." for n, c in zip(names, codes, strict=True)]
-    left = num_tokens - len(decoder._open([" ".join(facts)]).token_ids)
+def _facts(rng: random.Random) -> dict[tuple[str, str], str]:
+    """Return sentences that give codes, by name and code."""
+    things = zip(rng.sample(COLOURS, NUM_CODES), rng.sample(THINGS, NUM_CODES), strict=True)
+    codes = ["".join(rng.choices("0123456789", k=NUM_DIGITS)) for _ in range(NUM_CODES)]
+    names = [f"{colour} {thing}" for colour, thing in things]
+    return {
+        (name, code): f"The code of the {name} is {code}."
+        for name, code in zip(names, codes, strict=True)
+    }
+
+
+def _taken(decoder: Any, sentences: Iterator[str], left: int) -> list[str] | None:
+    """Return the next sentences that fit into ``left`` tokens; None where the corpus ends."""
     taken: list[str] = []
-    while (cost := len(decoder.ids(" " + (sentence := next(sentences))))) <= left:
+    for sentence in sentences:
+        left -= len(decoder.ids(" " + sentence))
+        if left < 0:
+            return taken
         taken.append(sentence)
-        left -= cost
+    return None
+
+
+def _prompt(rng: random.Random, facts: Mapping[tuple[str, str], str], taken: list[str]) -> Hidden:
     # Never before the first or behind the last sentence, where sinks and windows are.
     places = sorted(rng.choices(range(1, len(taken)), k=NUM_CODES), reverse=True)
-    for place, fact in zip(places, facts, strict=True):
+    for place, fact in zip(places, facts.values(), strict=True):
         taken.insert(place, fact)
-    asked = rng.randrange(NUM_CODES)
-    name = names[asked]
+    name, code = rng.choice(list(facts))
     return Hidden(
         text=" ".join(taken),
         question=f"What is the code of the {name}?{ANSWER}The code of the {name} is",
-        answer=f" {codes[asked]}",
+        answer=f" {code}",
     )
-
-
-def _some(rng: random.Random, words: Sequence[str]) -> list[str]:
-    return rng.sample(words, NUM_CODES)

@@ -1,18 +1,15 @@
-"""The tables of docs/measurements.md on real weights: ``python -m tests.real.tables``.
-
-Prompts that are done are kept in a file, one a line, and not done again.
-"""
+"""Prints the tables on real weights of docs/measurements.md: ``make real-tables``."""
 
 import argparse
-import json
 import math
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+
+import pytest
 
 from encodeonce.harness.bench.machine import hardware, versions
 from encodeonce.models.kv.method import method_class
@@ -28,7 +25,7 @@ from tests.real.needles import (
     rise,
     settings,
 )
-from tests.real.prose import prompts
+from tests.real.prose import Hidden, prompts
 from tests.real.smollm2 import TextDecoder, write_checkpoint
 from tests.real.weights import nlls, pieces, variants
 
@@ -39,18 +36,30 @@ _VARIED = {"random": "random, the same everywhere", "prefixkv": "PrefixKV, impor
 
 def main() -> None:
     """Print the tables as Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--prompts", type=int, default=48)
-    parser.add_argument("--tokens", type=int, default=768)
-    parser.add_argument("--pieces", type=int, default=16, help="of prose, for weight variants")
-    parser.add_argument("--kept", type=Path, default=Path("build/real"), help="folder")
+    parser = argparse.ArgumentParser(prog="python -m tests.real.tables", description=__doc__)
+    parser.add_argument("--prompts", type=_some, default=48, help="with codes [48]")
+    parser.add_argument("--tokens", type=int, default=768, help="of a prompt's prose [768]")
+    parser.add_argument("--pieces", type=_some, default=16, help="of prose, to read [16]")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = write_checkpoint(Path(temporary))
-        table = kv_readings(folder, args.prompts, args.tokens, args.kept)
-        likelihoods = weight_likelihoods(folder, args.pieces)
+        try:
+            folder = write_checkpoint(Path(temporary))
+            decoder = TextDecoder(folder)
+            hidden = prompts(decoder, args.prompts, args.tokens)
+            prose = pieces(decoder, args.pieces, held_out=True)
+        except (ValueError, pytest.skip.Exception) as error:
+            parser.error(str(error))
+        table = kv_readings(decoder, hidden)
+        likelihoods = {name: nlls(load(), prose) for name, load in variants(folder)}
     parts = [_machine(), rise_table(table), right_table(table), weight_table(likelihoods)]
     print("\n\n".join(parts))  # noqa: T201
+
+
+def _some(text: str) -> int:
+    """Return a number of samples, which an interval needs two of."""
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"must be a number from 2, for an interval; got {text!r}")
+    return int(text)
 
 
 def _machine() -> str:
@@ -60,28 +69,11 @@ def _machine() -> str:
     return ", ".join([*found, *(f"{name} {one}" for name, one in software.items())])
 
 
-def kv_readings(
-    folder: Path, num_prompts: int, num_tokens: int, kept: Path
-) -> dict[str, list[Reading]]:
+def kv_readings(decoder: TextDecoder, hidden: Sequence[Hidden]) -> dict[str, list[Reading]]:
     """Return the readings of all prompts, by setting."""
     kinds = settings()
-    kept.mkdir(parents=True, exist_ok=True)
-    file = kept / f"needles-{num_tokens}.jsonl"
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    decoder = TextDecoder(folder)
-    hidden = prompts(decoder, num_prompts, num_tokens)
-    for prompt in hidden[len(rows) :]:
-        found = zip(kinds, read(decoder, prompt, kinds), strict=True)
-        rows.append({kind.title: asdict(reading) for kind, reading in found})
-        with file.open("a") as stream:
-            stream.write(json.dumps(rows[-1]) + "\n")
-    return {kind.title: [Reading(**row[kind.title]) for row in rows] for kind in kinds}
-
-
-def weight_likelihoods(folder: Path, num_pieces: int) -> dict[str, list[float]]:
-    """Return the likelihoods of the pieces of prose, by weight variant."""
-    prose = pieces(TextDecoder(folder), num_pieces, held_out=True)
-    return {name: nlls(load(), prose) for name, load in variants(folder)}
+    rows = [read(decoder, prompt, kinds) for prompt in hidden]
+    return {kind.title: [row[n] for row in rows] for n, kind in enumerate(kinds)}
 
 
 def rise_table(table: dict[str, list[Reading]]) -> str:

@@ -36,8 +36,14 @@ _WHILE_LOADING: Mapping[str, Mapping[str, Any]] = {
 
 
 def pieces(decoder: Any, count: int, *, held_out: bool) -> list[list[int]]:
-    """Return pieces of prose as tokens, from the corpus's end or, to calibrate, its beginning."""
+    """Return pieces of prose as tokens, from the corpus's end or, to calibrate, its beginning.
+
+    Raises:
+        ValueError: the corpus has not twice as many.
+    """
     token_ids = decoder.ids("\n\n".join(articles()))
+    if count > (most := len(token_ids) // NUM_TOKENS // 2):
+        raise ValueError(f"the corpus has {most} pieces of {NUM_TOKENS} tokens, not {count}")
     places = [NUM_TOKENS * n for n in range(count)]
     if held_out:
         places = [len(token_ids) - NUM_TOKENS - place for place in places]
