@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress check types structure clean
+.PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress test-real \
+	real-tables check types structure clean
 
 demo: $(VENV)/installed
 	$(BIN)/encodeonce run datasets/demo/run.yaml
@@ -29,6 +30,14 @@ test-vlmevalkit: $(VENV)-vlmevalkit/installed
 
 test-kvpress: $(VENV)-kvpress/installed
 	$(VENV)-kvpress/bin/python -m pytest tests/models/kv/test_kvpress_adapter.py tests/models/kv/test_presses.py
+
+# A small language model with trained weights, and English prose: docs/measurements.md. The first
+# takes minutes; the second prints that page's tables, and takes a quarter of an hour.
+test-real: $(VENV)-real/installed
+	OMP_NUM_THREADS=1 $(VENV)-real/bin/python -m pytest tests/real
+
+real-tables: $(VENV)-real/installed
+	OMP_NUM_THREADS=1 $(VENV)-real/bin/python -m tests.real.tables
 
 check: $(VENV)/installed-dev types
 	$(BIN)/ruff check .
@@ -57,6 +66,13 @@ $(VENV)-kvpress/installed: pyproject.toml constraints.txt constraints-kvpress.tx
 	$(VENV)-kvpress/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-kvpress.txt
 	touch $@
 
+$(VENV)-real/installed: pyproject.toml constraints.txt constraints-kvpress.txt constraints-real.txt
+	$(PYTHON) -m venv $(VENV)-real
+	$(VENV)-real/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(VENV)-real/bin/pip install --quiet --disable-pip-version-check --no-deps \
+		-r constraints-kvpress.txt -r constraints-real.txt
+	touch $@
+
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
@@ -78,4 +94,4 @@ structure:
 	@$(PYTHON) -m tests.structure
 
 clean:
-	rm -rf $(VENV) $(VENV)-lmms $(VENV)-vlmevalkit $(VENV)-kvpress build dist demo-run *.egg-info
+	rm -rf $(VENV) $(VENV)-lmms $(VENV)-vlmevalkit $(VENV)-kvpress $(VENV)-real build dist demo-run *.egg-info

@@ -13,15 +13,19 @@ always ends, and the budget comes out exact.
 ``mode: paper`` does what the authors' code does beyond the paper's text: the next token's position
 follows from the first layer's entries, and while decoding each layer gives up one entry a step at a
 fixed place, so that the budget also holds for the answer.
+
+A causal model's first token is seen by all N queries of a prompt and its last by one, so attention
+received in total, the paper's measure, favours early tokens whatever they say. ``importance: mean``
+divides it by the number of queries that see a token, N - j for the token at j.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from encodeonce.models.kv.cache import Eviction
 from encodeonce.models.kv.method import KVMethod, PositionPolicy
@@ -45,10 +49,24 @@ class PrefixKV(KVMethod):
         description="'exact': true positions, only the prompt is compressed; 'paper': positions "
         "and eviction while decoding as in the authors' code.",
     )
+    importance: Literal["sum", "mean"] = Field(
+        default="sum",
+        description="'sum': the attention that a token receives in total, as in the paper; 'mean': "
+        "divided by the number of tokens that see it, since early ones are seen by more.",
+    )
     profile: str | None = Field(
         default=None,
         description="File of `encodeonce calibrate prefixkv`; without one, prompts are searched.",
     )
+
+    @model_validator(mode="after")
+    def _fits_its_profile(self) -> Self:
+        if self.profile is not None and self.importance != "sum":
+            raise ValueError(
+                f"profile goes with importance: sum, by which `encodeonce calibrate prefixkv` "
+                f"shares out the budget; got importance: {self.importance}. Leave one of them out"
+            )
+        return self
 
     @property
     def needs(self) -> Needs:
@@ -67,7 +85,7 @@ class PrefixKV(KVMethod):
 
     def plan(self, prompt: PromptStatistics, keep: float) -> Sequence[Selection]:
         """Keep the same share of attention in every layer, or a profile's number of tokens."""
-        importance = [layer.column_sums.mean(0) for layer in prompt.layers]
+        importance = [self._importance(layer) for layer in prompt.layers]
         total = uniform_count(prompt.num_tokens, keep) * len(prompt.layers)
         if self._profile is None:
             counts = search(importance, total)
@@ -82,6 +100,13 @@ class PrefixKV(KVMethod):
     def eviction(self, num_tokens: int, kept: Sequence[int], keep: float) -> Eviction | None:
         """Return the fixed-point elimination of the authors' code."""
         return FixedPoint(num_tokens, tuple(kept)) if self.mode == "paper" else None
+
+    def _importance(self, layer: LayerStatistics) -> torch.Tensor:
+        """Return what each token is worth to a layer, (N,) float32."""
+        received = layer.column_sums.mean(0)
+        if self.importance == "sum":
+            return received
+        return received / torch.arange(len(received), 0, -1, device=received.device)
 
     @cached_property
     def _profile(self) -> Profile | None:

@@ -1,37 +1,29 @@
 """Presses of kvpress through the adapter, against kvpress's own hooks: `make test-kvpress`.
 
-kvpress's way is one prefill of the whole prompt under the press, whose hooks cut the cache, and
-decoding from what is left.
+The comparison itself is `tests.contracts.kvpress`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from transformers import DynamicCache
 
 from encodeonce.models.kv.attention import attention_modules
 from encodeonce.models.kv.method import check_kv
 from encodeonce.models.kv.presses import REFUSED, USED, make_press
 from encodeonce.models.kv.spec import KVSpec
-from encodeonce.models.language.generation import GenerationSpec
-from encodeonce.models.language.likelihood import extended_inputs
 from encodeonce.models.spec import VisionSpec
 from encodeonce.models.vision.visual import Visual
 from tests.asking import swept
+from tests.contracts import kvpress as by_hooks
 from tests.contracts.family import Model, Scene
-from tests.contracts.kv import Forks
-from tests.contracts.logits import NotedLogits, Tokens, assert_close
+from tests.contracts.kvpress import LONG
 from tests.fixtures.tiny.gemma3 import write_tiny_gemma3
 from tests.fixtures.tiny.qwen_vl import write_tiny_qwen3_vl
 
 kvpress = pytest.importorskip("kvpress")
 
 QUESTIONS = ["Which digit comes first?", "How many scenes show the 3?"]
-LONG = GenerationSpec(max_new_tokens=4)
 ARGS: dict[str, dict[str, Any]] = {
     "SnapKVPress": {"window_size": 8},
     "PyramidKVPress": {"window_size": 8, "beta": 4},
@@ -47,76 +39,17 @@ def setting(press: str, keep: float, **more: Any) -> KVSpec:
     return KVSpec(method="kvpress", keep=keep, options=options, **more)
 
 
-@contextmanager
-def told_where(model: Any) -> Iterator[None]:
-    """Give attention modules the argument by which kvpress knows a prefill, which is no more."""
-
-    def tell(module: Any, args: Any, kwargs: Any) -> Any:
-        where = torch.arange(kwargs["hidden_states"].shape[1])
-        return args, {**kwargs, "cache_position": where}
-
-    hooks = [
-        module.register_forward_pre_hook(tell, with_kwargs=True)
-        for module in attention_modules(model)
-    ]
-    yield
-    for hook in hooks:
-        hook.remove()
-
-
-def theirs(decoder: Any, prefix: Any, press: Any, question: str, answer: Any) -> tuple[Any, Any]:
-    """Return kvpress's cache after the prompt, and its logits (T, V) before each token."""
-    model = decoder.model
-    inputs = extended_inputs(model, prefix.opening.inputs, prefix.suffix(question))
-    num_tokens = inputs["attention_mask"].shape[1]
-    cache = DynamicCache(config=model.config.get_text_config())
-    with torch.inference_mode():
-        with told_where(model), press(model):
-            output = model(**inputs, past_key_values=cache, use_cache=True)
-        kept = [(layer.keys[0].clone(), layer.values[0].clone()) for layer in cache.layers]
-        logits = [output.logits[0, -1]]
-        for step, token in enumerate(answer[:-1]):
-            output = model(
-                input_ids=torch.tensor([[token]]),
-                position_ids=torch.tensor([[num_tokens + step]]),
-                past_key_values=cache,
-                use_cache=True,
-            )
-            logits.append(output.logits[0, -1])
-    return kept, torch.stack(logits)
-
-
-def assert_same(decoder: Any, visuals: list[Visual], press: str, monkeypatch: Any) -> None:
-    """Compare the kept entries and the logits with kvpress's."""
-    settings = [setting(press, keep) for keep in (0.2, 0.55)]
-    noted, forks = NotedLogits(monkeypatch), Forks(monkeypatch)
+def assert_same(
+    decoder: Any, visuals: list[Visual], press: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compare a press through the adapter with the press by its own hooks."""
     for question in QUESTIONS:
-        forks.made.clear()
-        found = swept(decoder, visuals, [question], LONG, [*settings, KVSpec(method="full")])
-        for spec, (answer,), fork in zip(settings, found, forks.made, strict=False):
-            own = make_press(press, ARGS.get(press, {}), spec.keep)
-            prefix = decoder.prefill(visuals)
-            kept, logits = theirs(decoder, prefix, own, question, answer.token_ids)
-            for (keys, values), layer in zip(kept, fork.layers, strict=True):
-                if layer.window is not None:  # kvpress leaves these alone too
-                    continue
-                for head in range(len(keys)):
-                    order = _matched(layer.entries.keys[head], keys[head])
-                    torch.testing.assert_close(
-                        values[head][order], layer.entries.values[head], rtol=1e-4, atol=1e-5
-                    )
-            ours = noted.of(answer)
-            assert_close(ours, Tokens(ours.token_ids, logits))
-
-
-def _matched(ours: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """Return which of others' entries each of ours is: kvpress orders them by score."""
-    assert len(ours) == len(others)
-    exactly = "donot_use_mm_for_euclid_dist"
-    distance, order = torch.cdist(ours, others, compute_mode=exactly).min(1)
-    assert float(distance.max()) < 1e-4
-    assert len(set(order.tolist())) == len(ours), "the same entries stay"
-    return order
+        presses = [
+            (setting(press, keep), make_press(press, ARGS.get(press, {}), keep))
+            for keep in (0.2, 0.55)
+        ]
+        with monkeypatch.context() as patches:
+            by_hooks.assert_same(decoder, visuals, question, presses, patches)
 
 
 @pytest.mark.parametrize("press", USED)

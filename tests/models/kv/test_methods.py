@@ -39,6 +39,11 @@ class TestRandomShared(KVMethodContract):
         assert not torch.equal(one[0][0], other[0][0])
 
 
+class TestPrefixKVByMean(KVMethodContract):
+    method = "prefixkv"
+    options: ClassVar[Mapping[str, Any]] = {"importance": "mean"}
+
+
 def test_unshared_random_draws_for_each_head_and_layer_apart() -> None:
     kept = [head for layer in Random().plan(made_up_prompt(), 0.3) for head in layer]
     assert len({tuple(head.tolist()) for head in kept}) == NUM_LAYERS * NUM_KV_HEADS

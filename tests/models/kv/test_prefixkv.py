@@ -1,6 +1,7 @@
 """PrefixKV against the paper's formulas, written out again here."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from encodeonce.models.kv.method import find_method
 from encodeonce.models.kv.methods.prefixkv import FixedPoint, search
 from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.kv.statistics import PromptStatistics
 from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.vision.visual import Visual
 from tests.asking import swept
@@ -88,6 +90,35 @@ def test_the_first_and_the_last_token_stay() -> None:
     assert method is not None
     for selection in method.plan(made_up_prompt(), 0.05):
         assert all(head[0] == 0 and head[-1] == 89 for head in selection)
+
+
+def evenly_attended() -> PromptStatistics:
+    """Return statistics in which each query gives later tokens slightly more than earlier ones."""
+    prompt = made_up_prompt(num_question=0)
+    place = torch.arange(prompt.num_tokens)
+    received = (prompt.num_tokens - place) * (1 + place / 1000)
+    layers = [
+        replace(layer, prefix_column_sums=received.expand(layer.num_kv_heads, -1))
+        for layer in prompt.layers
+    ]
+    return replace(prompt, layers=layers)
+
+
+def test_what_a_token_is_worth_can_be_divided_by_how_many_queries_see_it() -> None:
+    """Sums favour early tokens, which more queries see; means say what each of them gave."""
+    for importance, expected in (("sum", [*range(26), 89]), ("mean", [0, *range(64, 90)])):
+        spec = KVSpec(method="prefixkv", keep=0.3, options={"importance": importance})
+        method = find_method(spec)
+        assert method is not None
+        for selection in method.plan(evenly_attended(), 0.3):
+            assert all(head.tolist() == expected for head in selection)
+
+
+def test_a_profile_is_of_sums(tmp_path: Path) -> None:
+    profile = write_profile(tmp_path / "p.json", {"0.2": [0.3, 0.2, 0.1]})
+    both = KVSpec(method="prefixkv", options={"profile": profile, "importance": "mean"})
+    with pytest.raises(ValueError, match="profile goes with importance: sum.*got importance: mean"):
+        find_method(both)
 
 
 def write_profile(path: Path, layers: dict[str, list[float]]) -> str:

