@@ -1,6 +1,6 @@
 """Sections and figures of benchmarks that are read by two tags at once, such as `needle`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from encodeonce.harness.report.cells import Cells, benchmarks_in, cells_of, variants_in
 from encodeonce.harness.report.charts.plots import heat_map
