@@ -88,7 +88,10 @@ class BENCHMARK(BaseModel):
         description="Labels in each clip, in different frames; the depths are dealt out to them.",
     )
     repeats: int = Field(
-        default=4, ge=1, description="Questions for each length and depth; each has other needles."
+        default=4,
+        ge=1,
+        le=1000,
+        description="Questions for each length and depth; each has other needles.",
     )
     form: Literal["free", "choice"] = Field(
         default="free", description="'choice' gives four options. Both forms ask about one clip."
@@ -120,6 +123,11 @@ class BENCHMARK(BaseModel):
             raise ValueError(
                 f"needles: the {len(self.depths)} depths cannot be dealt out evenly to clips of "
                 f"{self.needles} needles; use a number that divides {len(self.depths)}"
+            )
+        if self.videos is not None and self.folder in self.videos:
+            raise ValueError(
+                f"folder: {self.folder} is one of the videos' folders, too, and clips made now "
+                "would be taken for videos by the next run; use another folder for the clips"
             )
         for length in self.lengths:
             for depths in self._deals:

@@ -44,8 +44,9 @@ def draw_choices(
         position: of the right option, counted from 0.
     """
     foreign = [value for value in _pool(kind) if value != right and value not in others]
-    wrong = rng.sample(others, len(others)) + rng.sample(foreign, NUM_CHOICES - 1)
-    options = wrong[: NUM_CHOICES - 1]
+    num_wrong = NUM_CHOICES - 1
+    options = rng.sample(others, min(num_wrong, len(others)))
+    options += rng.sample(foreign, num_wrong - len(options))
     options.insert(position, right)
     return tuple(options)
 

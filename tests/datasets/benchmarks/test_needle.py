@@ -121,6 +121,16 @@ def test_several_needles_have_colours_of_their_own_and_are_each_others_options(
         assert all(right <= set(sample.choices) for sample in asked)
 
 
+@pytest.mark.parametrize("kind", ["text", "number", "digit"])
+def test_as_many_needles_as_there_are_colours_have_options(
+    options: dict[str, Any], kind: str
+) -> None:
+    depths = [number / 7 for number in range(8)]
+    more = {"needles": 8, "depths": depths, "lengths": [8], "kind": kind}
+    samples = list(needle(options, form="choice", **more).samples())
+    assert all(len(set(sample.choices)) == 4 for sample in samples)
+
+
 def test_each_letter_is_right_once_in_four_repeats(options: dict[str, Any]) -> None:
     samples = list(needle(options, form="choice", repeats=4).samples())
     for depth in {sample.tags["depth"] for sample in samples}:
@@ -166,6 +176,10 @@ def test_its_scores_are_read_by_depth_and_length(options: dict[str, Any]) -> Non
         ({"size_px": [63, 64]}, r"size_px.*multiple of 2; got 63"),
         ({"videos": []}, r"videos: must have at least 1 entries"),
         ({"every_s": 0}, r"every_s: must be above 0; got 0"),
+        (
+            {"folder": "/films", "videos": ["/films"]},
+            r"folder: /films is one of the videos' folders",
+        ),
     ],
 )
 def test_options_that_cannot_be_are_refused(
