@@ -124,7 +124,7 @@ class BENCHMARK(BaseModel):
                 f"needles: the {len(self.depths)} depths cannot be dealt out evenly to clips of "
                 f"{self.needles} needles; use a number that divides {len(self.depths)}"
             )
-        if self.videos is not None and self.folder in self.videos:
+        if self.folder.resolve() in (path.resolve() for path in self.videos or ()):
             raise ValueError(
                 f"folder: {self.folder} is one of the videos' folders, too, and clips made now "
                 "would be taken for videos by the next run; use another folder for the clips"

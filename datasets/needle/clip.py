@@ -9,6 +9,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -62,8 +63,9 @@ def make_clip(clip: Clip, haystack: Haystack, folder: Path) -> str:
             file cannot be read or written.
     """
     name = clip.file_name(haystack.sha256)
-    if (folder / name).is_file():
-        return name
+    with _writing(folder / name):
+        if (folder / name).is_file():
+            return name
     if clip.length > haystack.num_frames:
         raise BenchmarkError(
             f"lengths: {clip.length} frames are wanted, and the videos give {haystack.num_frames}, "
@@ -78,20 +80,27 @@ def make_clip(clip: Clip, haystack: Haystack, folder: Path) -> str:
             f"least {LEAST_HEIGHT_PX / size_px[1]:.2f}, or a larger `size_px`"
         )
     private = folder / f".{uuid.uuid4().hex}.mp4"
-    try:
+    with _writing(folder / name):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             write_video(private, _frames(clip, haystack, size_px), fps=FPS, crf=_CRF)
             private.replace(folder / name)
         finally:
             private.unlink(missing_ok=True)
+    return name
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write a clip into our own error."""
+    try:
+        yield
     except OSError as error:
         raise BenchmarkError(
-            f"folder: no clip can be written into {folder}: {error.strerror or error}. Free space "
-            "or get write access there, or name another folder, and repeat the command: clips that "
-            "are there are not made again"
+            f"folder: the clip {path} cannot be written: {error.strerror or error}. Free space or "
+            "get write access there, remove what is in the way, or name another folder, and repeat "
+            "the command: clips that are there are not made again"
         ) from error
-    return name
 
 
 def _frames(clip: Clip, haystack: Haystack, size_px: tuple[int, int]) -> Iterator[Pixels]:

@@ -134,7 +134,12 @@ def _files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise BenchmarkError(f"videos: there is no file or folder {path}")
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+    try:
+        entries = sorted(path.iterdir())
+    except OSError as error:
+        raise BenchmarkError(f"videos: {path} cannot be listed: {error}") from error
+    # A pipe of that name would be waited for.
+    files = [one for one in entries if one.suffix.lower() in SUFFIXES and one.is_file()]
     if not files:
         raise BenchmarkError(f"videos: no file in {path} ends in {', '.join(SUFFIXES)}")
     return files

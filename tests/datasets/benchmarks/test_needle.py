@@ -1,5 +1,6 @@
 """Needles are where they are said to be, and their clips are made once."""
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,8 @@ def test_its_scores_are_read_by_depth_and_length(options: dict[str, Any]) -> Non
         ({"size_px": [63, 64]}, r"size_px.*multiple of 2; got 63"),
         ({"videos": []}, r"videos: must have at least 1 entries"),
         ({"every_s": 0}, r"every_s: must be above 0; got 0"),
+        ({"folder": "/films/../films", "videos": ["/films"]}, r"is one of the videos' folders"),
+        ({"folder": "a\0b"}, r"folder: a path may not hold a null character; got 'a\\x00b'"),
         (
             {"folder": "/films", "videos": ["/films"]},
             r"folder: /films is one of the videos' folders",
@@ -208,6 +211,7 @@ def test_sources_that_cannot_be_read_are_named(options: dict[str, Any], tmp_path
     damaged = tmp_path / "damaged.mp4"
     damaged.write_bytes(b"no video")
     (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "empty" / "pipe.mp4")  # opening it would never end
     for path, found in (
         (tmp_path / "absent.mp4", "videos: there is no file or folder .*absent.mp4"),
         (tmp_path / "empty", "videos: no file in .*empty ends in .avi, .mkv"),
@@ -220,8 +224,18 @@ def test_sources_that_cannot_be_read_are_named(options: dict[str, Any], tmp_path
 
 def test_a_folder_that_cannot_be_written_is_named(options: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(BenchmarkError, match=r"folder: no clip can be written into .*file/clips"):
-        list(needle(options, folder=tmp_path / "file" / "clips").samples())
+    for folder in (tmp_path / "file" / "clips", tmp_path / ("x" * 300)):
+        with pytest.raises(BenchmarkError, match=r"folder: the clip .*(file/clips|xxx)/"):
+            list(needle(options, folder=folder).samples())
+
+
+def test_what_is_in_the_way_of_a_clip_is_named(options: dict[str, Any]) -> None:
+    name = next(needle(options).samples()).media[0].path
+    (options["folder"] / name).unlink()
+    (options["folder"] / name).mkdir()
+    with pytest.raises(BenchmarkError, match=rf"{name} cannot be written: Is a directory"):
+        next(needle(options).samples())
+    assert not list(options["folder"].glob(".*.mp4"))
 
 
 @pytest.mark.parametrize(
