@@ -83,9 +83,9 @@ def _section(summary: Summary, benchmark: str, cells: Cells) -> Section:
         ),
         figures=tuple(grid_figures(summary, benchmark)),
         sentences=(
-            f"{first['measure'].capitalize()}, %, mean over the {_counted(cells)} answers of a "
-            f"cell that were scored; a dash where there is none. So few answers tell neighbouring "
-            f"cells apart only where they differ by much.",
+            f"{first['measure'].capitalize()}, %, mean over the scored answers of each cell; a "
+            f"dash where there is none. Number of them in a cell: {_counted(cells)}. Few answers "
+            f"tell neighbouring cells apart only where they differ by much.",
         ),
     )
 

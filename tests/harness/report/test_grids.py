@@ -71,7 +71,7 @@ def test_every_variant_has_a_row_for_each_depth_and_a_dash_where_nothing_was_ask
         (cut, "none/x@0.2", "0 %", "0.0", "-"),
         (cut, "none/x@0.2", "100 %", "100.0", "-"),
     )
-    assert "mean over the 1 to 2 answers of a cell" in section.sentences[0]
+    assert "Number of them in a cell: 1 to 2." in section.sentences[0]
 
 
 def test_a_run_of_one_variant_has_its_grid_without_naming_it() -> None:
