@@ -7,16 +7,20 @@ needs not be made again.
 
 import hashlib
 import json
+import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 from encodeonce.datasets.media.write_video import write_video
 from encodeonce.datasets.needle.haystack import Haystack, Pixels
 from encodeonce.datasets.needle.label import LEAST_HEIGHT_PX, Label, with_label
 from encodeonce.datasets.sample import BenchmarkError
+
+logger = logging.getLogger(__name__)
 
 FPS = 1
 """Frames a second of the clips, so that a frame's number is its time in seconds."""
@@ -79,6 +83,7 @@ def make_clip(clip: Clip, haystack: Haystack, folder: Path) -> str:
             f"{height_px:.1f} pixels high, and nobody can read less than {LEAST_HEIGHT_PX}; use at "
             f"least {LEAST_HEIGHT_PX / size_px[1]:.2f}, or a larger `size_px`"
         )
+    _announce(folder)
     private = folder / f".{uuid.uuid4().hex}.mp4"
     with _writing(folder / name):
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,6 +93,12 @@ def make_clip(clip: Clip, haystack: Haystack, folder: Path) -> str:
         finally:
             private.unlink(missing_ok=True)
     return name
+
+
+@cache
+def _announce(folder: Path) -> None:
+    """Say once in a process why nothing else happens for a while."""
+    logger.warning("clips are made in %s, where later runs will find them", folder)
 
 
 @contextmanager

@@ -65,9 +65,12 @@ def test_the_label_is_in_the_frame_of_its_depth_alone(options: dict[str, Any]) -
 
 
 def test_clips_are_made_once_and_more_of_them_leave_the_others_alone(
-    options: dict[str, Any],
+    options: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     before = list(needle(options).samples())
+    assert [record.getMessage() for record in caplog.records] == [
+        f"clips are made in {options['folder']}, where later runs will find them"
+    ]
     made = files(options)
     assert len(made) == 3
     assert list(needle(options).samples()) == before
