@@ -14,9 +14,12 @@ def local_path(path: str | Path) -> Path:
     of that very name exists.
 
     Raises:
-        ValueError: the path is empty, or names a user or a variable that there is not.
+        ValueError: the path is empty or holds a null character, or names a user or a variable that
+            there is not.
     """
     text = str(path)
+    if "\0" in text:
+        raise ValueError(f"a path may not hold a null character; got {text!r}")
     if not text.strip():
         raise ValueError("the path is empty; write a path, or '.' for the working directory")
     if not os.path.lexists(text):

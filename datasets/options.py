@@ -94,6 +94,8 @@ def allowed_words(schema: Schema, whole: Schema) -> str:
         return " | ".join(_yaml(value) for value in schema["enum"])
     if "const" in schema:
         return _yaml(schema["const"])
+    if items := schema.get("prefixItems"):
+        return f"[{', '.join(allowed_words(one, whole) for one in items)}]"
     if schema.get("type") == "array":
         return f"list of {allowed_words(schema.get('items', {}), whole)}"
     if schema.get("format") in ("path", "file-path", "directory-path"):

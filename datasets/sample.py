@@ -118,6 +118,14 @@ class Summarising(Benchmark, Protocol):
 
 
 @runtime_checkable
+class Gridded(Benchmark, Protocol):
+    """A benchmark whose scores are read by two of its samples' tags at once, as a heat map."""
+
+    grid: ClassVar[tuple[str, str]]
+    """The tags of its rows and of its columns."""
+
+
+@runtime_checkable
 class Exporting(Benchmark, Protocol):
     """A benchmark whose official evaluator takes files of answers."""
 

@@ -27,7 +27,7 @@ ORDER: Mapping[str, Sequence[str]] = {
         "sample prompts",
         "registry",
         "metrics",
-        "readers",
+        "readers needle",
         "benchmarks",
         "demo",
     ),

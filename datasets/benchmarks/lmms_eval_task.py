@@ -1,8 +1,8 @@
 """A task of lmms-eval, from its YAML file, if that file is data only.
 
-Most tasks that ship with lmms-eval call Python code from their YAML (``!function``). It is never
-run: such fields are refused, and the message says what may take their place. ``include`` is
-followed.
+Tasks that ship with lmms-eval call Python code from their YAML (``!function``), all that show
+pictures or videos. It is never run: such fields are refused, and the message says what may take
+their place in a copy of yours. ``include`` is followed; groups of tasks are refused.
 
 Two things differ from lmms-eval. Pre- and post-prompts of ``lmms_eval_specific_kwargs`` are put
 around the text, as the tasks' own functions put them; lmms-eval itself ignores them where

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 
-import av
 import numpy as np
 
 from encodeonce.datasets.demo.questions import (
@@ -22,8 +21,9 @@ from encodeonce.datasets.demo.questions import (
     draw_digits,
     draw_question,
 )
-from encodeonce.datasets.demo.scenes import FRAME_PX, draw_frame, draw_scene
+from encodeonce.datasets.demo.scenes import draw_frame, draw_scene
 from encodeonce.datasets.demo.sources import Sources, Split, load_sources
+from encodeonce.datasets.media.write_video import write_video
 
 logger = logging.getLogger(__name__)
 
@@ -34,17 +34,7 @@ NUM_CHOICE_CLIPS: dict[Split, int] = {"train": 8, "heldout": 20}
 DEFAULT_SEED = 8
 FRAMES_PER_SCENE = 8
 FRAMES_PER_SECOND = 8
-# x264's SIMD code rounds differently from run to run (measured: several different files from six
-# runs in one process); `cpu-independent` and one thread give the same bytes every time.
-# `bitexact` keeps library versions and dates out of the container.
-ENCODER_OPTIONS = {
-    "preset": "slow",
-    "crf": "24",
-    "g": "24",
-    "threads": "1",
-    "x264-params": "cpu-independent=1",
-}
-CONTAINER_OPTIONS = {"fflags": "+bitexact", "movflags": "+faststart"}
+CRF = 24
 
 Glyphs = list[Iterator[np.ndarray]]
 
@@ -57,18 +47,6 @@ def draw_clip_frames(
         scene = draw_scene(rng, next(glyphs[digit]), sources)
         for moment in np.linspace(0, 1, FRAMES_PER_SCENE):
             yield draw_frame(scene, float(moment))
-
-
-def write_clip(path: Path, frames: Iterator[np.ndarray]) -> None:
-    """Encode RGB frames as an H.264 mp4 file."""
-    with av.open(str(path), "w", container_options=CONTAINER_OPTIONS) as container:
-        stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND, options=ENCODER_OPTIONS)
-        stream.width = stream.height = FRAME_PX
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.flags |= av.codec.context.Flags.bitexact
-        for pixels in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode())
 
 
 def plan_positions(rng: np.random.Generator, split: Split) -> list[int | None]:
@@ -109,7 +87,7 @@ def build_split(folder: Path, split: Split, seed: int) -> list[dict[str, object]
         counted = int(rng.integers(10))
         digits = draw_digits(rng, counted, next(counted_in_form[form]))
         frames = draw_clip_frames(rng, digits, glyphs, sources)
-        write_clip(folder / "clips" / f"{name}.mp4", frames)
+        write_video(folder / "clips" / f"{name}.mp4", frames, fps=FRAMES_PER_SECOND, crf=CRF)
         for kind in KINDS:
             question = draw_question(rng, kind, digits, counted, positions[kind][index])
             rows.append(to_row(question, name, split))

@@ -4,7 +4,8 @@ N frames in the video (or clip), n frames wanted. Every policy returns strictly 
 """
 
 import bisect
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -51,16 +52,27 @@ def every_interval(
     the stride does not. A video of a lower rate gives each frame once. More than ``max_frames``
     are replaced by `uniform_inclusive` of ``max_frames``, as in LLaVA-Video.
     """
-    start_s = timestamps_s[0]
-    num_ticks = int((timestamps_s[-1] - start_s + _EPSILON_S) * fps) + 1
-    on_screen = (
-        bisect.bisect_right(timestamps_s, start_s + tick / fps + _EPSILON_S) - 1
-        for tick in range(num_ticks)
-    )
-    indices = tuple(dict.fromkeys(on_screen))
+    indices = tuple(dict.fromkeys(_on_screen(timestamps_s, fps)))
     if max_frames is not None and len(indices) > max_frames:
         return uniform_inclusive(len(timestamps_s), max_frames)
     return indices
+
+
+def _on_screen(timestamps_s: Sequence[float], fps: float) -> Iterator[int]:
+    """Yield the frame on screen at every 1/fps seconds; most ticks that repeat one are left out."""
+    # All frames are seen at this rate; whatever is above it may overflow.
+    fps = min(fps, 1 / _EPSILON_S)
+    start_s = timestamps_s[0]
+    num_ticks = int((timestamps_s[-1] - start_s + _EPSILON_S) * fps) + 1
+    tick = 0
+    while tick < num_ticks:
+        index = bisect.bisect_right(timestamps_s, start_s + tick / fps + _EPSILON_S) - 1
+        yield index
+        if index + 1 == len(timestamps_s):
+            return
+        # To the tick before the next frame's first, lest rounding miss that one.
+        until_next_s = timestamps_s[index + 1] - start_s - _EPSILON_S
+        tick = max(tick + 1, math.ceil(until_next_s * fps) - 1)
 
 
 def clip_range(info: MediaInfo, clip_s: tuple[float, float] | None) -> range:

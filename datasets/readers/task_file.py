@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from encodeonce.datasets.refusal_words import got
 from encodeonce.datasets.refusals import Refused, checked
 from encodeonce.datasets.sample import BenchmarkError
 from encodeonce.datasets.strict_yaml import StrictLoader, YamlError, parse_yaml
@@ -113,10 +114,16 @@ def read_task_file(path: Path) -> TaskFile:
     """Read a task file, and those that it includes.
 
     Raises:
-        BenchmarkError: a file cannot be read, a field calls code, is unknown or holds something
-            that is not supported; the message names every such field.
+        BenchmarkError: a file cannot be read, is a group of tasks, or a field calls code, is
+            unknown or holds something that is not supported; the message names every such field.
     """
     content = _merged(path, ())
+    if isinstance(members := content.get("task"), list):
+        listed = ", ".join(map(_member, members[:3])) + (", …" if len(members) > 3 else "")
+        raise BenchmarkError(
+            f"{path} is a group of tasks ({listed}), which has no questions of its "
+            "own; write the file of one of them, and list the benchmark once for each"
+        )
     if codes := list(_codes(content, "")):
         called = "".join(
             f"\n  {place}: !function {code.name}. Allowed: {_instead(place)}"
@@ -148,11 +155,21 @@ def _merged(path: Path, outer: tuple[Path, ...]) -> dict[str, Any]:
         raise BenchmarkError(
             f"{path}: a task file is a mapping of fields; got {type(content).__name__}"
         )
-    included = content.pop("include", [])
+    written = content.pop("include", [])
+    included = [written] if isinstance(written, str) else written
+    if not isinstance(included, list) or not all(isinstance(name, str) for name in included):
+        raise BenchmarkError(
+            f"{path}: include must be a file's name or a list of them{got(written)}"
+        )
     merged: dict[str, Any] = {}
-    for name in reversed([included] if isinstance(included, str) else included):
+    for name in reversed(included):
         merged.update(_merged(path.parent / name, (*outer, path)))
     return {**merged, **content}
+
+
+def _member(task: Any) -> str:
+    """Return the name of a group's member, which may be a group itself."""
+    return str(task.get("group", task.get("task", task))) if isinstance(task, dict) else str(task)
 
 
 def _codes(value: Any, place: str) -> Iterator[tuple[str, Code]]:

@@ -5,6 +5,7 @@
 
 from collections.abc import Sequence
 
+from encodeonce.harness.report.grids import grid_sections
 from encodeonce.harness.report.matrix import variant_sections
 from encodeonce.harness.report.names import Names
 from encodeonce.harness.report.numbers import human_bytes, human_count, human_seconds, percent
@@ -23,6 +24,7 @@ def sections(summary: Summary) -> list[Section]:
         found.append(_answers(summary))
         found.extend(_own_scores(summary["evaluation"]))
         found.extend(variant_sections(summary))
+        found.extend(grid_sections(summary))
     if summary["comparison"] is not None:
         found.append(_same_answers(summary["comparison"]))
     found.append(_store(summary))

@@ -15,6 +15,7 @@ from encodeonce.harness.report.charts.plots import (
 )
 from encodeonce.harness.report.costs import own_seconds
 from encodeonce.harness.report.figures import curves, matrix_figure, speed_figure
+from encodeonce.harness.report.grids import grid_figures
 from encodeonce.harness.report.names import Names
 from encodeonce.harness.report.numbers import human_count
 from encodeonce.harness.report.section import Figure
@@ -34,6 +35,9 @@ def page_figures(summary: Summary) -> list[Figure]:
             found.extend(curves(summary, benchmark))
             if (speed := speed_figure(summary, benchmark)) is not None:
                 found.append(speed)
+    if variants is not None:
+        for benchmark in benchmarks_in(summary):
+            found.extend(grid_figures(summary, benchmark))
     for stage, timeline in (summary["timeline"] or {}).items():
         found.append(timeline_figure(stage, timeline))
     if ways := _ways(summary):

@@ -6,7 +6,7 @@
     variants    by name, in the run file's order:
         weights, kv     titles of its two parts
         benchmarks      by name; empty if nothing was asked yet:
-            ...                 all of `summary.scores`: accuracy, nll, figures, by_tag, ...
+            ...                 all of `summary.scores`: accuracy, nll, figures, by_tag, grid, ...
             num_answered        samples without an error
             against             by name of another variant, the `PairedDifference` to it: to
                                 ``reference`` and to the same weights' full cache

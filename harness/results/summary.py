@@ -1,12 +1,11 @@
 """Adds up a run's records and journals into plain JSON values, the source of every report."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from encodeonce.datasets.sample import Benchmark, Scored, Summarising
-from encodeonce.harness.results.intervals import clustered_mean
+from encodeonce.datasets.sample import Benchmark, Gridded, Scored, Summarising
+from encodeonce.harness.results.facets import by_tag, estimate, grid
 from encodeonce.harness.results.perplexity import summarize_nll
 from encodeonce.harness.results.shared_time import answering_seconds, variant_times
 from encodeonce.harness.run.record import CacheUse, Record
@@ -164,18 +163,13 @@ def _errors(failed: Sequence[Record]) -> list[Summary]:
 
 
 def scores(records: Sequence[Record], benchmark: Benchmark | None) -> Summary:
-    """Return one benchmark's mean score, overall and by tag, and its own scores."""
-    facets = sorted({(tag, value) for record in records for tag, value in record.tags.items()})
-    distinct = Counter(tag for tag, _ in facets)
+    """Return one benchmark's mean score, overall and by tags, and its own scores."""
     return {
-        **_estimate(records),
+        **estimate(records),
         **_own_scores(records, benchmark),
         "nll": summarize_nll(records),
-        "by_tag": {
-            f"{tag}: {value}": _estimate([r for r in records if r.tags.get(tag) == value])
-            for tag, value in facets
-            if distinct[tag] > 1  # a tag that all samples share says nothing
-        },
+        "by_tag": by_tag(records),
+        "grid": grid(records, benchmark.grid) if isinstance(benchmark, Gridded) else None,
     }
 
 
@@ -205,18 +199,6 @@ def scored_answers(records: Sequence[Record]) -> list[Scored]:
         for record in records
         if record.score is not None and record.text is not None
     ]
-
-
-def _estimate(records: Sequence[Record]) -> Summary:
-    scored = [record for record in records if record.score is not None]
-    estimate = clustered_mean(
-        [float(record.score or 0.0) for record in scored], [record.group for record in scored]
-    )
-    return {
-        "num_samples": len(records),
-        "num_scored": len(scored),
-        "accuracy": asdict(estimate) if estimate else None,
-    }
 
 
 def problems(summary: Summary) -> list[str]:

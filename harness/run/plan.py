@@ -8,7 +8,7 @@ from pathlib import Path
 
 from encodeonce.datasets.media.media import MediaRef
 from encodeonce.datasets.registry import load_benchmark
-from encodeonce.datasets.sample import Benchmark, Sample
+from encodeonce.datasets.sample import Benchmark, BenchmarkError, Sample
 from encodeonce.harness.run.config import ConfigError, RunConfig
 from encodeonce.harness.run.scoring import check_scorable
 from encodeonce.harness.run.variant import Variant
@@ -94,7 +94,10 @@ def make_plan(config: RunConfig) -> Plan:
                 f"benchmarks: two are named {spec.title!r}; give one of them a 'label'"
             )
         benchmark = load_benchmark(spec.name, spec.options, config.frames)
-        samples = list(benchmark.samples())
+        try:
+            samples = list(benchmark.samples())
+        except BenchmarkError as error:
+            raise BenchmarkError(f"benchmark {spec.title!r}: {error}") from error
         if not samples:
             raise ConfigError(f"benchmarks: {spec.title!r} has no samples")
         benchmarks[spec.title] = benchmark

@@ -7,7 +7,7 @@ import pytest
 
 from encodeonce.datasets.media.ledger import Ledger
 from encodeonce.datasets.media.library import MediaLibrary
-from encodeonce.datasets.sample import Benchmark, Exporting, Sample, Scored, Summarising
+from encodeonce.datasets.sample import Benchmark, Exporting, Gridded, Sample, Scored, Summarising
 
 
 class BenchmarkContract:
@@ -114,6 +114,15 @@ class BenchmarkContract:
             figures = benchmark.summarise(answers)
             assert benchmark.summarise(answers[::-1]) == pytest.approx(figures)
             assert all(map(math.isfinite, figures.values()))
+
+    def test_a_grid_is_of_tags_that_every_sample_has(
+        self, benchmark: Benchmark, samples: list[Sample]
+    ) -> None:
+        if not isinstance(benchmark, Gridded):
+            pytest.skip("its scores are not read by two tags at once")
+        rows, columns = benchmark.grid
+        assert rows != columns
+        assert all({rows, columns} <= set(sample.tags) for sample in samples)
 
     def test_files_for_the_official_evaluator_hold_every_answer(
         self, benchmark: Benchmark, samples: list[Sample]

@@ -28,6 +28,7 @@ class Example(BaseModel):
     label: str | None = Field(default=None, description="A name.")
     inner: Inner = Field(default=Inner(), description="Two.")
     frames: FrameSampling | None = Field(default=None, description="Which frames.")
+    size_px: tuple[int, int] | None = Field(default=None, description="Width and height.")
     on: bool = Field(default=False, description="Whether.")
 
 
@@ -42,6 +43,7 @@ def test_fields_become_options_in_words() -> None:
     assert (found["label"].allowed, found["label"].default) == ("text", "null")
     assert (found["inner"].allowed, found["inner"].meaning) == ("{low}", "Two.")
     assert (found["inner.low"].allowed, found["inner.low"].default) == ("number", "0.5")
+    assert found["size_px"].allowed == "[whole number, whole number]"
     assert found["frames"].allowed == "{policy: fps | uniform_inclusive | uniform_interior, …}"
     assert (found["on"].allowed, found["on"].default) == ("true | false", "false")
 

@@ -129,8 +129,20 @@ def heat_map(
     texts: Sequence[Sequence[str]],
     *,
     title: str,
+    ends: tuple[float, float] | None = None,
 ) -> str:
     """Draw a table whose cells are darker the larger their value; None is left empty.
+
+    A text that is wider than its cell is only shown on hover: a number that is cut is another one.
+
+    Args:
+        rows: names of the rows.
+        columns: names of the columns.
+        values: of the cells, row by row.
+        texts: of the cells, row by row.
+        title: of the drawing.
+        ends: the values of the lightest and of the darkest shade, so that drawings can be compared;
+            by default the least and the largest value.
 
     Raises:
         ValueError: ``values`` or ``texts`` are not as many as rows times columns.
@@ -140,7 +152,7 @@ def heat_map(
             raise ValueError(f"a heat map of {len(rows)} x {len(columns)} needs as many cells")
     left = min(0.5 * WIDTH_PX, max(map(text_width_px, rows), default=0.0) + 10)
     cell_px = (WIDTH_PX - left) / max(1, len(columns))
-    known = [value for row in values for value in row if value is not None]
+    low, high = ends or _ends([value for row in values for value in row if value is not None])
     heads = [wrapped(name, cell_px - 6) for name in columns]
     names = [wrapped(name, left - 8) for name in rows]
     top = TIGHT_PX * max(map(len, heads), default=1) + 9.0
@@ -153,7 +165,7 @@ def heat_map(
         body.append(labels(0, top + height_px / 2, lines))
         for number, (value, text) in enumerate(zip(row, words, strict=True)):
             note = f"{name}, {columns[number]}: {text}"
-            shade = None if value is None else _shade(value, known)
+            shade = None if value is None else _shade(value, low, high)
             box = (left + number * cell_px, top, cell_px, height_px)
             body.append(_cell(box, shade, text, note))
         top += height_px + 2
@@ -257,9 +269,12 @@ def _length(across: Scale, start: float, value: float, top: float, number: int, 
     )
 
 
-def _shade(value: float, known: Sequence[float]) -> float:
+def _ends(known: Sequence[float]) -> tuple[float, float]:
+    return (min(known), max(known)) if known else (0.0, 0.0)
+
+
+def _shade(value: float, low: float, high: float) -> float:
     """Return how opaque a cell is: 0.08 for the smallest value, 0.9 for the largest."""
-    low, high = min(known), max(known)
     return 0.49 if low == high else 0.08 + 0.82 * (value - low) / (high - low)
 
 
@@ -269,7 +284,7 @@ def _cell(box: tuple[float, float, float, float], shade: float | None, text: str
     words = label(
         x + width / 2,
         top + height / 2 + 5,
-        shorten(text, width - 4),
+        text if text_width_px(text) <= width - 2 else "",
         anchor="middle",
         colour="eo-on" if shade is not None and shade > 0.75 else "eo-text",
     )

@@ -44,6 +44,17 @@ def questions_example(folder: Path) -> Mapping[str, Any]:
     return {"file": file, "media_root": folder}
 
 
+def needle_example(folder: Path) -> Mapping[str, Any]:
+    """Return options that hide two needles in each of two clips of the demo's frames."""
+    return {
+        "folder": folder / "clips",
+        "lengths": [4, 6],
+        "depths": [0, 1],
+        "needles": 2,
+        "repeats": 1,
+    }
+
+
 EXAMPLES: Mapping[str, Callable[[Path], Mapping[str, Any]]] = {
     "gqa": image_layouts.gqa,
     "llava_description": image_layouts.llava_description,
@@ -55,6 +66,7 @@ EXAMPLES: Mapping[str, Callable[[Path], Mapping[str, Any]]] = {
     "mm_vet": image_layouts.mm_vet,
     "mmbench": image_layouts.mmbench,
     "mme": image_layouts.mme,
+    "needle": needle_example,
     "questions": questions_example,
     "video_mme": video_mme_example,
     "video_mmmu": video_mmmu_example,

@@ -214,6 +214,25 @@ def test_included_files_are_filled_in_and_the_including_one_wins(tmp_path: Path)
     assert found[0].question == "What moves?"
 
 
+@pytest.mark.parametrize("written", ["5", "{a: b}", "[a.yaml, 5]", "null"])
+def test_an_include_that_names_no_file_is_refused(tmp_path: Path, written: str) -> None:
+    options = lmms_eval_task_example(tmp_path)
+    (tmp_path / "task.yaml").write_text(f"include: {written}\n")
+    with pytest.raises(BenchmarkError, match=r"task.yaml: include must be a file's name or a list"):
+        list(load_benchmark("lmms_eval_task", options).samples())
+
+
+def test_a_group_of_tasks_is_refused_with_the_names_of_its_members(tmp_path: Path) -> None:
+    options = lmms_eval_task_example(tmp_path)
+    (tmp_path / "task.yaml").write_text(
+        "group: g\ntask: [first, {group: second, task: [x]}, {task: third}, fourth]\n"
+    )
+    with pytest.raises(
+        BenchmarkError, match=r"group of tasks \(first, second, third, …\).* the file of one"
+    ):
+        list(load_benchmark("lmms_eval_task", options).samples())
+
+
 def test_files_that_include_each_other_are_refused(tmp_path: Path) -> None:
     options = lmms_eval_task_example(tmp_path)
     (tmp_path / "task.yaml").write_text("include: a.yaml\n")

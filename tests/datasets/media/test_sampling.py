@@ -183,3 +183,28 @@ def test_an_even_video_is_stored_in_a_few_numbers() -> None:
         decord_refusal=None,
     )
     assert len(index.to_json()["pts"]) == 2
+
+
+def every_tick(timestamps_s: Sequence[float], fps: float) -> tuple[int, ...]:
+    """Look at each tick, as the definition says."""
+    num_ticks = int((timestamps_s[-1] + 5e-7) * fps) + 1
+    ticks = np.arange(num_ticks) / fps + 5e-7
+    return tuple(np.unique(np.searchsorted(timestamps_s, ticks, side="right") - 1).tolist())
+
+
+@given(times=TIMES, fps=st.floats(0.01, 500.0))
+def test_frames_on_screen_are_those_of_every_tick(times: Sequence[float], fps: float) -> None:
+    assert every_interval(times, fps, None) == every_tick(times, fps)
+
+
+@pytest.mark.parametrize("rate", [1, 8, 24, 25, 30, 50])
+@pytest.mark.parametrize("fps", [0.5, 1.0, 2.0, 3.0, 7.0, 29.97, 100.0])
+def test_frames_on_screen_at_constant_rates_are_those_of_every_tick(rate: int, fps: float) -> None:
+    times = [frame / rate for frame in range(500)]
+    assert every_interval(times, fps, None) == every_tick(times, fps)
+
+
+@pytest.mark.parametrize("fps", [1e7, 1e12, 1e308, float("inf")])
+def test_any_rate_above_the_videos_takes_every_frame_at_once(fps: float) -> None:
+    times = [frame / 25 for frame in range(100_000)]
+    assert every_interval(times, fps, None) == tuple(range(100_000))

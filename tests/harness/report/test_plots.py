@@ -189,3 +189,17 @@ def test_what_two_lines_cannot_hold_is_cut() -> None:
     assert wrapped("short", 100) == ["short"]
     assert wrapped("x" * 30, 78) == ["x" * 9 + "…"]
     assert wrapped("ab cd ef gh ij kl", 50) == ["ab cd", "ef gh…"]
+
+
+def test_heat_maps_with_the_same_ends_have_the_same_shades() -> None:
+    for values in ([[0.5, 1.0]], [[0.5, 0.75]]):
+        picture = heat_map(["r"], ["a", "b"], values, [["x", "y"]], title="t", ends=(0.0, 1.0))
+        assert 'fill-opacity="0.49"' in picture
+
+
+def test_a_number_wider_than_its_cell_is_left_to_the_note() -> None:
+    columns = [str(number) for number in range(20)]
+    picture = heat_map(["r"], columns, [[1.0] * 20], [["12.34"] * 20], title="t")
+    assert not [text for text in texts(picture) if text.startswith("1") and "…" in text]
+    assert "12.34" not in texts(picture)
+    assert notes(picture)[0] == "r, 0: 12.34"

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from encodeonce.datasets.media.media import MediaRef
 from encodeonce.datasets.media.sampling import UniformInclusive
-from encodeonce.datasets.sample import Sample
+from encodeonce.datasets.sample import BenchmarkError, Sample
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import (
     MediaGroup,
@@ -126,3 +128,21 @@ def test_a_branch_holds_the_samples_and_the_settings_that_lack_an_answer() -> No
 def test_nothing_is_left_of_a_matrix_that_is_full() -> None:
     groups = (group("x", "1.mp4", "a"),)
     assert branches_left(groups, (NONE,), (FULL,), {("x", "a", "none/full")}) == ()
+
+
+def test_a_benchmark_whose_data_are_wrong_is_named(tmp_path: Path) -> None:
+    options = video_mme_example(tmp_path)
+    (tmp_path / "data" / "bbbbbbbbbbb.mp4").unlink()
+    config = RunConfig.model_validate(
+        {
+            "model": {"path": "demo"},
+            "benchmarks": [
+                {"name": "demo"},
+                {"name": "video_mme", "label": "films", "options": options},
+            ],
+            "frames": {"policy": "uniform_inclusive", "num_frames": 8},
+            "output": str(tmp_path / "results"),
+        }
+    )
+    with pytest.raises(BenchmarkError, match=r"^benchmark 'films': .*bbbbbbbbbbb.mp4"):
+        make_plan(config)
