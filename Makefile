@@ -9,10 +9,12 @@ BIN := $(VENV)/bin
 demo: $(VENV)/installed
 	$(BIN)/encodeonce run datasets/demo/run.yaml
 
-# A file's tests stay in one process: they share what is costly to make. One thread each, as
-# processes that each want all cores wait for one another.
+# A file's tests stay in one process: they share what is costly to make. Files keep their order:
+# tests of the store fork, which a process that has begun to use Ray no longer can. One thread each,
+# as processes that each want all cores wait for one another.
 test: $(VENV)/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
+		--dist loadfile --no-loadscope-reorder
 
 # The contracts again, with the kernels of other processors: tests/processors.py.
 test-processors: $(VENV)/installed

@@ -93,7 +93,10 @@ class PrefixDecoder(ABC):
         fidelity: bool = False,
     ) -> list[list[Generation]]:
         """Answer questions from a prefix, which can be used again."""
-        engine = self.engine(generation, settings, fidelity=fidelity)
+        # Nobody else will take the other places.
+        num_places = min(generation.max_batch, len(questions))
+        alone = generation.model_copy(update={"max_batch": num_places})
+        engine = self.engine(alone, settings, fidelity=fidelity)
         engine.ask("", prefix, questions)
         return engine.finish()[""]
 
