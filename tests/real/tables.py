@@ -46,7 +46,7 @@ def main() -> None:
             folder = write_checkpoint(Path(temporary))
             decoder = TextDecoder(folder)
             hidden = prompts(decoder, args.prompts, args.tokens)
-            prose = pieces(decoder, args.pieces, held_out=True)
+            prose = pieces(decoder, args.pieces)
         except (ValueError, pytest.skip.Exception) as error:
             parser.error(str(error))
         _say(_machine())
@@ -139,7 +139,7 @@ def weight_table(likelihoods: dict[str, list[float]]) -> str:
 
 
 def _interval(found: Rise, digits: int = 2) -> str:
-    return f"{found.mean:.{digits}f} ± {found.half:.{digits}f}"
+    return f"{found.mean:z.{digits}f} ± {found.half:.{digits}f}"
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
