@@ -37,28 +37,37 @@ _VARIED = {"random": "random, the same everywhere", "prefixkv": "PrefixKV, impor
 def main() -> None:
     """Print the tables as Markdown."""
     parser = argparse.ArgumentParser(prog="python -m tests.real.tables", description=__doc__)
-    parser.add_argument("--prompts", type=_some, default=48, help="with codes [48]")
+    parser.add_argument("--prompts", type=_some, default=48, help="with codes, or 0 [48]")
     parser.add_argument("--tokens", type=int, default=768, help="of a prompt's prose [768]")
-    parser.add_argument("--pieces", type=_some, default=16, help="of prose, to read [16]")
+    parser.add_argument("--pieces", type=_some, default=16, help="of prose to read, or 0 [16]")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         try:
             folder = write_checkpoint(Path(temporary))
             decoder = TextDecoder(folder)
             hidden = prompts(decoder, args.prompts, args.tokens)
-            prose = pieces(decoder, args.pieces, held_out=True)
+            prose = pieces(decoder, args.pieces)
         except (ValueError, pytest.skip.Exception) as error:
             parser.error(str(error))
-        table = kv_readings(decoder, hidden)
-        likelihoods = {name: nlls(load(), prose) for name, load in variants(folder)}
-    parts = [_machine(), rise_table(table), right_table(table), weight_table(likelihoods)]
-    print("\n\n".join(parts))  # noqa: T201
+        _say(_machine())
+        if hidden:
+            table = kv_readings(decoder, hidden)
+            _say(rise_table(table), right_table(table))
+        if prose:
+            _say(weight_table({name: nlls(load(), prose) for name, load in variants(folder)}))
+
+
+def _say(*parts: str) -> None:
+    """Print parts at once: what is measured after them takes minutes."""
+    print(*parts, sep="\n\n", end="\n\n", flush=True)  # noqa: T201
 
 
 def _some(text: str) -> int:
-    """Return a number of samples, which an interval needs two of."""
-    if not text.isdecimal() or int(text) < 2:
-        raise argparse.ArgumentTypeError(f"must be a number from 2, for an interval; got {text!r}")
+    """Return a number of samples: none, or at least the two that an interval needs."""
+    if not text.isdecimal() or int(text) == 1:
+        raise argparse.ArgumentTypeError(
+            f"must be 0, for no such table, or from 2 on, for an interval; got {text!r}"
+        )
     return int(text)
 
 
@@ -130,7 +139,7 @@ def weight_table(likelihoods: dict[str, list[float]]) -> str:
 
 
 def _interval(found: Rise, digits: int = 2) -> str:
-    return f"{found.mean:.{digits}f} ± {found.half:.{digits}f}"
+    return f"{found.mean:z.{digits}f} ± {found.half:.{digits}f}"
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
