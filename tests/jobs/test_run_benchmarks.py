@@ -37,7 +37,7 @@ def run(name: str, folder: Path) -> tuple[Mapping[str, Any], Result]:
     content = {
         "model": {"path": "demo", "dtype": "float32", "device": "cpu"},
         "benchmarks": [{"name": name, "options": options}],
-        "frames": {"policy": "uniform_inclusive", "num_frames": 3},
+        "frames": {"policy": "uniform_inclusive", "num_frames": 6},
         "generation": {"max_new_tokens": 2},
         "cache": {"path": str(folder / "cache")},
         "workers": {"executor": "local"},

@@ -51,7 +51,7 @@ def test_a_private_clusters_head_is_not_waited_for(listener: Listener) -> None:
 def test_a_joined_clusters_head_may_return_for_a_while(
     listener: Listener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "1")
+    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "4")
     head = Head(may_return=True)
     listener.close()
     start_s = time.monotonic()
@@ -59,7 +59,7 @@ def test_a_joined_clusters_head_may_return_for_a_while(
         while True:
             head.require()
             time.sleep(0.05)
-    assert 0.7 <= time.monotonic() - start_s < 1.0, "before Ray's own patience ends"
+    assert 2.8 <= time.monotonic() - start_s < 4.0, "before Ray's own patience ends"
     (said,) = (record.getMessage() for record in caplog.records)
     assert f"{listener.address} does not answer; it is waited for until" in said
 
