@@ -58,7 +58,8 @@ class _Read:
 
     asked: Sequence[tuple[Sample, str]]
     together: Sequence[str]
-    prefix: Prefix
+    prefix_s: Mapping[str, float]
+    """Seconds of the prefix by stage. Not the prefix: its memory is the engine's to free."""
     engine: DecodeEngine
     settings: tuple[KVSpec, ...]
     is_beside: bool
@@ -186,7 +187,7 @@ class BlockEvaluator:
         return _Read(
             asked=asked,
             together=together,
-            prefix=prefix,
+            prefix_s=prefix.seconds,
             engine=engines[titles],
             settings=settings,
             is_beside=is_beside,
@@ -217,7 +218,7 @@ def _generated(read: _Read, answers: Sequence[Sequence[Generation]]) -> dict[str
         mine = [by_prompt[prompt] for _, prompt in read.asked]
         swept[kv.title] = _setting_results(read.asked, mine, results)
     found = _with_comparison(swept) if read.is_beside else swept
-    return _with_prefix(found, read.prefix.seconds)
+    return _with_prefix(found, read.prefix_s)
 
 
 def _nothing(branch: Branch) -> dict[str, SettingResults]:

@@ -7,7 +7,7 @@ real order of the entries, not from indices that a mask of equal lengths would n
 Shapes: R rows, H heads of queries, K heads of keys, Q new tokens, D width of a head.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -138,6 +138,16 @@ class RaggedCache(Cache):
 
 def ragged_attention(cache: RaggedCache) -> Attention:
     """Return an attention function over a cache."""
+    return attention_by(lambda layer, query, scaling: cache.ragged[layer].attend(query, scaling))
+
+
+def attention_by(attend_layer: Callable[[int, torch.Tensor, float], torch.Tensor]) -> Attention:
+    """Return an attention function that leaves keys and values to a cache.
+
+    Args:
+        attend_layer: returns the output (R, Q, H, D) of a layer, given its number, the queries
+            (R, H, Q, D) of the last Q tokens, and the scaling of the products.
+    """
 
     def attend(
         module: Any,
@@ -152,6 +162,6 @@ def ragged_attention(cache: RaggedCache) -> Attention:
             if kwargs.get(unsupported) is not None:
                 raise NotImplementedError(f"attention with {unsupported} over a compressed cache")
         scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-        return cache.ragged[module.layer_idx].attend(query, scaling), None
+        return attend_layer(module.layer_idx, query, scaling), None
 
     return attend

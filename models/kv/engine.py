@@ -69,7 +69,6 @@ class DecodeEngine:
         self._fidelity, self._max_bytes = fidelity, max_bytes
         self._needs = needs_of(settings)
         self._ends = ends_of(model)
-        self._has_rules = bool(logits_rules(model, 1))
         numbers = range(len(settings))
         self._full = [n for n in numbers if settings[n].is_full and settings[n].scope != "media"]
         others = [n for n in numbers if n not in self._full]
@@ -124,7 +123,7 @@ class DecodeEngine:
         seating, self._seating = self._seating, Seating(self._generation.max_batch)
         for numbers, wave in seating.waves.items():
             forks = [seat for seat in wave.seats if seat.forks]
-            decode(self._model, wave, has_rules=self._has_rules)
+            decode(self._model, wave)
             # The full cache's wave is the first: its answers are there to be compared with.
             for seat in forks:
                 self._compare(seat, seating.rows, len(numbers))
@@ -229,9 +228,14 @@ class DecodeEngine:
                 keeps_logits=keeps_logits,
             )
             row = Row(
-                key=asked.key, question=question, setting=setting, answer=answer, prompt=prompt
+                key=asked.key,
+                question=question,
+                setting=setting,
+                answer=answer,
+                prompt=prompt,
+                rules=logits_rules(self._model, len(prompt)),
             )
-            chosen = choose(self._model, row, logits_V) if self._has_rules else token
+            chosen = choose(row, logits_V) if row.rules else token
             answer.write(chosen, logits_V)
             if (setting, question) == (0, 0):
                 answer.spend("prepare", asked.prepare_s)

@@ -16,7 +16,7 @@ import torch
 from transformers.cache_utils import Cache
 
 from encodeonce.models.kv.attention import attending
-from encodeonce.models.kv.cache import NAME
+from encodeonce.models.kv.cache import NAME, attention_by
 from encodeonce.models.kv.cohort import Cohort
 
 
@@ -95,7 +95,7 @@ class RunningBatch:
         """Let the model attend to the rows' caches inside the block, which may take many steps."""
         with (
             torch.inference_mode(),
-            attending(self._model, NAME, self._attend, with_masks=False),
+            attending(self._model, NAME, attention_by(self._attend), with_masks=False),
         ):
             yield
 
@@ -125,26 +125,17 @@ class RunningBatch:
         """(P,) the tokens to be fed next; of vacant places, anything."""
         return self._tokens[:, 0]
 
-    def _attend(
-        self,
-        module: Any,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        scaling: float | None = None,
-        **kwargs: Any,
-    ) -> tuple[torch.Tensor, None]:
-        """Attend every cohort's rows to its cache, as `ragged_attention` does for one."""
-        for unsupported in ("softcap", "s_aux"):
-            if kwargs.get(unsupported) is not None:
-                raise NotImplementedError(f"attention with {unsupported} over a compressed cache")
-        scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-        taken = query.new_zeros(len(query), query.shape[2], query.shape[1], value.shape[-1])
-        for member in self._members:
-            layer = member.cohort.cache.ragged[module.layer_idx]
-            member.put(taken, layer.attend(member.of(query), scaling))
-        return taken, None
+    def _attend(self, layer: int, query: torch.Tensor, scaling: float) -> torch.Tensor:
+        """Return the output (P, 1, H, D): every cohort's rows attend to its cache."""
+        outputs = [
+            member.cohort.cache.ragged[layer].attend(member.of(query), scaling)
+            for member in self._members
+        ]
+        like = outputs[0] if outputs else query.transpose(1, 2)
+        taken = like.new_zeros(len(query), *like.shape[1:])
+        for member, output in zip(self._members, outputs, strict=True):
+            member.put(taken, output)
+        return taken
 
 
 class _Member:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from transformers import LogitsProcessorList
 
 from encodeonce.models.kv.cohort import Cohort
 from encodeonce.models.kv.forks import Fork, ForkBytes
 from encodeonce.models.kv.running_batch import RunningBatch
 from encodeonce.models.language.generation import Answering, Fidelity
-from encodeonce.models.language.logits_rules import logits_rules
 from encodeonce.models.language.prefix import Prefix
 from encodeonce.models.timing import synchronize
 
@@ -27,6 +27,8 @@ class Row:
     answer: Answering
     prompt: Sequence[int]
     """Token ids of the whole prompt."""
+    rules: LogitsProcessorList
+    """Of the model's generation config; with none, the likeliest token is the next."""
     num_bytes: ForkBytes | None = None
     """Of its compressed cache."""
     num_removed: int = 0
@@ -60,21 +62,19 @@ class Wave:
     seats: list[Seat] = field(default_factory=list)
 
 
-def choose(model: Any, row: Row, logits_V: torch.Tensor) -> int:
-    """Return the next token of an answer under the rules of the model's generation config."""
-    rules = logits_rules(model, len(row.prompt))
+def choose(row: Row, logits_V: torch.Tensor) -> int:
+    """Return the next token of an answer under its rules."""
     so_far: Any = torch.tensor([[*row.prompt, *row.answer.token_ids]], device=logits_V.device)
     scores: Any = logits_V[None].clone()
-    return int(rules(so_far, scores).argmax())
+    return int(row.rules(so_far, scores).argmax())
 
 
-def decode(model: Any, wave: Wave, *, has_rules: bool) -> None:
+def decode(model: Any, wave: Wave) -> None:
     """Write all rows' answers to their ends; a step's seconds are shared evenly by its rows.
 
     Args:
         model: of transformers.
         wave: rows whose answers have their first tokens.
-        has_rules: whether the likeliest token is not always the next; see `choose`.
     """
     batch = RunningBatch(model, wave.num_places)
     rows: dict[int, Row] = {}
@@ -91,7 +91,7 @@ def decode(model: Any, wave: Wave, *, has_rules: bool) -> None:
             logits = batch.step()
             for place, token in zip(rows, batch.tokens[list(rows)].tolist(), strict=True):
                 row = rows[place]
-                chosen = choose(model, row, logits[place]) if has_rules else token
+                chosen = choose(row, logits[place]) if row.rules else token
                 if chosen != token:
                     batch.feed(place, chosen)
                 row.answer.write(chosen, logits[place])

@@ -133,7 +133,7 @@ def test_an_empty_batch_and_an_empty_wave_are_nothing(decoder: Any) -> None:
     batch = RunningBatch(decoder.model, num_places=2)
     assert batch.places == frozenset()
     assert batch.allocated_bytes == 0
-    decode(decoder.model, Wave(num_places=2), has_rules=False)
+    decode(decoder.model, Wave(num_places=2))
     assert decoder.engine(LONG).finish() == {}
 
 
