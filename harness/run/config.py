@@ -26,7 +26,7 @@ from encodeonce.harness.run.variant import (
     check_kv_titles,
     check_weights_titles,
 )
-from encodeonce.models.kv.method import check_kv
+from encodeonce.models.kv.method import check_kv, for_workers
 from encodeonce.models.kv.spec import FULL, KVSpec, expand_kv
 from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.quantization.method import load_quantizer
@@ -242,8 +242,9 @@ class RunConfig(AnswerConfig):
     def _kv_told_apart(cls, value: tuple[KVSpec, ...]) -> tuple[KVSpec, ...]:
         for spec in value:
             check_kv(spec)
-        check_kv_titles(value)
-        return value
+        found = tuple(for_workers(spec) for spec in value)
+        check_kv_titles(found)
+        return found
 
     @field_validator("fidelity")
     @classmethod

@@ -73,6 +73,12 @@ def find_problem(folder: Path) -> Problem | None:
     return None
 
 
+def is_pointer(path: Path) -> bool:
+    """Return whether a file is a Git LFS pointer, in place of what it points to."""
+    with path.open("rb") as file:
+        return file.read(len(_POINTER)) == _POINTER
+
+
 def not_finite(model: nn.Module) -> str | None:
     """Return the name of the first weight that holds NaN or infinity; None if none does."""
     names, flags = [], []
@@ -92,9 +98,8 @@ def _pointers(folder: Path) -> Iterator[Path]:
         for path in sorted(folder.glob(pattern)):
             if path.is_dir():
                 raise _Damaged(f"{path} is a folder, and must be a file")
-            with path.open("rb") as file:
-                if file.read(len(_POINTER)) == _POINTER:
-                    yield path
+            if is_pointer(path):
+                yield path
 
 
 def _pointer_words(pointers: list[Path]) -> str:

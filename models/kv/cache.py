@@ -64,6 +64,11 @@ class CacheLayer(Protocol):
         ...
 
     @property
+    def window(self) -> int | None:
+        """How many tokens back a query sees; None for all."""
+        ...
+
+    @property
     def allocated_bytes(self) -> int:
         """Of the rows' own tensors, room and filling included."""
         ...
@@ -106,6 +111,11 @@ class RaggedCache(Cache):
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Return the tokens seen, padding included: the logical length."""
         return self.num_seen + self.num_new
+
+    def num_entries(self, row: int) -> int:
+        """Return the entries of a row, new ones included, in the first layer without a window."""
+        found = (layer for layer in self.ragged if layer.window is None)
+        return next(found, self.ragged[0]).length(row)
 
     def _evict(self) -> None:
         """Let methods that keep to their budget while decoding remove entries."""

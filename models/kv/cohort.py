@@ -3,8 +3,8 @@
 Shapes: R rows, Q new tokens, V vocabulary.
 """
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 
 from encodeonce.models.kv.attention import attending
 from encodeonce.models.kv.cache import NAME, CacheLayer, RaggedCache, ragged_attention
-from encodeonce.models.kv.forks import Fork, ragged_cache
+from encodeonce.models.kv.forks import Fork
 from encodeonce.models.kv.ragged_layer import RaggedLayer
 from encodeonce.models.kv.selection import Entries
 from encodeonce.models.kv.shared_layer import SharedLayer
@@ -25,10 +25,8 @@ class Cohort:
 
     cache: RaggedCache
     origins: list[int | None]
-    """Position of each row's first token in the cache's growing part; None where positions follow
-    the entries that are left."""
-    offset: int
-    """Difference between position and index, where positions follow the entries."""
+    """Position of each row's first token in the cache's growing part; None where the next token
+    stands behind the entries that are left, as many as the first layer without a window has."""
 
     def __len__(self) -> int:
         """Return R."""
@@ -37,9 +35,7 @@ class Cohort:
     def positions(self) -> list[int]:
         """Return the position of each row's next token."""
         return [
-            self.cache.ragged[0].length(row) + self.offset
-            if origin is None
-            else origin + self.cache.num_new
+            self.cache.num_entries(row) if origin is None else origin + self.cache.num_new
             for row, origin in enumerate(self.origins)
         ]
 
@@ -62,7 +58,6 @@ def cohort_behind(prefix: Prefix, paddings: Sequence[int], room: int) -> Cohort:
     return Cohort(
         cache=RaggedCache(layers, prefix.num_tokens),
         origins=[end - padding for padding in paddings],
-        offset=prefix.opening.position_offset,
     )
 
 
@@ -83,16 +78,25 @@ def cohort_of(forks: Sequence[Fork], offset: int, room: int) -> Cohort:
 
     Args:
         forks: one per row.
-        offset: from a token's index to its position.
+        offset: from a token's index to its position, where positions are the original ones.
         room: tokens to make room for.
     """
+    layers = [
+        RaggedLayer(
+            [fork.layers[number].entries for fork in forks],
+            [fork.precision for fork in forks],
+            room,
+            layer.window,
+        )
+        for number, layer in enumerate(forks[0].layers)
+    ]
+    evictions = {row: fork.eviction for row, fork in enumerate(forks) if fork.eviction}
     longest = max(fork.num_tokens for fork in forks)
     return Cohort(
-        cache=ragged_cache(forks, longest, room),
+        cache=RaggedCache(layers, longest, evictions),
         origins=[
             None if fork.positions == "compressed" else fork.num_tokens + offset for fork in forks
         ],
-        offset=offset,
     )
 
 
@@ -110,20 +114,56 @@ def read(
         token_ids: (R, Q), padded on the left.
         watching: is in force meanwhile.
     """
+    with torch.inference_mode(), over(model, cohort), watching or nullcontext():
+        logits: torch.Tensor = forward(model, cohort, token_ids, logits_to_keep=1).logits
+    return logits[:, -1].float()
+
+
+def teacher_forced(
+    model: Any, cohort: Cohort, rows: Sequence[Sequence[int]], num_unasked: int = 0
+) -> Iterator[torch.Tensor]:
+    """Yield logits (R, V) after each token of given continuations, in the model's precision.
+
+    Several tokens go through the model at once, as many as logits of 2^27 elements allow. At the
+    end, the cache is as before.
+
+    Args:
+        model: of transformers.
+        cohort: the rows.
+        rows: tokens for each row, the same number for all; shorter ones padded on the right.
+        num_unasked: first tokens of every row, logits after which are not yielded.
+    """
+    token_ids = torch.tensor(rows, device=model.device)
+    vocabulary = model.config.get_text_config().vocab_size
+    chunk = max(1, 2**27 // (len(rows) * vocabulary))
+    with torch.inference_mode(), over(model, cohort):
+        if num_unasked:
+            forward(model, cohort, token_ids[:, :num_unasked], logits_to_keep=1)
+        for some in token_ids[:, num_unasked:].split(chunk, dim=1):
+            yield from forward(model, cohort, some).logits.unbind(1)
+    cohort.cache.rewind()
+
+
+def over(model: Any, cohort: Cohort) -> AbstractContextManager[None]:
+    """Let a model attend to a cohort's cache inside the block."""
+    return attending(model, NAME, ragged_attention(cohort.cache), with_masks=False)
+
+
+def forward(model: Any, cohort: Cohort, token_ids: torch.Tensor, **options: Any) -> Any:
+    """Return the model's output for tokens (R, Q) that follow a cohort's rows; inside `over`.
+
+    Args:
+        model: of transformers.
+        cohort: the rows.
+        token_ids: (R, Q).
+        options: of the model's forward.
+    """
     first = torch.tensor(cohort.positions(), device=token_ids.device)[:, None]
     positions = first + torch.arange(token_ids.shape[1], device=token_ids.device)
-    attention = ragged_attention(cohort.cache)
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode())
-        stack.enter_context(attending(model, NAME, attention, with_masks=False))
-        if watching is not None:
-            stack.enter_context(watching)
-        output = model(
-            input_ids=token_ids,
-            position_ids=positions.clamp(min=0),  # of padding, whose results nobody sees
-            past_key_values=cohort.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-    logits: torch.Tensor = output.logits[:, -1].float()
-    return logits
+    return model(
+        input_ids=token_ids,
+        position_ids=positions.clamp(min=0),  # of padding, whose results nobody sees
+        past_key_values=cohort.cache,
+        use_cache=True,
+        **options,
+    )

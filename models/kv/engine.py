@@ -78,6 +78,9 @@ class DecodeEngine:
         }
         self._seating = Seating(generation.max_batch)
         self._done: dict[Hashable, dict[tuple[int, int], Generation]] = {}
+        self._asking: Hashable = None
+        self._expected: dict[tuple[Hashable, int], Answering] = {}
+        """The full cache's answers with which later rows of the same group are to be compared."""
 
     def ask(self, key: Hashable, prefix: Prefix, questions: Sequence[str], place: int = 0) -> None:
         """Read questions about the same media. Their rows may have to wait for others'.
@@ -97,6 +100,7 @@ class DecodeEngine:
         prepare_s = time.perf_counter() - start
         asked = Asked(key=key, prefix=prefix, suffixes=suffixes, prepare_s=prepare_s)
         self._done[key] = {}
+        self._asking = key
         reading: dict[Scope, Callable[[Asked, Sequence[int], int], None]] = {
             "question": self._read_by_question,
             "media": self._read_by_media,
@@ -121,12 +125,16 @@ class DecodeEngine:
     def flush(self) -> None:
         """Decode all rows that wait."""
         seating, self._seating = self._seating, Seating(self._generation.max_batch)
+        if self._fidelity:
+            full = [row for row in seating.rows if row.setting in self._full]
+            self._expected |= {(row.key, row.question): row.answer for row in full}
         for numbers, wave in seating.waves.items():
             forks = [seat for seat in wave.seats if seat.forks]
             decode(self._model, wave)
             # The full cache's wave is the first: its answers are there to be compared with.
             for seat in forks:
-                self._compare(seat, seating.rows, len(numbers))
+                self._compare(seat, len(numbers))
+        self._expected = {at: one for at, one in self._expected.items() if at[0] == self._asking}
         for row in seating.rows:
             kv = None
             if row.num_bytes is not None:
@@ -202,7 +210,10 @@ class DecodeEngine:
             ]
             for row, fork in zip(rows, forks, strict=True):
                 row.num_bytes = fork.measure(num_tokens)
-            self._seating.wait(some, self._seat(asked, cohort, rows, place * len(some)))
+            seat = self._seat(asked, cohort, rows, place * len(some))
+            if self._fidelity:
+                seat.forks, seat.questions = forks, token_ids.repeat(len(some), 1).tolist()
+            self._seating.wait(some, seat)
             self._book(rows, len(batch), "compress", compress_s)
             self._book(rows, len(batch), "generate", _now() - start)
 
@@ -262,12 +273,11 @@ class DecodeEngine:
         places = range(first, first + len(rows))
         return Seat(prefix=asked.prefix, cohort=cohort, places=places, rows=rows)
 
-    def _compare(self, seat: Seat, rows: Sequence[Row], num_settings: int) -> None:
+    def _compare(self, seat: Seat, num_settings: int) -> None:
         """Measure how a seat's caches continue the full cache's answers."""
         start = _now()
-        full = {(row.key, row.question): row.answer for row in rows if row.setting in self._full}
-        answers = [full[row.key, row.question] for row in seat.rows]
-        close = fidelities(self._model, seat.prefix, seat.forks, answers)
+        answers = [self._expected[row.key, row.question] for row in seat.rows]
+        close = fidelities(self._model, seat.prefix, seat.forks, answers, seat.questions)
         for row, one in zip(seat.rows, close, strict=True):
             row.fidelity = one
         self._book(seat.rows, len(seat.rows) // num_settings, "compare", _now() - start)

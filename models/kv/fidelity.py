@@ -4,56 +4,83 @@ Shapes: R forks, V vocabulary.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from encodeonce.models.kv.forks import Fork, ragged_cache, teacher_forced
+from encodeonce.models.kv.cohort import cohort_of, teacher_forced
+from encodeonce.models.kv.forks import Fork
 from encodeonce.models.language.generation import Answering, Fidelity
 from encodeonce.models.language.prefix import Prefix
 
 
 def fidelities(
-    model: Any, prefix: Prefix, forks: Sequence[Fork], answers: Sequence[Answering]
+    model: Any,
+    prefix: Prefix,
+    forks: Sequence[Fork],
+    answers: Sequence[Answering],
+    questions: Sequence[Sequence[int]] | None = None,
 ) -> list[Fidelity]:
     """Return how each fork continues the full cache's answer to its question.
+
+    Where prompts were compressed whole, the answer's first token is the full prefill's and is not
+    compared.
 
     Args:
         model: of transformers.
         prefix: that the prompts begin with.
         forks: the compressed caches.
         answers: for each fork the full cache's answer, with its logits.
+        questions: where prefixes were compressed alone, the tokens of each fork's question, of the
+            same number; they are read first.
     """
+    before = [()] * len(forks) if questions is None else questions
+    num_before = len(before[0])
     longest = max(len(answer.token_ids) for answer in answers)
-    if longest < 2:
-        return [Fidelity(num_tokens=0, num_agreeing=0, total_kl=0.0)] * len(forks)
-    given = [
-        [*answer.token_ids[:-1], *answer.token_ids[:1] * (longest - len(answer.token_ids))]
-        for answer in answers
-    ]
-    offset = prefix.opening.position_offset
-    num_seen = max(fork.num_tokens for fork in forks)
-    cache = ragged_cache([replace(fork, eviction=None) for fork in forks], num_seen, longest)
-    first = [fork.num_tokens + offset for fork in forks]
-    agreeing, total_kl = [0] * len(forks), [0.0] * len(forks)
-    for number, logits_RV in enumerate(teacher_forced(model, cache, forks, given, first), 1):
-        # Answers that have ended are compared with anything: it is not counted.
-        expected = [answer.logits[min(number, len(answer.logits) - 1)] for answer in answers]
-        expected_RV = torch.stack(expected).log_softmax(-1)
-        log_probs_RV = logits_RV.float().log_softmax(-1)
-        same = (log_probs_RV.argmax(-1) == expected_RV.argmax(-1)).tolist()
-        divergence = (expected_RV.exp() * (expected_RV - log_probs_RV)).sum(-1)
-        kl = divergence.clamp(min=0.0).tolist()  # rounding can make a zero negative
-        for fork, answer in enumerate(answers):
-            if number < len(answer.token_ids):
-                agreeing[fork] += same[fork]
-                total_kl[fork] += kl[fork]
+    found = [_Sum() for _ in forks]
+    if longest + num_before > 1:
+        given = [
+            [
+                *asked,
+                *answer.token_ids[:-1],
+                *answer.token_ids[:1] * (longest - len(answer.token_ids)),
+            ]
+            for asked, answer in zip(before, answers, strict=True)
+        ]
+        lasting = [replace(fork, eviction=None) for fork in forks]
+        cohort = cohort_of(lasting, prefix.opening.position_offset, len(given[0]))
+        first = 0 if num_before else 1
+        logits = teacher_forced(model, cohort, given, max(0, num_before - 1))
+        for number, logits_RV in enumerate(logits, first):
+            _compare(found, answers, number, logits_RV)
     return [
-        Fidelity(
-            num_tokens=len(answer.token_ids) - 1,
-            num_agreeing=agreeing[fork],
-            total_kl=total_kl[fork],
-        )
-        for fork, answer in enumerate(answers)
+        Fidelity(num_tokens=one.num, num_agreeing=one.agreeing, total_kl=one.kl) for one in found
     ]
+
+
+@dataclass(slots=True)
+class _Sum:
+    """Over the tokens of an answer that are compared."""
+
+    num: int = 0
+    agreeing: int = 0
+    kl: float = 0.0
+
+
+def _compare(
+    found: Sequence[_Sum], answers: Sequence[Answering], number: int, logits_RV: torch.Tensor
+) -> None:
+    """Compare logits before each answer's token of a number with the full cache's."""
+    # Answers that have ended are compared with anything: it is not counted.
+    expected = [answer.logits[min(number, len(answer.logits) - 1)] for answer in answers]
+    expected_RV = torch.stack(expected).log_softmax(-1)
+    log_probs_RV = logits_RV.float().log_softmax(-1)
+    same = (log_probs_RV.argmax(-1) == expected_RV.argmax(-1)).tolist()
+    divergence = (expected_RV.exp() * (expected_RV - log_probs_RV)).sum(-1)
+    kl = divergence.clamp(min=0.0).tolist()  # rounding can make a zero negative
+    for one, answer, agrees, amount in zip(found, answers, same, kl, strict=True):
+        if number < len(answer.token_ids):
+            one.num += 1
+            one.agreeing += agrees
+            one.kl += amount

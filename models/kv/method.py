@@ -14,6 +14,7 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from encodeonce.datasets.local_path import local_path
 from encodeonce.datasets.refusal_words import suggestion
 from encodeonce.datasets.refusals import Refused, checked
 from encodeonce.models.kv.cache import Eviction
@@ -35,6 +36,12 @@ class KVMethod(BaseModel, ABC):
     """Its name in papers and reports: "SnapKV", where run files say ``snapkv``."""
     needs_question: ClassVar[bool] = False
     """Whether it cannot choose before a question is read."""
+    merges: ClassVar[bool] = False
+    """Whether its entries are no longer those of single tokens."""
+    is_trained: ClassVar[bool] = False
+    """Whether it has weights of its own, which fix its budget."""
+    file_options: ClassVar[tuple[str, ...]] = ()
+    """Options that name a file or folder. Workers get its absolute path; titles show its name."""
 
     @property
     def needs(self) -> Needs:
@@ -51,11 +58,31 @@ class KVMethod(BaseModel, ABC):
         """Method and options: equal for settings that differ only in their budgets."""
         return type(self), self.model_dump_json()
 
+    def check_spec(self, spec: KVSpec) -> None:
+        """Refuse a setting that does not go with the options.
+
+        Raises:
+            ValueError: another budget belongs to them.
+        """
+        return
+
     def check_model(self, checkpoint_sha256: str) -> None:
         """Refuse a model for which the options were not made.
 
         Raises:
             ValueError: an option belongs to another model.
+        """
+        return
+
+    def check_shape(self, num_layers: int, head_width: int) -> None:
+        """Refuse a model that the options do not fit.
+
+        Args:
+            num_layers: of the language model.
+            head_width: of its key heads.
+
+        Raises:
+            ValueError: an option was made for another shape.
         """
         return
 
@@ -173,6 +200,21 @@ def find_method(spec: KVSpec) -> KVMethod | None:
         raise ValueError(f"kv: options of method {spec.method!r}: {error}") from error
 
 
+def for_workers(spec: KVSpec) -> KVSpec:
+    """Return a setting that means the same in any working folder, under the same title.
+
+    Raises:
+        ValueError: an option that should name a file is no path.
+    """
+    if spec.method == FULL_METHOD or not (names := method_class(spec.method).file_options):
+        return spec
+    given = {name: spec.options[name] for name in names if spec.options.get(name)}
+    shown = {**spec.options, **{name: Path(value).name for name, value in given.items()}}
+    found = {**spec.options, **{name: str(local_path(value)) for name, value in given.items()}}
+    title = spec.model_copy(update={"options": shown}).title
+    return spec.model_copy(update={"options": found, "label": title})
+
+
 def check_kv(spec: KVSpec) -> None:
     """Refuse a setting that cannot be used.
 
@@ -183,6 +225,10 @@ def check_kv(spec: KVSpec) -> None:
     method = find_method(spec)
     if method is None:
         return
+    try:
+        method.check_spec(spec)
+    except ValueError as error:
+        raise ValueError(f"kv: method {spec.method!r}: {error}") from error
     if method.needs_question and spec.scope == "media":
         raise ValueError(
             f"kv: method {spec.method!r} reads the question, so it cannot compress what all "

@@ -34,7 +34,7 @@ class RaggedLayer:
             room: tokens that may follow.
             window: how many tokens back a query sees; None for all.
         """
-        self.num_heads, self._window = len(rows[0].keys), window
+        self.num_heads, self.window = len(rows[0].keys), window
         parts = []
         for precision in dict.fromkeys(precisions):
             mine = [n for n, other in enumerate(precisions) if other == precision]
@@ -87,7 +87,7 @@ class RaggedLayer:
             num_rows * self.num_heads, num_heads // self.num_heads, num_queries, -1
         )
         by_part = [
-            part.attend(some, scaling, self._window)
+            part.attend(some, scaling, self.window)
             for part, some in zip(self._parts, self._by_part(grouped), strict=True)
         ]
         taken = by_part[0] if len(by_part) == 1 else torch.cat(by_part)

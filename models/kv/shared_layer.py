@@ -19,6 +19,7 @@ class SharedLayer:
 
     is_compileable = False
     is_sliding = False
+    window: int | None = None
 
     def __init__(
         self, keys: torch.Tensor, values: torch.Tensor, paddings: Sequence[int], room: int

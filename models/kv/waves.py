@@ -47,6 +47,8 @@ class Seat:
     rows: Sequence[Row]
     forks: Sequence[Fork] = ()
     """Kept only where fidelity is to be measured."""
+    questions: Sequence[Sequence[int]] | None = None
+    """Tokens of each row's question, kept with forks that were made before it was read."""
 
     @property
     def allocated_bytes(self) -> int:

@@ -45,6 +45,17 @@ def has_three_axes(config: Any) -> bool:
     return "mrope_section" in _rope(config.get_text_config())
 
 
+def head_shape(config: Any) -> tuple[int, int]:
+    """Return a language model's number of layers, and the width of its heads.
+
+    Args:
+        config: as `context_length` takes it.
+    """
+    text = config.get_text_config()
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return int(text.num_hidden_layers), int(width)
+
+
 def check_length(config: Any, num_prompt: int, num_new: int) -> None:
     """Refuse a prompt that does not fit into the model's context together with its answer.
 

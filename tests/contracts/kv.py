@@ -15,23 +15,25 @@ import torch
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from encodeonce.models.kv import engine, likelihoods
 from encodeonce.models.kv.asked import batches
 from encodeonce.models.kv.attention import attention_modules, text_module
-from encodeonce.models.kv.compress import compress
 from encodeonce.models.kv.forks import Fork
 from encodeonce.models.kv.method import method_class, method_names
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.language.likelihood import extended_inputs
 from tests.asking import answered, swept
+from tests.contracts.forks import Forks
+from tests.contracts.kv_merging import MergingContract
 from tests.contracts.logits import TOLERANCE, NotedLogits, Tokens, assert_close
 
-MERGES = ("look_m",)
-"""Methods whose entries are no longer those of single tokens."""
 FOREIGN = ("kvpress",)
 """Methods that need another library."""
-SELECTING = [name for name in method_names() if name not in ("full", *MERGES, *FOREIGN)]
+SELECTING = [
+    name
+    for name in method_names()
+    if name not in ("full", *FOREIGN) and not method_class(name).merges
+]
 SETTINGS = [KVSpec(method=name, keep=keep) for name in SELECTING for keep in (0.3, 0.6)]
 BY_MEDIA = [
     KVSpec(method=name, keep=0.4, scope="media")
@@ -39,20 +41,6 @@ BY_MEDIA = [
     if not method_class(name).needs_question
 ]
 LONG = GenerationSpec(max_new_tokens=6, max_forks=1000)
-
-
-class Forks:
-    """Records the forks that are made."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.made: list[Fork] = []
-        for module in (engine, likelihoods):
-            monkeypatch.setattr(module, "compress", self._compress)
-
-    def _compress(self, *args: Any) -> list[Fork]:
-        found = compress(*args)
-        self.made += found
-        return found
 
 
 @contextmanager
@@ -113,14 +101,8 @@ def reference_logits(
     return logits
 
 
-class KVContract:
+class KVContract(MergingContract):
     """Tests of a family under KV compression; needs the fixtures of `FamilyContract`."""
-
-    questions: Sequence[str]
-
-    def visuals(self, model: Any) -> list[Any]:
-        """Return a media item of a few dozen tokens."""
-        raise NotImplementedError
 
     def test_decoding_over_a_compressed_cache_sees_what_was_kept(
         self, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch

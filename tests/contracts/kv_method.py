@@ -58,6 +58,7 @@ class KVMethodContract:
 
     method: str
     options: Mapping[str, Any] = MappingProxyType({})
+    budgets: Sequence[float] = (0.05, 0.3, 0.5)
 
     def make(self) -> KVMethod:
         found = find_method(KVSpec(method=self.method, keep=0.5, options=dict(self.options)))
@@ -68,19 +69,50 @@ class KVMethodContract:
         kind = type(self.make())
         assert vars(kind)["display_name"].strip(), "its own, not that of the method it refines"
 
+    def test_what_stays_is_in_order_and_each_once(self) -> None:
+        for keep in self.budgets:
+            for selection in self.make().plan(made_up_prompt(), keep):
+                for head in selection:
+                    assert len(head) > 0
+                    assert (head.diff() > 0).all()
+
+    def test_a_plan_is_pure(self) -> None:
+        prompt = made_up_prompt()
+        for keep in self.budgets:
+            first, second = (self.make().plan(prompt, keep) for _ in range(2))
+            fresh = self.make().plan(made_up_prompt(), keep)
+            for one, other, third in zip(first, second, fresh, strict=True):
+                for a, b, c in zip(one, other, third, strict=True):
+                    assert torch.equal(a, b) and torch.equal(a, c)
+
+    def test_a_layer_alone_and_all_layers_together_are_the_same(self) -> None:
+        prompt, method = made_up_prompt(), self.make()
+        for keep in self.budgets:
+            plan = method.plan(prompt, keep)
+            together = method.apply_layers(prompt.layers, plan, prompt.is_visual)
+            for layer, selection, found in zip(prompt.layers, plan, together, strict=True):
+                alone = method.apply(layer, selection, prompt.is_visual)
+                assert found.lengths == [len(head) for head in selection] == alone.lengths
+                for mine, others in ((found.keys, alone.keys), (found.values, alone.values)):
+                    for one, other in zip(mine, others, strict=True):
+                        assert one.dtype == layer.keys.dtype
+                        assert torch.allclose(one, other, atol=1e-6)
+
+    def test_a_prompt_of_few_tokens_keeps_something(self) -> None:
+        prompt = made_up_prompt(num_tokens=9, num_question=3)
+        for selection in self.make().plan(prompt, min(self.budgets)):
+            assert all(len(head) >= 1 for head in selection)
+
+
+class AnyBudgetContract(KVMethodContract):
+    """Of methods that take any budget."""
+
     @pytest.mark.parametrize("keep", [0.05, 0.2, 0.5, 0.9, 1.0])
     def test_the_budget_is_met_to_a_token_a_layer(self, keep: float) -> None:
         prompt = made_up_prompt()
         plan = self.make().plan(prompt, keep)
         asked = keep * prompt.num_tokens * NUM_KV_HEADS * NUM_LAYERS
         assert abs(num_entries(plan) - asked) <= NUM_KV_HEADS * NUM_LAYERS
-
-    @pytest.mark.parametrize("keep", [0.05, 0.5])
-    def test_what_stays_is_in_order_and_each_once(self, keep: float) -> None:
-        for selection in self.make().plan(made_up_prompt(), keep):
-            for head in selection:
-                assert len(head) > 0
-                assert (head.diff() > 0).all()
 
     def test_everything_stays_where_nothing_has_to_go(self) -> None:
         prompt = made_up_prompt()
@@ -89,19 +121,6 @@ class KVMethodContract:
             assert entries.num_entries == prompt.num_tokens * NUM_KV_HEADS
             for kept, had in zip(entries.keys, layer.keys, strict=True):
                 assert torch.equal(kept, had)
-
-    def test_a_plan_is_pure(self) -> None:
-        prompt = made_up_prompt()
-        first, second = (self.make().plan(prompt, 0.3) for _ in range(2))
-        fresh = self.make().plan(made_up_prompt(), 0.3)
-        for one, other, third in zip(first, second, fresh, strict=True):
-            for a, b, c in zip(one, other, third, strict=True):
-                assert torch.equal(a, b) and torch.equal(a, c)
-
-    def test_a_prompt_of_few_tokens_keeps_something(self) -> None:
-        prompt = made_up_prompt(num_tokens=9, num_question=3)
-        for selection in self.make().plan(prompt, 0.1):
-            assert all(len(head) >= 1 for head in selection)
 
 
 def num_entries(plan: Sequence[Selection]) -> int:

@@ -17,7 +17,7 @@ from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.language.likelihood import extended_inputs
 from tests.asking import swept
-from tests.contracts.kv import Forks
+from tests.contracts.forks import Forks
 from tests.contracts.logits import NotedLogits, Tokens, assert_close
 
 LONG = GenerationSpec(max_new_tokens=4)

@@ -23,6 +23,7 @@ class LookM(KVMethod):
     """Merges entries, which then no longer belong to single tokens."""
 
     display_name: ClassVar[str] = "LOOK-M"
+    merges: ClassVar[bool] = True
 
     recent: float = Field(
         default=0.5, ge=0.0, le=1.0, description="Fraction of the budget for the last tokens."

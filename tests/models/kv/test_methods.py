@@ -6,26 +6,27 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from encodeonce.models.kv.method import check_kv, find_method, method_names
+from encodeonce.models.kv.method import check_kv, find_method, method_class, method_names
 from encodeonce.models.kv.methods.random import Random
 from encodeonce.models.kv.spec import KVSpec
-from tests.contracts.kv_method import NUM_KV_HEADS, NUM_LAYERS, KVMethodContract, made_up_prompt
+from tests.contracts.kv_method import NUM_KV_HEADS, NUM_LAYERS, AnyBudgetContract, made_up_prompt
 
 NEEDS_A_LIBRARY = ("kvpress",)
+ANY_BUDGET = [
+    name
+    for name in method_names()
+    if name not in ("full", *NEEDS_A_LIBRARY) and not method_class(name).is_trained
+]
 
 
-@pytest.mark.parametrize(
-    "method",
-    [name for name in method_names() if name not in ("full", *NEEDS_A_LIBRARY)],
-    scope="class",
-)
-class TestEveryMethod(KVMethodContract):
+@pytest.mark.parametrize("method", ANY_BUDGET, scope="class")
+class TestEveryMethod(AnyBudgetContract):
     @pytest.fixture(autouse=True)
     def _choose(self, method: str) -> None:
         self.method = method
 
 
-class TestRandomShared(KVMethodContract):
+class TestRandomShared(AnyBudgetContract):
     method = "random"
     options: ClassVar[Mapping[str, Any]] = {"shared": True}
 
@@ -39,7 +40,7 @@ class TestRandomShared(KVMethodContract):
         assert not torch.equal(one[0][0], other[0][0])
 
 
-class TestPrefixKVByMean(KVMethodContract):
+class TestPrefixKVByMean(AnyBudgetContract):
     method = "prefixkv"
     options: ClassVar[Mapping[str, Any]] = {"importance": "mean"}
 

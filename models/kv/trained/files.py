@@ -1,0 +1,85 @@
+"""Reads and writes compressors: a folder with ``compressor.json`` and safetensors."""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from encodeonce.datasets.refusals import Refused, checked
+from encodeonce.datasets.strict_json import JsonError, parse_json
+from encodeonce.models.checkpoint.integrity import find_problem
+from encodeonce.models.kv.trained.compressor import Compressor
+from encodeonce.models.kv.trained.header import CompressorHeader
+
+HEADER = "compressor.json"
+WEIGHTS = "compressor.safetensors"
+
+
+class CompressorError(ValueError):
+    """A compressor's files cannot be used."""
+
+
+def read_header(folder: Path) -> CompressorHeader:
+    """Return what a compressor is; a file is read again only if it changed.
+
+    Raises:
+        CompressorError: the folder holds no compressor, or a damaged one.
+    """
+    path = folder / HEADER
+    try:
+        stat = path.stat()
+        return _read_header(path, stat.st_mtime_ns, stat.st_size)
+    except OSError as error:
+        raise CompressorError(
+            f"{folder} holds no compressor: {HEADER} cannot be read ({error.strerror}). Train one "
+            "with: encodeonce train compressor TRAIN.yaml"
+        ) from error
+
+
+@lru_cache(maxsize=64)
+def _read_header(path: Path, mtime_ns: int, size: int) -> CompressorHeader:
+    try:
+        return checked(CompressorHeader, parse_json(path.read_bytes()))
+    except (JsonError, Refused) as error:
+        raise CompressorError(f"{path} does not describe a compressor: {error}") from error
+
+
+def load_weights(folder: Path, header: CompressorHeader) -> Compressor:
+    """Return a compressor's nets, frozen, on the CPU in float32.
+
+    Raises:
+        CompressorError: the weights are missing or damaged, or do not fit the header.
+    """
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise CompressorError(f"{folder} has no {WEIGHTS}")
+    if (problem := find_problem(folder)) is not None:
+        pull = f". Type: git -C {folder} lfs pull" if problem.is_pointer else ""
+        raise CompressorError(f"{problem.words}{pull}")
+    with torch.device("meta"):
+        compressor = Compressor(header.form(), len(header.layers), header.head_width)
+    expected = {name: tuple(one.shape) for name, one in compressor.state_dict().items()}
+    try:
+        with safe_open(path, framework="pt") as file:
+            got = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CompressorError(f"{path} cannot be read: {error}") from error
+    if got != expected:
+        name = sorted(set(got.items()) ^ set(expected.items()))[0][0]
+        raise CompressorError(
+            f"{path} does not fit {HEADER}: {name} must be {expected.get(name, 'left out')}; got "
+            f"{got.get(name, 'none')}"
+        )
+    compressor.load_state_dict(load_file(path), assign=True)
+    return compressor.float().requires_grad_(requires_grad=False).eval()
+
+
+def write_compressor(folder: Path, header: CompressorHeader, compressor: Compressor) -> None:
+    """Write a compressor into an existing folder; the header last."""
+    state = {name: one.detach().cpu().contiguous() for name, one in compressor.state_dict().items()}
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    text = json.dumps(header.model_dump(mode="json"), indent=2) + "\n"
+    (folder / HEADER).write_text(text, encoding="utf-8")

@@ -1,0 +1,129 @@
+"""What a trained compressor is, as its file says: read without its weights."""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from encodeonce.models.kv.method import PositionPolicy
+
+FORMAT: Literal["encodeonce compressor 1"] = "encodeonce compressor 1"
+
+
+class CompressorForm(BaseModel):
+    """Which tokens a compressor merges, and by what kind of nets. All of it decides bits."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    factor: int = Field(ge=2, description="f: so many neighbouring entries become one.")
+    nets: Literal["by_modality", "shared"] = Field(
+        default="by_modality",
+        description="'by_modality': nets of their own for visual and for text tokens; 'shared': "
+        "one pair for all tokens.",
+    )
+    text: Literal["compress", "raw"] = Field(
+        default="raw", description="Whether text tokens are merged too, or stay as they are."
+    )
+    segments: Literal["runs", "visual_then_text", "whole"] = Field(
+        default="runs",
+        description="No group crosses the end of a segment. 'runs': maximal runs of visual or of "
+        "text tokens; 'visual_then_text': all up to the last visual token, which counts as visual, "
+        "and the rest; 'whole': the prompt is one segment, of text.",
+    )
+    skip: Literal["mean", "none"] = Field(
+        default="mean",
+        description="'mean': the net's output is added to the mean of the merged entries; 'none': "
+        "it replaces them.",
+    )
+    positions: PositionPolicy = Field(
+        default="original",
+        description="The next token's position: behind all tokens ('original'), or behind the "
+        "entries that are left ('compressed').",
+    )
+    num_sinks: int = Field(default=0, ge=0, description="First tokens that stay as they are.")
+    min_groups: int = Field(
+        default=2, ge=1, description="A segment of fewer groups stays as it is."
+    )
+    hidden: int | None = Field(
+        default=None, ge=1, description="Width of the nets' inner layers; that of a head if null."
+    )
+
+    @model_validator(mode="after")
+    def _merges_something(self) -> Self:
+        if self.segments == "whole" and self.text == "raw":
+            raise ValueError("segments: whole counts all tokens as text, so text: raw merges none")
+        return self
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The nets: one pair, for keys and for values, of each kind."""
+        if self.nets == "shared":
+            return ("any",)
+        return ("visual", "text") if self.text == "compress" else ("visual",)
+
+    def net_of(self, *, is_visual: bool) -> str | None:
+        """Return the kind of net that merges a segment; None where it stays as it is."""
+        if not is_visual and self.text == "raw":
+            return None
+        if self.nets == "shared":
+            return "any"
+        return "visual" if is_visual else "text"
+
+
+class CompressorHeader(CompressorForm):
+    """A compressor's form, and the model that it belongs to: the file ``compressor.json``."""
+
+    format: Literal["encodeonce compressor 1"] = FORMAT
+    layers: tuple[int, ...] = Field(
+        min_length=1, description="The model's layers that are compressed, ascending."
+    )
+    head_width: int = Field(ge=1, description="D: width of a key head.")
+    checkpoint_sha256: str | None = Field(
+        default=None, description="Digest of the model's files; null if it is not known."
+    )
+    model: str = Field(description="The model's name when the compressor was trained.")
+    weights: str = Field(default="none", description="The weight variant that it was trained on.")
+    scope: Literal["question", "media"] = Field(
+        default="media", description="What was compressed in training."
+    )
+    training: dict[str, Any] = Field(
+        default_factory=dict, description="Data, loss, steps, seed, versions, figures."
+    )
+
+    def form(self) -> CompressorForm:
+        """Return the form alone."""
+        return CompressorForm(**{name: getattr(self, name) for name in CompressorForm.model_fields})
+
+    def check_model(self, checkpoint_sha256: str, where: str) -> None:
+        """Refuse any model but the one it was trained on.
+
+        Args:
+            checkpoint_sha256: digest of the model's files.
+            where: names the compressor, for the message.
+
+        Raises:
+            ValueError: the model is another.
+        """
+        if self.checkpoint_sha256 not in (None, checkpoint_sha256):
+            raise ValueError(
+                f"{where} was trained for {self.model} (checkpoint "
+                f"{str(self.checkpoint_sha256)[:16]}), not for this model "
+                f"({checkpoint_sha256[:16]}). Train one with: encodeonce train compressor "
+                "TRAIN.yaml"
+            )
+
+    def check_shape(self, num_layers: int, head_width: int, where: str) -> None:
+        """Refuse a model of another shape.
+
+        Args:
+            num_layers: of the language model.
+            head_width: of its key heads.
+            where: names the compressor, for the message.
+
+        Raises:
+            ValueError: the compressor's nets do not fit.
+        """
+        if self.head_width != head_width or self.layers[-1] >= num_layers:
+            raise ValueError(
+                f"{where} is for {self.layers[-1] + 1} layers with heads of width "
+                f"{self.head_width}; this model has {num_layers} of width {head_width}"
+            )

@@ -1,0 +1,108 @@
+"""Finds the compressor that a run's option names, and keeps its nets once they are loaded."""
+
+import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from encodeonce.datasets.local_path import local_path
+from encodeonce.models.kv.trained.compressor import Compressor
+from encodeonce.models.kv.trained.fastcache import (
+    FastCacheLayout,
+    fastcache_header,
+    load_fastcache,
+)
+from encodeonce.models.kv.trained.files import (
+    WEIGHTS,
+    CompressorError,
+    load_weights,
+    read_header,
+)
+from encodeonce.models.kv.trained.header import CompressorHeader
+
+Layout = Literal["encodeonce"] | FastCacheLayout
+
+
+class Source:
+    """A compressor on disk. Making one reads nothing."""
+
+    def __init__(self, path: str, layout: Layout = "encodeonce", sha256: str | None = None) -> None:
+        """Take the options of a run file.
+
+        Args:
+            path: as the user wrote it.
+            layout: of the files.
+            sha256: digest that the file of the weights must have.
+        """
+        self.name = f"the compressor in {path}"
+        self._path, self._layout, self._sha256 = path, layout, sha256
+
+    @property
+    def header(self) -> CompressorHeader:
+        """What the compressor is.
+
+        Raises:
+            CompressorError: there is none at the path.
+        """
+        if self._layout == "encodeonce":
+            return read_header(self._found)
+        return fastcache_header(self._found, self._layout)
+
+    def load(self, device: torch.device, dtype: torch.dtype) -> Compressor:
+        """Return its nets, frozen, in a model's precision; loaded once for all settings."""
+        path = self._found
+        weights = path / WEIGHTS if self._layout == "encodeonce" else path
+        try:
+            stat = weights.stat()
+        except OSError as error:
+            raise CompressorError(f"{weights} cannot be read: {error.strerror}") from error
+        _check_digest(weights, self._sha256, stat.st_mtime_ns, stat.st_size)
+        return _loaded(path, self._layout, (stat.st_mtime_ns, stat.st_size), device, dtype)
+
+    def places(self, numbers: Sequence[int]) -> slice:
+        """Return where some layers of the model, ascending, stand among the compressed ones.
+
+        Raises:
+            CompressorError: one of them is not, or one between them is left out.
+        """
+        layers = self.header.layers
+        first = layers.index(numbers[0]) if numbers[0] in layers else 0
+        if tuple(numbers) != layers[first : first + len(numbers)]:
+            raise CompressorError(
+                f"{self.name} was trained for the layers {list(layers)}, and this model compresses "
+                f"{list(numbers)}"
+            )
+        return slice(first, first + len(numbers))
+
+    @property
+    def _found(self) -> Path:
+        try:
+            return local_path(self._path)
+        except ValueError as error:
+            raise CompressorError(f"options.path: {error}") from error
+
+
+@lru_cache(maxsize=8)
+def _loaded(
+    path: Path, layout: Layout, changed: object, device: torch.device, dtype: torch.dtype
+) -> Compressor:
+    """Load nets; ``changed`` differs where the file does."""
+    if layout == "encodeonce":
+        compressor = load_weights(path, read_header(path))
+    else:
+        compressor = load_fastcache(path, layout)
+    return compressor.to(device=device, dtype=dtype)
+
+
+@lru_cache(maxsize=64)
+def _check_digest(path: Path, sha256: str | None, mtime_ns: int, size: int) -> None:
+    """Compare a file with the digest that a run asks for; one that has not changed, once."""
+    if sha256 is None:
+        return
+    with path.open("rb") as file:
+        got = hashlib.file_digest(file, "sha256").hexdigest()
+    if got != sha256:
+        raise CompressorError(f"{path} has the digest {got}; options.sha256 asks for {sha256}")
