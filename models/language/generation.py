@@ -72,7 +72,8 @@ class KVUse:
 class Fidelity:
     """How a compressed cache continues the full cache's own greedy answer, teacher-forced.
 
-    The answer's first token is left out: its logits come from the full prefill.
+    Where prompts are compressed behind their questions, the answer's first token is left out: its
+    logits come from the full prefill. Where the media's part is compressed alone, it counts.
     """
 
     num_tokens: int
