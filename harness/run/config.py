@@ -198,10 +198,15 @@ class AnswerConfig(_Strict):
         return under_new_names(content) if isinstance(content, Mapping) else content
 
 
-class RunConfig(AnswerConfig):
-    """A run: which questions are answered, under which variants, by how many workers."""
+class AskingConfig(AnswerConfig):
+    """Whose questions are asked, besides."""
 
     benchmarks: tuple[BenchmarkSpec, ...] = Field(min_length=1)
+
+
+class RunConfig(AskingConfig):
+    """A run: which questions are answered, under which variants, by how many workers."""
+
     weights: Annotated[tuple[WeightsSpec, ...], BeforeValidator(_listed)] = Field(
         default=(NONE,),
         description="Weight variants. Every one answers under every cache variant, all from the "

@@ -8,12 +8,12 @@ from encodeonce.datasets.refusals import Location, Refused, checked
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import BenchmarkError
 from encodeonce.datasets.strict_yaml import YamlError, parse_yaml
-from encodeonce.harness.run.config import RENAMED, ConfigError, RunConfig
+from encodeonce.harness.run.config import RENAMED, AskingConfig, ConfigError, RunConfig
 from encodeonce.models.checkpoint.files import CheckpointError, device
 
 logger = logging.getLogger(__name__)
 
-Form = TypeVar("Form", bound=RunConfig)
+Form = TypeVar("Form", bound=AskingConfig)
 
 
 def load_config(path: Path) -> RunConfig:
@@ -60,7 +60,7 @@ def load_run_file(path: Path, form: type[Form]) -> Form:
     return config
 
 
-def check_device(path: Path, config: RunConfig) -> None:
+def check_device(path: Path, config: AskingConfig) -> None:
     """Refuse a device that this machine lacks, where it is this machine that computes.
 
     Args:

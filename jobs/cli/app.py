@@ -27,6 +27,7 @@ from encodeonce.jobs.cli.export import export
 from encodeonce.jobs.cli.quantize import quantize
 from encodeonce.jobs.cli.running import running
 from encodeonce.jobs.cli.store import store_app
+from encodeonce.jobs.cli.train import train_app
 from encodeonce.jobs.cli.user_errors import in_words, stop, user_errors
 from encodeonce.jobs.cli.vlmevalkit import UNTOUCHED, vlmevalkit
 from encodeonce.models.checkpoint.files import hide_loading_bars
@@ -60,6 +61,7 @@ Output = Annotated[Path | None, typer.Option(help="Output folder, in place of th
 app.add_typer(store_app, name="store")
 app.add_typer(bench_app, name="bench")
 app.add_typer(calibrate_app, name="calibrate")
+app.add_typer(train_app, name="train")
 app.command("benchmarks")(benchmarks)
 app.command("compare")(compare_runs)
 app.command("export")(export)

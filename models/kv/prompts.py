@@ -97,10 +97,7 @@ class Prompts:
             after, count = self._after.layer(number), self._lengths[row]
             keys = torch.cat([keys, after.keys[row][:, -count:]], dim=1)
             values = torch.cat([values, after.values[row][:, -count:]], dim=1)
-        keys, values = keys[:, -window:], values[:, -window:]
-        held = torch.arange(num_tokens - keys.shape[1], num_tokens, device=keys.device)
-        entries = Entries(keys=keys, values=values, indices=held.expand(len(keys), -1))
-        return KVLayer(entries=entries, window=window)
+        return window_layer(keys, values, window, num_tokens)
 
     @property
     def num_layers(self) -> int:
@@ -133,6 +130,14 @@ class Prompts:
             question_unrotated=unrotated,
             inputs=_inputs(before, after, row, count),
         )
+
+
+def window_layer(keys: torch.Tensor, values: torch.Tensor, window: int, num_tokens: int) -> KVLayer:
+    """Return a sliding-window layer after N tokens, given (K, n, D) of the last n."""
+    keys, values = keys[:, -window:], values[:, -window:]
+    held = torch.arange(num_tokens - keys.shape[1], num_tokens, device=keys.device)
+    entries = Entries(keys=keys, values=values, indices=held.expand(len(keys), -1))
+    return KVLayer(entries=entries, window=window)
 
 
 def _inputs(

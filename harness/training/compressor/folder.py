@@ -1,0 +1,171 @@
+"""A training's folder: what was asked, its checkpoints, and the compressor that came of it.
+
+Everything is either whole or absent, whenever the process is killed. Nothing is pickled.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from encodeonce.cache_store import durable
+from encodeonce.datasets.strict_json import parse_json
+from encodeonce.harness.run.output_error import writing
+from encodeonce.models.kv.trained.compressor import Compressor
+from encodeonce.models.kv.trained.files import HEADER, WEIGHTS, write_compressor
+from encodeonce.models.kv.trained.header import CompressorHeader
+
+CHECKPOINTS = "checkpoints"
+_ASKED = "train.json"
+_PROGRESS = "progress.jsonl"
+_OPTIMIZER = "optimizer.safetensors"
+_STATE = "state.json"
+_UNFINISHED = ".unfinished"
+
+
+class TrainingFolderError(ValueError):
+    """The folder belongs to another training."""
+
+
+@dataclass(slots=True, kw_only=True)
+class State:
+    """How far a training is."""
+
+    step: int = 0
+    rate_factor: float = 1.0
+    """Of the learning rate, under schedule "plateau"."""
+    since_best: int = 0
+    """Validations without gain."""
+    best_step: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """One entry for each validation."""
+
+    def best(self) -> dict[str, Any]:
+        """Return the entry of the best validation."""
+        return next(entry for entry in self.history if entry["step"] == self.best_step)
+
+
+class TrainingFolder:
+    """The output of a training."""
+
+    def __init__(self, path: Path) -> None:
+        """Name a folder."""
+        self.path = path
+
+    def create(self, asked: Mapping[str, Any]) -> None:
+        """Make the folder, or open it again.
+
+        Args:
+            asked: everything that decides what a step does.
+
+        Raises:
+            TrainingFolderError: the folder holds a training that was asked for otherwise.
+            OutputError: it cannot be written.
+        """
+        file = self.path / _ASKED
+        with writing(file):
+            (self.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        if file.exists():
+            found = parse_json(file.read_bytes())
+            other = sorted(_differing(found, dict(asked)))
+            if other:
+                raise TrainingFolderError(
+                    f"output: {self.path} holds another training, which differs in: "
+                    f"{', '.join(other)}. Choose another output folder, or delete this one"
+                )
+            return
+        with writing(file):
+            durable.replace((json.dumps(asked, indent=2) + "\n").encode(), file, self.path)
+
+    def state(self) -> State:
+        """Return the state at the last whole checkpoint, or that of the beginning."""
+        steps = self._steps()
+        return (
+            State(**parse_json((self._step(steps[-1]) / _STATE).read_bytes())) if steps else State()
+        )
+
+    def load(self, step: int, compressor: Compressor, optimizer: torch.optim.Optimizer) -> None:
+        """Read a checkpoint's weights and the optimiser's moments."""
+        folder = self._step(step)
+        compressor.load_state_dict(load_file(folder / WEIGHTS))
+        moments = load_file(folder / _OPTIMIZER)
+        names = [name for name, _ in compressor.named_parameters()]
+        state = optimizer.state_dict()
+        state["state"] = {
+            number: {
+                key.rpartition("/")[2]: value
+                for key, value in moments.items()
+                if key.rpartition("/")[0] == name
+            }
+            for number, name in enumerate(names)
+        }
+        optimizer.load_state_dict(state)
+
+    def begin(
+        self, compressor: Compressor, header: CompressorHeader, optimizer: torch.optim.Optimizer
+    ) -> Path:
+        """Write a checkpoint that does not count yet; return its folder."""
+        folder = self.path / CHECKPOINTS / _UNFINISHED
+        with writing(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            write_compressor(folder, header, compressor)
+            moments = {
+                f"{name}/{key}": value
+                for name, parameter in compressor.named_parameters()
+                for key, value in optimizer.state[parameter].items()
+            }
+            save_file(moments, folder / _OPTIMIZER)
+        return folder
+
+    def finish(self, state: State) -> None:
+        """Let the checkpoint that was begun count; the last and the best are kept."""
+        unfinished = self.path / CHECKPOINTS / _UNFINISHED
+        lines = "".join(json.dumps(entry) + "\n" for entry in state.history)
+        with writing(unfinished):
+            (unfinished / _STATE).write_text(json.dumps(asdict(state), indent=2) + "\n")
+            unfinished.rename(self._step(state.step))
+            durable.sync_folder(self.path / CHECKPOINTS)
+            durable.replace(lines.encode(), self.path / _PROGRESS, self.path)
+            for step in self._steps():
+                if step not in (state.step, state.best_step):
+                    shutil.rmtree(self._step(step))
+
+    def publish(self, step: int, header: CompressorHeader, card: str) -> None:
+        """Put a checkpoint's compressor into the folder itself, with its card."""
+        with writing(self.path):
+            for name, content in (
+                (WEIGHTS, (self._step(step) / WEIGHTS).read_bytes()),
+                (HEADER, (json.dumps(header.model_dump(mode="json"), indent=2) + "\n").encode()),
+                ("README.md", card.encode()),
+            ):
+                durable.replace(content, self.path / name, self.path)
+
+    def header(self, step: int) -> CompressorHeader:
+        """Return what a checkpoint's compressor is."""
+        return CompressorHeader(**parse_json((self._step(step) / HEADER).read_bytes()))
+
+    def _step(self, number: int) -> Path:
+        return self.path / CHECKPOINTS / f"step-{number:07}"
+
+    def _steps(self) -> list[int]:
+        folders = (self.path / CHECKPOINTS).glob("step-*")
+        return sorted(int(folder.name.partition("-")[2]) for folder in folders)
+
+
+def _differing(found: Any, asked: Any, name: str = "") -> set[str]:
+    """Return the dotted names of what differs."""
+    if isinstance(found, dict) and isinstance(asked, dict):
+        return {
+            other
+            for key in found.keys() | asked.keys()
+            for other in _differing(
+                found.get(key), asked.get(key), f"{name}.{key}" if name else key
+            )
+        }
+    return set() if found == asked else {name}

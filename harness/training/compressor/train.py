@@ -1,0 +1,143 @@
+"""Trains the compressor that a run file describes, or goes on with it."""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from encodeonce.datasets.local_path import local_path
+from encodeonce.harness.run.plan import Plan, make_plan
+from encodeonce.harness.training.compressor.card import model_card
+from encodeonce.harness.training.compressor.config import TrainCompressorConfig
+from encodeonce.harness.training.compressor.folder import State, TrainingFolder
+from encodeonce.harness.training.compressor.lessons import Lessons, Split, split, visuals_of
+from encodeonce.harness.training.compressor.trainer import OnStep, Trainer
+from encodeonce.harness.training.compressor.validation import Validator
+from encodeonce.harness.training.ranks import Ranks
+from encodeonce.harness.workers.session import Session
+from encodeonce.models.decoder import PrefixDecoder
+from encodeonce.models.kv.trained.compressor import Compressor, new_compressor
+from encodeonce.models.kv.trained.files import load_weights, read_header
+from encodeonce.models.kv.trained.header import CompressorForm, CompressorHeader
+from encodeonce.models.language.prefix import Prefix
+
+_LIBRARIES = ("encodeonce", "torch", "transformers")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What came of a training."""
+
+    header: CompressorHeader
+    state: State
+
+
+def train_compressor(config: TrainCompressorConfig, ranks: Ranks, on_step: OnStep) -> Trained:
+    """Train to the end, and put the best compressor into the output folder.
+
+    Args:
+        config: the run file.
+        ranks: this process among those that train together; the others return when it does.
+        on_step: called after every step of the first process.
+
+    Raises:
+        ValueError: the data or the model do not allow it, or the folder holds another training.
+    """
+    if ranks.world > config.optim.prefixes_per_step:
+        raise ValueError(
+            f"optim.prefixes_per_step: {ranks.world} processes share a step's lessons, so at least "
+            f"so many are needed; got {config.optim.prefixes_per_step}"
+        )
+    plan = make_plan(config.as_run())
+    with Session(config, config.on_miss) as session:
+        parts = split(plan.groups, session, config.data.held_out, config.optim.seed)
+        checkpoint_sha256 = session.checkpoint_sha256()
+        folder = TrainingFolder(config.output)
+        if ranks.is_first:
+            of = {"checkpoint files": checkpoint_sha256, "questions": plan.samples_sha256}
+            folder.create({**config.step_fields(), **of})
+        ranks.agree(None)  # the folder is there
+        decoder = session.decoder_slot.put(config.weights)
+        assert isinstance(decoder, PrefixDecoder)
+        prefix = decoder.prefill(visuals_of(session, parts.training[0]))
+        header = _header(config, prefix, checkpoint_sha256)
+        compressor = _compressor(config, header).to(decoder.model.device)
+        lessons = Lessons(config, session, decoder, parts.training)
+        validator = Validator(config, session, decoder, parts.held_out, plan.benchmarks)
+        trainer = Trainer(config, decoder.model, compressor, lessons, validator, folder, ranks)
+        state = trainer.run(header, on_step if ranks.is_first else _silent)
+    if ranks.is_first:
+        header = header.model_copy(update={"training": _facts(config, state, plan, parts)})
+        folder.publish(state.best_step, header, model_card(header, state))
+    return Trained(header=header, state=state)
+
+
+def _header(
+    config: TrainCompressorConfig, prefix: Prefix, checkpoint_sha256: str
+) -> CompressorHeader:
+    """Return what the compressor is to be: its layers and their width are the prefix's.
+
+    Raises:
+        ValueError: the model's layers differ in shape.
+    """
+    whole = {n: layer.keys for n, layer in enumerate(prefix.layers) if not layer.is_sliding}
+    shapes = {tuple(keys.shape) for keys in whole.values()}
+    if len(shapes) != 1:
+        raise ValueError(
+            f"compressor: the layers to compress must have keys of one shape; {config.model.path} "
+            f"has {', '.join(map(str, sorted(shapes))) or 'none without a sliding window'}"
+        )
+    return CompressorHeader(
+        **{name: getattr(config.compressor, name) for name in CompressorForm.model_fields},
+        layers=tuple(whole),
+        head_width=next(iter(whole.values())).shape[-1],
+        checkpoint_sha256=checkpoint_sha256,
+        model=config.model.path,
+        weights=config.weights.title,
+        scope=config.compressor.scope,
+    )
+
+
+def _compressor(config: TrainCompressorConfig, header: CompressorHeader) -> Compressor:
+    """Return nets to begin with: new ones, or another compressor's.
+
+    Raises:
+        ValueError: the other one has another form.
+    """
+    spec = config.compressor
+    found = new_compressor(
+        header.form(), len(header.layers), header.head_width, spec.dropout, config.optim.seed
+    )
+    if spec.init_from is not None:
+        folder = local_path(spec.init_from)
+        other = read_header(folder)
+        if (other.form(), other.layers, other.head_width) != (
+            header.form(),
+            header.layers,
+            header.head_width,
+        ):
+            raise ValueError(
+                f"compressor.init_from: the compressor in {folder} has another form or other "
+                f"layers; see its compressor.json"
+            )
+        found.load_state_dict(load_weights(folder, other).state_dict())
+    return found
+
+
+def _facts(config: TrainCompressorConfig, state: State, plan: Plan, parts: Split) -> dict[str, Any]:
+    """Return how it was trained, for the header."""
+    return {
+        "step": state.best_step,
+        "steps_taken": state.step,
+        "benchmarks": [spec.model_dump(mode="json") for spec in config.benchmarks],
+        "questions_sha256": plan.samples_sha256,
+        "num_media": {"training": len(parts.training), "held_out": len(parts.held_out)},
+        "data": config.data.model_dump(mode="json"),
+        "loss": config.loss.model_dump(mode="json"),
+        "optim": config.optim.model_dump(mode="json"),
+        "versions": {name: version(name) for name in _LIBRARIES},
+        "held_out": state.best()["held_out"],
+    }
+
+
+def _silent(done: int, total: int, words: str) -> None:
+    return

@@ -1,0 +1,119 @@
+"""Judges a compressor by answers to held-out questions, as a run would give them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from encodeonce.datasets.sample import Benchmark
+from encodeonce.harness.run.plan import MediaGroup, without_samples
+from encodeonce.harness.training.compressor.config import TrainCompressorConfig
+from encodeonce.harness.training.compressor.lessons import visuals_of
+from encodeonce.harness.workers.session import Session
+from encodeonce.models.decoder import PrefixDecoder
+from encodeonce.models.kv.spec import FULL, KVSpec
+from encodeonce.models.kv.trained.grouping import group_tokens
+from encodeonce.models.language.generation import Generation
+from encodeonce.models.vision.visual import Visual
+
+
+@dataclass(slots=True)
+class _Sum:
+    """Over the answers under one setting."""
+
+    num: int = 0
+    score: float = 0.0
+    kl: float = 0.0
+    agreeing: int = 0
+    tokens: int = 0
+    kept: list[float] = field(default_factory=list)
+
+    def add(self, answer: Generation, score: float) -> None:
+        self.num += 1
+        self.score += score
+        if answer.kv is not None:
+            self.kept.append(answer.kv.kept_bytes / answer.kv.full_bytes)
+        if answer.fidelity is not None:
+            self.kl += answer.fidelity.total_kl
+            self.agreeing += answer.fidelity.num_agreeing
+            self.tokens += answer.fidelity.num_tokens
+
+    def figures(self) -> dict[str, float | None]:
+        return {
+            "accuracy": self.score / self.num,
+            "kl": self.kl / self.tokens if self.tokens else None,
+            "agreement": self.agreeing / self.tokens if self.tokens else None,
+            "kept": sum(self.kept) / len(self.kept) if self.kept else 1.0,
+        }
+
+
+class Validator:
+    """Asks the held-out questions under the full cache, the compressor, and a random choice."""
+
+    def __init__(
+        self,
+        config: TrainCompressorConfig,
+        session: Session,
+        decoder: PrefixDecoder,
+        groups: Sequence[MediaGroup],
+        benchmarks: Mapping[str, Benchmark],
+    ) -> None:
+        """Choose the questions: the first of every medium, then the second, and so on."""
+        self._config, self._session, self._decoder = config, session, decoder
+        self._benchmarks = benchmarks
+        self._groups = _first_in_turn(groups, config.validation.samples)
+        self._visuals: dict[int, list[Visual]] = {}
+        self._shares: list[float] = []
+
+    def measure(self, folder: Path) -> dict[str, dict[str, float | None]]:
+        """Return accuracy, KL to the full cache (nats), token agreement and bytes kept.
+
+        Args:
+            folder: of a compressor.
+
+        Returns:
+            By setting: ``full``, ``ccm``, and ``random`` at as many entries as ``ccm``.
+        """
+        form = self._config.compressor
+        options = {"path": str(folder)}
+        ccm = KVSpec(method="ccm", keep=1 / form.factor, scope=form.scope, options=options)
+        random = KVSpec(method="random", keep=self._share(), scope=form.scope)
+        settings = {"full": FULL, "ccm": ccm, "random": random}
+        sums = {name: _Sum() for name in settings}
+        for number, group in enumerate(self._groups):
+            prefix = self._decoder.prefill(self._media(number), list(settings.values()))
+            table = self._decoder.answer(
+                prefix,
+                group.prompts,
+                self._config.generation,
+                list(settings.values()),
+                fidelity=True,
+            )
+            benchmark = self._benchmarks[group.benchmark]
+            for one, answers in zip(sums.values(), table, strict=True):
+                for sample, answer in zip(group.samples, answers, strict=True):
+                    one.add(answer, benchmark.score(sample, answer.text).value)
+        return {name: one.figures() for name, one in sums.items()}
+
+    def _share(self) -> float:
+        """Return the fraction of a prefix's entries that the compressor leaves."""
+        if not self._shares:
+            opening = self._decoder.prefill(self._media(0)).opening
+            flags = torch.tensor(opening.is_visual)
+            kept = group_tokens(flags, self._config.compressor).indices
+            self._shares.append(len(kept) / len(flags))
+        return self._shares[0]
+
+    def _media(self, number: int) -> list[Visual]:
+        if number not in self._visuals:
+            self._visuals[number] = visuals_of(self._session, self._groups[number])
+        return self._visuals[number]
+
+
+def _first_in_turn(groups: Sequence[MediaGroup], count: int) -> tuple[MediaGroup, ...]:
+    turns: Any = zip_longest(*([(g.benchmark, s.id) for s in g.samples] for g in groups))
+    ordered = [one for turn in turns for one in turn if one is not None]
+    return without_samples(groups, set(ordered[count:]))

@@ -1,0 +1,77 @@
+"""``encodeonce train``: trains what KV methods with weights of their own need."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from encodeonce.harness.report.plain_console import PlainConsole
+from encodeonce.harness.run.read_config import check_device, load_run_file
+from encodeonce.harness.training.compressor.config import TrainCompressorConfig
+from encodeonce.harness.training.compressor.train import Trained, train_compressor
+from encodeonce.harness.training.ranks import joined
+from encodeonce.jobs.cli.progress_bar import progress_bar
+from encodeonce.jobs.cli.user_errors import user_errors
+from encodeonce.models.checkpoint.files import hide_loading_bars
+
+train_app = typer.Typer(
+    help="Train what some KV methods need, from stored features.", no_args_is_help=True
+)
+console = PlainConsole()
+
+
+@train_app.callback()
+def _group() -> None:
+    """Keep `compressor` a subcommand while it is the only one."""
+
+
+@train_app.command()
+def compressor(
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="TRAIN.yaml", help="Run file: model, questions, store, compressor."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="Output folder, in place of the run file's.")
+    ] = None,
+) -> None:
+    """Distil a compressor for the KV method `ccm` from the full cache. Repeat it to go on.
+
+    torchrun and `accelerate launch` start it on several devices of a machine.
+    """
+    with user_errors():
+        config = load_run_file(path, TrainCompressorConfig)
+        if output is not None:
+            config = config.model_copy(update={"output": output.absolute()})
+        check_device(path, config)
+        hide_loading_bars()
+        said = [""]
+        with joined() as ranks, progress_bar("training", lambda _: said[0]) as on_progress:
+
+            def on_step(done: int, total: int, words: str) -> None:
+                said[0] = f"step {done} of {total} · {words}"
+                on_progress(done, total)
+
+            trained = train_compressor(config, ranks, on_step)
+        if ranks.is_first:
+            _say(config, trained)
+
+
+def _say(config: TrainCompressorConfig, trained: Trained) -> None:
+    figures = trained.state.best()["held_out"]
+    ours, random = figures["ccm"], figures["random"]
+    console.print(
+        f"{config.output}: step {trained.state.best_step} of {trained.state.step} is kept"
+    )
+    for name, one in (("ccm", ours), ("random", random), ("full", figures["full"])):
+        kl = "" if one["kl"] is None else f", KL to full {one['kl']:.4f}"
+        console.print(
+            f"  {name}: {100 * one['accuracy']:.1f} % of held-out questions right, "
+            f"{100 * one['kept']:.1f} % of bytes kept{kl}"
+        )
+    spec = config.compressor
+    console.print(
+        f"use it in a run file: kv: [{{method: ccm, compression_factor: {spec.factor}, scope: "
+        f"{spec.scope}, options: {{path: {config.output}}}}}]",
+        soft_wrap=True,
+    )

@@ -1,0 +1,147 @@
+"""The distance between answers from a compressed cache and from the full one.
+
+Zhu et al., FastCache, 2025 (arXiv:2503.08461), section 3, has the mixture of distances; the mean KL
+divergence over the answer alone is ours.
+
+Shapes: R rows, T tokens, V vocabulary, W width of the model, l layers.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch.nn import functional
+
+
+class LossSpec(BaseModel):
+    """Which distance a compressor learns to make small."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Literal["mix+kl", "mix", "kl"] = Field(
+        default="mix+kl",
+        description="'mix': FastCache's mixture, over all tokens; 'kl': KL(full || compressed) "
+        "over the answer's tokens; 'mix+kl': their sum.",
+    )
+    alpha: float = Field(
+        default=0.5, ge=0.0, le=1.0, description="Weight of the cross entropy in the mixture."
+    )
+    beta: float = Field(
+        default=0.3, ge=0.0, le=1.0, description="Weight of the Jensen-Shannon divergence in it."
+    )
+    top_p: float = Field(
+        default=0.9,
+        gt=0.0,
+        le=1.0,
+        description="The cross entropy's target is the likeliest tokens of this mass together.",
+    )
+    hidden_weight: float = Field(
+        default=0.5, ge=0.0, le=1.0, description="Weight of the hidden states in the mixture."
+    )
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        if self.alpha + self.beta > 1.0:
+            raise ValueError(
+                f"alpha + beta must be at most 1; got {self.alpha:g} + {self.beta:g}. The rest is "
+                "the weight of the L1 distance"
+            )
+        return self
+
+    @property
+    def needs_hidden(self) -> bool:
+        """Whether hidden states are compared."""
+        return self.name != "kl" and self.hidden_weight > 0
+
+
+class Outputs:
+    """What a model says about R rows of T tokens.
+
+    Attributes:
+        log_probs: (R, T, V) float32.
+        hidden: (R, T, W) behind each layer, float32; none where they are not compared.
+    """
+
+    def __init__(self, logits: torch.Tensor, hidden: Sequence[torch.Tensor] = ()) -> None:
+        """Take logits (R, T, V) and the layers' outputs (R, T, W)."""
+        self.log_probs = logits.float().log_softmax(-1)
+        self.hidden = [one.float() for one in hidden]
+
+    @property
+    def nbytes(self) -> int:
+        """Of all tensors."""
+        return self.log_probs.nbytes + sum(one.nbytes for one in self.hidden)
+
+
+def distance(
+    spec: LossSpec,
+    student: Outputs,
+    teacher: Outputs,
+    is_real: torch.Tensor,
+    is_answer: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the loss and the mean KL divergence over the answer, both scalars; nats.
+
+    Args:
+        spec: of the loss.
+        student: over the compressed cache.
+        teacher: over the full cache.
+        is_real: (R, T) bool: not padding.
+        is_answer: (R, T) bool: the next token is the answer's.
+    """
+    divergence = mean_kl(student, teacher, is_answer)
+    if spec.name == "kl":
+        return divergence, divergence
+    loss = mixture(spec, student, teacher, is_real)
+    return (loss + divergence if spec.name == "mix+kl" else loss), divergence
+
+
+def mean_kl(student: Outputs, teacher: Outputs, where: torch.Tensor) -> torch.Tensor:
+    """Return the mean of KL(teacher || student) over some tokens."""
+    one, other = student.log_probs, teacher.log_probs
+    return _mean((other.exp() * (other - one)).sum(-1), where)
+
+
+def mixture(
+    spec: LossSpec, student: Outputs, teacher: Outputs, where: torch.Tensor
+) -> torch.Tensor:
+    """Return FastCache's mixture over some tokens."""
+    one, other = student.log_probs, teacher.log_probs
+    probs, expected = one.exp(), other.exp()
+    # In float32 a probability may be 0 while its logarithm is finite: log of the mean, from logs.
+    middle = torch.logaddexp(one, other) - torch.log(torch.tensor(2.0))
+    shannon = 0.5 * (expected * (other - middle) + probs * (one - middle)).sum(-1)
+    entropy = -(nucleus(expected, spec.top_p) * one).sum(-1)
+    absolute = (probs - expected).abs().sum(-1)
+    gamma = 1.0 - spec.alpha - spec.beta
+    outputs = spec.alpha * entropy + spec.beta * shannon + gamma * absolute
+    loss = (1.0 - spec.hidden_weight) * _mean(outputs, where)
+    if spec.needs_hidden:
+        states = sum(
+            _mean(_apart(mine, its), where)
+            for mine, its in zip(student.hidden, teacher.hidden, strict=True)
+        )
+        loss = loss + spec.hidden_weight * states / 2
+    return loss
+
+
+def nucleus(probs: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Return (..., V) probabilities of the likeliest tokens alone, renormalised.
+
+    They are the fewest whose mass is at least ``top_p``.
+    """
+    ordered = probs.sort(-1, descending=True)
+    inside = ordered.values.cumsum(-1) - ordered.values < top_p
+    kept = probs * torch.zeros_like(inside).scatter(-1, ordered.indices, inside)
+    return kept / kept.sum(-1, keepdim=True)
+
+
+def _apart(mine: torch.Tensor, its: torch.Tensor) -> torch.Tensor:
+    """Return the distance (R, T) of hidden states: mean square, and 1 - cosine of softmaxes."""
+    square = (mine - its).square().mean(-1)
+    return square + 1.0 - functional.cosine_similarity(mine.softmax(-1), its.softmax(-1), dim=-1)
+
+
+def _mean(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    return (values * where).sum() / where.sum()
