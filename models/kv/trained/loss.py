@@ -6,6 +6,7 @@ divergence over the answer alone is ours.
 Shapes: R rows, T tokens, V vocabulary, W width of the model, l layers.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal, Self
 
@@ -59,19 +60,23 @@ class Outputs:
     """What a model says about R rows of T tokens.
 
     Attributes:
-        log_probs: (R, T, V) float32.
-        hidden: (R, T, W) behind each layer, float32; none where they are not compared.
+        log_probs: (R, T, V), float32 at least.
+        hidden: (R, T, W) behind each layer, float32 at least; none where they are not compared.
     """
 
     def __init__(self, logits: torch.Tensor, hidden: Sequence[torch.Tensor] = ()) -> None:
         """Take logits (R, T, V) and the layers' outputs (R, T, W)."""
-        self.log_probs = logits.float().log_softmax(-1)
-        self.hidden = [one.float() for one in hidden]
+        self.log_probs = _precise(logits).log_softmax(-1)
+        self.hidden = [_precise(one) for one in hidden]
 
     @property
     def nbytes(self) -> int:
         """Of all tensors."""
         return self.log_probs.nbytes + sum(one.nbytes for one in self.hidden)
+
+
+def _precise(states: torch.Tensor) -> torch.Tensor:
+    return states.to(torch.promote_types(states.dtype, torch.float32))
 
 
 def distance(
@@ -110,7 +115,7 @@ def mixture(
     one, other = student.log_probs, teacher.log_probs
     probs, expected = one.exp(), other.exp()
     # In float32 a probability may be 0 while its logarithm is finite: log of the mean, from logs.
-    middle = torch.logaddexp(one, other) - torch.log(torch.tensor(2.0))
+    middle = torch.logaddexp(one, other) - math.log(2.0)
     shannon = 0.5 * (expected * (other - middle) + probs * (one - middle)).sum(-1)
     entropy = -(nucleus(expected, spec.top_p) * one).sum(-1)
     absolute = (probs - expected).abs().sum(-1)
