@@ -62,7 +62,10 @@ def joined() -> Iterator[Ranks]:
     if not is_launched or distributed.is_initialized():
         yield Ranks()
         return
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    backend = "gloo"
+    if torch.cuda.is_available():
+        backend = "nccl"
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     distributed.init_process_group(backend, timeout=TIMEOUT)
     try:
         yield Ranks()

@@ -1,5 +1,7 @@
 """``encodeonce train``: trains what KV methods with weights of their own need."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +10,9 @@ import typer
 from encodeonce.harness.report.plain_console import PlainConsole
 from encodeonce.harness.run.read_config import check_device, load_run_file
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
-from encodeonce.harness.training.compressor.train import Trained, train_compressor
+from encodeonce.harness.training.compressor.folder import State, TrainingFolder
+from encodeonce.harness.training.compressor.train import train_compressor
+from encodeonce.harness.training.compressor.trainer import OnStep
 from encodeonce.harness.training.ranks import joined
 from encodeonce.jobs.cli.progress_bar import progress_bar
 from encodeonce.jobs.cli.user_errors import user_errors
@@ -34,6 +38,13 @@ def compressor(
     output: Annotated[
         Path | None, typer.Option(help="Output folder, in place of the run file's.")
     ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RAY_ADDRESS",
+            help="Ray cluster to join, with workers.executor: ray. By default one is started here.",
+        ),
+    ] = None,
 ) -> None:
     """Distil a compressor for the KV method `ccm` from the full cache. Repeat it to go on.
 
@@ -43,26 +54,39 @@ def compressor(
         config = load_run_file(path, TrainCompressorConfig)
         if output is not None:
             config = config.model_copy(update={"output": output.absolute()})
-        check_device(path, config)
         hide_loading_bars()
-        said = [""]
-        with joined() as ranks, progress_bar("training", lambda _: said[0]) as on_progress:
+        with _shown() as on_step:
+            if config.workers.executor == "ray":
+                # Imported here so that one machine can train without Ray installed.
+                from encodeonce.jobs.execution.ray_train import train_on_ray
 
-            def on_step(done: int, total: int, words: str) -> None:
-                said[0] = f"step {done} of {total} · {words}"
-                on_progress(done, total)
+                train_on_ray(config, ray_address, on_step)
+            else:
+                check_device(path, config)
+                with joined() as ranks:
+                    train_compressor(config, ranks, on_step)
+                if not ranks.is_first:
+                    return
+        _say(config, TrainingFolder(config.output).state())
 
-            trained = train_compressor(config, ranks, on_step)
-        if ranks.is_first:
-            _say(config, trained)
+
+@contextmanager
+def _shown() -> Iterator[OnStep]:
+    """Show a bar; yield the function that moves it."""
+    said = ["loading"]
+    with progress_bar("training", lambda _: said[0], at_first=said[0]) as on_progress:
+
+        def on_step(done: int, total: int, words: str) -> None:
+            said[0] = f"step {done} of {total} · {words}"
+            on_progress(done, total)
+
+        yield on_step
 
 
-def _say(config: TrainCompressorConfig, trained: Trained) -> None:
-    figures = trained.state.best()["held_out"]
+def _say(config: TrainCompressorConfig, state: State) -> None:
+    figures = state.best()["held_out"]
     ours, random = figures["ccm"], figures["random"]
-    console.print(
-        f"{config.output}: step {trained.state.best_step} of {trained.state.step} is kept"
-    )
+    console.print(f"{config.output}: step {state.best_step} of {state.step} is kept")
     for name, one in (("ccm", ours), ("random", random), ("full", figures["full"])):
         kl = "" if one["kl"] is None else f", KL to full {one['kl']:.4f}"
         console.print(

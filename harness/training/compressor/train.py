@@ -1,5 +1,6 @@
 """Trains the compressor that a run file describes, or goes on with it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -8,7 +9,7 @@ from encodeonce.datasets.local_path import local_path
 from encodeonce.harness.run.plan import Plan, make_plan
 from encodeonce.harness.training.compressor.card import model_card
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
-from encodeonce.harness.training.compressor.folder import State, TrainingFolder
+from encodeonce.harness.training.compressor.folder import State, TrainingFolder, TrainingFolderError
 from encodeonce.harness.training.compressor.lessons import Lessons, Split, split, visuals_of
 from encodeonce.harness.training.compressor.trainer import OnStep, Trainer
 from encodeonce.harness.training.compressor.validation import Validator
@@ -52,10 +53,8 @@ def train_compressor(config: TrainCompressorConfig, ranks: Ranks, on_step: OnSte
         parts = split(plan.groups, session, config.data.held_out, config.optim.seed)
         checkpoint_sha256 = session.checkpoint_sha256()
         folder = TrainingFolder(config.output)
-        if ranks.is_first:
-            of = {"checkpoint files": checkpoint_sha256, "questions": plan.samples_sha256}
-            folder.create({**config.step_fields(), **of})
-        ranks.agree(None)  # the folder is there
+        of = {"checkpoint files": checkpoint_sha256, "questions": plan.samples_sha256}
+        _create(folder, {**config.step_fields(), **of}, ranks)
         decoder = session.decoder_slot.put(config.weights)
         assert isinstance(decoder, PrefixDecoder)
         prefix = decoder.prefill(visuals_of(session, parts.training[0]))
@@ -69,6 +68,23 @@ def train_compressor(config: TrainCompressorConfig, ranks: Ranks, on_step: OnSte
         header = header.model_copy(update={"training": _facts(config, state, plan, parts)})
         folder.publish(state.best_step, header, model_card(header, state))
     return Trained(header=header, state=state)
+
+
+def _create(folder: TrainingFolder, asked: Mapping[str, Any], ranks: Ranks) -> None:
+    """Make the folder, or open it again; what the first process refuses, all refuse.
+
+    Raises:
+        TrainingFolderError: see `TrainingFolder.create`.
+    """
+    refusal = None
+    if ranks.is_first:
+        try:
+            folder.create(asked)
+        except ValueError as error:
+            refusal = str(error)
+    refusal = ranks.agree(refusal)
+    if refusal is not None:
+        raise TrainingFolderError(refusal)
 
 
 def _header(
