@@ -40,7 +40,7 @@ def fidelities(
     for number, logits_RV in enumerate(teacher_forced(model, cache, forks, given, first), 1):
         # Answers that have ended are compared with anything: it is not counted.
         expected = [answer.logits[min(number, len(answer.logits) - 1)] for answer in answers]
-        expected_RV = torch.stack(expected).log_softmax(-1)
+        expected_RV = torch.stack(expected).to(logits_RV.device).log_softmax(-1)
         log_probs_RV = logits_RV.float().log_softmax(-1)
         same = (log_probs_RV.argmax(-1) == expected_RV.argmax(-1)).tolist()
         divergence = (expected_RV.exp() * (expected_RV - log_probs_RV)).sum(-1)

@@ -14,8 +14,8 @@ from torch import nn
 
 from encodeonce.models.kv.attention import attending, text_module
 from encodeonce.models.kv.cache import NAME, Eviction, RaggedCache, ragged_attention
+from encodeonce.models.kv.layers.ragged import RaggedLayer
 from encodeonce.models.kv.method import PositionPolicy
-from encodeonce.models.kv.ragged_layer import RaggedLayer
 from encodeonce.models.kv.selection import Entries
 from encodeonce.models.kv.storage import Precision, entry_bytes
 from encodeonce.models.language.generation import KVUse
