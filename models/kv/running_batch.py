@@ -96,7 +96,7 @@ class RunningBatch:
             raise ValueError(f"the places {sorted(leaving - self._taken)} are vacant")
         self._taken -= leaving
         for place in leaving:
-            self._is_taken[place] = 0  # a position that nobody is at stays as it is
+            self._is_taken[place].fill_(0)  # a position that nobody is at stays as it is
         has_dropped = [member.leave(leaving) for member in self._members]
         self._members = [member for member in self._members if member.num_present]
         self._is_new |= any(has_dropped)
@@ -158,7 +158,7 @@ class RunningBatch:
 
     def feed(self, place: int, token: int) -> None:
         """Choose another next token than the likeliest for a row."""
-        self._tokens[place, 0] = token
+        self._tokens[place].fill_(token)
 
     @property
     def tokens(self) -> torch.Tensor:

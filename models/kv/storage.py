@@ -55,6 +55,10 @@ class Storage(Protocol):
         """Return (U, num_new, D), a view."""
         ...
 
+    def clear(self, num_new: int) -> None:
+        """Fill the room behind the new entries with zeros."""
+        ...
+
     @property
     def quantised(self) -> Quantised | None:
         """The prompt's entries as they are stored, where that is not in the model's precision."""
@@ -123,6 +127,10 @@ class DenseStorage:
         """Return a view."""
         return self._entries[:, self._num_old : self._num_old + num_new]
 
+    def clear(self, num_new: int) -> None:
+        """Fill in place."""
+        self._entries[:, self._num_old + num_new :] = 0
+
     @property
     def quantised(self) -> None:
         """None: nothing is quantised."""
@@ -183,6 +191,10 @@ class QuantisedStorage:
     def read_new(self, num_new: int) -> torch.Tensor:
         """Return a view."""
         return self._new[:, :num_new]
+
+    def clear(self, num_new: int) -> None:
+        """Fill in place."""
+        self._new[:, num_new:] = 0
 
     @property
     def quantised(self) -> Quantised:

@@ -128,6 +128,9 @@ class SharedLayer:
 
     def _hide_vacant(self) -> None:
         """Hide padding, and the room in which nothing has been written yet: (B or 1, 1, 1, T)."""
+        # What is hidden still has to be a number: nothing times infinity is none.
+        self._keys[:, :, self._num_new :] = 0
+        self._values[:, :, self._num_new :] = 0
         places = torch.arange(self._room, device=self._keys.device)
         visible = (places < self._num_new)[None]
         if self._starts is not None:

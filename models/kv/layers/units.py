@@ -85,6 +85,9 @@ class Units:
             at: (1,) where the next token is to be written; a device counts there.
         """
         self._at = at
+        # What is hidden still has to be a number: nothing times infinity is none.
+        self._keys.clear(self._num_new)
+        self._values.clear(self._num_new)
         bias = self._new_bias() if self._bias is None else self._bias
         bias[..., self._longest + self._num_new :] = float("-inf")
 
