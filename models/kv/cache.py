@@ -14,6 +14,7 @@ import torch
 from transformers.cache_utils import Cache
 
 from encodeonce.models.kv.attention import Attention
+from encodeonce.models.kv.layers.units import LEAST_GROWTH
 
 NAME = "encodeonce_ragged"
 """The name of `ragged_attention` in transformers while it is in use."""
@@ -40,7 +41,34 @@ class CacheLayer(Protocol):
     """K."""
 
     def append(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Write (R, K, Q, D) new entries; room grows as needed."""
+        """Write (R, K, Q, D) new entries; room grows as needed, unless the layer is fixed."""
+        ...
+
+    @property
+    def can_be_fixed(self) -> bool:
+        """Whether `fix` is possible."""
+        ...
+
+    def fix(self, at: torch.Tensor) -> None:
+        """Keep to the same shapes until `grow` or `keep`: what is vacant is computed, and hidden.
+
+        Args:
+            at: (1,) where the next token is to be written, counted from the first behind the
+                prompts; a device counts there, so that a recorded step can be replayed.
+        """
+        ...
+
+    def advance(self) -> None:
+        """Take note that a token was written without `append`, by a replayed step."""
+        ...
+
+    @property
+    def room_left(self) -> int:
+        """Tokens that can be appended without growing."""
+        ...
+
+    def grow(self, num_tokens: int) -> None:
+        """Make room for at least so many more tokens."""
         ...
 
     def attend(self, queries: torch.Tensor, scaling: float) -> torch.Tensor:
@@ -97,6 +125,41 @@ class RaggedCache(Cache):
         self.removed = dict.fromkeys(evictions or {}, 0)
         """Entries removed so far, summed over layers and heads; by row."""
         self._evictions = evictions or {}
+        self._at: torch.Tensor | None = None
+
+    @property
+    def evicts(self) -> bool:
+        """Whether a method may remove entries while decoding."""
+        return bool(self._evictions)
+
+    @property
+    def can_be_fixed(self) -> bool:
+        """Whether steps may keep to the same shapes, and count on the device."""
+        return not self._evictions and all(layer.can_be_fixed for layer in self.ragged)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether they do."""
+        return self._at is not None
+
+    def fix(self, device: torch.device) -> None:
+        """Keep to the same shapes until `reserve` or `keep` change them; one token a step."""
+        self._at = torch.full((1,), self.num_new, device=device)
+        for layer in self.ragged:
+            layer.fix(self._at)
+
+    def reserve(self) -> bool:
+        """See to it that there is room for a token; return whether that changed shapes."""
+        short = [layer for layer in self.ragged if not layer.room_left]
+        for layer in short:
+            layer.grow(LEAST_GROWTH)
+        return bool(short)
+
+    def advance(self) -> None:
+        """Take note of a step that was replayed."""
+        self.num_new += 1
+        for layer in self.ragged:
+            layer.advance()
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any
@@ -106,6 +169,8 @@ class RaggedCache(Cache):
             self._evict()
             self.num_new += key_states.shape[2]
         self.ragged[layer_idx].append(key_states, value_states)
+        if self._at is not None and layer_idx == len(self.ragged) - 1:
+            self._at.add_(1)
         return key_states, value_states
 
     def get_seq_length(self, layer_idx: int = 0) -> int:

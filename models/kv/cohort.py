@@ -13,9 +13,9 @@ import torch
 from encodeonce.models.kv.attention import attending
 from encodeonce.models.kv.cache import NAME, CacheLayer, RaggedCache, ragged_attention
 from encodeonce.models.kv.forks import Fork
-from encodeonce.models.kv.ragged_layer import RaggedLayer
+from encodeonce.models.kv.layers.ragged import RaggedLayer
+from encodeonce.models.kv.layers.shared import SharedLayer
 from encodeonce.models.kv.selection import Entries
-from encodeonce.models.kv.shared_layer import SharedLayer
 from encodeonce.models.language.prefix import Prefix
 
 

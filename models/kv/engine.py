@@ -26,6 +26,7 @@ from encodeonce.models.kv.cohort import Cohort, cohort_behind, cohort_of, read
 from encodeonce.models.kv.compress import compress
 from encodeonce.models.kv.fidelity import fidelities
 from encodeonce.models.kv.forks import Fork
+from encodeonce.models.kv.kernels.recording import recorder_for
 from encodeonce.models.kv.prompts import Prompts, needs_of, question_observation
 from encodeonce.models.kv.seating import Scope, Seating
 from encodeonce.models.kv.spec import KVSpec
@@ -69,6 +70,7 @@ class DecodeEngine:
         self._fidelity, self._max_bytes = fidelity, max_bytes
         self._needs = needs_of(settings)
         self._ends = ends_of(model)
+        self._recorder = recorder_for(model.device, is_wanted=generation.cuda_graphs)
         numbers = range(len(settings))
         self._full = [n for n in numbers if settings[n].is_full and settings[n].scope != "media"]
         others = [n for n in numbers if n not in self._full]
@@ -130,7 +132,7 @@ class DecodeEngine:
             self._expected |= {(row.key, row.question): row.answer for row in full}
         for numbers, wave in seating.waves.items():
             forks = [seat for seat in wave.seats if seat.forks]
-            decode(self._model, wave)
+            decode(self._model, wave, self._recorder)
             # The full cache's wave is the first: its answers are there to be compared with.
             for seat in forks:
                 self._compare(seat, len(numbers))
@@ -227,6 +229,7 @@ class DecodeEngine:
         keeps_logits: bool = False,
     ) -> list[Row]:
         """Return rows with their first tokens, from logits (B, V)."""
+        logits = logits.to("cpu")  # once, as all of them are digested there
         likeliest = logits.argmax(-1).tolist()
         rows = []
         for question, logits_V, token in zip(batch, logits, likeliest, strict=True):

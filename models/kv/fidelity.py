@@ -41,11 +41,7 @@ def fidelities(
     found = [_Sum() for _ in forks]
     if longest + num_before > 1:
         given = [
-            [
-                *asked,
-                *answer.token_ids[:-1],
-                *answer.token_ids[:1] * (longest - len(answer.token_ids)),
-            ]
+            [*asked, *_filled(answer.token_ids, longest)[:-1]]
             for asked, answer in zip(before, answers, strict=True)
         ]
         lasting = [replace(fork, eviction=None) for fork in forks]
@@ -57,6 +53,10 @@ def fidelities(
     return [
         Fidelity(num_tokens=one.num, num_agreeing=one.agreeing, total_kl=one.kl) for one in found
     ]
+
+
+def _filled(token_ids: Sequence[int], length: int) -> list[int]:
+    return [*token_ids, *token_ids[:1] * (length - len(token_ids))]
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ def _compare(
     """Compare logits before each answer's token of a number with the full cache's."""
     # Answers that have ended are compared with anything: it is not counted.
     expected = [answer.logits[min(number, len(answer.logits) - 1)] for answer in answers]
-    expected_RV = torch.stack(expected).log_softmax(-1)
+    expected_RV = torch.stack(expected).to(logits_RV.device).log_softmax(-1)
     log_probs_RV = logits_RV.float().log_softmax(-1)
     same = (log_probs_RV.argmax(-1) == expected_RV.argmax(-1)).tolist()
     divergence = (expected_RV.exp() * (expected_RV - log_probs_RV)).sum(-1)

@@ -18,25 +18,33 @@ from transformers.cache_utils import Cache
 from encodeonce.models.kv.attention import attending
 from encodeonce.models.kv.cache import NAME, attention_by
 from encodeonce.models.kv.cohort import Cohort
+from encodeonce.models.kv.kernels.recording import Recorder, Recording
+from encodeonce.models.kv.kernels.transfer import upload
 
 
 class RunningBatch:
     """Decodes greedily, one token a step for every row."""
 
-    def __init__(self, model: Any, num_places: int) -> None:
+    def __init__(self, model: Any, num_places: int, recorder: Recorder | None = None) -> None:
         """Make a batch without rows.
 
         Args:
             model: of transformers. Rows may be about different media: the state that a prefix
                 needs in the model is not used, as all positions are given.
             num_places: P.
+            recorder: records steps, to be replayed while their shapes repeat. None: every step is
+                computed anew.
         """
         self._model = model
         self._members: list[_Member] = []
         self._taken: set[int] = set()
-        device = model.device
+        self._device = device = model.device
         self._tokens = torch.zeros(num_places, 1, dtype=torch.long, device=device)
         self._positions = torch.zeros(num_places, 1, dtype=torch.long, device=device)
+        self._is_taken = torch.zeros(num_places, 1, dtype=torch.long, device=device)
+        self._recorder = recorder
+        self._recording: Recording | None = None
+        self._is_new = True
 
     @property
     def num_places(self) -> int:
@@ -71,9 +79,15 @@ class RunningBatch:
                 f"{len(cohort)} rows want the places {list(places)} of {self.num_places}; "
                 f"taken: {sorted(self._taken)}"
             )
-        self._members.append(_Member(cohort, places, self._tokens.device))
+        if self._recorder is not None and cohort.cache.can_be_fixed:
+            cohort.cache.fix(self._device)
+        member = _Member(cohort, places, self._device)
+        self._members.append(member)
         self._taken.update(places)
-        self._tokens[list(places), 0] = tokens.to(self._tokens.device)
+        member.put(self._tokens, tokens.to(self._device, non_blocking=True)[:, None])
+        member.put(self._is_taken, torch.ones_like(self._is_taken[: len(places)]))
+        member.write_positions(self._positions)
+        self._is_new = True
 
     def leave(self, places: Sequence[int]) -> None:
         """Vacate places. A cohort's memory is freed once half of its rows have left."""
@@ -81,14 +95,20 @@ class RunningBatch:
         if not leaving <= self._taken:
             raise ValueError(f"the places {sorted(leaving - self._taken)} are vacant")
         self._taken -= leaving
-        for member in self._members:
-            member.leave(leaving)
+        for place in leaving:
+            self._is_taken[place].fill_(0)  # a position that nobody is at stays as it is
+        has_dropped = [member.leave(leaving) for member in self._members]
         self._members = [member for member in self._members if member.num_present]
+        self._is_new |= any(has_dropped)
 
-    def num_removed(self, place: int) -> int:
-        """Return how many entries a row's method has removed since it joined, in all layers."""
-        (found,) = [n for member in self._members if (n := member.num_removed(place)) is not None]
-        return found
+    @property
+    def removed(self) -> dict[int, int]:
+        """How many entries methods have removed since rows joined, in all layers; by place."""
+        return {
+            place: count
+            for member in self._members
+            for place, count in member.removed_by_place().items()
+        }
 
     @contextmanager
     def decoding(self) -> Iterator[None]:
@@ -104,8 +124,26 @@ class RunningBatch:
 
         The likeliest tokens are the next to be fed; `feed` replaces them. Inside `decoding` only.
         """
-        for member in self._members:
-            member.write_positions(self._positions)
+        if any(member.cohort.cache.evicts for member in self._members):
+            for member in self._members:  # their positions may follow what is left
+                member.write_positions(self._positions)
+        return self._forward() if self._recorder is None else self._repeated(self._recorder)
+
+    def _repeated(self, recorder: Recorder) -> torch.Tensor:
+        """Compute a step, record it when it is to be repeated for the first time, or replay it."""
+        caches = [member.cohort.cache for member in self._members]
+        has_grown = [cache.reserve() for cache in caches if cache.is_fixed]
+        if self._is_new or any(has_grown) or not all(cache.is_fixed for cache in caches):
+            self._recording, self._is_new = None, False
+            return recorder.run(self._forward)
+        if self._recording is None:
+            self._recording = recorder.record(self._forward)
+        else:
+            for cache in caches:
+                cache.advance()
+        return self._recording.replay()
+
+    def _forward(self) -> torch.Tensor:
         output = self._model(
             input_ids=self._tokens,
             position_ids=self._positions,
@@ -113,12 +151,14 @@ class RunningBatch:
             use_cache=True,
         )
         logits: torch.Tensor = output.logits[:, -1].float()
-        self._tokens = logits.argmax(-1, keepdim=True)
+        # In place: a recorded step knows tensors by their addresses.
+        self._tokens.copy_(logits.argmax(-1, keepdim=True))
+        self._positions.add_(self._is_taken)
         return logits
 
     def feed(self, place: int, token: int) -> None:
         """Choose another next token than the likeliest for a row."""
-        self._tokens[place, 0] = token
+        self._tokens[place].fill_(token)
 
     @property
     def tokens(self) -> torch.Tensor:
@@ -155,7 +195,7 @@ class _Member:
         self._places = list(places)
         first, count = self._places[0], len(self._places)
         self._slice = slice(first, first + count) if self._is_one_piece(first) else None
-        self._index = torch.tensor(self._places, device=self._device)
+        self._index = upload(self._places, self._device)
 
     def _is_one_piece(self, first: int) -> bool:
         return self._places == [*range(first, first + len(self._places))]
@@ -178,19 +218,22 @@ class _Member:
 
     def write_positions(self, positions: torch.Tensor) -> None:
         """Write the positions of its rows' next tokens to (P, 1)."""
-        self.put(positions, torch.tensor(self.cohort.positions(), device=self._device)[:, None])
+        self.put(positions, upload(self.cohort.positions(), self._device)[:, None])
 
-    def num_removed(self, place: int) -> int | None:
-        """Return how many entries of the row at a place were removed; None if it has none there."""
-        if place not in self._places or not self._present[row := self._places.index(place)]:
-            return None
-        return self.cohort.cache.removed.get(row, 0)
+    def removed_by_place(self) -> dict[int, int]:
+        """Return how many entries of each row were removed, of rows that may lose any."""
+        removed = self.cohort.cache.removed
+        return {self._places[row]: n for row, n in removed.items() if self._present[row]}
 
-    def leave(self, places: set[int]) -> None:
+    def leave(self, places: set[int]) -> bool:
         """Take note of rows that leave, and drop all that have once they are half of it.
 
         When that happens depends on the cohort's own rows alone.
+
+        Returns:
+            Whether what is computed has changed: none is left, or rows were dropped.
         """
+        before = self.num_present
         for row, place in enumerate(self._places):
             if place in places:
                 self._present[row] = False
@@ -199,6 +242,8 @@ class _Member:
             self.cohort.keep(kept)
             self._present = [True] * len(kept)
             self._sit([self._places[row] for row in kept])
+            return True
+        return self.num_present == 0 < before
 
 
 class _Joined(Cache):

@@ -5,7 +5,7 @@ G entries of a quantisation group.
 """
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 
@@ -16,15 +16,52 @@ Precision = Literal["model", "int8", "int4"]
 _BITS = {"int8": 8, "int4": 4}
 
 
+class Quantised(NamedTuple):
+    """Entries as they are stored: whole * scale + least, rounded to the model's precision.
+
+    ``whole`` is uint8. Two integers of 4 bits share a byte, along the last axis, the first in the
+    lower half.
+    """
+
+    whole: torch.Tensor
+    """Keys: (U, groups, D, G or G / 2), groups counted from the last entry, so that the first
+    group begins with filling. Values: (U, S, D or D / 2)."""
+    scale: torch.Tensor
+    """float16. Keys: (U, groups, D, 1). Values: (U, S, 1)."""
+    least: torch.Tensor
+    """Likewise."""
+    bits: int
+    num_entries: int
+    """S."""
+
+
 class Storage(Protocol):
     """Keys, or values, of some heads: S of the prompt, then up to T new ones."""
 
-    def write(self, start: int, entries: torch.Tensor) -> None:
-        """Write (U, Q, D) new entries, ``start`` counted from the first new one."""
+    def write(self, start: int | torch.Tensor, entries: torch.Tensor) -> None:
+        """Write (U, Q, D) new entries.
+
+        Args:
+            start: where, counted from the first new one; where Q is 1, it may be on a device: (1,).
+            entries: in the model's precision.
+        """
         ...
 
     def read(self, num_new: int) -> torch.Tensor:
         """Return (U, S + num_new, D) in the model's precision."""
+        ...
+
+    def read_new(self, num_new: int) -> torch.Tensor:
+        """Return (U, num_new, D), a view."""
+        ...
+
+    def clear(self, num_new: int) -> None:
+        """Fill the room behind the new entries with zeros."""
+        ...
+
+    @property
+    def quantised(self) -> Quantised | None:
+        """The prompt's entries as they are stored, where that is not in the model's precision."""
         ...
 
     def shift(self, unit: int, start: int, end: int) -> None:
@@ -78,14 +115,25 @@ class DenseStorage:
         """Take (U, S + T, D) entries, of which the last T are still to be written."""
         self._entries, self._num_old = entries, entries.shape[1] - room
 
-    def write(self, start: int, entries: torch.Tensor) -> None:
+    def write(self, start: int | torch.Tensor, entries: torch.Tensor) -> None:
         """Write in place."""
-        begin = self._num_old + start
-        self._entries[:, begin : begin + entries.shape[1]] = entries
+        _write(self._entries[:, self._num_old :], start, entries)
 
     def read(self, num_new: int) -> torch.Tensor:
         """Return a view."""
         return self._entries[:, : self._num_old + num_new]
+
+    def read_new(self, num_new: int) -> torch.Tensor:
+        """Return a view."""
+        return self._entries[:, self._num_old : self._num_old + num_new]
+
+    def clear(self, num_new: int) -> None:
+        """Fill in place."""
+        self._entries[:, self._num_old + num_new :] = 0
+
+    @property
+    def quantised(self) -> None:
+        """None: nothing is quantised."""
 
     def shift(self, unit: int, start: int, end: int) -> None:
         """Move entries of a head."""
@@ -126,9 +174,9 @@ class QuantisedStorage:
         self._whole = whole if bits == 8 else whole[..., ::2] | (whole[..., 1::2] << 4)
         self._new = entries.new_empty(units, room, width)
 
-    def write(self, start: int, entries: torch.Tensor) -> None:
+    def write(self, start: int | torch.Tensor, entries: torch.Tensor) -> None:
         """Write in place."""
-        self._new[:, start : start + entries.shape[1]] = entries
+        _write(self._new, start, entries)
 
     def read(self, num_new: int) -> torch.Tensor:
         """Return a copy."""
@@ -139,6 +187,19 @@ class QuantisedStorage:
         if self._by_channel:
             values = values.transpose(-1, -2).flatten(1, 2)[:, -self._num_old :]
         return torch.cat([values.to(self._dtype), self._new[:, :num_new]], dim=1)
+
+    def read_new(self, num_new: int) -> torch.Tensor:
+        """Return a view."""
+        return self._new[:, :num_new]
+
+    def clear(self, num_new: int) -> None:
+        """Fill in place."""
+        self._new[:, num_new:] = 0
+
+    @property
+    def quantised(self) -> Quantised:
+        """The prompt's entries as they are stored."""
+        return Quantised(self._whole, self._scale, self._least, self._bits, self._num_old)
 
     def shift(self, unit: int, start: int, end: int) -> None:
         """Refuse: quantised entries share scales with neighbours, so they cannot move alone."""
@@ -160,6 +221,13 @@ class QuantisedStorage:
         """Of all tensors."""
         tensors = (self._whole, self._scale, self._least, self._new)
         return sum(tensor.nbytes for tensor in tensors)
+
+
+def _write(room: torch.Tensor, start: int | torch.Tensor, entries: torch.Tensor) -> None:
+    if isinstance(start, torch.Tensor):
+        room.index_copy_(1, start, entries)
+    else:
+        room[:, start : start + entries.shape[1]] = entries
 
 
 def longer(entries: torch.Tensor, num_entries: int) -> torch.Tensor:

@@ -41,6 +41,11 @@ class GenerationSpec(BaseModel):
         description="GiB of keys and values that may wait for others to be decoded with; null: a "
         "share of what the device has free. Changes no answer.",
     )
+    cuda_graphs: bool = Field(
+        default=False,
+        description="On a GPU, record a decode step as a CUDA graph and replay it while its shapes "
+        "repeat. Nothing on a CPU.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +155,11 @@ class Answering:
     def has_ended(self) -> bool:
         """Whether it ends with an end-of-text token, or is as long as it may be."""
         return len(self.token_ids) == self._max_new_tokens or self.token_ids[-1] in self._ends
+
+    @property
+    def num_left(self) -> int:
+        """Most tokens that may follow."""
+        return self._max_new_tokens - len(self.token_ids)
 
     def spend(self, stage: str, seconds: float) -> None:
         """Book seconds."""

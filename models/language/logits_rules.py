@@ -50,6 +50,8 @@ _UNKNOWN = (
 def logits_rules(model: Any, num_prompt_tokens: int) -> LogitsProcessorList:
     """Return the rules of a model's generation config for a prompt: mostly none.
 
+    They are for logits on the host, where tokens are chosen by them.
+
     Args:
         model: of transformers, with ``generation_config``.
         num_prompt_tokens: tokens before the answer.
@@ -57,7 +59,7 @@ def logits_rules(model: Any, num_prompt_tokens: int) -> LogitsProcessorList:
     Raises:
         NotImplementedError: the config asks for something else than these rules.
     """
-    config = model.generation_config
+    config, host = model.generation_config, torch.device("cpu")
     for name in _UNKNOWN:
         value = getattr(config, name, None)
         if value not in (None, 1, 1.0, 0):
@@ -69,12 +71,12 @@ def logits_rules(model: Any, num_prompt_tokens: int) -> LogitsProcessorList:
     for name, make in _RULES.items():
         value = getattr(config, name, None)
         if value is not None and value != _NOTHING.get(name):
-            rules.append(make(value, num_prompt_tokens, model.device))
+            rules.append(make(value, num_prompt_tokens, host))
     least = getattr(config, "min_new_tokens", None)
     if least and config.eos_token_id is not None:
         rules.append(
             MinNewTokensLengthLogitsProcessor(
-                num_prompt_tokens, least, config.eos_token_id, device=model.device
+                num_prompt_tokens, least, config.eos_token_id, device=str(host)
             )
         )
     return rules

@@ -5,7 +5,7 @@ import torch
 
 from encodeonce.models.kv.attention import probabilities
 from encodeonce.models.kv.cache import RaggedCache, ragged_attention
-from encodeonce.models.kv.ragged_layer import RaggedLayer
+from encodeonce.models.kv.layers.ragged import RaggedLayer
 from encodeonce.models.kv.selection import Entries
 from encodeonce.models.kv.storage import Precision
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from encodeonce.models.kv.partial_attention import _exact, attend_part, union
-from encodeonce.models.kv.shared_layer import SharedLayer
+from encodeonce.models.kv.kernels.parts import _products, attend_part, bias_of, union
+from encodeonce.models.kv.layers.shared import SharedLayer
 
 HEADS, KV_HEADS, WIDTH, NUM_PREFIX = 6, 2, 16, 37
 SCALING = WIDTH**-0.5
@@ -82,11 +82,12 @@ def test_parts_of_the_keys_join_to_the_whole(dtype: torch.dtype) -> None:
     queries = torch.randn(2, 3, 4, WIDTH).to(dtype)
     keys, values = torch.randn(2, 2, 3, 20, WIDTH).to(dtype)
     visible = (torch.rand(2, 1, 4, 20) > 0.5) | (torch.arange(20) % 9 == 0)
-    whole = attend_part(queries, keys, values, SCALING, visible)
+    bias = bias_of(visible, dtype)
+    whole = attend_part(queries, keys, values, SCALING, bias)
     cuts = [slice(0, 9), slice(9, 20)]
-    for attend in (attend_part, _exact):
+    for attend in (attend_part, _products):
         parts = [
-            attend(queries, keys[:, :, c], values[:, :, c], SCALING, visible[..., c]) for c in cuts
+            attend(queries, keys[:, :, c], values[:, :, c], SCALING, bias[..., c]) for c in cuts
         ]
         tolerance = 1e-5 if dtype == torch.float32 else 2e-2
         assert torch.allclose(union(parts).float(), whole.output.float(), atol=tolerance)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from encodeonce.models.kv.ragged_rows import SLACK, Units
+from encodeonce.models.kv.kernels.transfer import upload
+from encodeonce.models.kv.layers.units import SLACK, Units
 from encodeonce.models.kv.selection import Entries
 from encodeonce.models.kv.storage import Precision
 
@@ -54,7 +55,7 @@ class RaggedLayer:
         self._order = self._back = None
         order = list(self._place)
         if order != sorted(order):  # otherwise heads are read and written in their order
-            self._order = torch.tensor(order, device=self._device)
+            self._order = upload(order, self._device)
             self._back = self._order.argsort()
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -79,6 +80,35 @@ class RaggedLayer:
         values_by_part = self._by_part(values.flatten(0, 1))
         for part, some, others in zip(self._parts, keys_by_part, values_by_part, strict=True):
             part.append(some, others)
+
+    @property
+    def can_be_fixed(self) -> bool:
+        """Whether steps may keep to the same shapes: not where what a query sees moves along."""
+        return self._window is None
+
+    def fix(self, at: torch.Tensor) -> None:
+        """Keep to the same shapes from now on.
+
+        Args:
+            at: (1,) where the next token is to be written; a device counts there.
+        """
+        for part in self._parts:
+            part.fix(at)
+
+    def advance(self) -> None:
+        """Take note that a token was written without `append`, by a replayed step."""
+        for part in self._parts:
+            part.advance()
+
+    @property
+    def room_left(self) -> int:
+        """Tokens that can be appended without growing."""
+        return min(part.room_left for part in self._parts)
+
+    def grow(self, num_tokens: int) -> None:
+        """Make room for so many more tokens."""
+        for part in self._parts:
+            part.grow(num_tokens)
 
     def attend(self, queries: torch.Tensor, scaling: float) -> torch.Tensor:
         """Return the attention output (R, Q, H, D) of (R, H, Q, D) queries of the last Q tokens."""

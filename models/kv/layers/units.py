@@ -4,7 +4,8 @@ A *head* here is one key head of one row; the code calls it a unit. Heads hold d
 entries: budgets differ by layer, by row and, for some methods, by head. Those of similar lengths
 share a tensor, padded on the left, where a mask hides it; new tokens follow on the right.
 
-Shapes: U heads, S entries of the longest, G query heads per head, Q new tokens, D width.
+Shapes: U heads, S entries of the longest, T room for new tokens, G query heads per head, Q new
+tokens, D width.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ import torch
 from torch.nn import functional
 
 from encodeonce.models.kv.attention import causal
+from encodeonce.models.kv.kernels.parts import attend_part, bias_of, union
+from encodeonce.models.kv.kernels.quantised import attend_quantised, quantised_kernel
+from encodeonce.models.kv.kernels.transfer import upload
 from encodeonce.models.kv.storage import Precision, store
 
 SLACK = 1.125
@@ -46,13 +50,15 @@ class Units:
         self._keys = store(keys, room, precision, "channel")
         self._values = store(values, room, precision, "token")
         self._bias: torch.Tensor | None = None
+        self._at: torch.Tensor | None = None
         self._no_bias = keys[0].new_zeros(1, 1, 1, 1)
         self._room = room
-        if min(self._lengths) < self._longest:
+        starts = [self._longest - length for length in self._lengths]
+        self._starts = upload(starts, keys[0].device)  # those of quantised entries never move
+        if any(starts):
             bias = self._new_bias()
             places = torch.arange(bias.shape[-1], device=bias.device)
-            starts = self._longest - torch.tensor(self._lengths, device=bias.device)
-            bias.masked_fill_(places < starts[:, None, None, None], float("-inf"))
+            bias.masked_fill_(places < self._starts[:, None, None, None], float("-inf"))
 
     def __len__(self) -> int:
         """Return U."""
@@ -60,12 +66,39 @@ class Units:
 
     def append(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Write (U, Q, D) new entries behind all others."""
-        lacking = self._num_new + keys.shape[1] - self._room
-        if lacking > 0:
-            self.grow(max(lacking, LEAST_GROWTH))
-        self._keys.write(self._num_new, keys)
-        self._values.write(self._num_new, values)
+        if self._at is None:
+            lacking = self._num_new + keys.shape[1] - self._room
+            if lacking > 0:
+                self.grow(max(lacking, LEAST_GROWTH))
+        else:
+            assert self._bias is not None
+            self._bias[..., self._longest :].index_fill_(-1, self._at, 0.0)
+        place = self._num_new if self._at is None else self._at
+        self._keys.write(place, keys)
+        self._values.write(place, values)
         self._num_new += keys.shape[1]
+
+    def fix(self, at: torch.Tensor) -> None:
+        """Keep to the same shapes from now on: attend to all the room, and hide what is vacant.
+
+        Args:
+            at: (1,) where the next token is to be written; a device counts there.
+        """
+        self._at = at
+        # What is hidden still has to be a number: nothing times infinity is none.
+        self._keys.clear(self._num_new)
+        self._values.clear(self._num_new)
+        bias = self._new_bias() if self._bias is None else self._bias
+        bias[..., self._longest + self._num_new :] = float("-inf")
+
+    def advance(self) -> None:
+        """Take note that a token was written without `append`, by a replayed step."""
+        self._num_new += 1
+
+    @property
+    def room_left(self) -> int:
+        """Tokens that can be appended without growing."""
+        return self._room - self._num_new
 
     def rewind(self) -> None:
         """Forget what came after the prompts."""
@@ -79,12 +112,15 @@ class Units:
         if self._bias is not None:
             before = self._bias
             self._new_bias()[..., : before.shape[-1]] = before
+        if self._at is not None:
+            self.fix(self._at)
 
     def keep(self, units: Sequence[int]) -> None:
         """Drop all heads but these, which are renumbered in the order given."""
-        chosen = torch.tensor(units, device=self._no_bias.device)
+        chosen = upload(units, self._no_bias.device)
         self._keys.keep(chosen)
         self._values.keep(chosen)
+        self._starts = self._starts.index_select(0, chosen)
         self._lengths = [self._lengths[unit] for unit in units]
         if self._bias is not None:
             self._bias = self._bias.index_select(0, chosen)
@@ -117,8 +153,15 @@ class Units:
             scaling: of the products.
             window: how many tokens back a query sees, its own included; None for all.
         """
-        num_units, num_groups, num_queries, _ = queries.shape
-        keys, values = self._keys.read(self._num_new), self._values.read(self._num_new)
+        num_units, num_groups, num_queries, width = queries.shape
+        # All queries of a head read the same keys: one head of G x Q queries.
+        together = queries.flatten(1, 2)[:, None]
+        is_quantised = self._keys.quantised is not None and window is None
+        if is_quantised and quantised_kernel(queries.device, queries.dtype, width) == "triton":
+            taken = self._attend_as_stored(together, scaling, num_queries)
+            return taken.view(num_units, num_groups, num_queries, -1)
+        num_new = self._num_new if self._at is None else self._room
+        keys, values = self._keys.read(num_new), self._values.read(num_new)
         mask = None if self._bias is None else self._bias[..., : keys.shape[1]]
         if num_queries > 1 or window is not None:
             # Entries are ordered by position and end with the queries' own, so visibility
@@ -126,11 +169,30 @@ class Units:
             hidden = ~causal(num_queries, keys.shape[1], keys.device, window)
             mask = self._no_bias if mask is None else mask
             mask = mask.masked_fill(hidden.repeat(num_groups, 1), float("-inf"))
-        # All queries of a head read the same keys: one head of G x Q queries.
         taken = functional.scaled_dot_product_attention(
-            queries.flatten(1, 2)[:, None], keys[:, None], values[:, None], mask, scale=scaling
+            together, keys[:, None], values[:, None], mask, scale=scaling
         )
         return taken.view(num_units, num_groups, num_queries, values.shape[-1])
+
+    def _attend_as_stored(
+        self, queries: torch.Tensor, scaling: float, num_queries: int
+    ) -> torch.Tensor:
+        """Return the output (U, 1, G x Q, D), without a copy of the entries in full precision."""
+        keys, values = self._keys.quantised, self._values.quantised
+        assert keys is not None and values is not None
+        old = attend_quantised(queries, keys, values, self._starts, scaling)
+        num_new, bias = self._num_new, None
+        if self._at is not None:
+            assert self._bias is not None
+            num_new = self._room
+            # A copy, as kernels want the first of a row aligned.
+            bias = self._bias[:1, ..., self._longest : self._longest + num_new].clone()
+        elif num_queries > 1:
+            visible = causal(num_queries, num_new, queries.device)
+            num_groups = queries.shape[2] // num_queries
+            bias = bias_of(visible.repeat(num_groups, 1)[None, None], queries.dtype)
+        own = [states.read_new(num_new)[:, None] for states in (self._keys, self._values)]
+        return union([*old, attend_part(queries, *own, scaling, bias)])
 
     def _new_bias(self) -> torch.Tensor:
         """Return (U, 1, 1, S + T) to add to scores, nothing hidden yet."""
