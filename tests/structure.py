@@ -37,6 +37,7 @@ ORDER: Mapping[str, Sequence[str]] = {
         "vision",
         "language",
         "kv",
+        "serving",
         "adapters",
         "reference family",
         "decoder",

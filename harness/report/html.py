@@ -5,17 +5,20 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from encodeonce.harness.report.cards import gallery_of
+from encodeonce.harness.report.cards import Gallery, gallery_of
 from encodeonce.harness.report.charts.svg import STYLE as CHART_STYLE
 from encodeonce.harness.report.charts.svg import printable
+from encodeonce.harness.report.section import Figure, Section
 from encodeonce.harness.report.summary import sections
 from encodeonce.harness.report.thumbnails import Preview, SampleKey
-from encodeonce.harness.report.tiles import tiles
+from encodeonce.harness.report.tiles import Tile
+from encodeonce.harness.report.tiles import tiles as tiles_of
 from encodeonce.harness.report.time_figures import page_figures
 from encodeonce.harness.results.summary import Summary
 
@@ -33,11 +36,37 @@ def report_page(title: str, summary: Summary, previews: Mapping[SampleKey, Previ
         summary: from `summarize_run`; embedded in the page as ``#data``.
         previews: of the gallery's samples.
     """
-    found = sections(summary)
+    return page_of(
+        title,
+        sections(summary),
+        tiles=list(tiles_of(summary)),
+        figures=page_figures(summary),
+        gallery=gallery_of(summary, previews),
+        data=summary,
+    )
+
+
+def page_of(
+    title: str,
+    found: Sequence[Section],
+    *,
+    tiles: Sequence[Tile],
+    figures: Sequence[Figure],
+    data: Mapping[str, Any],
+    gallery: Gallery | None = None,
+) -> str:
+    """Return a page of sections.
+
+    Args:
+        title: plain text.
+        found: the sections; those titled "Errors" come first.
+        tiles: the key figures.
+        figures: drawings, before the sections.
+        data: embedded in the page as ``#data``.
+        gallery: answers to look at.
+    """
     errors = [section for section in found if section.title == "Errors"]
     others = [section for section in found if section not in errors]
-    figures = page_figures(summary)
-    gallery = gallery_of(summary, previews)
     headings = [FIGURES] if figures else []
     headings += [section.title for section in others]
     headings += [GALLERY] if gallery else []
@@ -45,7 +74,7 @@ def report_page(title: str, summary: Summary, previews: Mapping[SampleKey, Previ
     page = _environment().get_template("report.html.j2")
     drawn = page.render(
         title=title,
-        tiles=list(tiles(summary)),
+        tiles=tiles,
         headings=headings,
         errors=errors,
         figures=figures,
@@ -53,7 +82,7 @@ def report_page(title: str, summary: Summary, previews: Mapping[SampleKey, Previ
         sections=others,
         gallery=gallery,
         gallery_title=GALLERY,
-        data=summary,
+        data=data,
         style=style,
         script=script,
         policy=_policy(style, script),

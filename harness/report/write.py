@@ -71,16 +71,16 @@ def _write_pages(
     folder: RunFolder, summary: Summary, parts: Sequence[Section], *, html: bool
 ) -> Iterator[Path]:
     """Write all but the official files; yield those that are for readers."""
-    _write(folder.path / "report.json", json.dumps(summary, indent=2) + "\n")
+    write_file(folder.path / "report.json", json.dumps(summary, indent=2) + "\n")
     page = folder.path / "report.md"
-    _write(page, to_markdown(f"encodeonce: {folder.path.name}", parts))
+    write_file(page, to_markdown(f"encodeonce: {folder.path.name}", parts))
     yield page
     for section in parts:
         for figure in section.figures:
-            _write(folder.path / file_of(figure), svg_file(figure.svg))
+            write_file(folder.path / file_of(figure), svg_file(figure.svg))
     if html:
         page = folder.path / "report.html"
-        _write(page, _page(folder, summary))
+        write_file(page, _page(folder, summary))
         yield page
 
 
@@ -91,6 +91,11 @@ def _page(folder: RunFolder, summary: Summary) -> str:
     return report_page(folder.path.name, summary, found)
 
 
-def _write(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
+    """Write a file of a report.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     with writing(path):  # an earlier report is replaced by a whole one, or stays
         durable.replace(text.encode("utf-8"), path, path.parent)

@@ -47,14 +47,16 @@ class ConfigError(ValueError):
     """The run file is wrong."""
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A section of a run file: unknown keys are refused, and nothing changes later."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 Scoring = Literal["generate", "choice_likelihood", "nll"]
 
 
-class BenchmarkSpec(_Strict):
+class BenchmarkSpec(Strict):
     """A benchmark and its options."""
 
     name: str = Field(description="File name in datasets/benchmarks/, e.g. 'demo'.")
@@ -77,7 +79,7 @@ class BenchmarkSpec(_Strict):
         return self.label or self.name
 
 
-class CacheSpec(_Strict):
+class CacheSpec(Strict):
     """The feature store."""
 
     path: LocalPath = Field(
@@ -101,7 +103,7 @@ class CacheSpec(_Strict):
     )
 
 
-class WorkersSpec(_Strict):
+class WorkersSpec(Strict):
     """The workers and their resources. Changes no result."""
 
     executor: Literal["ray", "local"] = Field(
@@ -165,11 +167,12 @@ def _list_old_names(schema: dict[str, Any]) -> None:
             schema["properties"][old] = described
 
 
-def _listed(value: Any) -> Any:
+def listed(value: Any) -> Any:
+    """Return a list of one where a run file gives one thing alone."""
     return [value] if isinstance(value, str | Mapping) else value
 
 
-class AnswerConfig(_Strict):
+class AnswerConfig(Strict):
     """Which model answers, about which frames, from which store.
 
     Other harnesses bring their own questions, workers and reports: these are the options that
@@ -198,16 +201,16 @@ class AnswerConfig(_Strict):
         return under_new_names(content) if isinstance(content, Mapping) else content
 
 
-class AskingConfig(AnswerConfig):
-    """Whose questions are asked, besides."""
+class QuestionsConfig(AnswerConfig):
+    """Which questions a model is asked."""
 
     benchmarks: tuple[BenchmarkSpec, ...] = Field(min_length=1)
 
 
-class RunConfig(AskingConfig):
+class RunConfig(QuestionsConfig):
     """A run: which questions are answered, under which variants, by how many workers."""
 
-    weights: Annotated[tuple[WeightsSpec, ...], BeforeValidator(_listed)] = Field(
+    weights: Annotated[tuple[WeightsSpec, ...], BeforeValidator(listed)] = Field(
         default=(NONE,),
         description="Weight variants. Every one answers under every cache variant, all from the "
         "same stored features. Variants can be added to a finished run.",

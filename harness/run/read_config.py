@@ -8,12 +8,12 @@ from encodeonce.datasets.refusals import Location, Refused, checked
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import BenchmarkError
 from encodeonce.datasets.strict_yaml import YamlError, parse_yaml
-from encodeonce.harness.run.config import RENAMED, AskingConfig, ConfigError, RunConfig
+from encodeonce.harness.run.config import RENAMED, ConfigError, QuestionsConfig, RunConfig
 from encodeonce.models.checkpoint.files import CheckpointError, device
 
 logger = logging.getLogger(__name__)
 
-Form = TypeVar("Form", bound=AskingConfig)
+Form = TypeVar("Form", bound=QuestionsConfig)
 
 
 def load_config(path: Path) -> RunConfig:
@@ -22,7 +22,7 @@ def load_config(path: Path) -> RunConfig:
 
 
 def load_run_file(path: Path, form: type[Form]) -> Form:
-    """Read a run file of another form, e.g. for another harness.
+    """Read a run file of another form, e.g. for another harness, or of a workload.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or contains something that is not allowed;
@@ -60,7 +60,7 @@ def load_run_file(path: Path, form: type[Form]) -> Form:
     return config
 
 
-def check_device(path: Path, config: AskingConfig) -> None:
+def check_device(path: Path, config: QuestionsConfig) -> None:
     """Refuse a device that this machine lacks, where it is this machine that computes.
 
     Args:

@@ -89,6 +89,8 @@ class Record:
     num_visual_units: int = 0
     """Frames, tiles or images that the model saw."""
     num_prompt_tokens: int = 0
+    num_prefix_tokens: int = 0
+    """Of these, what questions about the same media share; 0 in records of earlier versions."""
     num_generated_tokens: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
     cache: CacheUse = field(default_factory=CacheUse)

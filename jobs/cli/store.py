@@ -19,8 +19,8 @@ from encodeonce.harness.report.plain_console import PlainConsole, plain_text
 from encodeonce.harness.report.section import Table
 from encodeonce.harness.report.terminal import print_table
 from encodeonce.harness.report.visible import on_one_line
+from encodeonce.harness.run.sizes import parse_bytes, parse_seconds
 from encodeonce.jobs.cli.progress_bar import progress_bar
-from encodeonce.jobs.cli.sizes import parse_bytes, parse_seconds
 from encodeonce.jobs.cli.user_errors import user_errors
 
 store_app = typer.Typer(

@@ -240,6 +240,7 @@ class DecodeEngine:
                 len(prompt),
                 asked.prefix.opening.num_visual_units,
                 keeps_logits=keeps_logits,
+                num_prefix_tokens=asked.prefix.num_tokens,
             )
             row = Row(
                 key=asked.key,

@@ -61,6 +61,21 @@ class RunningBatch:
         """Of the rows' own caches, room and padding included; prefixes belong to others."""
         return sum(member.cohort.cache.allocated_bytes for member in self._members)
 
+    def resize(self, num_places: int) -> None:
+        """Have another number of places from the next step on; other shapes may round differently.
+
+        Raises:
+            ValueError: a place that would be gone is taken.
+        """
+        if gone := [place for place in self._taken if place >= num_places]:
+            raise ValueError(f"the places {sorted(gone)} are taken; {num_places} are too few")
+        kept = min(num_places, self.num_places)
+        for name in ("_tokens", "_positions", "_is_taken"):
+            before: torch.Tensor = getattr(self, name)
+            after = before.new_zeros(num_places, 1)
+            after[:kept] = before[:kept]
+            setattr(self, name, after)
+
     def join(self, cohort: Cohort, places: Sequence[int], tokens: torch.Tensor) -> None:
         """Let rows take places; from the next step on they are decoded.
 

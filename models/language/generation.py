@@ -102,6 +102,9 @@ class Generation:
     """Frames, tiles or images that the model saw."""
     num_prompt_tokens: int
     """Tokens before the answer, visual ones included."""
+    num_prefix_tokens: int = 0
+    """Of these, up to the last visual token: what questions about the same media share. 0 where
+    the prompt was not prefilled in two parts."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """By stage: ``prepare`` (prompt, and projector or preprocessing), ``prefill``, ``compress``,
     ``generate``, ``compare`` (fidelity)."""
@@ -122,6 +125,7 @@ class Answering:
         num_visual_units: int,
         *,
         keeps_logits: bool = False,
+        num_prefix_tokens: int = 0,
     ) -> None:
         """Begin an answer.
 
@@ -131,10 +135,12 @@ class Answering:
             num_prompt_tokens: of the prompt, padding not counted.
             num_visual_units: images in the prompt.
             keeps_logits: whether all logits are kept, not only digested.
+            num_prefix_tokens: of the part of the prompt that was prefilled first.
         """
         self._ends, self._max_new_tokens = ends, max_new_tokens
         self._num_prompt_tokens, self._num_visual_units = num_prompt_tokens, num_visual_units
         self._keeps_logits = keeps_logits
+        self._num_prefix_tokens = num_prefix_tokens
         self._digest = hashlib.sha256()
         self._first_logits: dict[int, float] = {}
         self.token_ids: list[int] = []
@@ -174,6 +180,7 @@ class Answering:
             first_logits=self._first_logits,
             num_visual_units=self._num_visual_units,
             num_prompt_tokens=self._num_prompt_tokens,
+            num_prefix_tokens=self._num_prefix_tokens,
             seconds=self.seconds,
             kv=kv,
         )

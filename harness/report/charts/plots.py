@@ -17,6 +17,7 @@ they follow the reader's colour scheme (`svg.STYLE`). Names may be any text: the
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from encodeonce.harness.report.charts.lines import Point, Series, line_chart
 from encodeonce.harness.report.charts.svg import (
     LINE_PX,
     NUM_COLOURS,
@@ -30,8 +31,6 @@ from encodeonce.harness.report.charts.svg import (
     label,
     labels,
     legend,
-    line,
-    marker,
     ruler,
     safe,
     scale_of,
@@ -58,27 +57,6 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """A measured point, perhaps with an interval of its ``y``."""
-
-    x: float
-    y: float
-    low: float | None = None
-    high: float | None = None
-    note: str = ""
-    """Shown on hover."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Series:
-    """Points joined by a line, in the order given."""
-
-    name: str
-    """In the legend; may be empty where there is only one series."""
-    points: tuple[Point, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """A named length of a bar."""
 
@@ -97,29 +75,6 @@ class Bar:
     def total(self) -> float:
         """The whole length."""
         return sum(part.value for part in self.parts)
-
-
-def line_chart(
-    series: Sequence[Series], *, x: Axis, y: Axis, title: str, height_px: float = 270.0
-) -> str:
-    """Draw one curve for each series, with whiskers where points have an interval.
-
-    Raises:
-        ValueError: a value is not finite, or not positive on a logarithmic axis.
-    """
-    points = [point for one in series for point in one.points]
-    ends = (end for point in points for end in (point.low, point.high))
-    ys = [point.y for point in points] + [end for end in ends if end is not None]
-    across = scale_of([point.x for point in points], x, 52.0, WIDTH_PX - 12)
-    up = scale_of(ys, y, height_px, LINE_PX + 8.0)
-    body = [_grid(across, up, x, y)]
-    for number, one in enumerate(series):
-        aside_px = 2.5 * (number - (len(series) - 1) / 2)
-        body.append(_curve(number, one, across, up, aside_px=aside_px))
-    named = [one.name for one in series if one.name]
-    names, names_px = legend(named, height_px + 46, WIDTH_PX, marker) if named else ("", 0.0)
-    body.append(names)
-    return drawing(title, "".join(body), width_px=WIDTH_PX, height_px=height_px + 46 + names_px)
 
 
 def heat_map(
@@ -230,33 +185,6 @@ def waterfall(bars: Sequence[Bar], *, x: Axis, title: str) -> str:
 def _short(value: float) -> str:
     """Return three digits, or all before the point: 2,000 ms must not appear as ``2e+03``."""
     return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
-
-
-def _grid(across: Scale, up: Scale, x: Axis, y: Axis) -> str:
-    parts = [label(0, 14, shorten(y.title, WIDTH_PX), colour="eo-soft")]
-    for tick in up.ticks():
-        height = up.px(tick)
-        parts.append(line(across.start_px, height, across.end_px, height, "eo-grid"))
-        parts.append(label(44, height + 4.5, f"{tick:.6g}", anchor="end", colour="eo-soft"))
-    parts.append(ruler(across, up.start_px, x))
-    return "".join(parts)
-
-
-def _curve(number: int, series: Series, across: Scale, up: Scale, *, aside_px: float) -> str:
-    """Return a series. Its whiskers stand ``aside_px`` off the points, lest one hide another."""
-    colour = f"eo-line eo-l{number % NUM_COLOURS}"
-    places = [(across.px(point.x), up.px(point.y)) for point in series.points]
-    parts = []
-    if len(places) > 1:
-        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
-        parts.append(f'<path d="M{path}" class="{colour}"/>')
-    for point, (x, y) in zip(series.points, places, strict=True):
-        if point.low is not None and point.high is not None:
-            whisker = line(x + aside_px, up.px(point.low), x + aside_px, up.px(point.high), colour)
-            parts.append(f'<g stroke-opacity="0.55">{whisker}</g>')
-        note = ": ".join(words for words in (series.name, point.note) if words)
-        parts.append(marker(number, x, y, note))
-    return "".join(parts)
 
 
 def _length(across: Scale, start: float, value: float, top: float, number: int, note: str) -> str:

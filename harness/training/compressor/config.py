@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from encodeonce.datasets.options import LocalPath
 from encodeonce.harness.run.config import (
-    AskingConfig,
+    QuestionsConfig,
     CacheSpec,
     RunConfig,
     WorkersSpec,
@@ -122,7 +122,7 @@ class StopSpec(_Strict):
     max_minutes: float | None = Field(default=None, gt=0.0, description="Of this command.")
 
 
-class TrainCompressorConfig(AskingConfig):
+class TrainCompressorConfig(QuestionsConfig):
     """A compressor to train for a model, from the stored features of a benchmark's media."""
 
     weights: WeightsSpec = Field(
@@ -158,7 +158,7 @@ class TrainCompressorConfig(AskingConfig):
 
     def as_run(self) -> RunConfig:
         """Return a run over the same questions, for planning."""
-        shared = {name: getattr(self, name) for name in AskingConfig.model_fields}
+        shared = {name: getattr(self, name) for name in QuestionsConfig.model_fields}
         return RunConfig(
             **shared,
             weights=(self.weights,),

@@ -84,7 +84,7 @@ class RaggedLayer:
     @property
     def can_be_fixed(self) -> bool:
         """Whether steps may keep to the same shapes: not where what a query sees moves along."""
-        return self._window is None
+        return self.window is None
 
     def fix(self, at: torch.Tensor) -> None:
         """Keep to the same shapes from now on.

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from encodeonce.cache_store.hdf5 import Hdf5Store
-from encodeonce.jobs.cli.sizes import parse_bytes, parse_seconds
+from encodeonce.harness.run.sizes import parse_bytes, parse_seconds
 from encodeonce.jobs.cli.store import store_app
 from tests.cache_store.stores import entry_of
 from tests.contracts.store import assert_same_bits

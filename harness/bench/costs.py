@@ -1,0 +1,292 @@
+"""Measures what the stages of serving cost, for virtual time (`harness/serving/costs.py`).
+
+Every stage is run at several sizes, by the code that serves; rounds are interleaved over sizes and
+variants, and a size's seconds are the median of the rounds.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Literal, cast
+
+import numpy as np
+import torch
+
+from encodeonce.datasets.media.sampling import UniformInclusive
+from encodeonce.harness.bench.nnls import Floats, fit_relative, held_out_residual
+from encodeonce.harness.run.config import RunConfig
+from encodeonce.harness.run.plan import MediaGroup, make_plan
+from encodeonce.harness.run.variant import Variant
+from encodeonce.harness.serving.config import ServeConfig
+from encodeonce.harness.serving.costs import VariantCosts, num_places
+from encodeonce.harness.workers.media_lookup import MediaRequest
+from encodeonce.harness.workers.session import Session
+from encodeonce.models.decoder import PrefixDecoder
+from encodeonce.models.kv.spec import KVSpec
+from encodeonce.models.language.context import PromptTooLong
+from encodeonce.models.language.prefix import Prefix
+from encodeonce.models.serving.pool import Served, ServingPool
+from encodeonce.models.timing import synchronize
+from encodeonce.models.vision.visual import Visual
+
+SIZES = (0.25, 0.5, 0.75, 1.0, 1.5)
+"""Of a prompt's media, relative to those of the run file."""
+ROWS = (1, 2, 3, 4, 6, 8, 12, 16)
+NUM_STEPS = 4
+LONG_QUESTION = 8
+"""How many times the longer of two questions is repeated."""
+SWAPPED_MIB = (1, 4, 16)
+
+Clock = Literal["wall", "processor"]
+CLOCKS: Mapping[Clock, Callable[[], float]] = {
+    "wall": time.perf_counter,
+    "processor": time.process_time,
+}
+
+Arguments = tuple[float, ...]
+
+
+@dataclass(slots=True)
+class Measured:
+    """Seconds of one stage by its arguments: columns of the fit, but for the constant."""
+
+    seconds: dict[Arguments, list[float]] = field(default_factory=dict)
+
+    def add(self, arguments: Arguments, seconds: float) -> None:
+        """Take another run's seconds."""
+        self.seconds.setdefault(arguments, []).append(seconds)
+
+    def points(self) -> tuple[Floats, Floats]:
+        """Return (points, columns), the first of them 1, and the median seconds of each."""
+        columns = [(1.0, *arguments) for arguments in self.seconds]
+        medians = [statistics.median(some) for some in self.seconds.values()]
+        return np.array(columns), np.array(medians)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """All measurements."""
+
+    clock: Clock
+    token_bytes: int
+    stages: dict[str, Measured]
+    """``fetch``, ``encode``, ``swap``; and stages of variants: ``VARIANT: prefill``."""
+    variants: tuple[str, ...]
+
+    def coefficients(self, stage: str) -> tuple[float, ...]:
+        """Return a stage's coefficients, none negative."""
+        return tuple(float(one) for one in fit_relative(*self.stages[stage].points()))
+
+    def residuals(self) -> dict[str, float]:
+        """Return the largest relative error of each stage on points left out of the fit."""
+        return {name: held_out_residual(*one.points()) for name, one in self.stages.items()}
+
+    def points(self) -> dict[str, list[list[float]]]:
+        """Return what was measured: arguments, then seconds."""
+        return {
+            name: [
+                [*(float(one) for one in row[1:]), float(second)]
+                for row, second in zip(*stage.points(), strict=True)
+            ]
+            for name, stage in self.stages.items()
+        }
+
+    def variant(self, name: str) -> VariantCosts:
+        """Return the costs of a variant; without a stage that compresses, 0 for that."""
+        found = {
+            stage: self.coefficients(f"{name}: {stage}")
+            for stage in ("prefill", "read", "compress", "decode")
+            if f"{name}: {stage}" in self.stages
+        }
+        return VariantCosts.model_validate({"compress": (0.0, 0.0), **found})
+
+
+def run_costs_bench(config: ServeConfig, num_rounds: int, on_run: Callable[[str], None]) -> Result:
+    """Measure all stages of a run file's experiments.
+
+    Args:
+        config: the run file.
+        num_rounds: of which the medians are taken; one more comes first and does not count.
+        on_run: called before each part, with its name.
+
+    Raises:
+        ValueError: the model or the media cannot be used.
+    """
+    stages: dict[str, Measured] = {}
+    names: list[str] = []
+    token_bytes = 0
+    clock: Clock | None = None
+    for run in config.answers():
+        with closing(_Job(run, stages)) as job:
+            for number in range(1 + num_rounds):
+                job.is_counted = number > 0
+                if not names:
+                    on_run("features, and copies to host memory")
+                    job.measure_features()
+                    job.measure_swaps()
+                for kv in run.kv:
+                    on_run(Variant.of(run.weights[0], kv).name)
+                    job.measure(kv)
+            token_bytes, clock = job.token_bytes, job.clock
+            names += [Variant.of(run.weights[0], kv).name for kv in run.kv]
+    assert clock is not None, "a run file has experiments"
+    return Result(clock=clock, token_bytes=token_bytes, stages=stages, variants=tuple(names))
+
+
+def clock_of(device: torch.device) -> Clock:
+    """Return what tells the seconds: of one thread its own, which others do not lengthen."""
+    return "processor" if device.type == "cpu" and torch.get_num_threads() == 1 else "wall"
+
+
+class _Job:
+    """One weight variant's decoder, and prompts of several sizes."""
+
+    def __init__(self, run: RunConfig, stages: dict[str, Measured]) -> None:
+        self.is_counted = False
+        self.token_bytes = 0
+        self._stages = stages
+        self._weights = run.weights[0]
+        self._session = Session(run, on_miss="encode")
+        group = make_plan(run).groups[0]
+        self._requests = list(self._sized(group, run))
+        for requests in self._requests:
+            for request in requests:
+                self._session.features.ensure(request)
+        self._visuals = [[self._session.visual(one) for one in some] for some in self._requests]
+        self._question = group.prompts[0]
+        decoder = self._session.decoder_slot.put(self._weights)
+        self._decoder = cast(PrefixDecoder, decoder)
+        self.clock = clock_of(self._decoder.model.device)
+        self._clock = CLOCKS[self.clock]
+
+    def close(self) -> None:
+        """Close the session."""
+        self._session.close()
+
+    def measure_features(self) -> None:
+        """Measure reading features, and computing them."""
+        for requests in self._requests:
+            num_units = float(sum(len(one.units) for one in requests))
+            for request in requests:
+                self._timed("fetch", (num_units,), lambda r=request: self._session.visual(r))
+                self._timed(
+                    "encode",
+                    (num_units,),
+                    lambda r=request: self._session.features.encode(r, r.units),
+                )
+
+    def measure_swaps(self) -> None:
+        """Measure copying to host memory."""
+        device = self._decoder.model.device
+        for mib in SWAPPED_MIB:
+            held = torch.ones(mib * 2**18, device=device)
+            kept = torch.zeros(mib * 2**18)
+            self._timed("swap", (float(held.nbytes),), lambda k=kept, h=held: k.copy_(h))
+
+    def measure(self, kv: KVSpec) -> None:
+        """Measure all stages of a setting at all sizes."""
+        for number, visuals in enumerate(self._visuals):
+            try:
+                prefix = self._prefill(kv, visuals)
+            except PromptTooLong:  # a model's context may end before the largest size
+                continue
+            if not self.token_bytes:
+                self.token_bytes = prefix.nbytes // prefix.num_tokens
+            pool = ServingPool(self._decoder.model, self._decoder.tokenizer)
+            for question in (self._question, " ".join([self._question] * LONG_QUESTION)):
+                self._ready(pool, kv, prefix, question)
+            if number % 2 == 0:
+                self._measure_decode(kv, visuals)
+
+    def _measure_decode(self, kv: KVSpec, visuals: Sequence[Visual]) -> None:
+        """Measure steps over ever more rows, each with a prompt of its own in memory."""
+        pool = ServingPool(self._decoder.model, self._decoder.tokenizer)
+        rows: list[Served] = []
+        prefix = self._decoder.prefill(visuals, (kv,))
+        for count in ROWS:
+            while len(rows) < count:
+                # Uncompressed rows look at their prefix: a shared one would be read from the cache.
+                own = self._decoder.prefill(visuals, (kv,)) if kv.is_full else prefix
+                rows.append(self._ready(pool, kv, own, self._question, is_timed=False))
+                pool.join(rows[-1])
+            taken = []
+            num_bytes = 0
+            for _ in range(NUM_STEPS):
+                synchronize()
+                start = self._clock()
+                pool.step()
+                synchronize()
+                taken.append(self._clock() - start)
+            num_bytes = sum(
+                row.kept_bytes + len(row.row.answer.token_ids) * self.token_bytes for row in rows
+            )
+            arguments = (float(count), float(num_bytes), float(num_places(count)))
+            self._add(self._name(kv, "decode"), arguments, statistics.median(taken))
+
+    def _prefill(self, kv: KVSpec, visuals: Sequence[Visual]) -> Prefix:
+        synchronize()
+        start = self._clock()
+        prefix = self._decoder.prefill(visuals, (kv,))
+        synchronize()
+        seconds = self._clock() - start
+        self._add(self._name(kv, "prefill"), _attention(prefix.num_tokens, 0), seconds)
+        return prefix
+
+    def _ready(
+        self, pool: ServingPool, kv: KVSpec, prefix: Prefix, question: str, is_timed: bool = True
+    ) -> Served:
+        """Return a request that can be decoded."""
+        synchronize()
+        start = self._clock()
+        served = pool.read(prefix, question, kv, 10_000, is_forced=True)
+        synchronize()
+        read_s, start = self._clock() - start, self._clock()
+        if not kv.is_full:
+            pool.compress(served)
+        synchronize()
+        compress_s, start = self._clock() - start, self._clock()
+        num_question, num_compressed = len(served.suffix), len(served.row.prompt)
+        num_cached = prefix.num_tokens
+        if kv.scope == "media":
+            pool.read_late(served)
+            synchronize()
+            read_s = self._clock() - start
+            num_compressed, num_cached = num_cached, served.kept_bytes // self.token_bytes
+        if is_timed:
+            self._add(self._name(kv, "read"), _attention(num_question, num_cached), read_s)
+            if not kv.is_full:
+                self._add(self._name(kv, "compress"), (float(num_compressed),), compress_s)
+        return served
+
+    def _name(self, kv: KVSpec, stage: str) -> str:
+        return f"{Variant.of(self._weights, kv).name}: {stage}"
+
+    def _timed(self, stage: str, arguments: Arguments, work: Callable[[], object]) -> None:
+        synchronize()
+        start = self._clock()
+        work()
+        synchronize()
+        self._add(stage, arguments, self._clock() - start)
+
+    def _add(self, stage: str, arguments: Arguments, seconds: float) -> None:
+        if self.is_counted:
+            self._stages.setdefault(stage, Measured()).add(arguments, seconds)
+
+    def _sized(self, group: MediaGroup, run: RunConfig) -> Iterator[list[MediaRequest]]:
+        """Yield media for prompts of several sizes: more frames of a video, or more pictures."""
+        usual = [self._session.look_up(group.root, ref, group.benchmark) for ref in group.media]
+        if group.media[0].kind == "image":
+            for count in range(1, len(SIZES) + 1):
+                yield [usual[n % len(usual)] for n in range(count)]
+            return
+        num_frames = len(usual[0].units)
+        for count in dict.fromkeys(max(1, round(size * num_frames)) for size in SIZES):
+            sampling = UniformInclusive(num_frames=count)
+            yield [self._session.look_up(group.root, group.media[0], group.benchmark, sampling)]
+
+
+def _attention(num_new: int, num_cached: int) -> Arguments:
+    """Return tokens, and the pairs of tokens that attend to each other."""
+    return (float(num_new), num_new * (num_cached + num_new / 2))

@@ -1,0 +1,289 @@
+"""Reports on workloads: which way serves most requests in time, and what it costs in accuracy."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from encodeonce.harness.bench.cells import ABSENT
+from encodeonce.harness.bench.serve_figures import all_figures
+from encodeonce.harness.report.charts.svg import svg_file
+from encodeonce.harness.report.html import page_of
+from encodeonce.harness.report.markdown import to_markdown
+from encodeonce.harness.report.numbers import human_bytes, human_count, number, percent, points
+from encodeonce.harness.report.section import Section, Table, file_of
+from encodeonce.harness.report.tiles import Tile
+from encodeonce.harness.report.write import write_file
+from encodeonce.harness.serving.summary import Summary
+
+ARRIVALS = {"constant": "at a constant rate", "poisson": "Poisson", "gamma": "Gamma-distributed"}
+AXES = {"rate": "requests a second", "concurrency": "users", "speed": "times the trace's speed"}
+
+
+def sections(summary: Summary) -> list[Section]:
+    """Return the report's sections."""
+    comparable, apart = _told_apart(summary)
+    found = [_best(summary, comparable, "What each way bears")]
+    for name in apart:
+        why = _experiment(summary, name)["not_comparable"]
+        found.append(_best(summary, [name], f"Not comparable: {name}", why))
+    found.append(_conditions(summary))
+    for cap in sorted({cell["kv_bytes"] for cell in summary["cells"]}):
+        found.append(_cells(summary, cap))
+    return found
+
+
+def headline(summary: Summary) -> Iterator[str]:
+    """Yield the lines that the command ends with: under each cap, the best way."""
+    comparable, _ = _told_apart(summary)
+    slo = summary["slo"]
+    for cap in sorted({one["kv_bytes"] for one in summary["best"]}):
+        mine = [
+            one
+            for one in summary["best"]
+            if one["kv_bytes"] == cap and one["experiment"] in comparable
+        ]
+        parts = [f"{one['experiment']} {_load(one)} ({_accuracy(summary, one)})" for one in mine]
+        if parts:
+            yield (
+                f"{human_bytes(cap)} of KV, {percent(slo['attain'])} within TTFT {slo['ttft_s']:g} "
+                f"s and TPOT {1e3 * slo['tpot_s']:g} ms, {AXES[summary['axis']]} (accuracy): "
+                f"{', '.join(parts)}"
+            )
+
+
+def tiles(summary: Summary) -> Iterator[Tile]:
+    """Yield the key figures: under each cap, the highest load, and who bears it."""
+    comparable, _ = _told_apart(summary)
+    for cap in sorted({one["kv_bytes"] for one in summary["best"]}):
+        mine = [
+            one
+            for one in summary["best"]
+            if one["kv_bytes"] == cap and one["experiment"] in comparable and one["load"]
+        ]
+        for one in mine[:1] if len(mine) == 1 else mine[:1] + [max(mine, key=_by_load)]:
+            yield Tile(
+                label=f"{one['experiment']}, {human_bytes(cap)}",
+                value=f"{_load(one)} {'/s' if summary['axis'] == 'rate' else ''}".strip(),
+                words=f"accuracy {_accuracy(summary, one)}",
+            )
+
+
+def write_serve_report(folder: Path, summary: Summary) -> list[Path]:
+    """Write report.md, report.json, report.html and the figures; return the pages.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    title = f"encodeonce bench serve: {summary['model']}"
+    figures = all_figures(summary)
+    parts = sections(summary)
+    shown = [*parts[:1], Section(title="Figures", figures=tuple(figures)), *parts[1:]]
+    write_file(folder / "report.json", json.dumps(summary, indent=1) + "\n")
+    for figure in figures:
+        write_file(folder / file_of(figure), svg_file(figure.svg))
+    page, short = folder / "report.html", folder / "report.md"
+    write_file(short, to_markdown(title, shown))
+    write_file(
+        page,
+        page_of(title, parts, tiles=list(tiles(summary)), figures=figures, data=summary),
+    )
+    return [short, page]
+
+
+def _told_apart(summary: Summary) -> tuple[list[str], list[str]]:
+    """Return the names of the experiments that can be compared, and of the others."""
+    every = summary["experiments"]
+    comparable = [one["name"] for one in every if one["not_comparable"] is None]
+    return comparable, [one["name"] for one in every if one["not_comparable"] is not None]
+
+
+def _experiment(summary: Summary, name: str) -> Summary:
+    found: Summary = next(one for one in summary["experiments"] if one["name"] == name)
+    return found
+
+
+def _best(summary: Summary, names: Sequence[str], title: str, why: str = "") -> Section:
+    caps = sorted({one["kv_bytes"] for one in summary["best"] if one["experiment"] in names})
+    best = {(one["experiment"], one["kv_bytes"]): one for one in summary["best"]}
+    rows = []
+    has_kl = any(_kl(_experiment(summary, name)["quality"]) is not None for name in names)
+    for name in names:
+        quality = _experiment(summary, name)["quality"]
+        loads = [_load(best[name, cap]) if (name, cap) in best else ABSENT for cap in caps]
+        most = [
+            number(best[name, cap]["most_goodput"], ".2f") if (name, cap) in best else ABSENT
+            for cap in caps
+        ]
+        kl = (number(_kl(quality), ".3f"),) if has_kl else ()
+        rows.append((name, *_quality(quality), *kl, *loads, *most))
+    heads = [f"load at {human_bytes(cap)}" for cap in caps]
+    heads += [f"goodput at {human_bytes(cap)}" for cap in caps]
+    slo = summary["slo"]
+    sentences = [
+        f"Load: the highest of those tried, in {AXES[summary['axis']]}, at which "
+        f"{percent(slo['attain'])} of the requests have their first token within {slo['ttft_s']:g} "
+        f"s and further ones every {1e3 * slo['tpot_s']:g} ms on average, as they have at all "
+        "lighter ones; ≥ where nothing heavier was tried. Goodput: the most requests a second that "
+        "met both, at any load.",
+        f"Accuracy is that of {summary['num_samples']} samples, answered to their own ends, with "
+        f"the paired difference to {summary['baseline']}, in points, and its 95 % interval "
+        "clustered by media.",
+    ]
+    return Section(
+        title=title,
+        table=Table(
+            columns=("", "accuracy", "difference", "kept", *(["KL"] if has_kl else []), *heads),
+            rows=tuple(rows),
+        ),
+        sentences=tuple([why, *sentences[:1]] if why else sentences),
+    )
+
+
+def _kl(quality: Summary) -> float | None:
+    """Return the mean KL of the full cache's answers, nats, where it was measured."""
+    fidelity = quality["fidelity"]
+    found: float | None = None if fidelity is None else fidelity["mean_kl"]
+    return found
+
+
+def _quality(quality: Summary) -> tuple[str, str, str]:
+    accuracy, difference = quality["accuracy"], quality["difference"]
+    return (
+        ABSENT if accuracy is None else percent(accuracy["mean"], 1),
+        ABSENT
+        if difference is None
+        else f"{points(difference['mean'])} ({points(difference['low'])} to "
+        f"{points(difference['high'])})",
+        percent(quality["kept"], 1),
+    )
+
+
+def _conditions(summary: Summary) -> Section:
+    """Say what was served, and how."""
+    arrivals, limits, lengths = summary["arrivals"], summary["limits"], summary["output_tokens"]
+    kind = ARRIVALS.get(arrivals["kind"], arrivals["kind"])
+    length = {
+        "natural": "as long as the model makes them",
+        "trace": "as long as the trace says",
+    }.get(lengths["kind"], f"{lengths.get('tokens')} tokens long each")
+    count = arrivals["requests"] or "all"
+    bullets = [
+        f"Arrivals: {kind}, {count} requests, of which the first {arrivals['warmup']} count for no "
+        f"figure; answers {length}. All experiments get the same requests.",
+        f"Limits: {human_count(limits['max_running'], 'request')} at once, "
+        f"{human_count(limits['prefill_requests'], 'prompt')} and {limits['prefill_tokens']} tokens "
+        "a prefill.",
+        "One action at a time: encoding, prefill, compression and decode steps do not overlap, and "
+        "a prompt is not split. The longest gap between two tokens is a prompt's prefill; what "
+        "splitting it could save is ITL p99 less p50.",
+        "A time to first token contains queueing, features "
+        + ("from the tower" if summary["features"] == "encode" else "from the store")
+        + ", and prefill; the first token is the uncompressed prefill's, except where the media "
+        "are compressed before the question is read.",
+    ]
+    if summary["time"] == "virtual":
+        bullets.append(
+            "Seconds are computed from measured costs, not taken from a clock. Bytes are what is "
+            "reserved: whole prompts until they are compressed."
+        )
+    bullets += summary["warnings"]
+    cells = summary["cells"]
+    for key, words in (
+        ("num_short", "requests of the trace are shorter than their sample, whose length counts"),
+        ("num_fewer_media", "requests of the trace have more images than any sample"),
+    ):
+        if (most := max(cell[key] for cell in cells)) > 0:
+            bullets.append(f"{most} {words}.")
+    for sample, reason in list(summary["left_out"].items())[:5]:
+        bullets.append(f"Left out: {sample}: {reason}.")
+    if len(summary["left_out"]) > 5:
+        bullets.append(f"Left out in all: {len(summary['left_out'])} samples.")
+    return Section(title="What was served", bullets=tuple(bullets))
+
+
+def _cells(summary: Summary, cap: int) -> Section:
+    """Return all cells under a cap."""
+    rows = []
+    for cell in summary["cells"]:
+        if cell["kv_bytes"] == cap:
+            rows.append(_cell_row(cell))
+    return Section(
+        title=f"All loads under {human_bytes(cap)}",
+        is_detail=True,
+        table=Table(
+            columns=(
+                "",
+                "load",
+                "attained",
+                "goodput /s",
+                "tokens/s",
+                "TTFT p50 s",
+                "TTFT p99 s",
+                "ITL p50 ms",
+                "ITL p99 ms",
+                "TPOT p99 ms",
+                "E2E p99 s",
+                "rows",
+                "peak KV",
+                "preempted",
+                "hits",
+                "failed",
+                "same tokens",
+            ),
+            rows=tuple(rows),
+        ),
+        sentences=(
+            "In brackets: the queue grew until the end, so that latencies would be longer had the "
+            "load gone on. Rows: mean of a decode step. Same tokens: answers equal to the offline "
+            "engine's, as far as both go.",
+        ),
+    )
+
+
+def _cell_row(cell: Summary) -> tuple[str, ...]:
+    def quantile(name: str, which: str, scale: float = 1.0) -> str:
+        found = cell[name]
+        if found is None:
+            return ABSENT
+        text = f"{scale * found[which]:.3g}"
+        return f"({text})" if cell["saturated"] else text
+
+    same = cell["same_tokens"]
+    peak = human_bytes(cell["peak_reserved_bytes"])
+    if cell["peak_allocated_bytes"]:
+        peak += f" (allocated {human_bytes(cell['peak_allocated_bytes'])})"
+    return (
+        cell["experiment"],
+        f"{cell['load']:g}",
+        percent(cell["attainment"], 1),
+        f"{cell['goodput']:.2f}",
+        f"{cell['tokens_per_s']:.0f}",
+        quantile("ttft_s", "p50"),
+        quantile("ttft_s", "p99"),
+        quantile("itl_s", "p50", 1e3),
+        quantile("itl_s", "p99", 1e3),
+        quantile("tpot_s", "p99", 1e3),
+        quantile("e2e_s", "p99"),
+        f"{cell['mean_rows']:.1f}",
+        peak,
+        str(cell["num_preempted"]),
+        str(cell["num_hits"]),
+        str(cell["num_failed"]),
+        ABSENT if same is None else f"{same['num_same']} of {same['num_compared']}",
+    )
+
+
+def _by_load(one: Summary) -> float:
+    return float(one["load"] or 0.0)
+
+
+def _load(one: Summary) -> str:
+    if one["load"] is None:
+        return "none"
+    return f"{'≥ ' if one['is_highest_tried'] else ''}{one['load']:g}"
+
+
+def _accuracy(summary: Summary, one: Any) -> str:
+    accuracy = _experiment(summary, one["experiment"])["quality"]["accuracy"]
+    return "no score" if accuracy is None else percent(accuracy["mean"], 1)

@@ -1,0 +1,192 @@
+"""What each stage costs on one machine, as a few coefficients; the file that holds them.
+
+`encodeonce bench costs` measures them (`harness/bench/costs.py`). Seconds, with u units, n new
+tokens behind m cached ones, r rows at p places, and b bytes of keys and values read::
+
+    fetch, encode   a + b u
+    prefill, read   a + b n + c n (m + n / 2)
+    compress        a + b n
+    decode          a + b r + c b + d p
+    swap            a + b b
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from encodeonce.datasets.demo import questions
+from encodeonce.datasets.local_path import local_path
+from encodeonce.datasets.refusals import Refused, checked
+from encodeonce.datasets.strict_json import parse_json
+from encodeonce.harness.run.config import Strict
+from encodeonce.harness.serving.config import BUILT_IN
+
+FORMAT = "encodeonce costs 1"
+WIDE_RESIDUAL = 0.25
+"""Largest relative residual above which every report that uses the costs says so."""
+
+DEMO_COSTS = Path(questions.__file__).parent / "costs.json"
+
+Two = tuple[float, float]
+Three = tuple[float, float, float]
+Four = tuple[float, float, float, float]
+
+
+class CostsError(ValueError):
+    """A costs file cannot be used."""
+
+
+class VariantCosts(Strict):
+    """The stages that depend on weights and cache."""
+
+    prefill: Three
+    """Of a prefix, with what the setting needs to be observed."""
+    read: Three
+    """Of a question behind it."""
+    compress: Two
+    decode: Four
+
+    def prefill_s(self, num_new: int) -> float:
+        """Return the seconds of a prefix."""
+        return _attending(self.prefill, num_new, 0)
+
+    def read_s(self, num_new: int, num_cached: int) -> float:
+        """Return the seconds of some tokens behind others."""
+        return _attending(self.read, num_new, num_cached)
+
+    def compress_s(self, num_tokens: int) -> float:
+        """Return the seconds of compressing a prompt."""
+        a, b = self.compress
+        return a + b * num_tokens
+
+    def decode_s(self, num_rows: int, num_bytes: int) -> float:
+        """Return the seconds of a step over rows whose caches have so many bytes together."""
+        a, b, c, d = self.decode
+        return a + b * num_rows + c * num_bytes + d * num_places(num_rows)
+
+
+class Costs(Strict):
+    """A costs file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["encodeonce costs 1"]
+    date: str
+    command: str
+    hardware: dict[str, Any]
+    versions: dict[str, str]
+    model: str
+    """Its name."""
+    model_sha256: str
+    dtype: str
+    clock: Literal["wall", "processor"]
+    """What told the seconds; of a single thread, the processor's own."""
+    token_bytes: int = Field(gt=0)
+    """Keys and values of one token, uncompressed."""
+    fetch: Two
+    """Reading features from the store."""
+    encode: Two
+    """Decoding, preprocessing and the tower."""
+    swap: Two
+    variants: dict[str, VariantCosts]
+    """By `Variant.name`."""
+    residuals: dict[str, float]
+    """The largest relative residual on points that were left out of the fit, by stage."""
+    points: dict[str, list[list[float]]]
+    """What was measured, by stage: its arguments, and the median of seconds."""
+
+    def of(self, variant: str) -> VariantCosts:
+        """Return the costs of a variant.
+
+        Raises:
+            CostsError: it was not measured.
+        """
+        if variant not in self.variants:
+            raise CostsError(
+                f"time.costs: holds no costs of {variant!r}, only of {', '.join(self.variants)}; "
+                "measure them with `encodeonce bench costs`"
+            )
+        return self.variants[variant]
+
+    def warnings(self) -> list[str]:
+        """Return a sentence for each stage that the coefficients do not describe well."""
+        return [
+            f"The costs of {stage} are off by up to {residual:.0%} on points left out of the fit."
+            for stage, residual in self.residuals.items()
+            if residual > WIDE_RESIDUAL
+        ]
+
+
+def num_places(num_rows: int) -> int:
+    """Return the places of a running batch: the next power of two (`models/serving/pool.py`)."""
+    return 1 << max(0, num_rows - 1).bit_length()
+
+
+def costs_named(name: str) -> Costs:
+    """Return the costs that a run file names.
+
+    Raises:
+        CostsError: there is no such file, or it is no costs file.
+    """
+    if name == BUILT_IN:
+        return costs_of(parse_json(DEMO_COSTS.read_bytes()), BUILT_IN)
+    path = local_path(name)
+    try:
+        return costs_of(parse_json(path.read_bytes()), name)
+    except OSError as error:
+        raise CostsError(
+            f"time.costs: {name}: {error.strerror or error}; make it with `encodeonce bench costs "
+            "RUN.yaml --output FILE`, or use 'built-in' for the demo"
+        ) from error
+    except CostsError:
+        raise
+    except ValueError as error:
+        raise CostsError(f"time.costs: {name} is no costs file: {error}") from error
+
+
+def costs_of(content: Any, name: str) -> Costs:
+    """Return the costs that a file holds.
+
+    Raises:
+        CostsError: it holds something else.
+    """
+    try:
+        return checked(Costs, content)
+    except Refused as error:
+        raise CostsError(f"time.costs: {name} is no costs file: {error}") from error
+
+
+def check_model(costs: Costs, name: str, checkpoint_sha256: str, dtype: str) -> None:
+    """Refuse costs of another model.
+
+    Raises:
+        CostsError: they are.
+    """
+    if costs.model_sha256 != checkpoint_sha256:
+        raise CostsError(
+            f"time.costs: {name} was measured with {costs.model} (sha256 "
+            f"{costs.model_sha256[:12]}…); this model is {checkpoint_sha256[:12]}…. Measure its "
+            "costs with `encodeonce bench costs`"
+        )
+    if costs.dtype != dtype:
+        raise CostsError(
+            f"time.costs: {name} was measured in {costs.dtype}, this run is in {dtype}"
+        )
+
+
+def write_costs(path: Path, costs: Costs) -> None:
+    """Write a costs file."""
+    path.write_text(json.dumps(costs.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+
+
+def _attending(coefficients: Three, num_new: int, num_cached: int) -> float:
+    a, b, c = coefficients
+    return a + b * num_new + c * num_new * (num_cached + num_new / 2)
+
+
+def linear_s(coefficients: Two, amount: float) -> float:
+    """Return a + b x."""
+    a, b = coefficients
+    return a + b * amount

@@ -1,0 +1,168 @@
+"""Serves the cells of a grid, one after another; finished ones are read back."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from encodeonce.harness.run.variant import Variant
+from encodeonce.harness.serving.answered import Answered
+from encodeonce.harness.serving.cells import (
+    Cell,
+    Outcome,
+    cells_of,
+    digest_of,
+    meaning,
+    read_cell,
+    served,
+    write_cell,
+)
+from encodeonce.harness.serving.config import Experiment, ServeConfig
+from encodeonce.harness.serving.costs import Costs
+from encodeonce.harness.serving.engine import Clock, Engine, VirtualClock
+from encodeonce.harness.serving.ledger import Ledger
+from encodeonce.harness.serving.monitor import Monitor
+from encodeonce.harness.serving.policy import make_policy
+from encodeonce.harness.serving.request import Request
+from encodeonce.harness.serving.scheduler import Scheduler
+from encodeonce.harness.serving.simulated import SimulatedEngine
+from encodeonce.harness.serving.workload import Workload, check_fits, make_workload
+
+
+class Server(Protocol):
+    """Makes the engine of a cell."""
+
+    token_bytes: int
+    """Keys and values of one token, uncompressed."""
+
+    def identity(self, variant: Variant) -> Any:
+        """Return what the engine's seconds depend on, as plain JSON values."""
+        ...
+
+    def engine(self, experiment: Experiment, workload: Workload) -> tuple[Engine, Clock]:
+        """Return an engine with nothing in memory, and a clock at 0."""
+        ...
+
+    def answer(self, request: Request) -> tuple[str | None, Sequence[int]]:
+        """Return the text and the tokens of a request that has ended, where they are written."""
+        ...
+
+
+class VirtualServer:
+    """Engines that compute nothing but seconds."""
+
+    def __init__(self, config: ServeConfig, costs: Costs) -> None:
+        """Take the costs that the run file names."""
+        self._encodes = config.features == "encode"
+        self._costs = costs
+        self.token_bytes = costs.token_bytes
+
+    def identity(self, variant: Variant) -> Any:
+        """Return the costs."""
+        common = self._costs.model_dump(mode="json", include={"fetch", "encode", "swap"})
+        return {"virtual": self._costs.of(variant.name).model_dump(mode="json"), **common}
+
+    def engine(self, experiment: Experiment, workload: Workload) -> tuple[Engine, Clock]:
+        """Return a simulated engine."""
+        variant = experiment.variant.name
+        return SimulatedEngine(self._costs, variant, encodes=self._encodes), VirtualClock()
+
+    def answer(self, request: Request) -> tuple[str | None, Sequence[int]]:
+        """Return nothing: what would be answered is known from elsewhere."""
+        return None, ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedCell:
+    """A cell with what came of it."""
+
+    cell: Cell
+    workload: Workload
+    outcome: Outcome
+
+
+class Grid:
+    """All cells of a run file."""
+
+    def __init__(self, config: ServeConfig, known: Answered, server: Server) -> None:
+        """Prepare all workloads, so that whatever cannot be served is refused at once.
+
+        Raises:
+            ValueError: a request would never fit, or a trace cannot be used.
+        """
+        self._config, self._server = config, server
+        self._folder = Path(config.output) / "cells"
+        self._cells = [
+            (cell, make_workload(config, cell.experiment, cell.arrivals, known, server.token_bytes))
+            for cell in cells_of(config)
+        ]
+        for cell, workload in self._cells:
+            check_fits(workload, cell.experiment, cell.limits, self._ledger(cell))
+
+    def __len__(self) -> int:
+        """Return the number of cells."""
+        return len(self._cells)
+
+    @property
+    def num_left(self) -> int:
+        """Cells that are still to be served."""
+        left = {
+            name
+            for cell, workload in self._cells
+            if not (
+                self._folder / f"{(name := digest_of(self._meaning(cell, workload)))}.jsonl"
+            ).exists()
+        }
+        return len(left)
+
+    def run(self, on_cell: Callable[[str], None]) -> Iterator[ServedCell]:
+        """Yield all cells, served or read back.
+
+        Args:
+            on_cell: called with a cell's name before it is served.
+
+        Raises:
+            OutputError: its file cannot be written.
+        """
+        for cell, workload in self._cells:
+            content = self._meaning(cell, workload)
+            outcome = read_cell(self._folder, content)
+            if outcome is None:
+                on_cell(cell.name)
+                outcome = self._serve(cell, workload)
+                write_cell(self._folder, content, outcome)
+            yield ServedCell(cell=cell, workload=workload, outcome=outcome)
+
+    def _serve(self, cell: Cell, workload: Workload) -> Outcome:
+        config, experiment = self._config, cell.experiment
+        engine, clock = self._server.engine(experiment, workload)
+        monitor = Monitor(config.monitor.every_s)
+        scheduler = Scheduler(
+            workload.source(),
+            engine,
+            make_policy(config.policy_of(experiment)),
+            clock,
+            cell.limits,
+            monitor,
+            preempt=config.preempt_of(experiment),
+            shares_prefixes=config.shares_prefixes(experiment),
+        )
+        requests = scheduler.run()
+        return Outcome(
+            totals=_rounded(asdict(scheduler.totals)),
+            requests=[served(one, *self._server.answer(one)) for one in requests],
+            samples=monitor.samples,
+        )
+
+    def _meaning(self, cell: Cell, workload: Workload) -> dict[str, Any]:
+        engine = self._server.identity(cell.experiment.variant)
+        return meaning(self._config, cell, workload, engine)
+
+    def _ledger(self, cell: Cell) -> Ledger:
+        preempt = self._config.preempt_of(cell.experiment)
+        shares = self._config.shares_prefixes(cell.experiment)
+        return Ledger(cell.kv_bytes, preempt, shares_prefixes=shares)
+
+
+def _rounded(totals: dict[str, Any]) -> dict[str, Any]:
+    return {name: round(one, 6) for name, one in totals.items()}

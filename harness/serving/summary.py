@@ -1,0 +1,152 @@
+"""The results of a grid as plain JSON values: what reports are made of."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from encodeonce.harness.run.variant import Variant
+from encodeonce.harness.serving.answered import Answered
+from encodeonce.harness.serving.config import Experiment, ServeConfig
+from encodeonce.harness.serving.grid import ServedCell
+from encodeonce.harness.serving.loads import axis_of
+from encodeonce.harness.serving.metrics import Served, summarize
+from encodeonce.harness.serving.monitor import Sample
+from encodeonce.models.kv.spec import FULL
+
+Summary = dict[str, Any]
+
+NUM_MOMENTS = 80
+"""Points of a curve over time."""
+
+
+def baseline_of(config: ServeConfig) -> Variant:
+    """Return the variant that answers are compared with: the first full cache, else the first."""
+    full = [one.variant for one in config.experiments if one.kv == FULL]
+    return full[0] if full else config.experiments[0].variant
+
+
+def summarize_grid(
+    config: ServeConfig,
+    known: Answered,
+    cells: Iterable[ServedCell],
+    warnings: Sequence[str] = (),
+) -> Summary:
+    """Return the results of a run file.
+
+    Args:
+        config: the run file.
+        known: the samples' answers.
+        cells: all of them, served.
+        warnings: sentences that belong into every report.
+    """
+    baseline = baseline_of(config)
+    results = [_cell(config, known, one) for one in cells]
+    experiments = [_experiment(config, known, one, baseline) for one in config.experiments]
+    return {
+        "model": config.model.path.rstrip("/").rpartition("/")[2],
+        "time": config.time.mode,
+        "engine": config.engine.kind,
+        "features": config.features,
+        "output_tokens": config.output_tokens.model_dump(mode="json"),
+        "arrivals": config.arrivals.model_dump(mode="json", exclude={"file"}),
+        "axis": axis_of(config.arrivals),
+        "limits": config.limits.model_dump(mode="json"),
+        "slo": config.slo.model_dump(mode="json"),
+        "baseline": baseline.name,
+        "num_samples": len(known.asked),
+        "left_out": dict(known.left_out),
+        "warnings": list(warnings),
+        "experiments": experiments,
+        "cells": results,
+        "best": [_best(config, one, results) for one in _pairs(config, results)],
+    }
+
+
+def _experiment(
+    config: ServeConfig, known: Answered, experiment: Experiment, baseline: Variant
+) -> Summary:
+    return {
+        "name": experiment.name,
+        "variant": experiment.variant.name,
+        "policy": config.policy_of(experiment),
+        "preempt": config.preempt_of(experiment),
+        "share_prefixes": config.shares_prefixes(experiment),
+        "not_comparable": experiment.not_comparable,
+        "quality": known.quality(experiment.variant, baseline),
+    }
+
+
+def _cell(config: ServeConfig, known: Answered, one: ServedCell) -> Summary:
+    cell, outcome = one.cell, one.outcome
+    totals = outcome.totals
+    return {
+        "experiment": cell.experiment.name,
+        "kv_bytes": cell.kv_bytes,
+        "load": cell.load,
+        **summarize(outcome.requests, config.slo, cell.arrivals.warmup),
+        **totals,
+        "mean_rows": totals["num_rows"] / totals["num_steps"] if totals["num_steps"] else 0.0,
+        "num_short": one.workload.num_short,
+        "num_fewer_media": one.workload.num_fewer_media,
+        "same_tokens": _same_tokens(known, one, outcome.requests),
+        "over_time": _thinned(outcome.samples),
+    }
+
+
+def _same_tokens(
+    known: Answered, one: ServedCell, requests: Sequence[Served]
+) -> dict[str, int] | None:
+    """Count the answers whose tokens are those of the offline engine, as far as both go."""
+    pairs = [
+        (known.record(asked, one.cell.experiment.variant).token_ids, request.token_ids)
+        for asked, request in zip(one.workload.asked, requests, strict=True)
+        if request.token_ids
+    ]
+    if not pairs:
+        return None
+    lengths = [min(len(first), len(second)) for first, second in pairs]
+    same = [
+        tuple(first[:length]) == tuple(second[:length])
+        for (first, second), length in zip(pairs, lengths, strict=True)
+    ]
+    return {"num_compared": len(pairs), "num_same": sum(same)}
+
+
+def _pairs(config: ServeConfig, cells: Sequence[Summary]) -> list[tuple[str, int]]:
+    """Return every experiment under every cap of its own, in the run file's order."""
+    return [
+        (experiment.name, cap)
+        for cap in sorted({cell["kv_bytes"] for cell in cells})
+        for experiment in config.experiments
+        if any((cell["experiment"], cell["kv_bytes"]) == (experiment.name, cap) for cell in cells)
+    ]
+
+
+def _best(config: ServeConfig, pair: tuple[str, int], cells: Sequence[Summary]) -> Summary:
+    """Return the highest load that an experiment bears: it and all lighter ones attain."""
+    name, cap = pair
+    mine = [cell for cell in cells if (cell["experiment"], cell["kv_bytes"]) == pair]
+    best: Mapping[str, Any] | None = None
+    for cell in sorted(mine, key=lambda one: float(one["load"])):
+        if cell["attainment"] < config.slo.attain:
+            break
+        best = cell
+    return {
+        "experiment": name,
+        "kv_bytes": cap,
+        "load": best["load"] if best else None,
+        "is_highest_tried": best is not None and best["load"] == max(c["load"] for c in mine),
+        "goodput": best["goodput"] if best else None,
+        "most_goodput": max(cell["goodput"] for cell in mine),
+    }
+
+
+def _thinned(samples: Sequence[Sample]) -> dict[str, list[float]]:
+    """Return the state over time at some moments."""
+    every = max(1, -(-len(samples) // NUM_MOMENTS))
+    some = samples[::every]
+    return {
+        "time_s": [one.time_s for one in some],
+        "running": [one.running for one in some],
+        "waiting": [one.waiting for one in some],
+        "reserved_kv_bytes": [one.reserved_kv_bytes for one in some],
+    }

@@ -1,0 +1,91 @@
+"""``encodeonce bench serve``: concurrent requests, and what compression does for them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from encodeonce.harness.bench.serve_report import headline, sections, write_serve_report
+from encodeonce.harness.report.plain_console import PlainConsole, plain_text
+from encodeonce.harness.report.terminal import print_report
+from encodeonce.harness.run.folder import RunFolder
+from encodeonce.harness.run.plan import Plan, make_plan
+from encodeonce.harness.run.read_config import check_device, load_run_file
+from encodeonce.harness.serving.answered import Answered, answered
+from encodeonce.harness.serving.config import ServeConfig, VirtualTime
+from encodeonce.harness.serving.costs import Costs, check_model, costs_named
+from encodeonce.harness.serving.grid import Grid, Server, VirtualServer
+from encodeonce.harness.serving.summary import summarize_grid
+from encodeonce.harness.workers.session import Session
+from encodeonce.jobs.cli.running import running
+from encodeonce.jobs.cli.user_errors import user_errors
+
+console = PlainConsole()
+
+
+def serve(
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="EXPERIMENTS.yaml", help="Run file; docs/serving.md has its keys."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="Output folder, in place of the run file's.")
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RAY_ADDRESS", help="Ray cluster to join, where workers.executor is ray."
+        ),
+    ] = None,
+) -> None:
+    """Serve concurrent requests under several KV caches: latency, goodput and accuracy."""
+    with user_errors(OSError):
+        config = load_run_file(path, ServeConfig)
+        if output is not None:
+            config = config.model_copy(update={"output": output.absolute()})
+        check_device(path, config)
+        costs = _costs(config)
+        known = _answers(config, ray_address)
+        grid = Grid(config, known, _server(config, costs))
+        with PlainConsole(stderr=True).status("serving") as status:
+            left = grid.num_left
+            cells = list(
+                grid.run(lambda name: status.update(plain_text(f"serving: {name} ({left} cells)")))
+            )
+        summary = summarize_grid(config, known, cells, costs.warnings() if costs else ())
+        pages = write_serve_report(Path(config.output), summary)
+        print_report(console, sections(summary))
+        for line in headline(summary):
+            console.print(line, style="bold", soft_wrap=True)
+        for page in pages:
+            console.print(f"report: {page}", soft_wrap=True)
+
+
+def _costs(config: ServeConfig) -> Costs | None:
+    """Return the costs that virtual time needs, checked before anything is answered."""
+    if not isinstance(config.time, VirtualTime):
+        return None
+    found = costs_named(config.time.costs)
+    with Session(config) as session:
+        check_model(found, config.time.costs, session.checkpoint_sha256(), config.model.dtype)
+    for experiment in config.experiments:
+        found.of(experiment.variant.name)
+    return found
+
+
+def _answers(config: ServeConfig, ray_address: str | None) -> Answered:
+    """Answer every sample under every variant, unless it has been."""
+    plan: Plan | None = None
+    for run in config.answers():
+        plan = make_plan(run)
+        with running(run, ray_address) as pipeline:
+            pipeline.precompute()
+            pipeline.evaluate()
+    assert plan is not None, "a run file has experiments"
+    records = RunFolder(Path(config.output) / "answers").records("records")
+    return answered(plan, records, [one.variant for one in config.experiments])
+
+
+def _server(config: ServeConfig, costs: Costs | None) -> Server:
+    assert costs is not None, "wall"
+    return VirtualServer(config, costs)
