@@ -75,6 +75,7 @@ class RunningBatch:
             after = before.new_zeros(num_places, 1)
             after[:kept] = before[:kept]
             setattr(self, name, after)
+        self._is_new = True
 
     def join(self, cohort: Cohort, places: Sequence[int], tokens: torch.Tensor) -> None:
         """Let rows take places; from the next step on they are decoded.

@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from encodeonce.datasets.options import LocalPath
 from encodeonce.harness.run.config import (
-    QuestionsConfig,
     CacheSpec,
+    QuestionsConfig,
     RunConfig,
     WorkersSpec,
 )
