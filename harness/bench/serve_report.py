@@ -172,8 +172,8 @@ def _conditions(summary: Summary) -> Section:
         f"Arrivals: {kind}, {count} requests, of which the first {arrivals['warmup']} count for no "
         f"figure; answers {length}. All experiments get the same requests.",
         f"Limits: {human_count(limits['max_running'], 'request')} at once, "
-        f"{human_count(limits['prefill_requests'], 'prompt')} and {limits['prefill_tokens']} tokens "
-        "a prefill.",
+        f"{human_count(limits['prefill_requests'], 'prompt')} and "
+        f"{limits['prefill_tokens']} tokens a prefill.",
         "One action at a time: encoding, prefill, compression and decode steps do not overlap, and "
         "a prompt is not split. The longest gap between two tokens is a prompt's prefill; what "
         "splitting it could save is ITL p99 less p50.",

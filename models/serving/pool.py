@@ -183,7 +183,7 @@ class ServingPool:
     def drop(self, served: Served) -> None:
         """Forget a request's cache, finished or not."""
         if served.place is not None:
-            served.row.num_removed = self._batch.num_removed(served.place)
+            served.row.num_removed = self._batch.removed.get(served.place, 0)
             self._batch.leave([served.place])
             del self._rows[served.place]
             served.place = None
