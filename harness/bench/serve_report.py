@@ -1,19 +1,15 @@
 """Reports on workloads: which way serves most requests in time, and what it costs in accuracy."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from encodeonce.harness.bench.cells import ABSENT
 from encodeonce.harness.bench.serve_figures import all_figures
-from encodeonce.harness.report.charts.svg import svg_file
-from encodeonce.harness.report.html import page_of
-from encodeonce.harness.report.markdown import to_markdown
 from encodeonce.harness.report.numbers import human_bytes, human_count, number, percent, points
-from encodeonce.harness.report.section import Section, Table, file_of
+from encodeonce.harness.report.section import Section, Table
 from encodeonce.harness.report.tiles import Tile
-from encodeonce.harness.report.write import write_file
+from encodeonce.harness.report.write import write_pages
 from encodeonce.harness.serving.summary import Summary
 
 ARRIVALS = {"constant": "at a constant rate", "poisson": "Poisson", "gamma": "Gamma-distributed"}
@@ -75,20 +71,14 @@ def write_serve_report(folder: Path, summary: Summary) -> list[Path]:
     Raises:
         OutputError: a file cannot be written.
     """
-    title = f"encodeonce bench serve: {summary['model']}"
-    figures = all_figures(summary)
-    parts = sections(summary)
-    shown = [*parts[:1], Section(title="Figures", figures=tuple(figures)), *parts[1:]]
-    write_file(folder / "report.json", json.dumps(summary, indent=1) + "\n")
-    for figure in figures:
-        write_file(folder / file_of(figure), svg_file(figure.svg))
-    page, short = folder / "report.html", folder / "report.md"
-    write_file(short, to_markdown(title, shown))
-    write_file(
-        page,
-        page_of(title, parts, tiles=list(tiles(summary)), figures=figures, data=summary),
+    return write_pages(
+        folder,
+        f"encodeonce bench serve: {summary['model']}",
+        sections(summary),
+        tiles=list(tiles(summary)),
+        figures=all_figures(summary),
+        data=summary,
     )
-    return [short, page]
 
 
 def _told_apart(summary: Summary) -> tuple[list[str], list[str]]:

@@ -2,17 +2,19 @@
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from encodeonce.cache_store import durable
 from encodeonce.harness.report.charts.svg import svg_file
-from encodeonce.harness.report.html import report_page
+from encodeonce.harness.report.html import FIGURES, page_of, report_page
 from encodeonce.harness.report.markdown import to_markdown
-from encodeonce.harness.report.section import Section, file_of
+from encodeonce.harness.report.section import Figure, Section, file_of
 from encodeonce.harness.report.summary import sections
 from encodeonce.harness.report.thumbnails import previews
+from encodeonce.harness.report.tiles import Tile
 from encodeonce.harness.results.run_summary import summarize_run, write_official_files
 from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.run.folder import RunFolder
@@ -89,6 +91,38 @@ def _page(folder: RunFolder, summary: Summary) -> str:
     wanted = [(item["benchmark"], item["sample"]) for item in items]
     found = previews(summary["run"], wanted, known_sha256=folder.media_sha256())
     return report_page(folder.path.name, summary, found)
+
+
+def write_pages(
+    folder: Path,
+    title: str,
+    parts: Sequence[Section],
+    *,
+    tiles: Sequence[Tile],
+    figures: Sequence[Figure],
+    data: Mapping[str, Any],
+) -> list[Path]:
+    """Write report.md, report.json, the figures and report.html; return the two for readers.
+
+    Args:
+        folder: that exists.
+        title: plain text.
+        parts: sections; in report.md, figures follow the first.
+        tiles: the page's key figures.
+        figures: drawings.
+        data: all numbers.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    short, page = folder / "report.md", folder / "report.html"
+    drawn = Section(title=FIGURES, figures=tuple(figures))
+    write_file(folder / "report.json", json.dumps(data, indent=1) + "\n")
+    for figure in figures:
+        write_file(folder / file_of(figure), svg_file(figure.svg))
+    write_file(short, to_markdown(title, [*parts[:1], drawn, *parts[1:]]))
+    write_file(page, page_of(title, parts, tiles=tiles, figures=figures, data=data))
+    return [short, page]
 
 
 def write_file(path: Path, text: str) -> None:

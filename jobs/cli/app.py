@@ -23,6 +23,7 @@ from encodeonce.jobs.cli.bench.app import bench_app
 from encodeonce.jobs.cli.benchmarks import benchmarks
 from encodeonce.jobs.cli.calibrate import calibrate_app
 from encodeonce.jobs.cli.compare import compare_runs
+from encodeonce.jobs.cli.convert import convert_app
 from encodeonce.jobs.cli.export import export
 from encodeonce.jobs.cli.quantize import quantize
 from encodeonce.jobs.cli.running import running
@@ -62,6 +63,7 @@ app.add_typer(store_app, name="store")
 app.add_typer(bench_app, name="bench")
 app.add_typer(calibrate_app, name="calibrate")
 app.add_typer(train_app, name="train")
+app.add_typer(convert_app, name="convert")
 app.command("benchmarks")(benchmarks)
 app.command("compare")(compare_runs)
 app.command("export")(export)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from encodeonce.harness.report.plain_console import PlainConsole
+from encodeonce.harness.report.training_page import write_training_report
 from encodeonce.harness.run.read_config import check_device, load_run_file
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
 from encodeonce.harness.training.compressor.folder import State, TrainingFolder
@@ -17,6 +18,7 @@ from encodeonce.harness.training.ranks import joined
 from encodeonce.jobs.cli.progress_bar import progress_bar
 from encodeonce.jobs.cli.user_errors import user_errors
 from encodeonce.models.checkpoint.files import hide_loading_bars
+from encodeonce.models.kv.trained.files import read_header
 
 train_app = typer.Typer(
     help="Train what some KV methods need, from stored features.", no_args_is_help=True
@@ -67,7 +69,10 @@ def compressor(
                     train_compressor(config, ranks, on_step)
                 if not ranks.is_first:
                     return
-        _say(config, TrainingFolder(config.output).state())
+        header, state = read_header(config.output), TrainingFolder(config.output).state()
+        page = write_training_report(config.output, header, state)
+        _say(config, state)
+        console.print(f"report: {page}", soft_wrap=True)
 
 
 @contextmanager

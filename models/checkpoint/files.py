@@ -194,6 +194,12 @@ def checkpoint_digest(folder: Path, file_sha256: Callable[[Path], str]) -> str:
     return digest.hexdigest()
 
 
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def tensors(folder: Path) -> Iterator[tuple[str, Callable[[], torch.Tensor]]]:
     """Yield (name, read) of every tensor in the checkpoint's safetensors files."""
     for path in sorted(folder.glob("*.safetensors")):

@@ -1,6 +1,5 @@
 """Finds the compressor that a run's option names, and keeps its nets once they are loaded."""
 
-import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Literal
 import torch
 
 from encodeonce.datasets.local_path import local_path
+from encodeonce.models.checkpoint.files import file_digest
 from encodeonce.models.kv.trained.compressor import Compressor
 from encodeonce.models.kv.trained.fastcache import (
     FastCacheLayout,
@@ -102,7 +102,5 @@ def _check_digest(path: Path, sha256: str | None, mtime_ns: int, size: int) -> N
     """Compare a file with the digest that a run asks for; one that has not changed, once."""
     if sha256 is None:
         return
-    with path.open("rb") as file:
-        got = hashlib.file_digest(file, "sha256").hexdigest()
-    if got != sha256:
+    if (got := file_digest(path)) != sha256:
         raise CompressorError(f"{path} has the digest {got}; options.sha256 asks for {sha256}")

@@ -1,6 +1,5 @@
 """Make a quantised checkpoint from a model's, with a model card."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 
-from encodeonce.models.checkpoint.files import checkpoint_digest
+from encodeonce.models.checkpoint.files import checkpoint_digest, file_digest
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.family import find_family
 from encodeonce.models.quantization.checks import refuse_quantised
@@ -116,16 +115,11 @@ def _origin(
     return {
         **asdict(recipe),
         "base": model.path,
-        "base_sha256": checkpoint_digest(folder, _sha256),
+        "base_sha256": checkpoint_digest(folder, file_digest),
         "dtype": model.dtype,
         "calibration": None if used is None else dict(used.description),
         "software": {name: version(name) for name in ("encodeonce", "torch", "transformers")},
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 _METHODS = {
