@@ -1,6 +1,7 @@
 """The ``encodeonce`` command. Its run file, in YAML, describes everything about a run."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +15,12 @@ from encodeonce.harness.report.visible import log_visibly, on_one_line
 from encodeonce.harness.report.write import UnwrittenReport, WrittenReport, write_report
 from encodeonce.harness.results.summary import problems
 from encodeonce.harness.results.work import Work
-from encodeonce.harness.run.config import RunConfig
+from encodeonce.harness.run.config import QuestionsConfig, RunConfig
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.plan import make_plan
 from encodeonce.harness.run.read_config import check_device, load_config
+from encodeonce.harness.serving.config import ServeConfig
+from encodeonce.harness.training.compressor.config import TrainCompressorConfig
 from encodeonce.harness.workers.coverage import RunCoverage, measure_coverage
 from encodeonce.jobs.cli.bench.app import bench_app
 from encodeonce.jobs.cli.benchmarks import benchmarks
@@ -44,6 +47,12 @@ console = PlainConsole()
 
 MOST_REASONS = 20
 """Most media that a command gives the reasons of; the run's precompute.jsonl has all."""
+
+RUN_FILES: Mapping[str, type[QuestionsConfig]] = {
+    "run": RunConfig,
+    "train": TrainCompressorConfig,
+    "serve": ServeConfig,
+}
 
 RunFile = Annotated[
     Path,
@@ -137,9 +146,14 @@ def report(
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    kind: Annotated[str, typer.Argument(help=f"Kind of run file: {', '.join(RUN_FILES)}.")] = "run",
+) -> None:
     """Print the JSON schema of a run file: its keys, their meanings and defaults."""
-    console.print_json(json.dumps(RunConfig.model_json_schema()))
+    with user_errors():
+        if kind not in RUN_FILES:
+            raise ValueError(f"there is no run file {kind!r}; allowed: {', '.join(RUN_FILES)}")
+        console.print_json(json.dumps(RUN_FILES[kind].model_json_schema()))
 
 
 def main() -> None:

@@ -23,8 +23,8 @@ import torch
 
 from encodeonce.models.kv.asked import Asked, batches
 from encodeonce.models.kv.cohort import Cohort, cohort_behind, cohort_of, read
+from encodeonce.models.kv.comparing import Comparing
 from encodeonce.models.kv.compress import compress
-from encodeonce.models.kv.fidelity import fidelities
 from encodeonce.models.kv.forks import Fork
 from encodeonce.models.kv.kernels.recording import recorder_for
 from encodeonce.models.kv.prompts import Prompts, needs_of, question_observation
@@ -80,9 +80,7 @@ class DecodeEngine:
         }
         self._seating = Seating(generation.max_batch)
         self._done: dict[Hashable, dict[tuple[int, int], Generation]] = {}
-        self._asking: Hashable = None
-        self._expected: dict[tuple[Hashable, int], Answering] = {}
-        """The full cache's answers with which later rows of the same group are to be compared."""
+        self._comparing = Comparing(model)
 
     def ask(self, key: Hashable, prefix: Prefix, questions: Sequence[str], place: int = 0) -> None:
         """Read questions about the same media. Their rows may have to wait for others'.
@@ -102,7 +100,7 @@ class DecodeEngine:
         prepare_s = time.perf_counter() - start
         asked = Asked(key=key, prefix=prefix, suffixes=suffixes, prepare_s=prepare_s)
         self._done[key] = {}
-        self._asking = key
+        self._comparing.begin(key)
         reading: dict[Scope, Callable[[Asked, Sequence[int], int], None]] = {
             "question": self._read_by_question,
             "media": self._read_by_media,
@@ -128,15 +126,16 @@ class DecodeEngine:
         """Decode all rows that wait."""
         seating, self._seating = self._seating, Seating(self._generation.max_batch)
         if self._fidelity:
-            full = [row for row in seating.rows if row.setting in self._full]
-            self._expected |= {(row.key, row.question): row.answer for row in full}
+            self._comparing.expect([row for row in seating.rows if row.setting in self._full])
         for numbers, wave in seating.waves.items():
             forks = [seat for seat in wave.seats if seat.forks]
             decode(self._model, wave, self._recorder)
             # The full cache's wave is the first: its answers are there to be compared with.
             for seat in forks:
-                self._compare(seat, len(numbers))
-        self._expected = {at: one for at, one in self._expected.items() if at[0] == self._asking}
+                start = _now()
+                self._comparing.compare(seat)
+                self._book(seat.rows, len(seat.rows) // len(numbers), "compare", _now() - start)
+        self._comparing.forget()
         for row in seating.rows:
             kv = None
             if row.num_bytes is not None:
@@ -276,15 +275,6 @@ class DecodeEngine:
             cohort = None
         places = range(first, first + len(rows))
         return Seat(prefix=asked.prefix, cohort=cohort, places=places, rows=rows)
-
-    def _compare(self, seat: Seat, num_settings: int) -> None:
-        """Measure how a seat's caches continue the full cache's answers."""
-        start = _now()
-        answers = [self._expected[row.key, row.question] for row in seat.rows]
-        close = fidelities(self._model, seat.prefix, seat.forks, answers, seat.questions)
-        for row, one in zip(seat.rows, close, strict=True):
-            row.fidelity = one
-        self._book(seat.rows, len(seat.rows) // num_settings, "compare", _now() - start)
 
     def _book(self, rows: Sequence[Row], num_rows: int, stage: str, seconds: float) -> None:
         """Book seconds evenly on some settings, each with ``num_rows`` rows: on their first."""

@@ -41,7 +41,8 @@ class KVMethod(BaseModel, ABC):
     is_trained: ClassVar[bool] = False
     """Whether it has weights of its own, which fix its budget."""
     file_options: ClassVar[tuple[str, ...]] = ()
-    """Options that name a file or folder. Workers get its absolute path; titles show its name."""
+    """Options that name a file or folder. Workers get its absolute path (`located`); titles show
+    its name."""
 
     @property
     def needs(self) -> Needs:
@@ -57,6 +58,15 @@ class KVMethod(BaseModel, ABC):
     def key(self) -> Hashable:
         """Method and options: equal for settings that differ only in their budgets."""
         return type(self), self.model_dump_json()
+
+    @classmethod
+    def located(cls, option: str, value: str) -> Path:
+        """Return the file or folder that one of `file_options` means here.
+
+        Raises:
+            ValueError: it is no path.
+        """
+        return local_path(value)
 
     def check_spec(self, spec: KVSpec) -> None:
         """Refuse a setting that does not go with the options.
@@ -206,11 +216,15 @@ def for_workers(spec: KVSpec) -> KVSpec:
     Raises:
         ValueError: an option that should name a file is no path.
     """
-    if spec.method == FULL_METHOD or not (names := method_class(spec.method).file_options):
+    if spec.method == FULL_METHOD:
         return spec
-    given = {name: spec.options[name] for name in names if spec.options.get(name)}
+    kind = method_class(spec.method)
+    given = {name: spec.options[name] for name in kind.file_options if spec.options.get(name)}
+    if not given:
+        return spec
     shown = {**spec.options, **{name: Path(value).name for name, value in given.items()}}
-    found = {**spec.options, **{name: str(local_path(value)) for name, value in given.items()}}
+    places = {name: str(kind.located(name, value)) for name, value in given.items()}
+    found = {**spec.options, **places}
     title = spec.model_copy(update={"options": shown}).title
     return spec.model_copy(update={"options": found, "label": title})
 

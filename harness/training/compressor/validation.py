@@ -75,7 +75,8 @@ class Validator:
             folder: of a compressor.
 
         Returns:
-            By setting: ``full``, ``ccm``, and ``random`` at as many entries as ``ccm``.
+            By setting: ``full``, ``ccm``, and ``random`` at as many entries as ``ccm``, which is
+            its ``keep``.
         """
         form = self._config.compressor
         options = {"path": str(folder)}
@@ -96,7 +97,9 @@ class Validator:
             for one, answers in zip(sums.values(), table, strict=True):
                 for sample, answer in zip(group.samples, answers, strict=True):
                     one.add(answer, benchmark.score(sample, answer.text).value)
-        return {name: one.figures() for name, one in sums.items()}
+        found = {name: one.figures() for name, one in sums.items()}
+        found["random"]["keep"] = self._share()
+        return found
 
     def _share(self) -> float:
         """Return the fraction of a prefix's entries that the compressor leaves."""

@@ -11,6 +11,7 @@ FastCache itself feeds the prompt's last token over the compressed cache.
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -23,7 +24,7 @@ from encodeonce.models.kv.statistics import LayerStatistics, PromptStatistics
 from encodeonce.models.kv.trained.compressor import stacked
 from encodeonce.models.kv.trained.grouping import Grouping, group_tokens
 from encodeonce.models.kv.trained.header import CompressorHeader
-from encodeonce.models.kv.trained.source import Layout, Source
+from encodeonce.models.kv.trained.source import Layout, Source, find_compressor
 
 _MOST_ELEMENTS = 2**27
 """Keys that are stacked at a time: layers are taken in chunks of at most so many numbers."""
@@ -38,8 +39,8 @@ class CCM(KVMethod):
     merges: ClassVar[bool] = True
 
     path: str = Field(
-        description="Folder of `encodeonce train compressor`; or, with another layout, FastCache's "
-        "file."
+        description="Folder of `encodeonce train compressor`, or the name of one that ships with "
+        "the demo model, 'demo-16'; with another layout, FastCache's file."
     )
     layout: Layout = Field(
         default="encodeonce",
@@ -65,6 +66,11 @@ class CCM(KVMethod):
     def positions(self) -> PositionPolicy:
         """As the compressor was trained."""
         return self.header.positions
+
+    @classmethod
+    def located(cls, option: str, value: str) -> Path:
+        """Return the compressor's folder or file."""
+        return find_compressor(value)
 
     def check_spec(self, spec: KVSpec) -> None:
         """Refuse a budget that is not the compressor's."""

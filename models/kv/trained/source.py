@@ -16,12 +16,16 @@ from encodeonce.models.kv.trained.fastcache import (
     load_fastcache,
 )
 from encodeonce.models.kv.trained.files import (
+    HEADER,
     WEIGHTS,
     CompressorError,
     load_weights,
     read_header,
 )
 from encodeonce.models.kv.trained.header import CompressorHeader
+
+SHIPPED = Path(__file__).parents[2] / "demo" / "compressors"
+"""Compressors of the demo model, by name."""
 
 Layout = Literal["encodeonce"] | FastCacheLayout
 
@@ -79,10 +83,23 @@ class Source:
 
     @property
     def _found(self) -> Path:
-        try:
-            return local_path(self._path)
-        except ValueError as error:
-            raise CompressorError(f"options.path: {error}") from error
+        return find_compressor(self._path)
+
+
+def find_compressor(path: str) -> Path:
+    """Return the folder or file that a user's path means; a name that ships is a path too.
+
+    Raises:
+        CompressorError: it is no path.
+    """
+    try:
+        found = local_path(path)
+    except ValueError as error:
+        raise CompressorError(f"options.path: {error}") from error
+    shipped = SHIPPED / path
+    if not found.exists() and Path(path).name == path and (shipped / HEADER).is_file():
+        return shipped
+    return found
 
 
 @lru_cache(maxsize=8)
