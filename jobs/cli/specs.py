@@ -54,3 +54,21 @@ def weights_from_text(text: str) -> WeightsSpec:
         words = str(error).removeprefix("weights: ")
         raise ValueError(f"weights {text!r}: {words}") from error
     return spec
+
+
+def mapping_from_option(name: str, text: str | None) -> dict[str, Any]:
+    """Return a mapping that an option holds as YAML or JSON; an empty one without the option.
+
+    Raises:
+        ValueError: it is no mapping.
+    """
+    if text is None:
+        return {}
+    example = f"write --{name} '{{path: demo-16}}'"
+    try:
+        found = parse_yaml(text.encode()).value
+    except YamlError as error:
+        raise ValueError(f"--{name}: {error}; {example}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"--{name} is a mapping; got {text!r}: {example}")
+    return found

@@ -68,13 +68,10 @@ class KVMethod(BaseModel, ABC):
         """
         return local_path(value)
 
-    def check_spec(self, spec: KVSpec) -> None:
-        """Refuse a setting that does not go with the options.
-
-        Raises:
-            ValueError: another budget belongs to them.
-        """
-        return
+    @property
+    def only_keep(self) -> float | None:
+        """The only budget that goes with the options; None if any does."""
+        return None
 
     def check_model(self, checkpoint_sha256: str) -> None:
         """Refuse a model for which the options were not made.
@@ -240,9 +237,14 @@ def check_kv(spec: KVSpec) -> None:
     if method is None:
         return
     try:
-        method.check_spec(spec)
+        only = method.only_keep
     except ValueError as error:
         raise ValueError(f"kv: method {spec.method!r}: {error}") from error
+    if only is not None and abs(spec.keep - only) > 1e-9:
+        raise ValueError(
+            f"kv: method {spec.method!r} with these options keeps {only:g}, whatever is asked for; "
+            f"got keep {spec.keep:g}. Write compression_factor: {1 / only:g}"
+        )
     if method.needs_question and spec.scope == "media":
         raise ValueError(
             f"kv: method {spec.method!r} reads the question, so it cannot compress what all "

@@ -128,18 +128,18 @@ class LayerStatistics:
 
     @property
     def keys(self) -> torch.Tensor:
-        """(K, N, D), after rotation. A copy at every call."""
-        return torch.cat([keys for keys, _ in self.parts], dim=1)
+        """(K, N, D), after rotation; not to be written to. A copy, where there is a question."""
+        return _joined([keys for keys, _ in self.parts])
 
     @property
     def values(self) -> torch.Tensor:
-        """(K, N, D). A copy at every call."""
-        return torch.cat([values for _, values in self.parts], dim=1)
+        """(K, N, D); not to be written to. A copy, where there is a question."""
+        return _joined([values for _, values in self.parts])
 
     @property
     def queries(self) -> torch.Tensor:
-        """(H, W, D). A copy at every call."""
-        return torch.cat(list(self.query_parts), dim=1)
+        """(H, W, D); not to be written to. A copy, where there is a question."""
+        return _joined(self.query_parts)
 
     @property
     def num_tokens(self) -> int:
@@ -184,6 +184,10 @@ class LayerStatistics:
             received = self.attention(num_question).sum(1)
             sums += received.unflatten(0, (-1, self.num_groups)).mean(1)
         return sums
+
+
+def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """``encodeonce bench kv``: measures compressed KV caches on one picture or video."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,8 +18,8 @@ from encodeonce.jobs.cli.bench.options import (
     Random,
 )
 from encodeonce.jobs.cli.bench.scene import make_scene, model_name
-from encodeonce.jobs.cli.specs import from_options, model_from_options
-from encodeonce.models.kv.method import check_kv
+from encodeonce.jobs.cli.specs import from_options, mapping_from_option, model_from_options
+from encodeonce.models.kv.method import check_kv, find_method, for_workers
 from encodeonce.models.kv.spec import KVSpec
 
 METHODS = ("prefixkv",)
@@ -38,6 +38,13 @@ def kv(
         typer.Option(
             help="Budget: the fraction of entries that is kept. Can be repeated. "
             "[default: 0.2 0.4 0.6 0.8 1.0]"
+        ),
+    ] = None,
+    options: Annotated[
+        str | None,
+        typer.Option(
+            help="The method's own options, as in run files: '{path: demo-16}' for ccm, whose "
+            "budget follows from them."
         ),
     ] = None,
     precision: Annotated[
@@ -61,13 +68,12 @@ def kv(
 ) -> None:
     """Compare compressed caches with transformers' own: seconds by stage, tokens/s, memory."""
     with measuring(f"kv {model_name(model, random)}", output) as run:
+        own = mapping_from_option("options", options)
         settings = [
-            from_options(KVSpec, method=one, keep=budget, precision=precision)
+            for_workers(setting)
             for one in method or METHODS
-            for budget in keep or BUDGETS
+            for setting in _settings(one, keep, precision, own)
         ]
-        for setting in settings:
-            check_kv(setting)
         spec = model_from_options(model, dtype, device)
         bench = KVBench(
             scene=make_scene(spec, random=random, media=media, frames=frames, folder=run.folder),
@@ -80,3 +86,24 @@ def kv(
         with status_line() as on_run:
             ways = run_kv_bench(bench, on_run)
         run.report(sections(ways), to_json(bench, ways))
+
+
+def _settings(
+    method: str, keep: list[float] | None, precision: str, options: dict[str, Any]
+) -> list[KVSpec]:
+    """Return a method at each budget, or at the only one that it has.
+
+    Raises:
+        ValueError: there is no such method, or the options are not its own.
+    """
+    named = from_options(KVSpec, method=method, precision=precision, options=options)
+    found = find_method(named)
+    only = None if found is None or keep else found.only_keep
+    budgets = [only] if only is not None else keep or BUDGETS
+    settings = [
+        from_options(KVSpec, method=method, keep=one, precision=precision, options=options)
+        for one in budgets
+    ]
+    for setting in settings:
+        check_kv(setting)
+    return settings

@@ -19,7 +19,6 @@ from pydantic import Field
 
 from encodeonce.models.kv.method import KVMethod, PositionPolicy
 from encodeonce.models.kv.selection import Entries, Selection
-from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.kv.statistics import LayerStatistics, PromptStatistics
 from encodeonce.models.kv.trained.compressor import stacked
 from encodeonce.models.kv.trained.grouping import Grouping, group_tokens
@@ -72,15 +71,10 @@ class CCM(KVMethod):
         """Return the compressor's folder or file."""
         return find_compressor(value)
 
-    def check_spec(self, spec: KVSpec) -> None:
-        """Refuse a budget that is not the compressor's."""
-        keep = 1.0 / self.header.factor
-        if abs(spec.keep - keep) > 1e-9:
-            raise ValueError(
-                f"the compressor in {self.path} merges {self.header.factor} entries into one, so "
-                f"keep is {keep:g}; got {spec.keep:g}. Write compression_factor: "
-                f"{self.header.factor}"
-            )
+    @property
+    def only_keep(self) -> float | None:
+        """1/f, by which entries are merged; what is measured is more."""
+        return 1.0 / self.header.factor
 
     def check_model(self, checkpoint_sha256: str) -> None:
         """Refuse a compressor of another model."""

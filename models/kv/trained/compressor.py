@@ -141,7 +141,8 @@ def new_compressor(
 def stacked(states: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return (L, K, N, D) of L times (K, N, D), as a copy that gradients may flow through.
 
-    A prefill's tensors are inference tensors, which autograd refuses to save.
+    A prefill's tensors are inference tensors, which autograd refuses to save; what is made of them
+    outside inference mode is not.
     """
     with torch.inference_mode(mode=False):
-        return torch.stack([one.clone() if one.is_inference() else one for one in states])
+        return torch.stack(list(states))

@@ -153,7 +153,7 @@ def test_a_budget_other_than_the_compressors_is_refused(tmp_path: Path) -> None:
     folder = write_random(tmp_path / "c", (0, 1), WIDTH)
     check_kv(spec(folder))
     with pytest.raises(
-        ValueError, match=r"'ccm': .* merges 4 entries into one, so keep is 0.25; got 0.3"
+        ValueError, match=r"'ccm' with these options keeps 0.25, .*; got keep 0.3. Write .*: 4"
     ):
         check_kv(spec(folder, keep=0.3))
 
