@@ -67,7 +67,7 @@ def train_on_ray(config: TrainCompressorConfig, address: str | None, on_step: On
                 use_gpu=num_gpus > 0,
                 resources_per_worker={"CPU": workers.cpus_per_worker, "GPU": num_gpus},
             ),
-            run_config=RunConfig(
+            run_config=RunConfig(  # type: ignore[call-arg]  # checkers see Ray Train's first version
                 name=_RAYS_FOLDER,
                 storage_path=str(config.output),
                 failure_config=FailureConfig(max_failures=workers.max_attempts - 1),

@@ -56,7 +56,7 @@ def fidelities(
 
 
 def _filled(token_ids: Sequence[int], length: int) -> list[int]:
-    return [*token_ids, *token_ids[:1] * (length - len(token_ids))]
+    return [*token_ids, *[token_ids[0]] * (length - len(token_ids))]
 
 
 @dataclass(slots=True)

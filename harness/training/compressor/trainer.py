@@ -101,7 +101,7 @@ class Trainer:
             loss, divergence = distance(
                 self._config.loss, outputs, lesson.teacher, lesson.is_real, lesson.is_answer
             )
-            (loss / optim.prefixes_per_step).backward()
+            torch.autograd.backward(loss / optim.prefixes_per_step)
             sums += torch.stack([loss.detach(), divergence.detach()]).cpu()
         for parameter in self._parameters:
             if parameter.grad is None:  # no lesson of this process

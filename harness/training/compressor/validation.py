@@ -96,7 +96,7 @@ class Validator:
             benchmark = self._benchmarks[group.benchmark]
             for one, answers in zip(sums.values(), table, strict=True):
                 for sample, answer in zip(group.samples, answers, strict=True):
-                    one.add(answer, benchmark.score(sample, answer.text).value)
+                    one.add(answer, benchmark.score(sample, answer.text).value or 0.0)
         found = {name: one.figures() for name, one in sums.items()}
         found["random"]["keep"] = self._share()
         return found
