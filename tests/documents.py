@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from pydantic import BaseModel, ValidationError
 
 from encodeonce.datasets.registry import benchmark_class
 from encodeonce.harness.bridges.lmms_eval.arguments import MODEL_ARGS
-from encodeonce.harness.run.config import RunConfig
+from encodeonce.harness.run.config import QuestionsConfig, RunConfig
+from encodeonce.harness.serving.config import ServeConfig
+from encodeonce.harness.training.compressor.config import TrainCompressorConfig
 from encodeonce.jobs.cli.app import app
 
 ROOT = Path(__file__).parent.parent
@@ -21,6 +23,11 @@ ARCHITECTURE = ROOT / "ARCHITECTURE.md"
 FOLDERS = ("cache_store", "datasets", "docs", "harness", "jobs", "models", "tests")
 SMALLEST_RUN = {"model": {"path": "demo"}, "benchmarks": [{"name": "demo"}], "output": "out"}
 """A minimal run file into which a fragment is put, to check that it is valid."""
+FORMS: Mapping[str, type[QuestionsConfig]] = {
+    "compressor": TrainCompressorConfig,
+    "experiments": ServeConfig,
+}
+"""Run files of other commands, by a key that only they have."""
 SHELL = ("encodeonce", "make", "lmms-eval", "python")
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -141,8 +148,9 @@ def problem_of_run_file(content: Any) -> str | None:
     """Return what is wrong with a run file, or a part of one, if anything is."""
     if not isinstance(content, dict):
         return f"not a mapping: {content!r}"
+    found = [form for key, form in FORMS.items() if key in content]
     try:
-        config = RunConfig.model_validate({**SMALLEST_RUN, **content})
+        config = (found or [RunConfig])[0].model_validate({**SMALLEST_RUN, **content})
     except ValidationError as error:
         return str(error)
     for spec in config.benchmarks:

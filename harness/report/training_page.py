@@ -119,6 +119,7 @@ def _recipe(header: CompressorHeader) -> Section:
 
 
 def _figures(state: State) -> Iterator[Figure]:
+    yield _quality(state)
     history = state.history
     if len(history) < 2:
         return
@@ -151,6 +152,23 @@ def _figures(state: State) -> Iterator[Figure]:
 
 def _nats(kl: float | None) -> str:
     return "" if kl is None else f"{kl:.4f}"
+
+
+def _quality(state: State) -> Figure:
+    """Return accuracy against bytes, at the step that is kept."""
+    title = "Quality against bytes"
+    series = [
+        Series(
+            name=words,
+            points=(Point(x=100 * one["kept"], y=100 * one["accuracy"]),),
+        )
+        for name, words in _NAMES.items()
+        for one in [state.best()["held_out"][name]]
+    ]
+    x = Axis(title="bytes kept, %", low=0, high=100)
+    y = Axis(title="right, %", low=0, high=100)
+    svg = line_chart(series, x=x, y=y, title=title)
+    return Figure(title=title, svg=svg, words="Held-out questions, at the step that is kept.")
 
 
 def _curve(name: str, history: Sequence[Entry], value: Any) -> Series:
