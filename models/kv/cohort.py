@@ -3,8 +3,8 @@
 Shapes: R rows, Q new tokens, V vocabulary.
 """
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,7 +100,7 @@ def read(
     model: Any,
     cohort: Cohort,
     token_ids: torch.Tensor,
-    watching: AbstractContextManager[None] | None = None,
+    watching: AbstractContextManager[None],
 ) -> torch.Tensor:
     """Let rows read several tokens each; return the logits (R, V) float32 behind the last.
 
@@ -110,20 +110,49 @@ def read(
         token_ids: (R, Q), padded on the left.
         watching: is in force meanwhile.
     """
+    output = _fed(model, cohort, token_ids, watching, logits_to_keep=1)
+    logits: torch.Tensor = output.logits[:, -1].float()
+    return logits
+
+
+def teacher_forced(
+    model: Any, cohort: Cohort, rows: Sequence[Sequence[int]]
+) -> Iterator[torch.Tensor]:
+    """Yield logits (R, V) after each token of given continuations, in the model's precision.
+
+    Several tokens go through the model at once, as many as logits of 2^27 elements allow. At the
+    end, the cohort is as when it was made.
+
+    Args:
+        model: of transformers.
+        cohort: the rows.
+        rows: tokens for each row, the same number for all; shorter ones padded on the right.
+    """
+    tokens = torch.tensor(rows, device=model.device)
+    vocabulary = model.config.get_text_config().vocab_size
+    chunk = max(1, 2**27 // (len(rows) * vocabulary))
+    for some in tokens.split(chunk, dim=1):
+        yield from _fed(model, cohort, some, nullcontext()).logits.unbind(1)
+    cohort.cache.rewind()
+
+
+def _fed(
+    model: Any,
+    cohort: Cohort,
+    token_ids: torch.Tensor,
+    watching: AbstractContextManager[None],
+    **options: Any,
+) -> Any:
+    """Let rows read (R, Q) tokens; return the model's output."""
     first = torch.tensor(cohort.positions(), device=token_ids.device)[:, None]
     positions = first + torch.arange(token_ids.shape[1], device=token_ids.device)
     attention = ragged_attention(cohort.cache)
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode())
-        stack.enter_context(attending(model, NAME, attention, with_masks=False))
-        if watching is not None:
-            stack.enter_context(watching)
-        output = model(
+    # Who watches stands around the attention that is in force then.
+    with torch.inference_mode(), attending(model, NAME, attention, with_masks=False), watching:
+        return model(
             input_ids=token_ids,
             position_ids=positions.clamp(min=0),  # of padding, whose results nobody sees
             past_key_values=cohort.cache,
             use_cache=True,
-            logits_to_keep=1,
+            **options,
         )
-    logits: torch.Tensor = output.logits[:, -1].float()
-    return logits

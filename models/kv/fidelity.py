@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from encodeonce.models.kv.forks import Fork, ragged_cache, teacher_forced
+from encodeonce.models.kv.cohort import cohort_of, teacher_forced
+from encodeonce.models.kv.forks import Fork
 from encodeonce.models.language.generation import Answering, Fidelity
 from encodeonce.models.language.prefix import Prefix
 
@@ -32,12 +33,10 @@ def fidelities(
         [*answer.token_ids[:-1], *answer.token_ids[:1] * (longest - len(answer.token_ids))]
         for answer in answers
     ]
-    offset = prefix.opening.position_offset
-    num_seen = max(fork.num_tokens for fork in forks)
-    cache = ragged_cache([replace(fork, eviction=None) for fork in forks], num_seen, longest)
-    first = [fork.num_tokens + offset for fork in forks]
+    keeping = [replace(fork, eviction=None) for fork in forks]
+    cohort = cohort_of(keeping, prefix.opening.position_offset, longest)
     agreeing, total_kl = [0] * len(forks), [0.0] * len(forks)
-    for number, logits_RV in enumerate(teacher_forced(model, cache, forks, given, first), 1):
+    for number, logits_RV in enumerate(teacher_forced(model, cohort, given), 1):
         # Answers that have ended are compared with anything: it is not counted.
         expected = [answer.logits[min(number, len(answer.logits) - 1)] for answer in answers]
         expected_RV = torch.stack(expected).to(logits_RV.device).log_softmax(-1)

@@ -1,19 +1,15 @@
 """Forks: prompts with compressed caches, ready to be decoded in one batch.
 
-Shapes: R forks, K heads of keys, N tokens of a prompt, Q new tokens, V vocabulary.
+Shapes: N tokens of a prompt.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import torch
-from torch import nn
 
-from encodeonce.models.kv.attention import attending, text_module
-from encodeonce.models.kv.cache import NAME, Eviction, RaggedCache, ragged_attention
+from encodeonce.models.kv.cache import Eviction, RaggedCache
 from encodeonce.models.kv.layers.ragged import RaggedLayer
 from encodeonce.models.kv.method import PositionPolicy
 from encodeonce.models.kv.selection import Entries
@@ -148,68 +144,3 @@ def ragged_cache(forks: Sequence[Fork], num_seen: int, room: int) -> RaggedCache
     ]
     evictions = {row: fork.eviction for row, fork in enumerate(forks) if fork.eviction}
     return RaggedCache(layers, num_seen, evictions)
-
-
-@contextmanager
-def decoding(model: nn.Module, cache: RaggedCache, forks: Sequence[Fork]) -> Iterator[None]:
-    """Let a model attend to a ragged cache inside the block."""
-    with ExitStack() as stack:
-        stack.enter_context(attending(model, NAME, ragged_attention(cache), with_masks=False))
-        compressed = [row for row, fork in enumerate(forks) if fork.positions == "compressed"]
-        if compressed:
-            hook = text_module(model).register_forward_pre_hook(
-                _shifted(cache, forks, compressed), with_kwargs=True
-            )
-            stack.callback(hook.remove)
-        yield
-
-
-def _shifted(
-    cache: RaggedCache, forks: Sequence[Fork], rows: Sequence[int]
-) -> Callable[[Any, Any, Any], Any]:
-    """Return a hook that moves some rows' positions to behind the first layer's entries."""
-
-    def shift(module: Any, args: Any, kwargs: Any) -> Any:
-        positions = kwargs["position_ids"].clone()
-        for row in rows:
-            behind = cache.ragged[0].length(row)
-            positions[..., row, :] += behind - forks[row].num_tokens - cache.num_new
-        return args, {**kwargs, "position_ids": positions}
-
-    return shift
-
-
-def teacher_forced(
-    model: Any,
-    cache: RaggedCache,
-    forks: Sequence[Fork],
-    rows: Sequence[Sequence[int]],
-    first_positions: Sequence[int],
-) -> Iterator[torch.Tensor]:
-    """Yield logits (R, V) after each token of given continuations, in the model's precision.
-
-    Several tokens go through the model at once, as many as logits of 2^27 elements allow. At the
-    end, the cache is as before.
-
-    Args:
-        model: of transformers.
-        cache: of the forks.
-        forks: its rows.
-        rows: tokens for each row, the same number for all; shorter ones padded on the right.
-        first_positions: position of each row's first token.
-    """
-    tokens = torch.tensor(rows, device=model.device)
-    positions = torch.tensor(first_positions, device=model.device)[:, None]
-    positions = positions + torch.arange(tokens.shape[1], device=model.device)
-    vocabulary = model.config.get_text_config().vocab_size
-    chunk = max(1, 2**27 // (len(rows) * vocabulary))
-    with torch.inference_mode(), decoding(model, cache, forks):
-        for start in range(0, tokens.shape[1], chunk):
-            output = model(
-                input_ids=tokens[:, start : start + chunk],
-                position_ids=positions[:, start : start + chunk],
-                past_key_values=cache,
-                use_cache=True,
-            )
-            yield from output.logits.unbind(1)
-    cache.rewind()

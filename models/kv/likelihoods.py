@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from encodeonce.models.checkpoint.rows import companies
+from encodeonce.models.kv.cohort import Cohort, cohort_of, teacher_forced
 from encodeonce.models.kv.compress import compress
-from encodeonce.models.kv.forks import Fork, ragged_cache, teacher_forced
+from encodeonce.models.kv.forks import Fork
 from encodeonce.models.kv.prompts import Prompts, needs_of, question_observation
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.language.likelihood import (
@@ -81,7 +82,7 @@ def _by_question(
         scored = [
             one
             for together in companies(model, forks)
-            for one in _behind_prompt(model, prefix, together, len(suffix), full, continuations)
+            for one in _behind_prompt(model, prefix, together, full, continuations)
         ]
     found = {
         n: _likelihoods(prefix, suffix, one, fork)
@@ -127,7 +128,6 @@ def _behind_prompt(
     model: Any,
     prefix: Prefix,
     forks: Sequence[Fork],
-    num_question: int,
     full: Scored,
     continuations: Sequence[Sequence[int]],
 ) -> list[Scored]:
@@ -136,11 +136,11 @@ def _behind_prompt(
     steps = [[first] for _ in continuations]
     room = max(map(len, continuations))
     if room > 1:
-        cache = ragged_cache(forks, prefix.num_tokens + num_question, room - 1)
+        cohort = cohort_of(forks, prefix.opening.position_offset, room - 1)
         for ids, mine in zip(continuations, steps, strict=True):
             if len(ids) > 1:
                 with continued(model, prefix):
-                    mine += _logits(model, cache, forks, ids[:-1], prefix)
+                    mine += _logits(model, cohort, ids[:-1])
     return _scored(steps, continuations, first)
 
 
@@ -152,21 +152,18 @@ def _behind_prefix(
     continuations: Sequence[Sequence[int]],
 ) -> list[Scored]:
     """Return scores of the question's continuations behind compressed prefixes."""
-    cache = ragged_cache(forks, prefix.num_tokens, len(suffix) + max(map(len, continuations)) - 1)
+    room = len(suffix) + max(map(len, continuations)) - 1
+    cohort = cohort_of(forks, prefix.opening.position_offset, room)
     steps = []
     for ids in continuations:
         with continued(model, prefix):
-            logits = _logits(model, cache, forks, [*suffix, *ids[:-1]], prefix)
+            logits = _logits(model, cohort, [*suffix, *ids[:-1]])
         steps.append(logits[len(suffix) - 1 :])
     return _scored(steps, continuations, steps[0][0])
 
 
-def _logits(
-    model: Any, cache: Any, forks: Sequence[Fork], token_ids: Sequence[int], prefix: Prefix
-) -> list[torch.Tensor]:
-    offset = prefix.opening.position_offset
-    first = [fork.num_tokens + offset for fork in forks]
-    return list(teacher_forced(model, cache, forks, [token_ids] * len(forks), first))
+def _logits(model: Any, cohort: Cohort, token_ids: Sequence[int]) -> list[torch.Tensor]:
+    return list(teacher_forced(model, cohort, [token_ids] * len(cohort)))
 
 
 def _scored(
