@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress test-real \
-	real-tables accept-compressor check types structure clean
+	real-tables accept-compressor test-triton test-gpu check types structure clean
 
 demo: $(VENV)/installed
 	$(BIN)/encodeonce run datasets/demo/run.yaml
@@ -45,6 +45,16 @@ real-tables: $(VENV)-real/installed
 accept-compressor: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.acceptance.compressors
 
+# The kernel for quantised entries without a GPU: interpreted, then compiled for GPUs.
+test-triton: $(VENV)-triton/installed
+	TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(VENV)-triton/bin/python -m pytest tests/gpu/test_triton.py
+	OMP_NUM_THREADS=1 $(VENV)-triton/bin/python -m pytest tests/gpu/test_triton.py
+
+# On a GPU, in the environment that the program runs in: tests/gpu/README.md.
+test-gpu:
+	$(PYTHON) -m pytest tests/gpu
+	$(PYTHON) -m tests.gpu.ratios
+
 check: $(VENV)/installed-dev types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -79,6 +89,13 @@ $(VENV)-real/installed: pyproject.toml constraints.txt constraints-kvpress.txt c
 		-r constraints-kvpress.txt -r constraints-real.txt
 	touch $@
 
+$(VENV)-triton/installed: pyproject.toml constraints.txt constraints-triton.txt
+	$(PYTHON) -m venv $(VENV)-triton
+	$(VENV)-triton/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(VENV)-triton/bin/pip install --quiet --disable-pip-version-check --no-deps \
+		-r constraints-triton.txt
+	touch $@
+
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
@@ -100,4 +117,4 @@ structure:
 	@$(PYTHON) -m tests.structure
 
 clean:
-	rm -rf $(VENV) $(VENV)-lmms $(VENV)-vlmevalkit $(VENV)-kvpress $(VENV)-real build dist demo-run *.egg-info
+	rm -rf $(VENV) $(VENV)-lmms $(VENV)-vlmevalkit $(VENV)-kvpress $(VENV)-real $(VENV)-triton build dist demo-run *.egg-info

@@ -12,6 +12,7 @@ from encodeonce.models.checkpoint.footprint import LoadedWeights
 from encodeonce.models.checkpoint.rows import mixes_rows
 from encodeonce.models.kv.budget import cache_bytes
 from encodeonce.models.kv.engine import DecodeEngine
+from encodeonce.models.kv.kernels.choice import kernels_of
 from encodeonce.models.kv.likelihoods import sweep_likelihoods
 from encodeonce.models.kv.prompts import Prompts, needs_of, prefix_observation, question_observation
 from encodeonce.models.kv.spec import FULL, KVSpec
@@ -43,7 +44,7 @@ class PrefixDecoder(ABC):
         """
         self._model = model
         self._tokenizer = tokenizer
-        self.loaded = loaded
+        self.loaded = replace(loaded, kernels=kernels_of(model))
 
     @property
     def model(self) -> Any:

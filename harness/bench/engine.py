@@ -7,7 +7,7 @@ questions share, one picture at a time; and the engine with ever more pictures i
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -96,6 +96,8 @@ class EngineResult:
     num_prefix_tokens: int
     num_parameters: int
     """That a step reads."""
+    kernels: Mapping[str, str]
+    """`LoadedWeights.kernels`."""
 
 
 def run_engine_bench(bench: EngineBench, on_run: Callable[[str], None]) -> EngineResult:
@@ -131,6 +133,7 @@ def run_engine_bench(bench: EngineBench, on_run: Callable[[str], None]) -> Engin
             share=job.share(limits[1:]),
             num_prefix_tokens=job.prefix.num_tokens,
             num_parameters=job.num_parameters,
+            kernels=job.kernels,
         )
 
 
@@ -141,6 +144,7 @@ class _Job:
         self._bench = bench
         self._decoder = cast(PrefixDecoder, scene.session.decoder_slot.put(NONE))
         self.model = self._decoder.model
+        self.kernels = self._decoder.loaded.kernels
         self._media = _encoded(bench, scene)
         self.prefix: Prefix = self._decoder.prefill(self._media[0])
         self.num_parameters = sum(
@@ -157,6 +161,10 @@ class _Job:
         for size in sizes:
             name = f"engine, {size} picture{'s' if size > 1 else ''}"
             self.ways.append((Way(name=name, batch=size * count), partial(self._engine, size)))
+        if self.model.device.type == "cuda":
+            last, _ = self.ways[-1]
+            recorded = partial(self._engine, bench.num_pictures, cuda_graphs=True)
+            self.ways.append((Way(name=f"{last.name}, CUDA graphs", batch=last.batch), recorded))
 
     def _each_question(self) -> tuple[Tokens, Spent]:
         """Answer as transformers does when it is given features: every prompt is prefilled."""
@@ -203,11 +211,13 @@ class _Job:
             "attention_mask": torch.tensor(mask, device=device),
         }
 
-    def _engine(self, num_pictures: int) -> tuple[Tokens, Spent]:
+    def _engine(self, num_pictures: int, *, cuda_graphs: bool = False) -> tuple[Tokens, Spent]:
         """Answer with the engine, some pictures at a time."""
         count = len(self._bench.questions)
         generation = GenerationSpec(
-            max_new_tokens=self._bench.num_new_tokens, max_batch=num_pictures * count
+            max_new_tokens=self._bench.num_new_tokens,
+            max_batch=num_pictures * count,
+            cuda_graphs=cuda_graphs,
         )
         engine = self._decoder.engine(generation)
         prefill_s = 0.0

@@ -41,6 +41,9 @@ def _speed(bench: EngineBench, result: EngineResult) -> Section:
             f"Medians (lowest to highest) of {bench.num_rounds} rounds, ways interleaved, after a "
             f"round that is not counted. 'faster': than {baseline.name!r}, in the same round. "
             "'same tokens': answers with the tokens of the first way.",
+            "The engine's attention: "
+            + ", ".join(f"{part} {name}" for part, name in result.kernels.items())
+            + ".",
         ),
     )
 

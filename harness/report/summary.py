@@ -19,7 +19,7 @@ from encodeonce.models.language.generation import NUM_FIRST_LOGITS
 
 def sections(summary: Summary) -> list[Section]:
     """Return the report's sections; empty ones are left out."""
-    found = [_what(summary["run"])]
+    found = [_what(summary)]
     if summary["evaluation"] is not None:
         found.append(_answers(summary))
         found.extend(_own_scores(summary["evaluation"]))
@@ -83,9 +83,11 @@ def same_answers_sentence(comparison: Summary) -> str:
     return f"{same} ({'; '.join(notes)})"
 
 
-def _what(run: Summary) -> Section:
+def _what(summary: Summary) -> Section:
+    run = summary["run"]
     config = run["config"]
     frames = config["frames"]
+    kernels = [("decode kernels", words)] if (words := _kernels(summary)) else []
     return Section(
         title="Run",
         table=Table(
@@ -94,6 +96,7 @@ def _what(run: Summary) -> Section:
                 ("model", config["model"]["path"]),
                 ("checkpoint", f"sha256 {run['identity']['checkpoint files'][:16]}"),
                 ("precision", f"{config['model']['dtype']}, {config['model']['attention']}"),
+                *kernels,
                 ("frames", ", ".join(f"{k} {v}" for k, v in frames.items() if v is not None)),
                 ("features", f"taken at the {config['vision']['tap']}"),
                 ("fingerprint", run["fingerprint"][:16]),
@@ -101,6 +104,15 @@ def _what(run: Summary) -> Section:
             ),
         ),
     )
+
+
+def _kernels(summary: Summary) -> str:
+    """Return what attended to caches while answers were decoded, e.g. ``prefix flash``."""
+    found: dict[str, set[str]] = {}
+    for one in summary["variants"]["weights"].values() if summary["evaluation"] else ():
+        for part, names in one["kernels"].items():
+            found.setdefault(part, set()).update(names)
+    return ", ".join(f"{part} {' or '.join(sorted(names))}" for part, names in found.items())
 
 
 def _answers(summary: Summary) -> Section:

@@ -27,6 +27,8 @@
                                 no record tells, as for the next two
         bytes_by_part           `LoadedWeights.bytes_by_part`
         weight_bytes            all parts together
+        kernels                 `LoadedWeights.kernels`: by what is attended to, the names of what
+                                attended to it, sorted; workers may differ
         peak_bytes              most memory a worker used from the start of loading on
         num_questions           samples answered under at least one cache variant
         num_answers, seconds    over all its cache variants
@@ -162,6 +164,10 @@ def _weights(records: Sequence[Record]) -> Summary:
         "load_s": sum(loaded.load_s for loaded in loads) / len(loads) if loads else None,
         "bytes_by_part": dict(loads[0].bytes_by_part) if loads else None,
         "weight_bytes": loads[0].num_bytes if loads else None,
+        "kernels": {
+            part: sorted({loaded.kernels[part] for loaded in loads if part in loaded.kernels})
+            for part in dict.fromkeys(part for loaded in loads for part in loaded.kernels)
+        },
         "peak_bytes": max((record.peak_bytes for record in records), default=0),
         "num_questions": len(prompts),
         "num_answers": sum(record.error is None for record in records),

@@ -285,4 +285,6 @@ class RunConfig(QuestionsConfig):
         content = self.model_dump(mode="json", exclude=set(CHANGES_NO_ANSWER))
         content["model"].pop("device")
         content["generation"].pop("max_cache_gib")
+        if not content["generation"]["cuda_graphs"]:  # as in versions without them
+            content["generation"].pop("cuda_graphs")
         return {_NAMES_IN_FINGERPRINTS.get(name, name): value for name, value in content.items()}

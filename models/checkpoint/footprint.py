@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ class LoadedWeights:
     peak_bytes: int | None
     """Most memory held while loading: allocated on the GPU, or resident; None where the system
     does not say."""
+    kernels: Mapping[str, str] = field(default_factory=dict)
+    """What will attend to its caches while it decodes, by what is attended to: see
+    `models.kv.kernels.choice`."""
 
     @property
     def num_bytes(self) -> int:

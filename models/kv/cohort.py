@@ -104,7 +104,7 @@ def read(
     model: Any,
     cohort: Cohort,
     token_ids: torch.Tensor,
-    watching: AbstractContextManager[None] | None = None,
+    watching: AbstractContextManager[None],
 ) -> torch.Tensor:
     """Let rows read several tokens each; return the logits (R, V) float32 behind the last.
 
@@ -114,6 +114,7 @@ def read(
         token_ids: (R, Q), padded on the left.
         watching: is in force meanwhile.
     """
+    # Who watches stands around the attention that is in force then.
     with torch.inference_mode(), over(model, cohort), watching or nullcontext():
         logits: torch.Tensor = forward(model, cohort, token_ids, logits_to_keep=1).logits
     return logits[:, -1].float()

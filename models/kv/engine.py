@@ -202,7 +202,7 @@ class DecodeEngine:
             offset = asked.prefix.opening.position_offset
             cohort = cohort_of(forks, offset, num_tokens + self._first_room)
             compress_s, start = _now() - start, _now()
-            logits = read(self._model, cohort, token_ids.repeat(len(some), 1))
+            logits = read(self._model, cohort, token_ids.repeat(len(some), 1), nullcontext())
             by_setting = logits.split(len(batch))
             rows = [
                 row

@@ -1,6 +1,6 @@
 """Forks: prompts with compressed caches, ready to be decoded in one batch.
 
-Shapes: R forks, K heads of keys, N tokens of a prompt, Q new tokens, V vocabulary.
+Shapes: N tokens of a prompt.
 """
 
 from collections.abc import Sequence

@@ -37,7 +37,9 @@ def test_a_run_encodes_once_answers_from_the_store_and_agrees_with_plain_transfo
     assert report["precompute"]["num_frames_decoded"] == 12
     assert report["evaluation"]["num_encoded"] == 0
     assert report["evaluation"]["bytes_read"] > 0
-    assert "## Answers" in (scene.output / "report.md").read_text(encoding="utf-8")
+    page = (scene.output / "report.md").read_text(encoding="utf-8")
+    assert "## Answers" in page
+    assert "| decode kernels | prefix flash_cpu, tokens flash_cpu, quantised copy |" in page
     assert "Answers</h2>" in (scene.output / "report.html").read_text(encoding="utf-8")
     assert {name: stage["clock"] for name, stage in report["timeline"].items()} == {
         "precompute": "seconds",

@@ -147,7 +147,7 @@ def _products(
     scaling: float,
     bias: torch.Tensor | None,
 ) -> Part:
-    """Do it on any device, with scores in float32."""
+    """Do it on any device by two matrix products, with a softmax in float32."""
     scores = torch.matmul(queries, keys.transpose(-1, -2)).float() * scaling
     if bias is not None:
         scores = scores + bias.float()

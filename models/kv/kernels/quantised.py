@@ -1,9 +1,10 @@
 """Attention over entries as they are stored, in 8 or 4 bits, of lengths that differ by head.
 
-PyTorch's kernels want keys and values in the queries' precision, FlexAttention's too: they would
-read a copy that has to be made at every step, two to eight times as large as what is stored. With
-Triton the copy is made tile by tile inside the kernel (`quantised_triton.py`), and the entries are
-split among programs whose results are joined as parts. Without Triton, the entries are copied.
+PyTorch's kernels want keys and values in the queries' precision: they would read a copy that has to
+be made at every step, two to eight times as large as what is stored. FlexAttention's functions see
+scores, not the channels that scales belong to. With Triton the copy is made tile by tile inside the
+kernel (`quantised_triton.py`), and the entries are split among programs whose results are joined as
+parts. Without Triton, the entries are copied.
 
 The kernel is used on a GPU once it has agreed there with the copy, for each precision and width.
 
@@ -113,10 +114,10 @@ def over_a_copy(
     queries: torch.Tensor, keys: Storage, values: Storage, starts: torch.Tensor, scaling: float
 ) -> Part:
     """Return what `attend_quantised` is to find, by a copy of the entries; for its arguments."""
-    copies = [entries.read(0)[:, None] for entries in (keys, values)]
-    places = torch.arange(copies[0].shape[2], device=queries.device)
+    one, other = keys.read(0)[:, None], values.read(0)[:, None]
+    places = torch.arange(one.shape[2], device=queries.device)
     bias = bias_of((places >= starts[:, None])[:, None, None], queries.dtype)
-    return attend_part(queries, *copies, scaling, bias)
+    return attend_part(queries, one, other, scaling, bias)
 
 
 @cache

@@ -191,8 +191,9 @@ class Units:
             visible = causal(num_queries, num_new, queries.device)
             num_groups = queries.shape[2] // num_queries
             bias = bias_of(visible.repeat(num_groups, 1)[None, None], queries.dtype)
-        own = [states.read_new(num_new)[:, None] for states in (self._keys, self._values)]
-        return union([*old, attend_part(queries, *own, scaling, bias)])
+        new_keys, new_values = self._keys.read_new(num_new), self._values.read_new(num_new)
+        new = attend_part(queries, new_keys[:, None], new_values[:, None], scaling, bias)
+        return union([*old, new])
 
     def _new_bias(self) -> torch.Tensor:
         """Return (U, 1, 1, S + T) to add to scores, nothing hidden yet."""

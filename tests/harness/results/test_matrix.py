@@ -98,13 +98,19 @@ def test_loading_is_the_weights_and_no_answers_time() -> None:
         num_prompt_tokens=50,
         seconds={"load": 3.0, "prefill": 0.5},
         peak_bytes=11,
-        loaded=LoadedWeights(bytes_by_part={"layers": 5, "head": 2}, load_s=3.0, peak_bytes=8),
+        loaded=LoadedWeights(
+            bytes_by_part={"layers": 5, "head": 2},
+            load_s=3.0,
+            peak_bytes=8,
+            kernels={"prefix": "flash", "quantised": "copy"},
+        ),
     )
     found = summarize_variants([first, *some], [Variant("nf4", "full")])
     weights = found["weights"]["nf4"]
     assert (weights["num_loads"], weights["load_s"]) == (1, 3.0)
     assert (weights["weight_bytes"], weights["peak_bytes"]) == (7, 11)
     assert weights["bytes_by_part"] == {"layers": 5, "head": 2}
+    assert weights["kernels"] == {"prefix": ["flash"], "quantised": ["copy"]}
     assert weights["seconds"] == {"prefill": 0.5}
     assert weights["prefill_tokens_per_s"] == pytest.approx(5 * 50 / 0.5)
     assert found["variants"]["nf4/full"]["benchmarks"]["b"]["seconds"] == {"prefill": 0.5}
