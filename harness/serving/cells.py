@@ -29,6 +29,7 @@ from encodeonce.harness.serving.workload import Workload
 SCHEMA = 1
 """Of the content: bump it where the scheduler, a policy or an engine serves otherwise."""
 MICRO = 1_000_000
+_STATE = ("time_s", "running", "waiting", "reserved_kv_bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +153,7 @@ def read_cell(folder: Path, content: dict[str, Any]) -> Outcome | None:
                 running=int(row["running"]),
                 waiting=int(row["waiting"]),
                 reserved_kv_bytes=int(row["reserved_kv_bytes"]),
+                machine={name: float(row[name]) for name in row if name not in _STATE},
             )
             for row in csv.DictReader(file)
         ]
@@ -196,8 +198,11 @@ def _of_line(line: dict[str, Any]) -> Served:
 def _csv(samples: Sequence[Sample]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Sample.__dataclass_fields__)
-    writer.writerows((s.time_s, s.running, s.waiting, s.reserved_kv_bytes) for s in samples)
+    machine = list(samples[0].machine) if samples else []
+    writer.writerow([*_STATE, *machine])
+    for one in samples:
+        state = [getattr(one, name) for name in _STATE]
+        writer.writerow([*state, *(one.machine[name] for name in machine)])
     return text.getvalue()
 
 

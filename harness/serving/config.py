@@ -34,6 +34,9 @@ class WallTime(Strict):
     """The model computes, and a clock runs."""
 
     mode: Literal["wall"] = Field(description="'virtual' or 'wall'.")
+    costs: str | None = Field(
+        default=None, description="Costs from which the same is computed, to stand beside it."
+    )
 
 
 class OwnEngine(Strict):

@@ -11,7 +11,6 @@ from encodeonce.harness.serving.cells import (
     Cell,
     Outcome,
     cells_of,
-    digest_of,
     meaning,
     read_cell,
     served,
@@ -21,7 +20,7 @@ from encodeonce.harness.serving.config import Experiment, ServeConfig
 from encodeonce.harness.serving.costs import Costs
 from encodeonce.harness.serving.engine import Clock, Engine, VirtualClock
 from encodeonce.harness.serving.ledger import Ledger
-from encodeonce.harness.serving.monitor import Monitor
+from encodeonce.harness.serving.monitor import Monitor, Probe
 from encodeonce.harness.serving.policy import make_policy
 from encodeonce.harness.serving.request import Request
 from encodeonce.harness.serving.scheduler import Scheduler
@@ -47,6 +46,10 @@ class Server(Protocol):
         """Return the text and the tokens of a request that has ended, where they are written."""
         ...
 
+    def probe(self) -> Probe | None:
+        """Return what watches the machine; None where nothing is computed."""
+        ...
+
 
 class VirtualServer:
     """Engines that compute nothing but seconds."""
@@ -70,6 +73,10 @@ class VirtualServer:
     def answer(self, request: Request) -> tuple[str | None, Sequence[int]]:
         """Return nothing: what would be answered is known from elsewhere."""
         return None, ()
+
+    def probe(self) -> Probe | None:
+        """Return nothing."""
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,18 +110,6 @@ class Grid:
         """Return the number of cells."""
         return len(self._cells)
 
-    @property
-    def num_left(self) -> int:
-        """Cells that are still to be served."""
-        left = {
-            name
-            for cell, workload in self._cells
-            if not (
-                self._folder / f"{(name := digest_of(self._meaning(cell, workload)))}.jsonl"
-            ).exists()
-        }
-        return len(left)
-
     def run(self, on_cell: Callable[[str], None]) -> Iterator[ServedCell]:
         """Yield all cells, served or read back.
 
@@ -136,7 +131,7 @@ class Grid:
     def _serve(self, cell: Cell, workload: Workload) -> Outcome:
         config, experiment = self._config, cell.experiment
         engine, clock = self._server.engine(experiment, workload)
-        monitor = Monitor(config.monitor.every_s)
+        monitor = Monitor(config.monitor.every_s, self._server.probe())
         scheduler = Scheduler(
             workload.source(),
             engine,
