@@ -45,19 +45,15 @@ class Answered:
     asked: Sequence[Asked]
     records: Mapping[tuple[str, str, str], Record]
     """By benchmark, sample and variant."""
+    full_bytes: Mapping[tuple[str, str], int]
+    """Of a prompt's uncompressed cache, by benchmark and sample, where a variant has measured
+    them."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Samples without an answer under some variant, and why."""
 
     def record(self, asked: Asked, variant: Variant) -> Record:
         """Return a sample's record under a variant."""
         return self.records[(*asked.key, variant.name)]
-
-    def full_bytes(self, asked: Asked) -> int | None:
-        """Return the bytes of a prompt's uncompressed cache, if some variant has measured them."""
-        for (benchmark, sample, _), record in self.records.items():
-            if (benchmark, sample) == asked.key and record.kv is not None:
-                return record.kv.full_bytes
-        return None
 
     def quality(self, variant: Variant, baseline: Variant) -> dict[str, Any]:
         """Return how good a variant's answers are, as plain JSON values.
@@ -110,7 +106,12 @@ def answered(plan: Plan, records: Sequence[Record], variants: Sequence[Variant])
     if not found:
         name, why = next(iter(left_out.items()))
         raise ValueError(f"no sample is answered under every variant; {name}: {why}")
-    return Answered(asked=found, records=by_key, left_out=left_out)
+    full_bytes = {
+        (benchmark, sample): record.kv.full_bytes
+        for (benchmark, sample, _), record in by_key.items()
+        if record.kv is not None
+    }
+    return Answered(asked=found, records=by_key, full_bytes=full_bytes, left_out=left_out)
 
 
 def _lacking(records: Sequence[Record | None]) -> str:

@@ -1,7 +1,7 @@
 """Serves the cells of a grid, one after another; finished ones are read back."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from encodeonce.harness.serving.config import Experiment, ServeConfig
 from encodeonce.harness.serving.costs import Costs
 from encodeonce.harness.serving.engine import Clock, Engine, VirtualClock
 from encodeonce.harness.serving.ledger import Ledger
+from encodeonce.harness.serving.loads import Arrivals, TraceArrivals
 from encodeonce.harness.serving.monitor import Monitor, Probe
 from encodeonce.harness.serving.policy import make_policy
 from encodeonce.harness.serving.request import Request
@@ -99,10 +100,7 @@ class Grid:
         """
         self._config, self._server = config, server
         self._folder = Path(config.output) / "cells"
-        self._cells = [
-            (cell, make_workload(config, cell.experiment, cell.arrivals, known, server.token_bytes))
-            for cell in cells_of(config)
-        ]
+        self._cells = list(_workloads(config, known, server.token_bytes))
         for cell, workload in self._cells:
             check_fits(workload, cell.experiment, cell.limits, self._ledger(cell))
 
@@ -157,6 +155,19 @@ class Grid:
         preempt = self._config.preempt_of(cell.experiment)
         shares = self._config.shares_prefixes(cell.experiment)
         return Ledger(cell.kv_bytes, preempt, shares_prefixes=shares)
+
+
+def _workloads(
+    config: ServeConfig, known: Answered, token_bytes: int
+) -> Iterator[tuple[Cell, Workload]]:
+    """Yield all cells with their requests, which are the same at every rate that is drawn."""
+    made: dict[tuple[str, Arrivals | None], Workload] = {}
+    for cell in cells_of(config):
+        experiment, arrivals = cell.experiment, cell.arrivals
+        key = (experiment.name, arrivals if isinstance(arrivals, TraceArrivals) else None)
+        if key not in made:
+            made[key] = make_workload(config, experiment, arrivals, known, token_bytes)
+        yield cell, replace(made[key], arrivals=arrivals)
 
 
 def _rounded(totals: dict[str, Any]) -> dict[str, Any]:
