@@ -10,11 +10,14 @@ import torch
 from encodeonce.harness.run.record import SampleError
 from encodeonce.harness.run.variant import Variant
 from encodeonce.harness.serving.answered import Answered, Asked
+from encodeonce.harness.serving.cells import Cell
 from encodeonce.harness.serving.config import Experiment, ServeConfig
-from encodeonce.harness.serving.engine import Clock, Engine, Step, WallClock, Work
-from encodeonce.harness.serving.monitor import Probe
+from encodeonce.harness.serving.engine import Step, WallClock, Work
+from encodeonce.harness.serving.grid import schedule
+from encodeonce.harness.serving.monitor import Monitor, Probe
 from encodeonce.harness.serving.probe import machine_probe
 from encodeonce.harness.serving.request import Request
+from encodeonce.harness.serving.scheduler import Totals
 from encodeonce.harness.serving.workload import Workload
 from encodeonce.harness.workers.session import Session
 from encodeonce.models.decoder import PrefixDecoder
@@ -56,18 +59,23 @@ class ModelServer:
         """Return what is known of the machine."""
         return {"wall": str(self._device), "threads": torch.get_num_threads()}
 
-    def engine(self, experiment: Experiment, workload: Workload) -> tuple[Engine, Clock]:
-        """Return an engine with nothing in memory; its clock starts at once."""
+    def serve(
+        self, cell: Cell, workload: Workload, monitor: Monitor
+    ) -> tuple[list[Request], Totals]:
+        """Serve a cell by the clock."""
         self._answers.clear()
-        engine = ModelEngine(
-            self._config,
-            experiment,
-            workload.asked,
-            self._decoder(experiment.weights),
-            self.visuals,
-            self._answers,
-        )
-        return engine, WallClock()
+        engine = self.engine(cell.experiment, workload.asked)
+        return schedule(self._config, cell, workload.source(), engine, WallClock(), monitor)
+
+    def engine(self, experiment: Experiment, asked: Sequence[Asked]) -> "ModelEngine":
+        """Return an engine with nothing in memory.
+
+        Args:
+            experiment: the setting of every request.
+            asked: the sample of each request.
+        """
+        decoder = self._decoder(experiment.weights)
+        return ModelEngine(self._config, experiment, asked, decoder, self.visuals, self._answers)
 
     def answer(self, request: Request) -> tuple[str | None, Sequence[int]]:
         """Return what a request was answered."""

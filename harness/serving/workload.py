@@ -132,7 +132,9 @@ def _demand(
     row: TraceRow | None,
     token_bytes: int,
 ) -> Demand:
-    record = known.record(asked, experiment.variant)
+    record = known.records.get((*asked.key, experiment.variant.name))
+    if record is None:
+        return _unknown(config, asked, row)
     num_tokens, max_tokens = _lengths(config, record, row)
     full_bytes = known.full_bytes.get(asked.key, record.num_prompt_tokens * token_bytes)
     kept_bytes = full_bytes if record.kv is None else record.kv.kept_bytes
@@ -155,6 +157,29 @@ def _demand(
         token_bytes=token_bytes,
         is_compressed=not experiment.kv.is_full,
         reads_late=experiment.kv.scope == "media",
+    )
+
+
+def _unknown(config: ServeConfig, asked: Asked, row: TraceRow | None) -> Demand:
+    """Return what is known of a request to a server elsewhere: its longest answer."""
+    lengths = config.output_tokens
+    most = config.generation.max_new_tokens
+    if lengths.kind == "forced":
+        most = lengths.tokens
+    elif lengths.kind == "trace" and row is not None:
+        most = row.num_tokens
+    return Demand(
+        sample=asked.name,
+        media=asked.media,
+        num_units=0,
+        num_prefix_tokens=0,
+        num_prompt_tokens=0,
+        num_tokens=most,
+        max_tokens=most,
+        full_bytes=0,
+        kept_bytes=0,
+        token_bytes=0,
+        is_compressed=False,
     )
 
 
