@@ -1,12 +1,13 @@
 """Measures what the stages of serving cost, for virtual time (`harness/serving/costs.py`).
 
 Every stage is run at several sizes, by the code that serves; rounds are interleaved over sizes and
-variants, and a size's seconds are the median of the rounds.
+variants, and a size's seconds are the median of the rounds. Variants that compute the same in a
+stage share its measurements: a step does not know by which method its entries were chosen.
 """
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Literal, cast
@@ -24,6 +25,8 @@ from encodeonce.harness.serving.costs import VariantCosts, num_places
 from encodeonce.harness.workers.media_lookup import MediaRequest
 from encodeonce.harness.workers.session import Session
 from encodeonce.models.decoder import PrefixDecoder
+from encodeonce.models.kv.method import find_method
+from encodeonce.models.kv.prompts import needs_of
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.language.context import PromptTooLong
 from encodeonce.models.language.prefix import Prefix
@@ -74,6 +77,8 @@ class Result:
     stages: dict[str, Measured]
     """``fetch``, ``encode``, ``swap``; and stages of variants: ``VARIANT: prefill``."""
     variants: tuple[str, ...]
+    shared: Mapping[str, str]
+    """Which measurement is that of ``VARIANT: STAGE``."""
 
     def coefficients(self, stage: str) -> tuple[float, ...]:
         """Return a stage's coefficients, none negative."""
@@ -96,9 +101,9 @@ class Result:
     def variant(self, name: str) -> VariantCosts:
         """Return the costs of a variant; without a stage that compresses, 0 for that."""
         found = {
-            stage: self.coefficients(f"{name}: {stage}")
+            stage: self.coefficients(self.shared[f"{name}: {stage}"])
             for stage in ("prefill", "read", "compress", "decode")
-            if f"{name}: {stage}" in self.stages
+            if f"{name}: {stage}" in self.shared
         }
         return VariantCosts.model_validate({"compress": (0.0, 0.0), **found})
 
@@ -116,10 +121,11 @@ def run_costs_bench(config: ServeConfig, num_rounds: int, on_run: Callable[[str]
     """
     stages: dict[str, Measured] = {}
     names: list[str] = []
+    shared: dict[str, str] = {}
     token_bytes = 0
     clock: Clock | None = None
     for run in config.answers():
-        with closing(_Job(run, stages)) as job:
+        with closing(_Job(run, stages, shared)) as job:
             for number in range(1 + num_rounds):
                 job.is_counted = number > 0
                 if not names:
@@ -132,7 +138,9 @@ def run_costs_bench(config: ServeConfig, num_rounds: int, on_run: Callable[[str]
             token_bytes, clock = job.token_bytes, job.clock
             names += [Variant.of(run.weights[0], kv).name for kv in run.kv]
     assert clock is not None, "a run file has experiments"
-    return Result(clock=clock, token_bytes=token_bytes, stages=stages, variants=tuple(names))
+    return Result(
+        clock=clock, token_bytes=token_bytes, stages=stages, variants=tuple(names), shared=shared
+    )
 
 
 def clock_of(device: torch.device) -> Clock:
@@ -143,7 +151,8 @@ def clock_of(device: torch.device) -> Clock:
 class _Job:
     """One weight variant's decoder, and prompts of several sizes."""
 
-    def __init__(self, run: RunConfig, stages: dict[str, Measured]) -> None:
+    def __init__(self, run: RunConfig, stages: dict[str, Measured], shared: dict[str, str]) -> None:
+        self._shared, self._firsts = shared, dict[tuple[Hashable, ...], str]()
         self.is_counted = False
         self.token_bytes = 0
         self._stages = stages
@@ -261,7 +270,12 @@ class _Job:
         return served
 
     def _name(self, kv: KVSpec, stage: str) -> str:
-        return f"{Variant.of(self._weights, kv).name}: {stage}"
+        """Return the name of a stage's measurements: that of the first variant that shares them."""
+        name = f"{Variant.of(self._weights, kv).name}: {stage}"
+        if name not in self._shared:
+            key = (stage, *_work(kv, stage))
+            self._shared[name] = self._firsts.setdefault(key, name)
+        return self._shared[name]
 
     def _timed(self, stage: str, arguments: Arguments, work: Callable[[], object]) -> None:
         synchronize()
@@ -285,6 +299,23 @@ class _Job:
         for count in dict.fromkeys(max(1, round(size * num_frames)) for size in SIZES):
             sampling = UniformInclusive(num_frames=count)
             yield [self._session.look_up(group.root, group.media[0], group.benchmark, sampling)]
+
+
+def _work(kv: KVSpec, stage: str) -> tuple[Hashable, ...]:
+    """Return what a stage's work depends on besides its sizes."""
+    method = find_method(kv)
+    if stage == "prefill":
+        return (repr(needs_of([kv])), kv.is_full)
+    if stage == "read":
+        over_whole = kv.scope == "question"
+        return (
+            over_whole,
+            *((repr(needs_of([kv])), kv.is_full) if over_whole else (kv.precision,)),
+        )
+    if stage == "decode":
+        evicts = method is not None and method.eviction(64, [32], 0.5) is not None
+        return (kv.is_full, kv.precision, method if evicts else None)
+    return (method, kv.keep, kv.precision, kv.scope)
 
 
 def _attention(num_new: int, num_cached: int) -> Arguments:

@@ -65,7 +65,8 @@ def sections(costs: Costs) -> list[Section]:
             ),
             sentences=(
                 "Least squares of relative errors, no coefficient negative. The last column is the "
-                "largest relative error on every third size, of a fit to the other sizes.",
+                "largest relative error on every third size, of a fit to the other sizes. What "
+                "several variants share is listed under the first of them.",
                 *costs.warnings(),
             ),
         )

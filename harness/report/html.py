@@ -54,20 +54,24 @@ def page_of(
     figures: Sequence[Figure],
     data: Mapping[str, Any],
     gallery: Gallery | None = None,
+    num_first: int = 0,
 ) -> str:
     """Return a page of sections.
 
     Args:
         title: plain text.
-        found: the sections; those titled "Errors" come first.
+        found: the sections; those titled "Errors" come before the figures.
         tiles: the key figures.
         figures: drawings, before the sections.
         data: embedded in the page as ``#data``.
         gallery: answers to look at.
+        num_first: how many other sections come before the figures.
     """
     errors = [section for section in found if section.title == "Errors"]
     others = [section for section in found if section not in errors]
-    headings = [FIGURES] if figures else []
+    first, others = [*errors, *others[:num_first]], others[num_first:]
+    headings = [section.title for section in first if section not in errors]
+    headings += [FIGURES] if figures else []
     headings += [section.title for section in others]
     headings += [GALLERY] if gallery else []
     style, script = _file("style.css") + CHART_STYLE, _file("script.js")
@@ -76,7 +80,7 @@ def page_of(
         title=title,
         tiles=tiles,
         headings=headings,
-        errors=errors,
+        first=first,
         figures=figures,
         figures_title=FIGURES,
         sections=others,

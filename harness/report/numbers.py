@@ -1,5 +1,7 @@
 """Formats numbers for readers."""
 
+from encodeonce.harness.run.sizes import human_bytes as human_bytes
+
 
 def percent(fraction: float | None, digits: int = 0) -> str:
     """Return ``"97 %"``; never rounds up to 100 % nor down to 0 %."""
@@ -22,16 +24,6 @@ def points(difference: float) -> str:
 def number(value: float | None, form: str) -> str:
     """Return a number as ``format`` writes it; a dash where there is none."""
     return "-" if value is None else format(value, form)
-
-
-def human_bytes(count: int) -> str:
-    """Return ``"1.5 MiB"``."""
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
 
 
 def human_seconds(seconds: float) -> str:

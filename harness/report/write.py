@@ -101,6 +101,7 @@ def write_pages(
     tiles: Sequence[Tile],
     figures: Sequence[Figure],
     data: Mapping[str, Any],
+    num_first: int = 0,
 ) -> list[Path]:
     """Write report.md, report.json, the figures and report.html; return the two for readers.
 
@@ -111,6 +112,7 @@ def write_pages(
         tiles: the page's key figures.
         figures: drawings.
         data: all numbers.
+        num_first: sections that stand before the figures on the page.
 
     Raises:
         OutputError: a file cannot be written.
@@ -121,7 +123,9 @@ def write_pages(
     for figure in figures:
         write_file(folder / file_of(figure), svg_file(figure.svg))
     write_file(short, to_markdown(title, [*parts[:1], drawn, *parts[1:]]))
-    write_file(page, page_of(title, parts, tiles=tiles, figures=figures, data=data))
+    write_file(
+        page, page_of(title, parts, tiles=tiles, figures=figures, data=data, num_first=num_first)
+    )
     return [short, page]
 
 

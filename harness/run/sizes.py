@@ -1,4 +1,4 @@
-"""Parses sizes and durations as users type them: ``500GB``, ``1.5 TiB``, ``30d``, ``12h``."""
+"""Sizes and durations as users type and read them: ``500GB``, ``1.5 TiB``, ``30d``, ``12h``."""
 
 import re
 
@@ -34,6 +34,16 @@ def parse_seconds(text: str) -> float:
         ValueError: it is not a number with a unit.
     """
     return _parse(text, DURATIONS, "30d or 12h")
+
+
+def human_bytes(count: int) -> str:
+    """Return ``"1.5 MiB"``."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
 
 
 def _parse(text: str, units: dict[str, int] | dict[str, float], example: str) -> float:

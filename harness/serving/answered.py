@@ -1,10 +1,10 @@
 """What is known of every sample under every variant: its answer, and what serving it takes."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from encodeonce.datasets.sample import Sample
+from encodeonce.datasets.sample import Benchmark, Sample
 from encodeonce.harness.results.facets import estimate
 from encodeonce.harness.results.fidelity import summarize_fidelity
 from encodeonce.harness.results.paired import paired_difference
@@ -45,19 +45,17 @@ class Answered:
     asked: Sequence[Asked]
     records: Mapping[tuple[str, str, str], Record]
     """By benchmark, sample and variant."""
+    benchmarks: Mapping[str, Benchmark]
+    """Who score answers."""
+    full_bytes: Mapping[tuple[str, str], int]
+    """Of a prompt's uncompressed cache, by benchmark and sample, where a variant has measured
+    them."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Samples without an answer under some variant, and why."""
 
     def record(self, asked: Asked, variant: Variant) -> Record:
         """Return a sample's record under a variant."""
         return self.records[(*asked.key, variant.name)]
-
-    def full_bytes(self, asked: Asked) -> int | None:
-        """Return the bytes of a prompt's uncompressed cache, if some variant has measured them."""
-        for (benchmark, sample, _), record in self.records.items():
-            if (benchmark, sample) == asked.key and record.kv is not None:
-                return record.kv.full_bytes
-        return None
 
     def quality(self, variant: Variant, baseline: Variant) -> dict[str, Any]:
         """Return how good a variant's answers are, as plain JSON values.
@@ -110,7 +108,62 @@ def answered(plan: Plan, records: Sequence[Record], variants: Sequence[Variant])
     if not found:
         name, why = next(iter(left_out.items()))
         raise ValueError(f"no sample is answered under every variant; {name}: {why}")
-    return Answered(asked=found, records=by_key, left_out=left_out)
+    full_bytes = {
+        (benchmark, sample): record.kv.full_bytes
+        for (benchmark, sample, _), record in by_key.items()
+        if record.kv is not None
+    }
+    return Answered(
+        asked=found,
+        records=by_key,
+        benchmarks=plan.benchmarks,
+        full_bytes=full_bytes,
+        left_out=left_out,
+    )
+
+
+def unanswered(plan: Plan) -> Answered:
+    """Return a plan's samples, none of which has an answer yet: a server elsewhere gives them."""
+    asked = [
+        Asked(group=group, sample=sample, prompt=prompt)
+        for group in plan.groups
+        for sample, prompt in zip(group.samples, group.prompts, strict=True)
+    ]
+    return Answered(asked=asked, records={}, benchmarks=plan.benchmarks, full_bytes={})
+
+
+def with_served(
+    known: Answered, variant: Variant, texts: Iterable[tuple[Asked, str | None]]
+) -> Answered:
+    """Return samples with the answers that a server gave; those without one are left out.
+
+    Args:
+        known: the samples.
+        variant: under which the answers are recorded.
+        texts: the answers; the first of each sample counts.
+    """
+    records: dict[tuple[str, str, str], Record] = {}
+    for asked, text in texts:
+        key = (*asked.key, variant.name)
+        if text is None or key in records:
+            continue
+        sample, benchmark = asked.sample, asked.group.benchmark
+        score = known.benchmarks[benchmark].score(sample, text)
+        records[key] = Record(
+            run="",
+            benchmark=benchmark,
+            sample=sample.id,
+            group=sample.group,
+            question=sample.question,
+            target=sample.target,
+            variant=variant.name,
+            text=text,
+            extracted=score.extracted,
+            score=score.value,
+        )
+    there = [one for one in known.asked if (*one.key, variant.name) in records]
+    missing = {one.name: "was not answered" for one in known.asked if one not in there}
+    return replace(known, asked=there, records=records, left_out=missing)
 
 
 def _lacking(records: Sequence[Record | None]) -> str:

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from encodeonce.harness.serving.workload import Workload
 SCHEMA = 1
 """Of the content: bump it where the scheduler, a policy or an engine serves otherwise."""
 MICRO = 1_000_000
+_STATE = ("time_s", "running", "waiting", "reserved_kv_bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +111,7 @@ def meaning(config: ServeConfig, cell: Cell, workload: Workload, engine: Any) ->
         "limits": cell.limits.model_dump(mode="json"),
         "output_tokens": config.output_tokens.model_dump(mode="json"),
         "monitor": config.monitor.model_dump(mode="json"),
-        "requests": _digest([asdict(one) for one in workload.demands]),
+        "requests": workload.sha256,
     }
 
 
@@ -152,6 +153,7 @@ def read_cell(folder: Path, content: dict[str, Any]) -> Outcome | None:
                 running=int(row["running"]),
                 waiting=int(row["waiting"]),
                 reserved_kv_bytes=int(row["reserved_kv_bytes"]),
+                machine={name: float(row[name]) for name in row if name not in _STATE},
             )
             for row in csv.DictReader(file)
         ]
@@ -182,7 +184,8 @@ def served(request: Request, text: str | None = None, token_ids: Sequence[int] =
 
 def _plain(request: Served) -> dict[str, Any]:
     """Return a request's line: gaps in microseconds, which takes half the room."""
-    line = asdict(request)
+    # Not `asdict`, which copies every gap.
+    line = {name: getattr(request, name) for name in Served.__dataclass_fields__}
     line["gaps_us"] = [round(gap * MICRO) for gap in line.pop("gaps_s")]
     return line
 
@@ -196,8 +199,11 @@ def _of_line(line: dict[str, Any]) -> Served:
 def _csv(samples: Sequence[Sample]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Sample.__dataclass_fields__)
-    writer.writerows((s.time_s, s.running, s.waiting, s.reserved_kv_bytes) for s in samples)
+    machine = list(samples[0].machine) if samples else []
+    writer.writerow([*_STATE, *machine])
+    for one in samples:
+        state = [getattr(one, name) for name in _STATE]
+        writer.writerow([*state, *(one.machine[name] for name in machine)])
     return text.getvalue()
 
 

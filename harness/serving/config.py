@@ -11,70 +11,24 @@ from encodeonce.harness.run.config import QuestionsConfig, RunConfig, Strict, Wo
 from encodeonce.harness.run.variant import Variant, check_kv_titles, check_weights_titles
 from encodeonce.harness.serving.loads import Arrivals, Limits, PoissonArrivals
 from encodeonce.harness.serving.policy import check_policy
+from encodeonce.harness.serving.specs import (
+    SLO,
+    ForcedLength,
+    MonitorSpec,
+    NaturalLength,
+    OpenAIEngine,
+    OwnEngine,
+    RayEngine,
+    TraceLength,
+    VirtualTime,
+    WallTime,
+)
 from encodeonce.models.kv.method import check_kv
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.quantization.method import load_quantizer
 from encodeonce.models.spec import NONE, WeightsSpec
 
-BUILT_IN = "built-in"
 Preemption = Literal["none", "recompute", "swap"]
-
-
-class VirtualTime(Strict):
-    """Seconds are computed from measured costs: the same file gives the same results."""
-
-    mode: Literal["virtual"] = Field(description="'virtual' or 'wall'.")
-    costs: str = Field(
-        description="File of `encodeonce bench costs`, or 'built-in': the demo model's, from one "
-        "core of the machine that it was developed on."
-    )
-
-
-class WallTime(Strict):
-    """The model computes, and a clock runs."""
-
-    mode: Literal["wall"] = Field(description="'virtual' or 'wall'.")
-
-
-class OwnEngine(Strict):
-    """The decoder of this project, in this process."""
-
-    kind: Literal["own"] = "own"
-
-
-class NaturalLength(Strict):
-    """An answer ends where the model ends it, or at generation.max_new_tokens."""
-
-    kind: Literal["natural"]
-
-
-class ForcedLength(Strict):
-    """Every answer has the same length. What is scored is the answer up to its own end."""
-
-    kind: Literal["forced"]
-    tokens: int = Field(ge=1, description="Length of every answer, in tokens.")
-
-
-class TraceLength(Strict):
-    """An answer is as long as the trace says."""
-
-    kind: Literal["trace"]
-
-
-class SLO(Strict):
-    """The service level that counts as good."""
-
-    ttft_s: float = Field(gt=0, description="Longest time to the first token, seconds.")
-    tpot_s: float = Field(gt=0, description="Longest mean time per further token, seconds.")
-    attain: float = Field(
-        default=0.95, gt=0, le=1, description="Fraction of requests that must meet both."
-    )
-
-
-class MonitorSpec(Strict):
-    """How often the state is written down."""
-
-    every_s: float = Field(default=0.1, gt=0, description="Seconds between two lines.")
 
 
 class Experiment(Strict):
@@ -141,7 +95,9 @@ class ServeConfig(QuestionsConfig):
     time: VirtualTime | WallTime = Field(
         discriminator="mode", description="Computed seconds, or a clock's."
     )
-    engine: OwnEngine = Field(default=OwnEngine(), description="What answers.")
+    engine: OwnEngine | OpenAIEngine | RayEngine = Field(
+        default=OwnEngine(), discriminator="kind", description="What answers."
+    )
     arrivals: Arrivals = Field(
         default=PoissonArrivals(kind="poisson", rate=(1.0,)), description="When requests arrive."
     )
@@ -217,6 +173,12 @@ class ServeConfig(QuestionsConfig):
                 "preempt: 'swap' exists in virtual time only; use 'none' or 'recompute' where "
                 "time.mode is 'wall'"
             )
+        if self.engine.kind != "own" and self.time.mode != "wall":
+            raise ValueError(
+                f"engine.kind {self.engine.kind!r} answers by the clock: time.mode must be 'wall'"
+            )
+        if self.engine.kind == "openai":
+            self._check_for_server()
         for benchmark in self.benchmarks:
             if benchmark.scoring != "generate":
                 raise ValueError(
@@ -224,6 +186,24 @@ class ServeConfig(QuestionsConfig):
                     "are answers that are generated: use scoring: generate"
                 )
         return self
+
+    def _check_for_server(self) -> None:
+        """Refuse what a server elsewhere cannot do.
+
+        Raises:
+            ValueError: names it.
+        """
+        for one in self.experiments:
+            if not one.kv.is_full or not one.weights.is_none:
+                raise ValueError(
+                    f"experiments: {one.name!r} has {one.variant.name!r}, but a server keeps its "
+                    "own cache and weights: under engine.kind 'openai' all are 'none/full'"
+                )
+        if len(self.limits.kv_bytes) > 1:
+            raise ValueError(
+                "limits.kv_bytes: a server has limits of its own; give one size under engine.kind "
+                "'openai': its own, which is only printed"
+            )
 
     def preempt_of(self, experiment: Experiment) -> Preemption:
         """Return how an experiment makes room."""

@@ -21,7 +21,7 @@ from encodeonce.datasets.local_path import local_path
 from encodeonce.datasets.refusals import Refused, checked
 from encodeonce.datasets.strict_json import parse_json
 from encodeonce.harness.run.config import Strict
-from encodeonce.harness.serving.config import BUILT_IN
+from encodeonce.harness.serving.specs import BUILT_IN
 
 FORMAT = "encodeonce costs 1"
 WIDE_RESIDUAL = 0.25

@@ -38,6 +38,10 @@ class Engine(Protocol):
         """Forget what is in memory of a request, which has ended or is preempted."""
         ...
 
+    def forget(self, media: str) -> None:
+        """Forget a prefix that was shared."""
+        ...
+
     @property
     def allocated_bytes(self) -> int:
         """Of keys and values in memory, as measured; 0 where nothing is computed."""

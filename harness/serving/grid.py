@@ -1,30 +1,31 @@
 """Serves the cells of a grid, one after another; finished ones are read back."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from encodeonce.harness.run.variant import Variant
 from encodeonce.harness.serving.answered import Answered
+from encodeonce.harness.serving.arrivals import Source
 from encodeonce.harness.serving.cells import (
     Cell,
     Outcome,
     cells_of,
-    digest_of,
     meaning,
     read_cell,
     served,
     write_cell,
 )
-from encodeonce.harness.serving.config import Experiment, ServeConfig
+from encodeonce.harness.serving.config import ServeConfig
 from encodeonce.harness.serving.costs import Costs
 from encodeonce.harness.serving.engine import Clock, Engine, VirtualClock
 from encodeonce.harness.serving.ledger import Ledger
-from encodeonce.harness.serving.monitor import Monitor
+from encodeonce.harness.serving.loads import Arrivals, TraceArrivals
+from encodeonce.harness.serving.monitor import Monitor, Probe
 from encodeonce.harness.serving.policy import make_policy
 from encodeonce.harness.serving.request import Request
-from encodeonce.harness.serving.scheduler import Scheduler
+from encodeonce.harness.serving.scheduler import Scheduler, Totals
 from encodeonce.harness.serving.simulated import SimulatedEngine
 from encodeonce.harness.serving.workload import Workload, check_fits, make_workload
 
@@ -39,12 +40,18 @@ class Server(Protocol):
         """Return what the engine's seconds depend on, as plain JSON values."""
         ...
 
-    def engine(self, experiment: Experiment, workload: Workload) -> tuple[Engine, Clock]:
-        """Return an engine with nothing in memory, and a clock at 0."""
+    def serve(
+        self, cell: Cell, workload: Workload, monitor: Monitor
+    ) -> tuple[list[Request], Totals]:
+        """Serve a cell; return its requests, in order of number."""
         ...
 
     def answer(self, request: Request) -> tuple[str | None, Sequence[int]]:
         """Return the text and the tokens of a request that has ended, where they are written."""
+        ...
+
+    def probe(self) -> Probe | None:
+        """Return what watches the machine; None where nothing is computed."""
         ...
 
 
@@ -53,8 +60,7 @@ class VirtualServer:
 
     def __init__(self, config: ServeConfig, costs: Costs) -> None:
         """Take the costs that the run file names."""
-        self._encodes = config.features == "encode"
-        self._costs = costs
+        self._config, self._costs = config, costs
         self.token_bytes = costs.token_bytes
 
     def identity(self, variant: Variant) -> Any:
@@ -62,14 +68,44 @@ class VirtualServer:
         common = self._costs.model_dump(mode="json", include={"fetch", "encode", "swap"})
         return {"virtual": self._costs.of(variant.name).model_dump(mode="json"), **common}
 
-    def engine(self, experiment: Experiment, workload: Workload) -> tuple[Engine, Clock]:
-        """Return a simulated engine."""
-        variant = experiment.variant.name
-        return SimulatedEngine(self._costs, variant, encodes=self._encodes), VirtualClock()
+    def serve(
+        self, cell: Cell, workload: Workload, monitor: Monitor
+    ) -> tuple[list[Request], Totals]:
+        """Add up seconds."""
+        variant = cell.experiment.variant.name
+        engine = SimulatedEngine(self._costs, variant, encodes=self._config.features == "encode")
+        return schedule(self._config, cell, workload.source(), engine, VirtualClock(), monitor)
 
     def answer(self, request: Request) -> tuple[str | None, Sequence[int]]:
         """Return nothing: what would be answered is known from elsewhere."""
         return None, ()
+
+    def probe(self) -> Probe | None:
+        """Return nothing."""
+        return None
+
+
+def schedule(
+    config: ServeConfig,
+    cell: Cell,
+    source: Source,
+    engine: Engine,
+    clock: Clock,
+    monitor: Monitor,
+) -> tuple[list[Request], Totals]:
+    """Serve a cell by our own scheduler."""
+    experiment = cell.experiment
+    scheduler = Scheduler(
+        source,
+        engine,
+        make_policy(config.policy_of(experiment)),
+        clock,
+        cell.limits,
+        monitor,
+        preempt=config.preempt_of(experiment),
+        shares_prefixes=config.shares_prefixes(experiment),
+    )
+    return scheduler.run(), scheduler.totals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,28 +128,15 @@ class Grid:
         """
         self._config, self._server = config, server
         self._folder = Path(config.output) / "cells"
-        self._cells = [
-            (cell, make_workload(config, cell.experiment, cell.arrivals, known, server.token_bytes))
-            for cell in cells_of(config)
-        ]
+        self._cells = list(_workloads(config, known, server.token_bytes))
+        if config.engine.kind == "openai":
+            return  # a server elsewhere knows its own limits
         for cell, workload in self._cells:
             check_fits(workload, cell.experiment, cell.limits, self._ledger(cell))
 
     def __len__(self) -> int:
         """Return the number of cells."""
         return len(self._cells)
-
-    @property
-    def num_left(self) -> int:
-        """Cells that are still to be served."""
-        left = {
-            name
-            for cell, workload in self._cells
-            if not (
-                self._folder / f"{(name := digest_of(self._meaning(cell, workload)))}.jsonl"
-            ).exists()
-        }
-        return len(left)
 
     def run(self, on_cell: Callable[[str], None]) -> Iterator[ServedCell]:
         """Yield all cells, served or read back.
@@ -123,6 +146,7 @@ class Grid:
 
         Raises:
             OutputError: its file cannot be written.
+            ValueError: not one of its requests was answered.
         """
         for cell, workload in self._cells:
             content = self._meaning(cell, workload)
@@ -130,26 +154,18 @@ class Grid:
             if outcome is None:
                 on_cell(cell.name)
                 outcome = self._serve(cell, workload)
-                write_cell(self._folder, content, outcome)
+                errors = [one.error for one in outcome.requests if one.error is not None]
+                if len(errors) == len(outcome.requests):
+                    raise ValueError(f"{cell.name}: no request was answered; {errors[0]}")
+                if not errors:  # else it is served again when the command is repeated
+                    write_cell(self._folder, content, outcome)
             yield ServedCell(cell=cell, workload=workload, outcome=outcome)
 
     def _serve(self, cell: Cell, workload: Workload) -> Outcome:
-        config, experiment = self._config, cell.experiment
-        engine, clock = self._server.engine(experiment, workload)
-        monitor = Monitor(config.monitor.every_s)
-        scheduler = Scheduler(
-            workload.source(),
-            engine,
-            make_policy(config.policy_of(experiment)),
-            clock,
-            cell.limits,
-            monitor,
-            preempt=config.preempt_of(experiment),
-            shares_prefixes=config.shares_prefixes(experiment),
-        )
-        requests = scheduler.run()
+        monitor = Monitor(self._config.monitor.every_s, self._server.probe())
+        requests, totals = self._server.serve(cell, workload, monitor)
         return Outcome(
-            totals=_rounded(asdict(scheduler.totals)),
+            totals=_rounded(asdict(totals)),
             requests=[served(one, *self._server.answer(one)) for one in requests],
             samples=monitor.samples,
         )
@@ -162,6 +178,19 @@ class Grid:
         preempt = self._config.preempt_of(cell.experiment)
         shares = self._config.shares_prefixes(cell.experiment)
         return Ledger(cell.kv_bytes, preempt, shares_prefixes=shares)
+
+
+def _workloads(
+    config: ServeConfig, known: Answered, token_bytes: int
+) -> Iterator[tuple[Cell, Workload]]:
+    """Yield all cells with their requests, which are the same at every rate that is drawn."""
+    made: dict[tuple[str, Arrivals | None], Workload] = {}
+    for cell in cells_of(config):
+        experiment, arrivals = cell.experiment, cell.arrivals
+        key = (experiment.name, arrivals if isinstance(arrivals, TraceArrivals) else None)
+        if key not in made:
+            made[key] = make_workload(config, experiment, arrivals, known, token_bytes)
+        yield cell, replace(made[key], arrivals=arrivals)
 
 
 def _rounded(totals: dict[str, Any]) -> dict[str, Any]:

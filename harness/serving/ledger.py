@@ -8,7 +8,7 @@ A prefix that is shared counts once. It stays when nobody needs it any more, unt
 needed: the least recently used goes first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from encodeonce.harness.serving.config import Preemption
 from encodeonce.harness.serving.request import Demand, Request
@@ -21,8 +21,23 @@ class Ledger:
         peak: the most bytes that were reserved at a time, resident prefixes included.
     """
 
-    def __init__(self, cap: int, preempt: Preemption, *, shares_prefixes: bool) -> None:
-        """Begin with nothing reserved; ``cap`` in bytes."""
+    def __init__(
+        self,
+        cap: int,
+        preempt: Preemption,
+        *,
+        shares_prefixes: bool,
+        on_evict: Callable[[str], None] = lambda media: None,
+    ) -> None:
+        """Begin with nothing reserved.
+
+        Args:
+            cap: bytes.
+            preempt: whether room is reserved for whole answers.
+            shares_prefixes: whether prefixes stay and are shared.
+            on_evict: called with the media of a prefix that has to go.
+        """
+        self._on_evict = on_evict
         self._cap, self._preempt, self._shares = cap, preempt, shares_prefixes
         self._reserved: dict[Request, int] = {}
         self._users: dict[str, set[Request]] = {}
@@ -138,6 +153,7 @@ class Ledger:
                 return
             del self._users[media]
             self._sum -= self._prefix_bytes.pop(media)
+            self._on_evict(media)
 
     def _evictable(self) -> int:
         return sum(self._prefix_bytes[media] for media, users in self._users.items() if not users)

@@ -63,7 +63,9 @@ class Scheduler:
         self._source, self._engine, self._policy = source, engine, policy
         self._clock, self._limits, self._monitor = clock, limits, monitor
         self._preempt, self._shares = preempt, shares_prefixes
-        self._ledger = Ledger(limits.kv_bytes[0], preempt, shares_prefixes=shares_prefixes)
+        self._ledger = Ledger(
+            limits.kv_bytes[0], preempt, shares_prefixes=shares_prefixes, on_evict=engine.forget
+        )
         self._queues: dict[State, list[Request]] = {
             state: [] for state in State if state not in (State.DONE, State.FAILED)
         }

@@ -48,6 +48,9 @@ class SimulatedEngine:
     def drop(self, request: Request) -> None:
         """Do nothing."""
 
+    def forget(self, media: str) -> None:
+        """Do nothing."""
+
     def _encode(self, requests: Sequence[Request]) -> float:
         return sum(linear_s(self._features, one.demand.num_units) for one in requests)
 

@@ -28,6 +28,8 @@ def summarize_grid(
     config: ServeConfig,
     known: Answered,
     cells: Iterable[ServedCell],
+    *,
+    beside: Iterable[ServedCell] | None = None,
     warnings: Sequence[str] = (),
 ) -> Summary:
     """Return the results of a run file.
@@ -36,6 +38,7 @@ def summarize_grid(
         config: the run file.
         known: the samples' answers.
         cells: all of them, served.
+        beside: the same cells in virtual time, where a clock ran.
         warnings: sentences that belong into every report.
     """
     baseline = baseline_of(config)
@@ -57,6 +60,7 @@ def summarize_grid(
         "warnings": list(warnings),
         "experiments": experiments,
         "cells": results,
+        "beside": None if beside is None else [_cell(config, known, one) for one in beside],
         "best": [_best(config, one, results) for one in _pairs(config, results)],
     }
 

@@ -1,9 +1,11 @@
 """Workloads: which samples the requests of a cell ask about, and what each of them takes."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from encodeonce.harness.run.record import Record
+from encodeonce.harness.run.sizes import human_bytes
 from encodeonce.harness.serving.answered import Answered, Asked
 from encodeonce.harness.serving.arrivals import (
     ClosedSource,
@@ -27,6 +29,8 @@ class Workload:
     asked: Sequence[Asked]
     """The sample of each request."""
     demands: Sequence[Demand]
+    sha256: str
+    """Digest of the demands."""
     arrivals: Arrivals
     """With a single rate."""
     num_short: int = 0
@@ -74,6 +78,7 @@ def make_workload(
     return Workload(
         asked=asked,
         demands=demands,
+        sha256=hashlib.sha256(repr(demands).encode()).hexdigest(),
         arrivals=arrivals,
         num_short=sum(
             row is not None and row.num_prompt_tokens < demand.num_prompt_tokens
@@ -96,8 +101,8 @@ def check_fits(workload: Workload, experiment: Experiment, limits: Limits, ledge
     for demand in workload.demands:
         if (need := ledger.least(demand)) > cap:
             raise ValueError(
-                f"limits.kv_bytes {_mib(cap)}: sample {demand.sample} needs {_mib(need)} under "
-                f"{experiment.kv.title!r}, with its longest answer; "
+                f"limits.kv_bytes {human_bytes(cap)}: sample {demand.sample} needs "
+                f"{human_bytes(need)} under {experiment.kv.title!r}, with its longest answer; "
                 "allow more, or ask for shorter answers"
             )
         if demand.num_prompt_tokens > limits.prefill_tokens:
@@ -127,9 +132,11 @@ def _demand(
     row: TraceRow | None,
     token_bytes: int,
 ) -> Demand:
-    record = known.record(asked, experiment.variant)
+    record = known.records.get((*asked.key, experiment.variant.name))
+    if record is None:
+        return _unknown(config, asked, row)
     num_tokens, max_tokens = _lengths(config, record, row)
-    full_bytes = known.full_bytes(asked) or record.num_prompt_tokens * token_bytes
+    full_bytes = known.full_bytes.get(asked.key, record.num_prompt_tokens * token_bytes)
     kept_bytes = full_bytes if record.kv is None else record.kv.kept_bytes
     # A longer prompt costs as much more as it is longer.
     num_prompt_tokens = record.num_prompt_tokens
@@ -153,8 +160,27 @@ def _demand(
     )
 
 
-def _mib(num_bytes: int) -> str:
-    return f"{num_bytes / 2**20:.1f} MiB"
+def _unknown(config: ServeConfig, asked: Asked, row: TraceRow | None) -> Demand:
+    """Return what is known of a request to a server elsewhere: its longest answer."""
+    lengths = config.output_tokens
+    most = config.generation.max_new_tokens
+    if lengths.kind == "forced":
+        most = lengths.tokens
+    elif lengths.kind == "trace" and row is not None:
+        most = row.num_tokens
+    return Demand(
+        sample=asked.name,
+        media=asked.media,
+        num_units=0,
+        num_prefix_tokens=0,
+        num_prompt_tokens=0,
+        num_tokens=most,
+        max_tokens=most,
+        full_bytes=0,
+        kept_bytes=0,
+        token_bytes=0,
+        is_compressed=False,
+    )
 
 
 def _lengths(config: ServeConfig, record: Record, row: TraceRow | None) -> tuple[int, int]:

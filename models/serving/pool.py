@@ -6,7 +6,7 @@ its own, which joins the running batch when its prompt is ready and leaves when 
 Shapes: R requests, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,10 +83,14 @@ class ServingPool:
         """Places of the running batch, vacant ones included."""
         return self._batch.num_places
 
-    @property
-    def allocated_bytes(self) -> int:
-        """Of all keys and values in memory: prefixes, each once, and requests' own."""
-        prefixes = {id(one.prefix): one.prefix.nbytes for one in self._held.values() if one.prefix}
+    def allocated_bytes(self, resident: Iterable[Prefix] = ()) -> int:
+        """Return the bytes of all keys and values in memory, prefixes counted once.
+
+        Args:
+            resident: prefixes that are kept, whether a request uses them or not.
+        """
+        prefixes = {id(prefix): prefix.nbytes for prefix in resident}
+        prefixes |= {id(one.prefix): one.prefix.nbytes for one in self._held.values() if one.prefix}
         return sum(prefixes.values()) + sum(one.own_bytes for one in self._held.values())
 
     def read(

@@ -1,24 +1,30 @@
 """``encodeonce bench serve``: concurrent requests, and what compression does for them."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from encodeonce.harness.bench.serve_report import headline, sections, write_serve_report
+from encodeonce.harness.report.numbers import human_count
 from encodeonce.harness.report.plain_console import PlainConsole, plain_text
 from encodeonce.harness.report.terminal import print_report
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.plan import Plan, make_plan
 from encodeonce.harness.run.read_config import check_device, load_run_file
-from encodeonce.harness.serving.answered import Answered, answered
-from encodeonce.harness.serving.config import ServeConfig, VirtualTime
+from encodeonce.harness.serving.answered import Answered, answered, unanswered, with_served
+from encodeonce.harness.serving.config import ServeConfig
 from encodeonce.harness.serving.costs import Costs, check_model, costs_named
-from encodeonce.harness.serving.grid import Grid, Server, VirtualServer
+from encodeonce.harness.serving.grid import Grid, ServedCell, Server, VirtualServer
+from encodeonce.harness.serving.model_engine import ModelServer
+from encodeonce.harness.serving.openai_client import OpenAIServer, check_installed
+from encodeonce.harness.serving.specs import OpenAIEngine
 from encodeonce.harness.serving.summary import summarize_grid
-from encodeonce.harness.workers.session import Session
+from encodeonce.harness.workers.session import OnMiss, Session
 from encodeonce.jobs.cli.running import running
-from encodeonce.jobs.cli.user_errors import user_errors
+from encodeonce.jobs.cli.user_errors import stop, user_errors
 
 console = PlainConsole()
 
@@ -46,24 +52,32 @@ def serve(
         check_device(path, config)
         costs = _costs(config)
         known = _answers(config, ray_address)
-        grid = Grid(config, known, _server(config, costs))
-        with PlainConsole(stderr=True).status("serving") as status:
-            left = grid.num_left
-            cells = list(
-                grid.run(lambda name: status.update(plain_text(f"serving: {name} ({left} cells)")))
-            )
-        summary = summarize_grid(config, known, cells, costs.warnings() if costs else ())
+        with _server(config, known, costs) as server:
+            cells = _serve(Grid(config, known, server))
+        if config.engine.kind == "openai":
+            known = _served_answers(config, known, cells)
+        beside = None
+        if costs is not None and config.time.mode == "wall":
+            beside = _serve(Grid(config, known, VirtualServer(config, costs)))
+        warnings = costs.warnings() if costs else ()
+        summary = summarize_grid(config, known, cells, beside=beside, warnings=warnings)
         pages = write_serve_report(Path(config.output), summary)
         print_report(console, sections(summary))
         for line in headline(summary):
             console.print(line, style="bold", soft_wrap=True)
         for page in pages:
             console.print(f"report: {page}", soft_wrap=True)
+        if failed := sum(cell["num_failed"] for cell in summary["cells"]):
+            first = next(error for cell in summary["cells"] for error in cell["errors"])
+            stop(
+                f"{human_count(failed, 'request')} failed, e.g. {first}; repeat the command to "
+                "serve their cells again"
+            )
 
 
 def _costs(config: ServeConfig) -> Costs | None:
-    """Return the costs that virtual time needs, checked before anything is answered."""
-    if not isinstance(config.time, VirtualTime):
+    """Return the costs that the run file names, checked before anything is answered."""
+    if config.time.costs is None:
         return None
     found = costs_named(config.time.costs)
     with Session(config) as session:
@@ -74,7 +88,9 @@ def _costs(config: ServeConfig) -> Costs | None:
 
 
 def _answers(config: ServeConfig, ray_address: str | None) -> Answered:
-    """Answer every sample under every variant, unless it has been."""
+    """Answer every sample under every variant, unless it has been, or a server elsewhere does."""
+    if config.engine.kind == "openai":
+        return unanswered(make_plan(config.answers()[0]))
     plan: Plan | None = None
     for run in config.answers():
         plan = make_plan(run)
@@ -86,6 +102,33 @@ def _answers(config: ServeConfig, ray_address: str | None) -> Answered:
     return answered(plan, records, [one.variant for one in config.experiments])
 
 
-def _server(config: ServeConfig, costs: Costs | None) -> Server:
-    assert costs is not None, "wall"
-    return VirtualServer(config, costs)
+@contextmanager
+def _server(config: ServeConfig, known: Answered, costs: Costs | None) -> Iterator[Server]:
+    if config.time.mode == "virtual":
+        assert costs is not None, "checked by the run file's form"
+        yield VirtualServer(config, costs)
+        return
+    if isinstance(config.engine, OpenAIEngine):
+        check_installed()
+        with Session(config) as session:
+            yield OpenAIServer(config, config.engine, session)
+        return
+    on_miss: OnMiss = "encode" if config.features == "encode" else "error"
+    with Session(config, on_miss=on_miss) as session:
+        yield ModelServer(config, known, session)
+
+
+def _served_answers(config: ServeConfig, known: Answered, cells: Sequence[ServedCell]) -> Answered:
+    """Return the samples with the texts that a server wrote."""
+    texts = [
+        (asked, request.text)
+        for one in cells
+        for asked, request in zip(one.workload.asked, one.outcome.requests, strict=True)
+    ]
+    return with_served(known, config.experiments[0].variant, texts)
+
+
+def _serve(grid: Grid) -> list[ServedCell]:
+    """Return all cells, saying which one is served."""
+    with PlainConsole(stderr=True).status("serving") as status:
+        return list(grid.run(lambda name: status.update(plain_text(f"serving: {name}"))))

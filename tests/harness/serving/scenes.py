@@ -43,6 +43,21 @@ COSTS = Costs(
     points={},
 )
 
+PROTOTYPE = COSTS.model_copy(
+    update={
+        "fetch": (0.0, 0.0),
+        "variants": {
+            "none/full": VariantCosts(
+                prefill=(0.0, 0.053 / 565, 0.0),
+                read=(0.009, 0.053 / 565, 0.0),
+                compress=(0.002, 0.0),
+                decode=(0.0065, 0.00006, 0.00032 / (2.2 * 2**20), 0.0),
+            )
+        },
+    }
+)
+"""Costs of the demo before questions of several media were decoded together."""
+
 
 def a_demand(**changes: Any) -> Demand:
     """Return a demand of 100 prompt tokens, 80 of them shared, and 10 more to answer."""
@@ -76,6 +91,7 @@ def a_scheduler(
     source: Source | Sequence[tuple[float, Demand]],
     policy: Policy | str = "prefill_first",
     limit: Limits | None = None,
+    costs: Costs = COSTS,
     **more: Any,
 ) -> Scheduler:
     """Return a scheduler in virtual time."""
@@ -84,7 +100,7 @@ def a_scheduler(
         source = OpenSource(times, demands)
     return Scheduler(
         source,
-        SimulatedEngine(COSTS, "none/full", encodes=False),
+        SimulatedEngine(costs, "none/full", encodes=False),
         make_policy(policy) if isinstance(policy, str) else policy,
         VirtualClock(),
         limit or limits(),

@@ -73,7 +73,7 @@ def test_who_joins_and_leaves_changes_no_token(
                 found[number] = pool.answer(served).token_ids
     assert [found[number] for number in range(len(wanted))] == expected
     assert all(len(tokens) == LENGTH for tokens in expected)
-    assert pool.allocated_bytes == 0
+    assert pool.allocated_bytes() == 0
     assert pool.num_places == 1
 
 
