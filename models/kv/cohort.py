@@ -104,7 +104,7 @@ def read(
     model: Any,
     cohort: Cohort,
     token_ids: torch.Tensor,
-    watching: AbstractContextManager[None],
+    watching: AbstractContextManager[None] | None = None,
 ) -> torch.Tensor:
     """Let rows read several tokens each; return the logits (R, V) float32 behind the last.
 
