@@ -195,5 +195,3 @@ def test_training_writes_a_checkpoint_that_transformers_loads(
         return_tensors="pt", text_kwargs={"add_special_tokens": False},
     )  # fmt: skip
     assert model.generate(**inputs).shape[1] <= inputs["input_ids"].shape[1] + 4
-
-
