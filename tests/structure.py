@@ -44,7 +44,7 @@ ORDER: Mapping[str, Sequence[str]] = {
         "quantization",
         "family_bases",
         "families",
-        "synthetic demo",
+        "synthetic demo easy_vqa",
     ),
     "harness": ("run", "results workers", "training serving", "report", "bench bridges"),
     "jobs": ("execution", "pipeline", "cli"),

@@ -37,7 +37,8 @@ PAGES = (
     *FOR_USERS,
     ARCHITECTURE,
     *(ROOT / name for name in ("CONTRIBUTING.md", "cache_store/FORMAT.md")),
-    *(ROOT / name for name in ("models/demo/README.md", "tests/gpu/README.md")),
+    *(ROOT / name for name in ("models/demo/README.md", "models/easy_vqa/README.md")),
+    ROOT / "tests/gpu/README.md",
 )
 MOST_LINES = 130
 """Of the README."""

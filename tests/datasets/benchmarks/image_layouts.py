@@ -268,3 +268,19 @@ def png_of(width: int, height: int) -> bytes:
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def easy_vqa(folder: Path) -> Mapping[str, Any]:
+    """Write three questions on two pictures for the test split, and one for the train split."""
+    for split, questions in {
+        "train": [["is there a green shape?", "yes", 0]],
+        "test": [
+            ["what shape is present?", "circle", 0],
+            ["is there not a red shape?", "no", 0],
+            ["what is the color of the triangle?", "blue", 7],
+        ],
+    }.items():
+        write_json(folder / split / "questions.json", questions)
+        for number in {image for _, _, image in questions}:
+            write_picture(folder / split / "images" / f"{number}.png", BLUE)
+    return {"folder": folder}

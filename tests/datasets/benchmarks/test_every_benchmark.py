@@ -56,6 +56,7 @@ def needle_example(folder: Path) -> Mapping[str, Any]:
 
 
 EXAMPLES: Mapping[str, Callable[[Path], Mapping[str, Any]]] = {
+    "easy_vqa": image_layouts.easy_vqa,
     "gqa": image_layouts.gqa,
     "llava_description": image_layouts.llava_description,
     "llava_instruct": image_layouts.llava_instruct,
