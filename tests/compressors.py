@@ -5,9 +5,14 @@ from typing import Any
 
 import torch
 
+from encodeonce.models.checkpoint.files import DEMO_CHECKPOINT, load_config
 from encodeonce.models.kv.trained.compressor import Compressor, new_compressor
 from encodeonce.models.kv.trained.files import write_compressor
 from encodeonce.models.kv.trained.header import CompressorForm, CompressorHeader
+from encodeonce.models.language.context import head_shape
+
+DEMO_LAYERS, DEMO_WIDTH = head_shape(load_config(DEMO_CHECKPOINT))
+"""Of the demo's language model: layers, and width of a head."""
 
 
 def random_compressor(form: CompressorForm, num_layers: int, width: int) -> Compressor:

@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from encodeonce.jobs.cli.app import app
-from tests.compressors import write_random
+from tests.compressors import DEMO_LAYERS, DEMO_WIDTH, write_random
 
 MODEL = {"path": "demo", "dtype": "float32"}
 
@@ -100,19 +100,20 @@ def test_a_trained_compressor_answers_also_after_its_folder_has_moved(tmp_path: 
 
 def test_a_compressor_of_another_model_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     folder = tmp_path / "c"
-    write_random(folder, (0, 1, 2, 3), 32, factor=16)
+    write_random(folder, tuple(range(DEMO_LAYERS)), DEMO_WIDTH, factor=16)
     header = json.loads((folder / "compressor.json").read_text())
     (folder / "compressor.json").write_text(json.dumps({**header, "checkpoint_sha256": "0" * 64}))
     result = invoke("run", run_file(tmp_path, folder))
     assert result.exit_code == 1
     assert "was trained for tiny" in result.output and "not for this model" in result.output
-    (folder / "compressor.json").write_text(json.dumps({**header, "head_width": 64}))
+    other = {**header, "head_width": DEMO_WIDTH + 1}
+    (folder / "compressor.json").write_text(json.dumps(other))
     result = invoke("run", run_file(tmp_path, folder))
     assert result.exit_code == 1
-    assert "heads of width 64; this model has 4 of width 32" in result.output
+    assert f"this model has {DEMO_LAYERS} of width {DEMO_WIDTH}" in result.output
 
 
-def fastcache_file(path: Path, num_layers: int = 4, width: int = 32) -> str:
+def fastcache_file(path: Path, num_layers: int = DEMO_LAYERS, width: int = DEMO_WIDTH) -> str:
     state = {}
     for net in ("tk", "tv", "ik", "iv"):
         for layer in range(num_layers):
@@ -138,13 +139,13 @@ def test_fastcaches_file_becomes_a_folder_of_one_model(tmp_path: Path) -> None:
     ("options", "words"),
     [
         (["--layout", "linear"], "--layout is 'linear'; allowed: fastcache-linear-decouple"),
-        (["--layout", "fastcache-hybrid"], "this model has 4 of width 32"),
+        (["--layout", "fastcache-hybrid"], f"this model has {DEMO_LAYERS} of width"),
     ],
 )
 def test_what_cannot_be_converted_is_one_error(
     tmp_path: Path, options: list[str], words: str
 ) -> None:
-    file = fastcache_file(tmp_path / "c.pth", num_layers=6)
+    file = fastcache_file(tmp_path / "c.pth", num_layers=DEMO_LAYERS + 2)
     result = invoke(
         "convert", "compressor", file, str(tmp_path / "ours"), "--model", "demo", *options
     )

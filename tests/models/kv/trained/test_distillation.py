@@ -11,12 +11,13 @@ from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.kv.storage import entry_bytes
 from encodeonce.models.kv.trained.compressor import Compressor
 from encodeonce.models.kv.trained.distillation import Lesson, Scope, make_lesson, student
+from encodeonce.models.kv.trained.grouping import group_tokens
 from encodeonce.models.kv.trained.header import CompressorForm
 from encodeonce.models.kv.trained.loss import LossSpec, Outputs, distance
 from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.vision.visual import Visual
 from tests.asking import swept
-from tests.compressors import random_compressor, write_random
+from tests.compressors import DEMO_LAYERS, DEMO_WIDTH, random_compressor, write_random
 
 QUESTIONS = ["Which digit is shown first?", "How often is 3 shown?", "Which digits?"]
 FORMS = [
@@ -59,7 +60,7 @@ def test_gradients_are_those_of_the_difference_quotient(
     decoder: Any, lesson: Lesson, form: CompressorForm
 ) -> None:
     model, exact = copy.deepcopy(decoder.model).double(), double(lesson)
-    compressor = random_compressor(form, 4, 32).double()
+    compressor = random_compressor(form, DEMO_LAYERS, DEMO_WIDTH).double()
     loss_of(model, compressor, exact).backward()
     assert all(one.grad is None for one in model.parameters())
     for name, one in compressor.named_parameters():
@@ -110,14 +111,14 @@ def test_the_student_is_what_answers_are_written_by(
     decoder: Any, visuals: list[Visual], scope: Scope, tmp_path: Any
 ) -> None:
     """The same compressor as a KV setting gives the logits that were trained on."""
-    path = write_random(tmp_path / "c", (0, 1, 2, 3), 32, factor=16)
+    path = write_random(tmp_path / "c", tuple(range(DEMO_LAYERS)), DEMO_WIDTH, factor=16)
     setting = KVSpec(method="ccm", keep=1 / 16, scope=scope, options={"path": str(path)})
     spec = GenerationSpec(max_new_tokens=4)
     ((answer,),) = swept(decoder, visuals, QUESTIONS[:1], spec, [setting])
     prefix = decoder.prefill(visuals)
     row = (prefix.suffix(QUESTIONS[0]), answer.token_ids)
     lesson = make_lesson(decoder.model, prefix, [row], scope, with_hidden=False)
-    compressor = random_compressor(CompressorForm(factor=16), 4, 32)
+    compressor = random_compressor(CompressorForm(factor=16), DEMO_LAYERS, DEMO_WIDTH)
     outputs = student(decoder.model, compressor, lesson, with_hidden=False)
     written = outputs.log_probs[0][lesson.is_answer[0]].argmax(-1).tolist()
     first = 0 if scope == "media" else 1
@@ -128,17 +129,16 @@ def test_the_student_is_what_answers_are_written_by(
 def test_merged_entries_are_stored_in_any_precision(
     decoder: Any, visuals: list[Visual], tmp_path: Any, precision: Any
 ) -> None:
-    path = write_random(tmp_path / "c", (0, 1, 2, 3), 32, factor=16)
+    path = write_random(tmp_path / "c", tuple(range(DEMO_LAYERS)), DEMO_WIDTH, factor=16)
     setting = KVSpec(
         method="ccm", keep=1 / 16, scope="media", options={"path": str(path)}, precision=precision
     )
     spec = GenerationSpec(max_new_tokens=2)
     ((answer,),) = swept(decoder, visuals, QUESTIONS[:1], spec, [setting])
     prefix = decoder.prefill(visuals)
-    is_visual = prefix.opening.is_visual
-    num_text, num_question = is_visual.count(False), len(prefix.suffix(QUESTIONS[0]))
-    entries = num_text + is_visual.count(True) // 16
-    heads = prefix.layers[0].keys.shape[1]
-    mine = 4 * heads * entry_bytes(entries, 32, 4, precision)
-    questions = 4 * heads * entry_bytes(num_question, 32, 4, "model")
+    flags, num_question = torch.tensor(prefix.opening.is_visual), len(prefix.suffix(QUESTIONS[0]))
+    entries = len(group_tokens(flags, CompressorForm(factor=16)).indices)
+    heads = DEMO_LAYERS * prefix.layers[0].keys.shape[1]
+    mine = heads * entry_bytes(entries, DEMO_WIDTH, 4, precision)
+    questions = heads * entry_bytes(num_question, DEMO_WIDTH, 4, "model")
     assert answer.kv is not None and answer.kv.kept_bytes == mine + questions
