@@ -1,11 +1,9 @@
 """A run's output folder: what was asked, what has been answered, and a lock for the writer."""
 
-import fcntl
 import hashlib
 import json
 import shlex
 from collections.abc import Mapping
-from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +14,7 @@ from encodeonce.cache_store.signature import canonical_json
 from encodeonce.datasets.strict_json import parse_json
 from encodeonce.harness.run.config import RENAMED, RunConfig
 from encodeonce.harness.run.jsonl import JsonLinesWriter, read_lines
-from encodeonce.harness.run.output_error import writing
+from encodeonce.harness.run.output_error import lock, writing
 from encodeonce.harness.run.record import Record
 from encodeonce.harness.run.replaced import without_replaced
 from encodeonce.harness.run.stored import description_of, outcome_of, record_of
@@ -33,10 +31,7 @@ class RunFolderError(ValueError):
 
 
 class RunFolder:
-    """Files of one run. Use as a context manager, which holds a lock on it.
-
-    The lock is the operating system's, so a killed driver leaves none behind.
-    """
+    """Files of one run. Use as a context manager, which holds a lock on it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -159,18 +154,7 @@ class RunFolder:
         return JsonLinesWriter(self.path / f"{name}.jsonl")
 
     def __enter__(self) -> Self:
-        path = self.path / ".lock"
-        with ExitStack() as opened, writing(path):
-            lock = opened.enter_context(path.open("w"))
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RunFolderError(
-                    f"output: another encodeonce process is writing to {self.path}; wait for it, "
-                    "or choose another output folder"
-                ) from error
-            opened.pop_all()
-        self._lock = lock
+        self._lock = lock(self.path, RunFolderError)
         return self
 
     def __exit__(

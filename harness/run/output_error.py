@@ -1,8 +1,10 @@
-"""Says in one sentence why a file of an output folder cannot be written."""
+"""Says in one sentence why a file of an output folder cannot be written; locks the folder."""
 
+import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from encodeonce.cache_store.durable import FULL, IN_THE_WAY, READ_ONLY
 
@@ -30,6 +32,32 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(path, error) from error
+
+
+def lock(folder: Path, refusal: type[ValueError]) -> TextIO:
+    """Lock an existing folder until the file that is returned is closed.
+
+    The lock is the operating system's, so a killed process leaves none behind.
+
+    Args:
+        folder: of the output.
+        refusal: is raised where another process holds the lock.
+
+    Raises:
+        OutputError: the lock's file cannot be written.
+    """
+    path = folder / ".lock"
+    with ExitStack() as opened, writing(path):
+        file = opened.enter_context(path.open("w"))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise refusal(
+                f"output: another encodeonce process is writing to {folder}; wait for it, "
+                "or choose another output folder"
+            ) from error
+        opened.pop_all()
+    return file
 
 
 def _remedy(error: OSError) -> str:

@@ -26,7 +26,7 @@ from encodeonce.models.checkpoint.files import checkpoint_digest, device
 from encodeonce.models.family import Reference, find_family
 from encodeonce.models.kv.method import find_method
 from encodeonce.models.kv.spec import KVSpec
-from encodeonce.models.language.context import head_shape
+from encodeonce.models.language.context import head_shape, whole_layers
 from encodeonce.models.quantization.method import check_weights
 from encodeonce.models.spec import WeightsSpec
 from encodeonce.models.timing import Stopwatch
@@ -173,10 +173,11 @@ class Session:
             self.check_weights(spec)
         if methods := [method for method in map(find_method, kv) if method]:
             checkpoint_sha256 = self.checkpoint_sha256()
-            shape = head_shape(self._family.language_config(self._checkpoint))
+            config = self._family.language_config(self._checkpoint)
+            layers, (_, head_width) = whole_layers(config), head_shape(config)
             for method in methods:
                 method.check_model(checkpoint_sha256)
-                method.check_shape(*shape)
+                method.check_shape(layers, head_width)
         return describe_variants(weights, kv, self._sha256)
 
     def checkpoint_sha256(self) -> str:

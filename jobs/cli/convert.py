@@ -1,22 +1,24 @@
 """``encodeonce convert``: brings what other projects have trained into our own files."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, cast, get_args
 
 import typer
 
 from encodeonce.harness.report.plain_console import PlainConsole
-from encodeonce.harness.run.output_error import writing
 from encodeonce.jobs.cli.user_errors import user_errors
 from encodeonce.models.checkpoint.files import checkpoint_digest, file_digest
 from encodeonce.models.family import find_family
+from encodeonce.models.kv.trained.compressor import Compressor
 from encodeonce.models.kv.trained.fastcache import (
     FastCacheLayout,
     fastcache_header,
     load_fastcache,
 )
 from encodeonce.models.kv.trained.files import write_compressor
-from encodeonce.models.language.context import head_shape
+from encodeonce.models.kv.trained.header import CompressorHeader
+from encodeonce.models.language.context import head_shape, whole_layers
 from encodeonce.models.spec import ModelSpec
 
 convert_app = typer.Typer(
@@ -52,13 +54,12 @@ def compressor(
             raise ValueError(f"{folder} exists; name a folder that does not")
         header = fastcache_header(file, known)
         family, checkpoint = find_family(ModelSpec(path=model))
-        header.check_shape(*head_shape(family.language_config(checkpoint)), str(file))
+        config = family.language_config(checkpoint)
+        header.check_shape(whole_layers(config), head_shape(config)[1], str(file))
         digest = checkpoint_digest(checkpoint, file_digest)
         header = header.model_copy(update={"model": model, "checkpoint_sha256": digest})
         nets = load_fastcache(file, known)
-        with writing(folder):
-            folder.mkdir(parents=True)
-            write_compressor(folder, header, nets)
+        _write(folder, header, nets)
     console.print(
         f"{folder}: {len(header.layers)} layers, {header.factor} entries become one", soft_wrap=True
     )
@@ -67,3 +68,17 @@ def compressor(
         f"{{path: {folder}}}}}]",
         soft_wrap=True,
     )
+
+
+def _write(folder: Path, header: CompressorHeader, nets: Compressor) -> None:
+    """Write a folder that is whole or absent: a part of one would be in the next attempt's way."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as unfinished:
+            made = Path(unfinished) / folder.name
+            made.mkdir()
+            write_compressor(made, header, nets)
+            made.rename(folder)
+    except OSError as error:
+        words = error.strerror or error
+        raise ValueError(f"{folder} cannot be written: {words}. Name another folder") from error

@@ -78,7 +78,8 @@ def train_on_ray(config: TrainCompressorConfig, address: str | None, on_step: On
             try:
                 trainer.fit()
             except Exception as error:
-                raise TrainingFailed(_first_cause(error)) from error
+                _, refusal = ray.get(board.read.remote())
+                raise TrainingFailed(refusal or _first_cause(error)) from error
             finally:  # nothing in it is needed: checkpoints are ours
                 shutil.rmtree(config.output / _RAYS_FOLDER, ignore_errors=True)
 
@@ -92,11 +93,14 @@ def _train_as_one(settings: dict[str, Any]) -> None:
         board.say.remote(done, total, words)
 
     assert Ranks().rank == get_context().get_world_rank()
+    _, refusal = ray.get(board.read.remote())
+    if refusal is not None:
+        return  # no restart mends what a process has refused
     try:
         train_compressor(config, Ranks(), on_step)
     except ValueError as error:
-        # No restart mends what the user asked for: the others would wait for this process.
         ray.get(board.give_up.remote(str(error)))
+        raise  # or the others would wait for this process
 
 
 class _Board:

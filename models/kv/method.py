@@ -74,18 +74,18 @@ class KVMethod(BaseModel, ABC):
         return None
 
     def check_model(self, checkpoint_sha256: str) -> None:
-        """Refuse a model for which the options were not made.
+        """Refuse a model for which the options were not made, and files that cannot be used.
 
         Raises:
-            ValueError: an option belongs to another model.
+            ValueError: an option belongs to another model, or names a damaged file.
         """
         return
 
-    def check_shape(self, num_layers: int, head_width: int) -> None:
+    def check_shape(self, layers: Sequence[int], head_width: int) -> None:
         """Refuse a model that the options do not fit.
 
         Args:
-            num_layers: of the language model.
+            layers: numbers of the language model's layers that have no sliding window.
             head_width: of its key heads.
 
         Raises:

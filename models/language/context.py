@@ -56,6 +56,21 @@ def head_shape(config: Any) -> tuple[int, int]:
     return int(text.num_hidden_layers), int(width)
 
 
+def whole_layers(config: Any) -> tuple[int, ...]:
+    """Return the numbers of a language model's layers that have no sliding window.
+
+    Args:
+        config: as `context_length` takes it.
+    """
+    text = config.get_text_config()
+    kinds = getattr(text, "layer_types", None)
+    if kinds is not None:
+        return tuple(number for number, kind in enumerate(kinds) if kind != "sliding_attention")
+    # Then all layers are of the kind that transformers' cache infers.
+    has_window = getattr(text, "sliding_window", None) is not None
+    return () if has_window else tuple(range(int(text.num_hidden_layers)))
+
+
 def check_length(config: Any, num_prompt: int, num_new: int) -> None:
     """Refuse a prompt that does not fit into the model's context together with its answer.
 

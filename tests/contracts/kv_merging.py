@@ -16,7 +16,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from encodeonce.models.kv.attention import attention_modules, text_module
 from encodeonce.models.kv.forks import Fork
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.language.context import head_shape
+from encodeonce.models.language.context import head_shape, whole_layers
 from encodeonce.models.language.generation import GenerationSpec
 from tests.asking import swept
 from tests.compressors import write_random
@@ -133,6 +133,7 @@ def _merging(
     yield "look_m", 0.4, {}
     prefix = decoder.prefill(visuals)
     layers = tuple(n for n, layer in enumerate(prefix.layers) if not layer.is_sliding)
+    assert whole_layers(decoder.model.config) == layers, "not what the configuration says"
     _, width = head_shape(decoder.model.config)
     for number, form in enumerate(FORMS):
         path = write_random(folder / str(number), layers, width, **form)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from encodeonce.datasets.options import LocalPath
 from encodeonce.harness.run.config import (
@@ -12,8 +12,10 @@ from encodeonce.harness.run.config import (
     RunConfig,
     WorkersSpec,
 )
+from encodeonce.models.kv.trained.files import read_header
 from encodeonce.models.kv.trained.header import CompressorForm
 from encodeonce.models.kv.trained.loss import LossSpec
+from encodeonce.models.kv.trained.source import find_compressor
 from encodeonce.models.quantization.method import load_quantizer
 from encodeonce.models.spec import NONE, WeightsSpec
 
@@ -36,8 +38,20 @@ class CompressorSpec(CompressorForm):
         default=0.0, ge=0.0, lt=1.0, description="Behind both inner layers, while training."
     )
     init_from: str | None = Field(
-        default=None, description="Folder of a compressor of the same form to begin from."
+        default=None,
+        description="Folder of a compressor of the same form to begin from, or the name of one "
+        "that ships.",
     )
+
+    @field_validator("init_from")
+    @classmethod
+    def _is_a_compressor(cls, value: str | None) -> str | None:
+        """Return the absolute path: workers may have other working folders."""
+        if value is None:
+            return None
+        folder = find_compressor(value)
+        read_header(folder)
+        return str(folder)
 
 
 class DataSpec(_Strict):
@@ -70,7 +84,8 @@ class DataSpec(_Strict):
     teacher_cache_gib: float = Field(
         default=4.0,
         ge=0.0,
-        description="Memory for the teacher's outputs; what does not fit is computed again.",
+        description="Memory, on the model's device, for prefixes and the teacher's outputs; what "
+        "does not fit is computed again.",
     )
 
     @model_validator(mode="after")
@@ -119,7 +134,11 @@ class StopSpec(_Strict):
     patience: int | None = Field(
         default=None, ge=1, description="Validations without gain; null for no limit."
     )
-    max_minutes: float | None = Field(default=None, gt=0.0, description="Of this command.")
+    max_minutes: float | None = Field(
+        default=None,
+        gt=0.0,
+        description="Of this command, which then validates and ends; repeated, it goes on.",
+    )
 
 
 class TrainCompressorConfig(QuestionsConfig):

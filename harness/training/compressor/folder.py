@@ -8,14 +8,15 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self, TextIO
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from encodeonce.cache_store import durable
-from encodeonce.datasets.strict_json import parse_json
-from encodeonce.harness.run.output_error import writing
+from encodeonce.datasets.strict_json import JsonError, parse_json
+from encodeonce.harness.run.output_error import lock, writing
 from encodeonce.models.kv.trained.compressor import Compressor
 from encodeonce.models.kv.trained.files import HEADER, WEIGHTS, write_compressor
 from encodeonce.models.kv.trained.header import CompressorHeader
@@ -29,7 +30,7 @@ _UNFINISHED = ".unfinished"
 
 
 class TrainingFolderError(ValueError):
-    """The folder belongs to another training."""
+    """The folder belongs to another training, or another process trains there, or it is damaged."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,27 +52,44 @@ class State:
 
 
 class TrainingFolder:
-    """The output of a training."""
+    """The output of a training. Use as a context manager, which lets go of the folder's lock."""
 
     def __init__(self, path: Path) -> None:
         """Name a folder."""
         self.path = path
+        self._lock: TextIO | None = None
+
+    def __enter__(self) -> Self:
+        """Return the folder; it is locked once it is created."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Let go of the lock."""
+        if self._lock is not None:
+            self._lock.close()
 
     def create(self, asked: Mapping[str, Any]) -> None:
-        """Make the folder, or open it again.
+        """Make the folder, or open it again, and lock it.
 
         Args:
             asked: everything that decides what a step does.
 
         Raises:
-            TrainingFolderError: the folder holds a training that was asked for otherwise.
+            TrainingFolderError: the folder holds a training that was asked for otherwise, or
+                another process trains there.
             OutputError: it cannot be written.
         """
         file = self.path / _ASKED
         with writing(file):
             (self.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        self._lock = lock(self.path, TrainingFolderError)
         if file.exists():
-            found = parse_json(file.read_bytes())
+            found = _parsed(file, "Choose another output folder, or delete this one")
             other = sorted(_differing(found, dict(asked)))
             if other:
                 raise TrainingFolderError(
@@ -83,11 +101,17 @@ class TrainingFolder:
             durable.replace((json.dumps(asked, indent=2) + "\n").encode(), file, self.path)
 
     def state(self) -> State:
-        """Return the state at the last whole checkpoint, or that of the beginning."""
+        """Return the state at the last whole checkpoint, or that of the beginning.
+
+        Raises:
+            TrainingFolderError: the checkpoint is damaged.
+        """
         steps = self._steps()
-        return (
-            State(**parse_json((self._step(steps[-1]) / _STATE).read_bytes())) if steps else State()
-        )
+        if not steps:
+            return State()
+        folder = self._step(steps[-1])
+        remedy = f"Delete {folder}: training goes on from the checkpoint before it"
+        return State(**_parsed(folder / _STATE, remedy))
 
     def load(self, step: int, compressor: Compressor, optimizer: torch.optim.Optimizer) -> None:
         """Read a checkpoint's weights and the optimiser's moments."""
@@ -120,7 +144,7 @@ class TrainingFolder:
                 for name, parameter in compressor.named_parameters()
                 for key, value in optimizer.state[parameter].items()
             }
-            save_file(moments, folder / _OPTIMIZER)
+            durable.write_new(folder / _OPTIMIZER, save(moments))
         return folder
 
     def finish(self, state: State) -> None:
@@ -156,6 +180,17 @@ class TrainingFolder:
     def _steps(self) -> list[int]:
         folders = (self.path / CHECKPOINTS).glob("step-*")
         return sorted(int(folder.name.partition("-")[2]) for folder in folders)
+
+
+def _parsed(path: Path, remedy: str) -> dict[str, Any]:
+    try:
+        found = parse_json(path.read_bytes())
+    except (OSError, JsonError) as error:
+        words = error.strerror if isinstance(error, OSError) else error
+        raise TrainingFolderError(f"{path} is damaged: {words}. {remedy}") from error
+    if not isinstance(found, dict):
+        raise TrainingFolderError(f"{path} is damaged: it is no mapping. {remedy}")
+    return found
 
 
 def _differing(found: Any, asked: Any, name: str = "") -> set[str]:

@@ -1,12 +1,11 @@
 """Trains the compressor that a run file describes, or goes on with it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from encodeonce.datasets.local_path import local_path
-from encodeonce.harness.run.plan import Plan, make_plan
+from encodeonce.harness.run.plan import MediaGroup, Plan, make_plan
 from encodeonce.harness.training.compressor.card import model_card
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
 from encodeonce.harness.training.compressor.folder import State, TrainingFolder, TrainingFolderError
@@ -19,6 +18,7 @@ from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.kv.trained.compressor import Compressor, new_compressor
 from encodeonce.models.kv.trained.files import load_weights, read_header
 from encodeonce.models.kv.trained.header import CompressorForm, CompressorHeader
+from encodeonce.models.kv.trained.source import find_compressor
 from encodeonce.models.language.prefix import Prefix
 
 _LIBRARIES = ("encodeonce", "torch", "transformers")
@@ -49,10 +49,12 @@ def train_compressor(config: TrainCompressorConfig, ranks: Ranks, on_step: OnSte
             f"so many are needed; got {config.optim.prefixes_per_step}"
         )
     plan = make_plan(config.as_run())
-    with Session(config, config.on_miss) as session:
+    with (
+        Session(config, config.on_miss) as session,
+        TrainingFolder(config.output) as folder,
+    ):
         parts = split(plan.groups, session, config.data.held_out, config.optim.seed)
         checkpoint_sha256 = session.checkpoint_sha256()
-        folder = TrainingFolder(config.output)
         of = {"checkpoint files": checkpoint_sha256, "questions": plan.samples_sha256}
         _create(folder, {**config.step_fields(), **of}, ranks)
         decoder = session.decoder_slot.put(config.weights)
@@ -64,9 +66,9 @@ def train_compressor(config: TrainCompressorConfig, ranks: Ranks, on_step: OnSte
         validator = Validator(config, session, decoder, parts.held_out, plan.benchmarks)
         trainer = Trainer(config, decoder.model, compressor, lessons, validator, folder, ranks)
         state = trainer.run(header, on_step if ranks.is_first else _silent)
-    if ranks.is_first:
-        header = header.model_copy(update={"training": _facts(config, state, plan, parts)})
-        folder.publish(state.best_step, header, model_card(header, state))
+        if ranks.is_first:
+            header = header.model_copy(update={"training": _facts(config, state, plan, parts)})
+            folder.publish(state.best_step, header, model_card(header, state))
     return Trained(header=header, state=state)
 
 
@@ -124,7 +126,7 @@ def _compressor(config: TrainCompressorConfig, header: CompressorHeader) -> Comp
         header.form(), len(header.layers), header.head_width, spec.dropout, config.optim.seed
     )
     if spec.init_from is not None:
-        folder = local_path(spec.init_from)
+        folder = find_compressor(spec.init_from)
         other = read_header(folder)
         if (other.form(), other.layers, other.head_width) != (
             header.form(),
@@ -146,13 +148,21 @@ def _facts(config: TrainCompressorConfig, state: State, plan: Plan, parts: Split
         "steps_taken": state.step,
         "benchmarks": [spec.model_dump(mode="json") for spec in config.benchmarks],
         "questions_sha256": plan.samples_sha256,
-        "num_media": {"training": len(parts.training), "held_out": len(parts.held_out)},
+        "num_media": {
+            "training": _num_media(parts.training),
+            "held_out": _num_media(parts.held_out),
+        },
         "data": config.data.model_dump(mode="json"),
         "loss": config.loss.model_dump(mode="json"),
         "optim": config.optim.model_dump(mode="json"),
         "versions": {name: version(name) for name in _LIBRARIES},
         "held_out": state.best()["held_out"],
     }
+
+
+def _num_media(groups: Sequence[MediaGroup]) -> int:
+    """Return how many different media several benchmarks' groups are about."""
+    return len({(group.root, group.media) for group in groups})
 
 
 def _silent(done: int, total: int, words: str) -> None:

@@ -68,24 +68,29 @@ class Trainer:
         state, optim = self._state, self._config.optim
         began_s = time.monotonic()
         sums = torch.zeros(2)
-        has_ended = self._is_over(state, began_s)
+        has_ended = self._is_over(state, is_late=False)
         while not has_ended:
             figures = self._step(state.step, self._rate(state))
             state.step += 1
             sums += figures
             loss, kl = figures.tolist()
             on_step(state.step, optim.max_steps, f"loss {loss:.3f} · KL {kl:.3f}")
+            is_late = self._is_late(began_s)
             every = self._config.validation.every_steps
-            if state.step % every == 0 or state.step == optim.max_steps:
+            if state.step % every == 0 or state.step == optim.max_steps or is_late:
                 steps = state.step - (state.history[-1]["step"] if state.history else 0)
                 self._judge(state, header, sums / steps)
                 sums = torch.zeros(2)
-            has_ended = self._is_over(state, began_s)
+            has_ended = self._is_over(state, is_late=is_late)
             has_ended, state.rate_factor = self._ranks.agree((has_ended, state.rate_factor))
         return state
 
     def _step(self, step: int, rate: float) -> torch.Tensor:
-        """Take a step; return its mean loss and KL divergence."""
+        """Take a step; return the mean loss and KL divergence of this process's lessons.
+
+        Raises:
+            ValueError: the gradients are not finite.
+        """
         optim = self._config.optim
         self._compressor.train()
         for group in self._optimizer.param_groups:
@@ -107,7 +112,13 @@ class Trainer:
             if parameter.grad is None:  # no lesson of this process
                 parameter.grad = torch.zeros_like(parameter)
         self._ranks.add_up([one.grad for one in self._parameters if one.grad is not None])
-        nn.utils.clip_grad_norm_(self._parameters, optim.clip, error_if_nonfinite=True)
+        norm = float(nn.utils.clip_grad_norm_(self._parameters, optim.clip))
+        if not math.isfinite(norm):
+            raise ValueError(
+                f"training diverged: the gradient of step {step + 1} has the norm {norm}. Lower "
+                f"optim.lr ({optim.lr:g}), and choose another output folder; the last checkpoint "
+                "in this one is kept"
+            )
         self._optimizer.step()
         return sums / len(self._ranks.mine(optim.prefixes_per_step))
 
@@ -161,14 +172,14 @@ class Trainer:
         }
         return optim.lr * warm * shape[optim.schedule]
 
-    def _is_over(self, state: State, began_s: float) -> bool:
-        stop = self._config.stop
+    def _is_late(self, began_s: float) -> bool:
+        minutes = self._config.stop.max_minutes
+        return minutes is not None and time.monotonic() - began_s >= 60 * minutes
+
+    def _is_over(self, state: State, *, is_late: bool) -> bool:
+        patience = self._config.stop.patience
         return (
-            state.step >= self._config.optim.max_steps
-            or (stop.patience is not None and state.since_best >= stop.patience)
-            or (
-                stop.max_minutes is not None
-                and bool(state.history)
-                and time.monotonic() - began_s >= 60 * stop.max_minutes
-            )
+            is_late
+            or state.step >= self._config.optim.max_steps
+            or (patience is not None and state.since_best >= patience)
         )

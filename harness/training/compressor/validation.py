@@ -17,6 +17,7 @@ from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.kv.trained.grouping import group_tokens
 from encodeonce.models.language.generation import Generation
+from encodeonce.models.language.prefix import Prefix
 from encodeonce.models.vision.visual import Visual
 
 
@@ -66,7 +67,6 @@ class Validator:
         self._benchmarks = benchmarks
         self._groups = _first_in_turn(groups, config.validation.samples)
         self._visuals: dict[int, list[Visual]] = {}
-        self._shares: list[float] = []
 
     def measure(self, folder: Path) -> dict[str, dict[str, float | None]]:
         """Return accuracy, KL to the full cache (nats), token agreement and bytes kept.
@@ -75,22 +75,23 @@ class Validator:
             folder: of a compressor.
 
         Returns:
-            By setting: ``full``, ``ccm``, and ``random`` at as many entries as ``ccm``, which is
-            its ``keep``.
+            By setting: ``full``, ``ccm``, and ``random`` at no fewer entries than ``ccm``, which is
+            its ``keep``: the largest, where media differ in length.
         """
         form = self._config.compressor
         options = {"path": str(folder)}
         ccm = KVSpec(method="ccm", keep=1 / form.factor, scope=form.scope, options=options)
-        random = KVSpec(method="random", keep=self._share(), scope=form.scope)
-        settings = {"full": FULL, "ccm": ccm, "random": random}
-        sums = {name: _Sum() for name in settings}
+        sums = {name: _Sum() for name in ("full", "ccm", "random")}
+        shares = []
         for number, group in enumerate(self._groups):
-            prefix = self._decoder.prefill(self._media(number), list(settings.values()))
+            prefix = self._decoder.prefill(self._media(number), [FULL, ccm])
+            shares.append(self._share(prefix, group.prompts))
+            random = KVSpec(method="random", keep=shares[-1], scope=form.scope)
             table = self._decoder.answer(
                 prefix,
                 group.prompts,
                 self._config.generation,
-                list(settings.values()),
+                [FULL, ccm, random],
                 fidelity=True,
             )
             benchmark = self._benchmarks[group.benchmark]
@@ -98,17 +99,19 @@ class Validator:
                 for sample, answer in zip(group.samples, answers, strict=True):
                     one.add(answer, benchmark.score(sample, answer.text).value or 0.0)
         found = {name: one.figures() for name, one in sums.items()}
-        found["random"]["keep"] = self._share()
+        found["random"]["keep"] = max(shares)
         return found
 
-    def _share(self) -> float:
-        """Return the fraction of a prefix's entries that the compressor leaves."""
-        if not self._shares:
-            opening = self._decoder.prefill(self._media(0)).opening
-            flags = torch.tensor(opening.is_visual)
-            kept = group_tokens(flags, self._config.compressor).indices
-            self._shares.append(len(kept) / len(flags))
-        return self._shares[0]
+    def _share(self, prefix: Prefix, prompts: Sequence[str]) -> float:
+        """Return the largest fraction of the entries that the compressor leaves."""
+        flags = list(prefix.opening.is_visual)
+        if self._config.compressor.scope == "media":
+            return self._left(flags)
+        return max(self._left([*flags, *[False] * len(prefix.suffix(one))]) for one in prompts)
+
+    def _left(self, flags: Sequence[bool]) -> float:
+        kept = group_tokens(torch.tensor(flags), self._config.compressor).indices
+        return len(kept) / len(flags)
 
     def _media(self, number: int) -> list[Visual]:
         if number not in self._visuals:

@@ -77,12 +77,13 @@ class CCM(KVMethod):
         return 1.0 / self.header.factor
 
     def check_model(self, checkpoint_sha256: str) -> None:
-        """Refuse a compressor of another model."""
+        """Refuse a compressor of another model, or whose weights cannot be loaded."""
+        self._source.check()
         self.header.check_model(checkpoint_sha256, self._source.name)
 
-    def check_shape(self, num_layers: int, head_width: int) -> None:
+    def check_shape(self, layers: Sequence[int], head_width: int) -> None:
         """Refuse a compressor for a model of another shape."""
-        self.header.check_shape(num_layers, head_width, self._source.name)
+        self.header.check_shape(layers, head_width, self._source.name)
 
     def plan(self, prompt: PromptStatistics, keep: float) -> Sequence[Selection]:
         """Return each group's last token, and the tokens that stay as they are."""

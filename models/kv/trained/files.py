@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
+from encodeonce.cache_store import durable
 from encodeonce.datasets.refusals import Refused, checked
 from encodeonce.datasets.strict_json import JsonError, parse_json
 from encodeonce.models.checkpoint.integrity import find_problem
@@ -47,8 +48,8 @@ def _read_header(path: Path, mtime_ns: int, size: int) -> CompressorHeader:
         raise CompressorError(f"{path} does not describe a compressor: {error}") from error
 
 
-def load_weights(folder: Path, header: CompressorHeader) -> Compressor:
-    """Return a compressor's nets, frozen, on the CPU in float32.
+def check_weights(folder: Path, header: CompressorHeader) -> Compressor:
+    """Refuse weights that do not fit the header; return nets without weights. Reads no tensor.
 
     Raises:
         CompressorError: the weights are missing or damaged, or do not fit the header.
@@ -73,13 +74,27 @@ def load_weights(folder: Path, header: CompressorHeader) -> Compressor:
             f"{path} does not fit {HEADER}: {name} must be {expected.get(name, 'left out')}; got "
             f"{got.get(name, 'none')}"
         )
-    compressor.load_state_dict(load_file(path), assign=True)
+    return compressor
+
+
+def load_weights(folder: Path, header: CompressorHeader) -> Compressor:
+    """Return a compressor's nets, frozen, on the CPU in float32.
+
+    Raises:
+        CompressorError: see `check_weights`.
+    """
+    compressor = check_weights(folder, header)
+    compressor.load_state_dict(load_file(folder / WEIGHTS), assign=True)
     return compressor.float().requires_grad_(requires_grad=False).eval()
 
 
 def write_compressor(folder: Path, header: CompressorHeader, compressor: Compressor) -> None:
-    """Write a compressor into an existing folder; the header last."""
+    """Write a compressor into an empty folder; the header last.
+
+    Raises:
+        OSError: it cannot be written. (``save_file`` would hide the system's reason.)
+    """
     state = {name: one.detach().cpu().contiguous() for name, one in compressor.state_dict().items()}
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    durable.write_new(folder / WEIGHTS, save(state, metadata={"format": "pt"}))
     text = json.dumps(header.model_dump(mode="json"), indent=2) + "\n"
-    (folder / HEADER).write_text(text, encoding="utf-8")
+    durable.write_new(folder / HEADER, text.encode())

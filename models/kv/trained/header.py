@@ -1,5 +1,6 @@
 """What a trained compressor is, as its file says: read without its weights."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -111,19 +112,25 @@ class CompressorHeader(CompressorForm):
                 "TRAIN.yaml"
             )
 
-    def check_shape(self, num_layers: int, head_width: int, where: str) -> None:
+    def check_shape(self, layers: Sequence[int], head_width: int, where: str) -> None:
         """Refuse a model of another shape.
 
         Args:
-            num_layers: of the language model.
+            layers: numbers of the language model's layers that have no sliding window.
             head_width: of its key heads.
             where: names the compressor, for the message.
 
         Raises:
             ValueError: the compressor's nets do not fit.
         """
-        if self.head_width != head_width or self.layers[-1] >= num_layers:
+        mine, its = (len(self.layers), self.head_width), (len(layers), head_width)
+        if mine != its:
             raise ValueError(
-                f"{where} is for {self.layers[-1] + 1} layers with heads of width "
-                f"{self.head_width}; this model has {num_layers} of width {head_width}"
+                f"{where} is for {mine[0]} layers with heads of width {mine[1]}; this model has "
+                f"{its[0]} of width {its[1]}"
+            )
+        if self.layers != tuple(layers):
+            raise ValueError(
+                f"{where} is for the layers {list(self.layers)}; those of this model without a "
+                f"sliding window are {list(layers)}"
             )

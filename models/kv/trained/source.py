@@ -19,6 +19,7 @@ from encodeonce.models.kv.trained.files import (
     HEADER,
     WEIGHTS,
     CompressorError,
+    check_weights,
     load_weights,
     read_header,
 )
@@ -55,16 +56,30 @@ class Source:
             return read_header(self._found)
         return fastcache_header(self._found, self._layout)
 
+    def check(self) -> None:
+        """Refuse weights that cannot be loaded, or are not those that are asked for; load nothing.
+
+        Raises:
+            CompressorError: they are missing, damaged, of another form or of another digest.
+        """
+        if self._layout == "encodeonce":
+            check_weights(self._found, self.header)
+        self._weights()
+
     def load(self, device: torch.device, dtype: torch.dtype) -> Compressor:
         """Return its nets, frozen, in a model's precision; loaded once for all settings."""
-        path = self._found
-        weights = path / WEIGHTS if self._layout == "encodeonce" else path
+        changed = self._weights()
+        return _loaded(self._found, self._layout, changed, device, dtype)
+
+    def _weights(self) -> tuple[int, int]:
+        """Return what differs where the file of the weights has changed: its time and size."""
+        weights = self._found / WEIGHTS if self._layout == "encodeonce" else self._found
         try:
             stat = weights.stat()
         except OSError as error:
             raise CompressorError(f"{weights} cannot be read: {error.strerror}") from error
         _check_digest(weights, self._sha256, stat.st_mtime_ns, stat.st_size)
-        return _loaded(path, self._layout, (stat.st_mtime_ns, stat.st_size), device, dtype)
+        return stat.st_mtime_ns, stat.st_size
 
     def places(self, numbers: Sequence[int]) -> slice:
         """Return where some layers of the model, ascending, stand among the compressed ones.

@@ -1,5 +1,6 @@
 """Training compressors of the demo model: what follows from the run file, and what may end it."""
 
+import errno
 import json
 import os
 import socket
@@ -13,12 +14,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from encodeonce.cache_store import durable
 from encodeonce.harness.run.config import ConfigError
+from encodeonce.harness.run.output_error import OutputError
 from encodeonce.harness.run.read_config import load_run_file
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
-from encodeonce.harness.training.compressor.folder import TrainingFolderError
+from encodeonce.harness.training.compressor.folder import TrainingFolder, TrainingFolderError
 from encodeonce.harness.training.compressor.train import Trained, train_compressor
 from encodeonce.harness.training.ranks import Ranks
+from encodeonce.models.kv.trained.compressor import new_compressor
+from encodeonce.models.kv.trained.header import CompressorForm, CompressorHeader
+from tests.compressors import write_random
 
 RUN: Mapping[str, Any] = {
     "model": {"path": "demo", "dtype": "float32"},
@@ -143,6 +149,17 @@ def test_nets_begin_where_another_training_ended(cache: Path, tmp_path: Path) ->
         train(cache, tmp_path / "three", compressor={**begin, "factor": 8})
 
 
+def test_where_nets_begin_is_an_absolute_path_of_a_compressor(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_random(tmp_path / "mine", (0, 1), 8)
+    monkeypatch.chdir(tmp_path)  # where Ray's workers are not
+    found = config(cache, tmp_path / "t", compressor={"init_from": "mine"})
+    assert found.compressor.init_from == str(tmp_path / "mine")
+    with pytest.raises(ConfigError, match=r"line \d+: compressor.init_from: .*holds no compressor"):
+        config(cache, tmp_path / "t", compressor={"init_from": "nowhere"})
+
+
 def test_under_scope_question_prompts_are_compressed_whole(cache: Path, tmp_path: Path) -> None:
     trained = train(cache, tmp_path / "t", compressor={"scope": "question"}, optim={"max_steps": 2})
     assert trained.header.scope == "question"
@@ -201,3 +218,57 @@ def test_more_processes_than_lessons_are_refused(cache: Path, tmp_path: Path) ->
     ranks.world = 3
     with pytest.raises(ValueError, match=r"prefixes_per_step: 3 processes .* got 2"):
         train_compressor(config(cache, tmp_path / "t"), ranks, quiet)
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    with TrainingFolder(tmp_path / "t") as one:
+        one.create({"factor": 16})
+        with (
+            TrainingFolder(tmp_path / "t") as other,
+            pytest.raises(TrainingFolderError, match="another encodeonce process is writing to"),
+        ):
+            other.create({"factor": 16})
+    with TrainingFolder(tmp_path / "t") as later:
+        later.create({"factor": 16})
+
+
+def test_a_damaged_state_names_the_file_and_what_to_do(tmp_path: Path) -> None:
+    folder = TrainingFolder(tmp_path)
+    (tmp_path / "checkpoints" / "step-0000004").mkdir(parents=True)
+    with pytest.raises(TrainingFolderError, match=r"step-0000004/state.json is damaged: .* Delete"):
+        folder.state()
+    (tmp_path / "train.json").write_text("[1")
+    with pytest.raises(TrainingFolderError, match=r"train.json is damaged: .*or delete this one"):
+        folder.create({})
+
+
+def test_a_full_disk_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer of safetensors would raise an error of its own, without the system's reason."""
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folder, form = TrainingFolder(tmp_path), CompressorForm(factor=2)
+    folder.create({})
+    compressor = new_compressor(form, 1, 4, dropout=0.0, seed=0)
+    header = CompressorHeader(factor=2, layers=(0,), head_width=4, model="tiny")
+    optimizer = torch.optim.Adam(compressor.parameters())
+    folder.begin(compressor, header, optimizer)
+    monkeypatch.setattr(durable.os, "pwrite", full)
+    with pytest.raises(OutputError, match="The disk or quota is full: free space there"):
+        folder.begin(compressor, header, optimizer)
+
+
+def test_time_that_is_up_loses_no_step(cache: Path, tmp_path: Path) -> None:
+    """Or jobs shorter than a validation's distance would repeat the same steps for ever."""
+    brief = {"max_minutes": 1e-9}
+    validation = {"every_steps": 100, "samples": 1}
+    steps = [
+        train(cache, tmp_path / "t", stop=brief, validation=validation).state.step for _ in range(2)
+    ]
+    assert steps == [1, 2]
+
+
+def test_a_training_that_diverges_says_so(cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"diverged: the gradient of step \d .*optim.lr \(1e\+30"):
+        train(cache, tmp_path / "t", optim={"lr": 1e30, "warmup_steps": 0})

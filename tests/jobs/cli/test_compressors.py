@@ -133,6 +133,9 @@ def test_fastcaches_file_becomes_a_folder_of_one_model(tmp_path: Path) -> None:
     assert (header["factor"], header["positions"], header["model"]) == (5, "compressed", "demo")
     result = invoke("convert", "compressor", file, folder, *options)
     assert result.exit_code == 1 and "exists" in result.output
+    (tmp_path / "file").touch()
+    result = invoke("convert", "compressor", file, str(tmp_path / "file" / "ours"), *options)
+    assert result.exit_code == 1 and "cannot be written: File exists. Name another" in result.output
 
 
 @pytest.mark.parametrize(
@@ -145,10 +148,11 @@ def test_fastcaches_file_becomes_a_folder_of_one_model(tmp_path: Path) -> None:
 def test_what_cannot_be_converted_is_one_error(
     tmp_path: Path, options: list[str], words: str
 ) -> None:
-    file = fastcache_file(tmp_path / "c.pth", num_layers=DEMO_LAYERS + 2)
-    result = invoke(
-        "convert", "compressor", file, str(tmp_path / "ours"), "--model", "demo", *options
-    )
-    assert result.exit_code == 1
-    assert words in result.output
-    assert not (tmp_path / "ours").exists()
+    for num_layers in (DEMO_LAYERS + 2, DEMO_LAYERS - 1):
+        file = fastcache_file(tmp_path / "c.pth", num_layers)
+        result = invoke(
+            "convert", "compressor", file, str(tmp_path / "ours"), "--model", "demo", *options
+        )
+        assert result.exit_code == 1
+        assert words in result.output
+        assert not (tmp_path / "ours").exists()

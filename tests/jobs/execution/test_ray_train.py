@@ -53,12 +53,12 @@ class Board:
 
     def __init__(self) -> None:
         self.refusals: list[str] = []
-        self.say = self.give_up = self
+        self.say = self.give_up = self.read = self
 
     def remote(self, *said: Any) -> Any:
         if len(said) == 1:
             self.refusals += said
-        return ray.put(None)
+        return ray.put((None, next(iter(self.refusals), None)))
 
 
 def test_what_a_process_refuses_is_said_and_not_tried_again(
@@ -67,9 +67,12 @@ def test_what_a_process_refuses_is_said_and_not_tried_again(
     monkeypatch.setattr(ray_train, "get_context", lambda: Rank())
     board = Board()
     one_clip = config(tmp_path, "three", data={"max_samples": 3}).model_dump(mode="json")
-    ray_train._train_as_one({"config": one_clip, "board": board})
+    with pytest.raises(ValueError, match="media in both parts"):  # or the others would wait for it
+        ray_train._train_as_one({"config": one_clip, "board": board})
     (refusal,) = board.refusals
     assert refusal.startswith("training needs media in both parts")
+    ray_train._train_as_one({"config": one_clip, "board": board})  # started again by Ray Train
+    assert board.refusals == [refusal]
 
 
 class Rank:

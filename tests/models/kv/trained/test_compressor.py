@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from encodeonce.models.kv.method import check_kv, for_workers
+from encodeonce.models.kv.methods import ccm
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.kv.trained.compressor import Compressor, new_compressor
 from encodeonce.models.kv.trained.grouping import group_tokens
@@ -137,6 +138,24 @@ class TestCCM(KVMethodContract):
             assert isinstance(entries.keys, torch.Tensor)
             assert not entries.keys.requires_grad
 
+    def test_layers_are_the_same_in_chunks_of_any_size(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Long prompts are merged a few layers at a time."""
+        prompt, method = made_up_prompt(), self.make()
+        plan = method.plan(prompt, 0.25)
+        whole = method.apply_layers(prompt.layers, plan, prompt.is_visual)
+        size = prompt.layers[0].keys.numel()
+        for layers in (1, 2):
+            monkeypatch.setattr(ccm, "_MOST_ELEMENTS", layers * size)
+            parts = method.apply_layers(prompt.layers, plan, prompt.is_visual)
+            assert len(parts) == NUM_LAYERS
+            for one, other in zip(whole, parts, strict=True):
+                assert isinstance(one.values, torch.Tensor) and isinstance(
+                    other.values, torch.Tensor
+                )
+                assert torch.allclose(one.values, other.values, atol=1e-6)
+
     def test_other_layers_than_it_was_trained_for_are_refused(self, tmp_path: Path) -> None:
         self.options = {"path": str(write_random(tmp_path / "other", (4, 5, 6), WIDTH))}
         prompt, method = made_up_prompt(), self.make()
@@ -186,9 +205,10 @@ def test_a_header_that_is_damaged_names_the_file(tmp_path: Path) -> None:
 def test_weights_that_are_damaged_name_the_file(tmp_path: Path, content: bytes, words: str) -> None:
     folder = write_random(tmp_path / "c", tuple(range(NUM_LAYERS)), WIDTH)
     (folder / "compressor.safetensors").write_bytes(content)
-    prompt = made_up_prompt()
     with pytest.raises(ValueError, match=words):
-        _apply(folder, prompt)
+        _made(folder).check_model("0" * 64)  # before any model is loaded
+    with pytest.raises(ValueError, match=words):
+        _apply(folder, made_up_prompt())
 
 
 def test_weights_of_another_form_name_the_tensor(tmp_path: Path) -> None:
@@ -196,19 +216,25 @@ def test_weights_of_another_form_name_the_tensor(tmp_path: Path) -> None:
     other = write_random(tmp_path / "d", tuple(range(NUM_LAYERS)), WIDTH, factor=8)
     (other / "compressor.safetensors").rename(folder / "compressor.safetensors")
     with pytest.raises(ValueError, match=r"visual_keys\.weight1 must be \(3, 32, 8\)"):
-        _apply(folder, made_up_prompt())
+        _made(folder).check_model("0" * 64)
 
 
 def test_a_pinned_digest_is_compared(tmp_path: Path) -> None:
     folder = write_random(tmp_path / "c", tuple(range(NUM_LAYERS)), WIDTH)
     with pytest.raises(ValueError, match=r"options.sha256 asks for 0000"):
         _apply(folder, made_up_prompt(), sha256="0" * 64)
+    with pytest.raises(ValueError, match=r"options.sha256 asks for 0000"):
+        _made(folder, sha256="0" * 64).check_model("0" * 64)
+
+
+def _made(folder: Path, **options: Any) -> Any:
+    method = KVMethodContract()
+    method.method, method.options = "ccm", {"path": str(folder), **options}
+    return method.make()
 
 
 def _apply(folder: Path, prompt: Any, **options: Any) -> None:
-    method = KVMethodContract()
-    method.method, method.options = "ccm", {"path": str(folder), **options}
-    made = method.make()
+    made = _made(folder, **options)
     made.apply_layers(prompt.layers, made.plan(prompt, 0.25), prompt.is_visual)
 
 
@@ -226,14 +252,17 @@ def test_a_model_of_another_shape_or_digest_is_refused(tmp_path: Path) -> None:
     folder = write_random(tmp_path / "c", (0, 1, 2), WIDTH)
     method.method, method.options = "ccm", {"path": str(folder)}
     made = method.make()
-    made.check_shape(3, WIDTH)
+    made.check_shape(range(3), WIDTH)
     made.check_model("0" * 64)  # a compressor that does not say whose it is
     with pytest.raises(
         ValueError, match=r"is for 3 layers .* width 8; this model has 3 of width 9"
     ):
-        made.check_shape(3, 9)
-    with pytest.raises(ValueError, match=r"this model has 2 of width 8"):
-        made.check_shape(2, WIDTH)
+        made.check_shape(range(3), 9)
+    for count in (2, 4):  # with a layer more, one would be left without nets
+        with pytest.raises(ValueError, match=rf"this model has {count} of width 8"):
+            made.check_shape(range(count), WIDTH)
+    with pytest.raises(ValueError, match=r"layers \[0, 1, 2\]; .* window are \[1, 3, 5\]"):
+        made.check_shape((1, 3, 5), WIDTH)
 
 
 def test_workers_get_an_absolute_path_and_titles_a_name(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from encodeonce.models.kv.likelihoods import sweep_likelihoods
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.kv.storage import entry_bytes
 from encodeonce.models.kv.trained.compressor import Compressor
@@ -123,6 +124,27 @@ def test_the_student_is_what_answers_are_written_by(
     written = outputs.log_probs[0][lesson.is_answer[0]].argmax(-1).tolist()
     first = 0 if scope == "media" else 1
     assert written == list(answer.token_ids[first:])
+
+
+def test_likelihoods_are_those_of_the_tokens_one_by_one(
+    decoder: Any, visuals: list[Visual], scope: Scope, tmp_path: Any
+) -> None:
+    form, texts = CompressorForm(factor=16), [[31, 7, 2], [30], [12, 13, 14, 2]]
+    path = write_random(tmp_path / "c", tuple(range(DEMO_LAYERS)), DEMO_WIDTH, factor=16)
+    setting = KVSpec(method="ccm", keep=1 / 16, scope=scope, options={"path": str(path)})
+    prefix = decoder.prefill(visuals)
+    suffix = prefix.suffix(QUESTIONS[0])
+    (found,) = sweep_likelihoods(decoder.model, prefix, [setting], suffix, texts)
+    compressor = random_compressor(form, DEMO_LAYERS, DEMO_WIDTH)
+    for number, text in enumerate(texts):
+        behind = found.log_probs[number] - found.first_log_probs[number]
+        expected = [0.0]  # of tokens after the first, which under scope "question" is the prefill's
+        for length in range(2, len(text) + 1):
+            rows = [(suffix, text[:length])]
+            lesson = make_lesson(decoder.model, prefix, rows, scope, with_hidden=False)
+            last = student(decoder.model, compressor, lesson, with_hidden=False).log_probs[0, -1]
+            expected.append(float(last[text[length - 1]]))
+        assert behind == pytest.approx(sum(expected), abs=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["model", "int8", "int4"])
