@@ -1,6 +1,7 @@
 """The lessons of a training: which questions about which media, and what the teacher says."""
 
 import hashlib
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from encodeonce.cache_store.features import Features
+from encodeonce.datasets.media.media import MediaError
 from encodeonce.datasets.sample import Sample
 from encodeonce.harness.run.plan import MediaGroup
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
@@ -16,7 +18,10 @@ from encodeonce.harness.workers.session import Session
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.kv.trained.distillation import Lesson, make_lesson
 from encodeonce.models.language.generation import GenerationSpec, ends_of
+from encodeonce.models.language.prefix import Prefix
 from encodeonce.models.vision.visual import Visual
+
+logger = logging.getLogger(__name__)
 
 _GIB = 2**30
 
@@ -77,6 +82,7 @@ class Lessons:
         self._config, self._session, self._decoder = config, session, decoder
         self._groups, self._data = groups, config.data
         self._known: OrderedDict[int, Lesson] = OrderedDict()
+        self._unusable: dict[int, MediaError] = {}
         self._room = int(self._data.teacher_cache_gib * _GIB)
 
     @property
@@ -93,7 +99,33 @@ class Lessons:
         return self.lesson(int(generator.integers(self.count)))
 
     def lesson(self, number: int) -> Lesson:
-        """Return a lesson; those used last are remembered."""
+        """Return a lesson; one whose media cannot be decoded gives its place to the next.
+
+        Raises:
+            MediaError: no lesson's media can be decoded.
+        """
+        for one in (n % self.count for n in range(number, number + self.count)):
+            if one in self._unusable:
+                continue
+            try:
+                return self._remembered(one)
+            except MediaError as error:
+                logger.warning("left out of training: %s", error)
+                self._unusable[one] = error
+        raise next(iter(self._unusable.values()))
+
+    def some_prefix(self) -> Prefix:
+        """Return a prefix of a training medium that can be decoded."""
+        for number, group in enumerate(self._groups, 1):
+            try:
+                return self._decoder.prefill(visuals_of(self._session, group))
+            except MediaError:
+                if number == len(self._groups):
+                    raise
+        raise AssertionError("there are training media")
+
+    def _remembered(self, number: int) -> Lesson:
+        """Return a lesson; those used last are kept."""
         found = self._known.pop(number, None) or self._made(self.asked(number))
         self._known[number] = found
         while len(self._known) > 1 and sum(one.nbytes for one in self._known.values()) > self._room:

@@ -9,7 +9,7 @@ from encodeonce.harness.run.plan import MediaGroup, Plan, make_plan
 from encodeonce.harness.training.compressor.card import model_card
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
 from encodeonce.harness.training.compressor.folder import State, TrainingFolder, TrainingFolderError
-from encodeonce.harness.training.compressor.lessons import Lessons, Split, split, visuals_of
+from encodeonce.harness.training.compressor.lessons import Lessons, Split, split
 from encodeonce.harness.training.compressor.trainer import OnStep, Trainer
 from encodeonce.harness.training.compressor.validation import Validator
 from encodeonce.harness.training.ranks import Ranks
@@ -59,10 +59,9 @@ def train_compressor(config: TrainCompressorConfig, ranks: Ranks, on_step: OnSte
         _create(folder, {**config.step_fields(), **of}, ranks)
         decoder = session.decoder_slot.put(config.weights)
         assert isinstance(decoder, PrefixDecoder)
-        prefix = decoder.prefill(visuals_of(session, parts.training[0]))
-        header = _header(config, prefix, checkpoint_sha256)
-        compressor = _compressor(config, header).to(decoder.model.device)
         lessons = Lessons(config, session, decoder, parts.training)
+        header = _header(config, lessons.some_prefix(), checkpoint_sha256)
+        compressor = _compressor(config, header).to(decoder.model.device)
         validator = Validator(config, session, decoder, parts.held_out, plan.benchmarks)
         trainer = Trainer(config, decoder.model, compressor, lessons, validator, folder, ranks)
         state = trainer.run(header, on_step if ranks.is_first else _silent)

@@ -1,6 +1,7 @@
 """Judges a compressor by answers to held-out questions, as a run would give them."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import torch
 
+from encodeonce.datasets.media.media import MediaError
 from encodeonce.datasets.sample import Benchmark
 from encodeonce.harness.run.plan import MediaGroup, without_samples
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
@@ -19,6 +21,8 @@ from encodeonce.models.kv.trained.grouping import group_tokens
 from encodeonce.models.language.generation import Generation
 from encodeonce.models.language.prefix import Prefix
 from encodeonce.models.vision.visual import Visual
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -66,7 +70,7 @@ class Validator:
         self._config, self._session, self._decoder = config, session, decoder
         self._benchmarks = benchmarks
         self._groups = _first_in_turn(groups, config.validation.samples)
-        self._visuals: dict[int, list[Visual]] = {}
+        self._visuals: dict[int, list[Visual] | None] = {}
 
     def measure(self, folder: Path) -> dict[str, dict[str, float | None]]:
         """Return accuracy, KL to the full cache (nats), token agreement and bytes kept.
@@ -83,8 +87,8 @@ class Validator:
         ccm = KVSpec(method="ccm", keep=1 / form.factor, scope=form.scope, options=options)
         sums = {name: _Sum() for name in ("full", "ccm", "random")}
         shares = []
-        for number, group in enumerate(self._groups):
-            prefix = self._decoder.prefill(self._media(number), [FULL, ccm])
+        for group, visuals in self._asked():
+            prefix = self._decoder.prefill(visuals, [FULL, ccm])
             shares.append(self._share(prefix, group.prompts))
             random = KVSpec(method="random", keep=shares[-1], scope=form.scope)
             table = self._decoder.answer(
@@ -113,10 +117,24 @@ class Validator:
         kept = group_tokens(torch.tensor(flags), self._config.compressor).indices
         return len(kept) / len(flags)
 
-    def _media(self, number: int) -> list[Visual]:
-        if number not in self._visuals:
-            self._visuals[number] = visuals_of(self._session, self._groups[number])
-        return self._visuals[number]
+    def _asked(self) -> Iterator[tuple[MediaGroup, list[Visual]]]:
+        """Yield the groups whose media can be decoded, with them.
+
+        Raises:
+            MediaError: none can.
+        """
+        failed = None
+        for number, group in enumerate(self._groups):
+            if number not in self._visuals:
+                try:
+                    self._visuals[number] = visuals_of(self._session, group)
+                except MediaError as error:
+                    logger.warning("left out of validation: %s", error)
+                    self._visuals[number], failed = None, error
+            if (visuals := self._visuals[number]) is not None:
+                yield group, visuals
+        if failed is not None and not any(self._visuals.values()):
+            raise failed
 
 
 def _first_in_turn(groups: Sequence[MediaGroup], count: int) -> tuple[MediaGroup, ...]:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from encodeonce.cache_store import durable
+from encodeonce.datasets.benchmarks import demo
 from encodeonce.harness.run.config import ConfigError
 from encodeonce.harness.run.output_error import OutputError
 from encodeonce.harness.run.read_config import load_run_file
@@ -42,10 +42,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def config(cache: Path, output: Path, **changes: Mapping[str, Any]) -> TrainCompressorConfig:
+def config(cache: Path, output: Path, **changes: Any) -> TrainCompressorConfig:
     content = {**RUN, "cache": {"path": str(cache)}, "output": str(output)}
     for section, fields in changes.items():
-        content[section] = {**content.get(section, {}), **fields}
+        is_section = isinstance(fields, Mapping)
+        content[section] = {**content.get(section, {}), **fields} if is_section else fields
     output.parent.mkdir(parents=True, exist_ok=True)
     path = output.parent / f"{output.name}.yaml"
     path.write_text(json.dumps(content))
@@ -56,7 +57,7 @@ def quiet(done: int, total: int, words: str) -> None:
     pass
 
 
-def train(cache: Path, output: Path, **changes: Mapping[str, Any]) -> Trained:
+def train(cache: Path, output: Path, **changes: Any) -> Trained:
     return train_compressor(config(cache, output, **changes), Ranks(), quiet)
 
 
@@ -254,7 +255,7 @@ def test_a_full_disk_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     header = CompressorHeader(factor=2, layers=(0,), head_width=4, model="tiny")
     optimizer = torch.optim.Adam(compressor.parameters())
     folder.begin(compressor, header, optimizer)
-    monkeypatch.setattr(durable.os, "pwrite", full)
+    monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(OutputError, match="The disk or quota is full: free space there"):
         folder.begin(compressor, header, optimizer)
 
@@ -272,3 +273,25 @@ def test_time_that_is_up_loses_no_step(cache: Path, tmp_path: Path) -> None:
 def test_a_training_that_diverges_says_so(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"diverged: the gradient of step \d .*optim.lr \(1e\+30"):
         train(cache, tmp_path / "t", optim={"lr": 1e30, "warmup_steps": 0})
+
+
+def test_media_that_cannot_be_decoded_are_left_out(cache: Path, tmp_path: Path) -> None:
+    """In either part: nothing would be learnt if one bad file ended a training of days."""
+    rows = [
+        {"id": str(n), "video": f"{n % 6}.mp4", "question": "Which digit?", "answer": "3"}
+        for n in range(12)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    clips = sorted((Path(demo.__file__).parents[1] / "demo" / "clips").glob("train-*"))
+    for number, clip in enumerate(clips[:6]):
+        content = clip.read_bytes() if number % 2 else f"no video {number}".encode()
+        (tmp_path / f"{number}.mp4").write_bytes(content)
+    options = {"file": str(tmp_path / "rows.jsonl"), "media_root": str(tmp_path)}
+    trained = train(
+        cache,
+        tmp_path / "t",
+        benchmarks=[{"name": "questions", "options": options}],
+        data={"recombine_units": False, "held_out": 0.5},
+        optim={"max_steps": 2},
+    )
+    assert trained.state.step == 2
