@@ -187,7 +187,8 @@ def _prompt_states(prefix: Prefix, cache: Any, row: int, num_question: int) -> P
     """Return a prompt's states with those of its question, from the teacher's cache."""
     if prefix.is_sliding:
         raise ValueError(
-            "compressor.scope: 'question' cannot be trained for models with sliding windows; use 'media'"
+            "compressor.scope: 'question' cannot be trained for models with sliding windows; use "
+            "'media'"
         )
     end = prefix.num_tokens + num_question
     flags = [*prefix.opening.is_visual, *[False] * num_question]
