@@ -67,9 +67,9 @@ class Wave:
 
 
 def choose(row: Row, logits_V: torch.Tensor) -> int:
-    """Return the next token of an answer under its rules."""
-    so_far: Any = torch.tensor([[*row.prompt, *row.answer.token_ids]], device=logits_V.device)
-    scores: Any = logits_V[None].clone()
+    """Return the next token of an answer under its rules, which are for logits on the host."""
+    so_far: Any = torch.tensor([[*row.prompt, *row.answer.token_ids]])
+    scores: Any = logits_V[None].to("cpu", copy=True)
     return int(row.rules(so_far, scores).argmax())
 
 

@@ -14,6 +14,7 @@ import torch
 
 from encodeonce.models.kv.cohort import Cohort, cohort_behind, cohort_of, read
 from encodeonce.models.kv.compress import compress
+from encodeonce.models.kv.kernels.transfer import Download
 from encodeonce.models.kv.prompts import Prompts, needs_of, question_observation
 from encodeonce.models.kv.running_batch import RunningBatch
 from encodeonce.models.kv.spec import KVSpec
@@ -175,11 +176,14 @@ class ServingPool:
         """Write one more token of every answer in the batch; return them in order of place."""
         rows = dict(sorted(self._rows.items()))
         with self._batch.decoding():
-            logits = self._batch.step()
-            tokens = self._batch.tokens[list(rows)].tolist()
-            for (place, served), token in zip(rows.items(), tokens, strict=True):
-                chosen = choose(served.row, logits[place]) if served.row.rules else token
-                if chosen != token:
+            found = self._batch.step()
+            tokens, logits = Download(self._batch.tokens, found).take()
+            likeliest = tokens.tolist()
+            for place, served in rows.items():
+                chosen = likeliest[place]
+                if served.row.rules:
+                    chosen = choose(served.row, logits[place])
+                if chosen != likeliest[place]:
                     self._batch.feed(place, chosen)
                 served.row.answer.write(chosen, logits[place])
         return list(rows.values())

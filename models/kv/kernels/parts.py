@@ -45,8 +45,8 @@ def attend_part(
         keys: (B, H, S, D), S > 0.
         values: (B, H, S, D).
         scaling: of the products.
-        bias: (B or 1, 1, Q or 1, S) in the queries' precision, as `bias_of` makes it, added to the
-            scaled products; every query sees a key. None if all see all.
+        bias: (B or 1, 1, Q or 1, S) in the queries' precision, as `bias_of` or `aligned` makes it,
+            added to the scaled products; every query sees a key. None if all see all.
     """
     kernel = part_kernel(
         queries.device,
@@ -64,10 +64,18 @@ def bias_of(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         visible: bool, (..., S).
         dtype: of the result.
     """
-    *rows, size = visible.shape
-    width = -(-size // _ALIGNED) * _ALIGNED
-    bias = torch.zeros(*rows, width, dtype=dtype, device=visible.device)[..., :size]
-    return bias.masked_fill_(~visible, float("-inf"))
+    bias = torch.zeros(_padded(visible.shape), dtype=dtype, device=visible.device)
+    return bias[..., : visible.shape[-1]].masked_fill_(~visible, float("-inf"))
+
+
+def aligned(bias: torch.Tensor) -> torch.Tensor:
+    """Return a copy of a bias whose rows begin where kernels want them."""
+    return bias.new_zeros(_padded(bias.shape))[..., : bias.shape[-1]].copy_(bias)
+
+
+def _padded(shape: Sequence[int]) -> tuple[int, ...]:
+    *rows, size = shape
+    return (*rows, -(-size // _ALIGNED) * _ALIGNED)
 
 
 @cache

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from encodeonce.models.kv.attention import causal
-from encodeonce.models.kv.kernels.parts import attend_part, bias_of, union
+from encodeonce.models.kv.kernels.parts import aligned, attend_part, bias_of, union
 from encodeonce.models.kv.kernels.quantised import attend_quantised, quantised_kernel
 from encodeonce.models.kv.kernels.transfer import upload
 from encodeonce.models.kv.storage import Precision, store
@@ -185,8 +185,7 @@ class Units:
         if self._at is not None:
             assert self._bias is not None
             num_new = self._room
-            # A copy, as kernels want the first of a row aligned.
-            bias = self._bias[:1, ..., self._longest : self._longest + num_new].clone()
+            bias = aligned(self._bias[:1, ..., self._longest : self._longest + num_new])
         elif num_queries > 1:
             visible = causal(num_queries, num_new, queries.device)
             num_groups = queries.shape[2] // num_queries

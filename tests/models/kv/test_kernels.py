@@ -11,7 +11,7 @@ from torch.backends import cuda
 
 from encodeonce.models.kv import waves
 from encodeonce.models.kv.kernels import quantised
-from encodeonce.models.kv.kernels.parts import Part, part_kernel
+from encodeonce.models.kv.kernels.parts import Part, aligned, bias_of, part_kernel
 from encodeonce.models.kv.kernels.quantised import over_a_copy, quantised_kernel
 from encodeonce.models.kv.kernels.recording import recorder_for
 from encodeonce.models.kv.layers import units
@@ -51,6 +51,16 @@ def test_pytorch_says_which_kernel_fits(gpu: set[str]) -> None:
     assert kernel(torch.float32, (64, 64), is_masked=False) == "efficient"
     gpu.remove("efficient")
     assert kernel(torch.float32, (64, 64), is_masked=True) == "products"
+
+
+@pytest.mark.parametrize("num_queries", [1, 3])
+def test_a_bias_has_rows_that_begin_at_multiples_of_sixteen(num_queries: int) -> None:
+    visible = torch.rand(2, 1, num_queries, 21) > 0.5
+    bias = bias_of(visible, torch.float32)
+    for made in (bias, aligned(bias[..., 3:]), aligned(bias[:1, ..., :5].contiguous())):
+        assert all(stride % 16 == 0 for stride in made.stride()[:-1])
+    assert torch.equal(aligned(bias[..., 3:]), bias[..., 3:])
+    assert torch.equal(bias == 0, visible)
 
 
 def test_other_devices_have_kernels_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
