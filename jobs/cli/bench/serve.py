@@ -19,12 +19,13 @@ from encodeonce.harness.serving.config import ServeConfig
 from encodeonce.harness.serving.costs import Costs, check_model, costs_named
 from encodeonce.harness.serving.grid import Grid, ServedCell, Server, VirtualServer
 from encodeonce.harness.serving.model_engine import ModelServer
-from encodeonce.harness.serving.openai_client import OpenAIServer, check_installed
-from encodeonce.harness.serving.specs import OpenAIEngine
+from encodeonce.harness.serving.openai_client import OpenAIServer, check_client
+from encodeonce.harness.serving.specs import OpenAIEngine, RayEngine
 from encodeonce.harness.serving.summary import summarize_grid
 from encodeonce.harness.workers.session import OnMiss, Session
 from encodeonce.jobs.cli.running import running
 from encodeonce.jobs.cli.user_errors import stop, user_errors
+from encodeonce.jobs.serve_ray import check_ray_serve, ray_server
 
 console = PlainConsole()
 
@@ -50,9 +51,10 @@ def serve(
         if output is not None:
             config = config.model_copy(update={"output": output.absolute()})
         check_device(path, config)
+        _check_engine(config)
         costs = _costs(config)
         known = _answers(config, ray_address)
-        with _server(config, known, costs) as server:
+        with _server(config, known, costs, ray_address) as server:
             cells = _serve(Grid(config, known, server))
         if config.engine.kind == "openai":
             known = _served_answers(config, known, cells)
@@ -73,6 +75,14 @@ def serve(
                 f"{human_count(failed, 'request')} failed, e.g. {first}; repeat the command to "
                 "serve their cells again"
             )
+
+
+def _check_engine(config: ServeConfig) -> None:
+    """Refuse an engine whose libraries are not installed."""
+    if config.engine.kind == "openai":
+        check_client()
+    elif config.engine.kind == "ray":
+        check_ray_serve()
 
 
 def _costs(config: ServeConfig) -> Costs | None:
@@ -103,15 +113,20 @@ def _answers(config: ServeConfig, ray_address: str | None) -> Answered:
 
 
 @contextmanager
-def _server(config: ServeConfig, known: Answered, costs: Costs | None) -> Iterator[Server]:
+def _server(
+    config: ServeConfig, known: Answered, costs: Costs | None, ray_address: str | None
+) -> Iterator[Server]:
     if config.time.mode == "virtual":
         assert costs is not None, "checked by the run file's form"
         yield VirtualServer(config, costs)
         return
     if isinstance(config.engine, OpenAIEngine):
-        check_installed()
         with Session(config) as session:
             yield OpenAIServer(config, config.engine, session)
+        return
+    if isinstance(config.engine, RayEngine):
+        with ray_server(config, config.engine, known, ray_address) as replicas:
+            yield replicas
         return
     on_miss: OnMiss = "encode" if config.features == "encode" else "error"
     with Session(config, on_miss=on_miss) as session:
