@@ -3,7 +3,7 @@
 import sys
 from datetime import datetime
 
-from encodeonce.harness.bench.costs import Result
+from encodeonce.harness.bench.cost_points import CostPoints
 from encodeonce.harness.bench.machine import hardware, versions
 from encodeonce.harness.bench.result_file import command_line
 from encodeonce.harness.report.numbers import percent
@@ -23,7 +23,7 @@ _FORMS = {
 }
 
 
-def to_costs(config: ServeConfig, result: Result, when: datetime) -> Costs:
+def to_costs(config: ServeConfig, result: CostPoints, when: datetime) -> Costs:
     """Return the content of a costs file."""
     with Session(config) as session:
         checkpoint_sha256 = session.checkpoint_sha256()
