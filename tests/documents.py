@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from encodeonce.datasets.registry import benchmark_class
 from encodeonce.harness.bridges.lmms_eval.arguments import MODEL_ARGS
 from encodeonce.harness.run.config import RunConfig
+from encodeonce.harness.serving.config import ServeConfig
 from encodeonce.jobs.cli.app import app
 
 ROOT = Path(__file__).parent.parent
@@ -141,8 +142,13 @@ def problem_of_run_file(content: Any) -> str | None:
     """Return what is wrong with a run file, or a part of one, if anything is."""
     if not isinstance(content, dict):
         return f"not a mapping: {content!r}"
+    is_workload = "experiments" in content
     try:
-        config = RunConfig.model_validate({**SMALLEST_RUN, **content})
+        config: RunConfig | ServeConfig
+        if is_workload:
+            config = ServeConfig.model_validate({**SMALLEST_RUN, **content})
+        else:
+            config = RunConfig.model_validate({**SMALLEST_RUN, **content})
     except ValidationError as error:
         return str(error)
     for spec in config.benchmarks:

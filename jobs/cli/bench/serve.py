@@ -11,6 +11,7 @@ from encodeonce.harness.bench.serve_report import headline, sections, write_serv
 from encodeonce.harness.report.numbers import human_count
 from encodeonce.harness.report.plain_console import PlainConsole, plain_text
 from encodeonce.harness.report.terminal import print_report
+from encodeonce.harness.report.visible import on_one_line
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.plan import Plan, make_plan
 from encodeonce.harness.run.read_config import check_device, load_run_file
@@ -66,7 +67,7 @@ def serve(
         pages = write_serve_report(Path(config.output), summary)
         print_report(console, sections(summary))
         for line in headline(summary):
-            console.print(line, style="bold", soft_wrap=True)
+            console.print(on_one_line(line), style="bold", soft_wrap=True)
         for page in pages:
             console.print(f"report: {page}", soft_wrap=True)
         if failed := sum(cell["num_failed"] for cell in summary["cells"]):
