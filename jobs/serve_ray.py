@@ -78,7 +78,7 @@ def ray_server(
         handle = serve.run(deployment.bind(config, known), name=APPLICATION, route_prefix=None)
         yield RayServer(config, engine, known, handle)
     finally:
-        serve.shutdown()
+        serve.shutdown()  # type: ignore[no-untyped-call]
         if is_ours:
             ray.shutdown()
 

@@ -8,6 +8,7 @@ stage share its measurements: a step does not know by which method its entries w
 import statistics
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from typing import cast
 
 import torch
@@ -111,14 +112,17 @@ class _Job:
     def measure_features(self) -> None:
         """Measure reading features, and computing them."""
         for requests in self._requests:
-            num_units = float(sum(len(one.units) for one in requests))
-            for request in requests:
-                self._timed("fetch", (num_units,), lambda r=request: self._session.visual(r))
-                self._timed(
-                    "encode",
-                    (num_units,),
-                    lambda r=request: self._session.features.encode(r, r.units),
-                )
+            num_units = (float(sum(len(one.units) for one in requests)),)
+            self._timed("fetch", num_units, partial(self._fetch, requests))
+            self._timed("encode", num_units, partial(self._encode, requests))
+
+    def _fetch(self, requests: Sequence[MediaRequest]) -> None:
+        for request in requests:
+            self._session.visual(request)
+
+    def _encode(self, requests: Sequence[MediaRequest]) -> None:
+        for request in requests:
+            self._session.features.encode(request, request.units)
 
     def measure_swaps(self) -> None:
         """Measure copying to host memory."""
@@ -126,7 +130,7 @@ class _Job:
         for mib in SWAPPED_MIB:
             held = torch.ones(mib * 2**18, device=device)
             kept = torch.zeros(mib * 2**18)
-            self._timed("swap", (float(held.nbytes),), lambda k=kept, h=held: k.copy_(h))
+            self._timed("swap", (float(held.nbytes),), partial(kept.copy_, held))
 
     def measure(self, kv: KVSpec) -> None:
         """Measure all stages of a setting at all sizes."""
