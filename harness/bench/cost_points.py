@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from encodeonce.datasets.refusals import checked
 from encodeonce.harness.bench.nnls import Floats, fit_relative, held_out_residual
 from encodeonce.harness.serving.costs import VariantCosts
 
@@ -74,4 +75,4 @@ class CostPoints:
             for stage in ("prefill", "read", "compress", "decode")
             if f"{name}: {stage}" in self.shared
         }
-        return VariantCosts.model_validate({"compress": (0.0, 0.0), **found})
+        return checked(VariantCosts, {"compress": (0.0, 0.0), **found})
