@@ -62,7 +62,7 @@ def serve(
         beside = None
         if costs is not None and config.time.mode == "wall":
             beside = _serve(Grid(config, known, VirtualServer(config, costs)))
-        warnings = costs.warnings() if costs else ()
+        warnings = costs.warnings(_unused(config)) if costs else ()
         summary = summarize_grid(config, known, cells, beside=beside, warnings=warnings)
         pages = write_serve_report(Path(config.output), summary)
         print_report(console, sections(summary))
@@ -96,6 +96,12 @@ def _costs(config: ServeConfig) -> Costs | None:
     for experiment in config.experiments:
         found.of(experiment.variant.name)
     return found
+
+
+def _unused(config: ServeConfig) -> list[str]:
+    """Return the stages whose costs say nothing about the run."""
+    swaps = any(config.preempt_of(one) == "swap" for one in config.experiments)
+    return ["encode" if config.features == "stored" else "fetch", *([] if swaps else ["swap"])]
 
 
 def _answers(config: ServeConfig, ray_address: str | None) -> Answered:
