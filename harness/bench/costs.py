@@ -6,22 +6,20 @@ stage share its measurements: a step does not know by which method its entries w
 """
 
 import statistics
-import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
-from typing import Literal, cast
+from functools import partial
+from typing import cast
 
-import numpy as np
 import torch
 
 from encodeonce.datasets.media.sampling import UniformInclusive
-from encodeonce.harness.bench.nnls import Floats, fit_relative, held_out_residual
+from encodeonce.harness.bench.cost_points import CLOCKS, Arguments, Clock, CostPoints, Measured
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import MediaGroup, make_plan
 from encodeonce.harness.run.variant import Variant
 from encodeonce.harness.serving.config import ServeConfig
-from encodeonce.harness.serving.costs import VariantCosts, num_places
+from encodeonce.harness.serving.costs import num_places
 from encodeonce.harness.workers.media_lookup import MediaRequest
 from encodeonce.harness.workers.session import Session
 from encodeonce.models.decoder import PrefixDecoder
@@ -42,73 +40,10 @@ LONG_QUESTION = 8
 """How many times the longer of two questions is repeated."""
 SWAPPED_MIB = (1, 4, 16)
 
-Clock = Literal["wall", "processor"]
-CLOCKS: Mapping[Clock, Callable[[], float]] = {
-    "wall": time.perf_counter,
-    "processor": time.process_time,
-}
 
-Arguments = tuple[float, ...]
-
-
-@dataclass(slots=True)
-class Measured:
-    """Seconds of one stage by its arguments: columns of the fit, but for the constant."""
-
-    seconds: dict[Arguments, list[float]] = field(default_factory=dict)
-
-    def add(self, arguments: Arguments, seconds: float) -> None:
-        """Take another run's seconds."""
-        self.seconds.setdefault(arguments, []).append(seconds)
-
-    def points(self) -> tuple[Floats, Floats]:
-        """Return (points, columns), the first of them 1, and the median seconds of each."""
-        columns = [(1.0, *arguments) for arguments in self.seconds]
-        medians = [statistics.median(some) for some in self.seconds.values()]
-        return np.array(columns), np.array(medians)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """All measurements."""
-
-    clock: Clock
-    token_bytes: int
-    stages: dict[str, Measured]
-    """``fetch``, ``encode``, ``swap``; and stages of variants: ``VARIANT: prefill``."""
-    variants: tuple[str, ...]
-    shared: Mapping[str, str]
-    """Which measurement is that of ``VARIANT: STAGE``."""
-
-    def coefficients(self, stage: str) -> tuple[float, ...]:
-        """Return a stage's coefficients, none negative."""
-        return tuple(float(one) for one in fit_relative(*self.stages[stage].points()))
-
-    def residuals(self) -> dict[str, float]:
-        """Return the largest relative error of each stage on points left out of the fit."""
-        return {name: held_out_residual(*one.points()) for name, one in self.stages.items()}
-
-    def points(self) -> dict[str, list[list[float]]]:
-        """Return what was measured: arguments, then seconds."""
-        return {
-            name: [
-                [*(float(one) for one in row[1:]), float(second)]
-                for row, second in zip(*stage.points(), strict=True)
-            ]
-            for name, stage in self.stages.items()
-        }
-
-    def variant(self, name: str) -> VariantCosts:
-        """Return the costs of a variant; without a stage that compresses, 0 for that."""
-        found = {
-            stage: self.coefficients(self.shared[f"{name}: {stage}"])
-            for stage in ("prefill", "read", "compress", "decode")
-            if f"{name}: {stage}" in self.shared
-        }
-        return VariantCosts.model_validate({"compress": (0.0, 0.0), **found})
-
-
-def run_costs_bench(config: ServeConfig, num_rounds: int, on_run: Callable[[str], None]) -> Result:
+def run_costs_bench(
+    config: ServeConfig, num_rounds: int, on_run: Callable[[str], None]
+) -> CostPoints:
     """Measure all stages of a run file's experiments.
 
     Args:
@@ -138,7 +73,7 @@ def run_costs_bench(config: ServeConfig, num_rounds: int, on_run: Callable[[str]
             token_bytes, clock = job.token_bytes, job.clock
             names += [Variant.of(run.weights[0], kv).name for kv in run.kv]
     assert clock is not None, "a run file has experiments"
-    return Result(
+    return CostPoints(
         clock=clock, token_bytes=token_bytes, stages=stages, variants=tuple(names), shared=shared
     )
 
@@ -177,14 +112,17 @@ class _Job:
     def measure_features(self) -> None:
         """Measure reading features, and computing them."""
         for requests in self._requests:
-            num_units = float(sum(len(one.units) for one in requests))
-            for request in requests:
-                self._timed("fetch", (num_units,), lambda r=request: self._session.visual(r))
-                self._timed(
-                    "encode",
-                    (num_units,),
-                    lambda r=request: self._session.features.encode(r, r.units),
-                )
+            num_units = (float(sum(len(one.units) for one in requests)),)
+            self._timed("fetch", num_units, partial(self._fetch, requests))
+            self._timed("encode", num_units, partial(self._encode, requests))
+
+    def _fetch(self, requests: Sequence[MediaRequest]) -> None:
+        for request in requests:
+            self._session.visual(request)
+
+    def _encode(self, requests: Sequence[MediaRequest]) -> None:
+        for request in requests:
+            self._session.features.encode(request, request.units)
 
     def measure_swaps(self) -> None:
         """Measure copying to host memory."""
@@ -192,7 +130,7 @@ class _Job:
         for mib in SWAPPED_MIB:
             held = torch.ones(mib * 2**18, device=device)
             kept = torch.zeros(mib * 2**18)
-            self._timed("swap", (float(held.nbytes),), lambda k=kept, h=held: k.copy_(h))
+            self._timed("swap", (float(held.nbytes),), partial(kept.copy_, held))
 
     def measure(self, kv: KVSpec) -> None:
         """Measure all stages of a setting at all sizes."""

@@ -3,7 +3,8 @@
 import sys
 from datetime import datetime
 
-from encodeonce.harness.bench.costs import Result
+from encodeonce.datasets.refusals import checked
+from encodeonce.harness.bench.cost_points import CostPoints
 from encodeonce.harness.bench.machine import hardware, versions
 from encodeonce.harness.bench.result_file import command_line
 from encodeonce.harness.report.numbers import percent
@@ -23,11 +24,12 @@ _FORMS = {
 }
 
 
-def to_costs(config: ServeConfig, result: Result, when: datetime) -> Costs:
+def to_costs(config: ServeConfig, result: CostPoints, when: datetime) -> Costs:
     """Return the content of a costs file."""
     with Session(config) as session:
         checkpoint_sha256 = session.checkpoint_sha256()
-    return Costs.model_validate(
+    return checked(
+        Costs,
         {
             "format": FORMAT,
             "date": when.isoformat(timespec="seconds"),
@@ -43,7 +45,7 @@ def to_costs(config: ServeConfig, result: Result, when: datetime) -> Costs:
             "variants": {name: result.variant(name) for name in result.variants},
             "residuals": result.residuals(),
             "points": result.points(),
-        }
+        },
     )
 
 

@@ -51,7 +51,8 @@ def fit_relative(A: Floats, b: Floats) -> Floats:
     # Columns of very different size (bytes beside a constant) would hide one another.
     sizes = np.abs(A / b[:, None]).max(axis=0)
     sizes[sizes == 0] = 1.0
-    return nnls(A / b[:, None] / sizes, np.ones(len(b))) / sizes
+    found: Floats = nnls(A / b[:, None] / sizes, np.ones(len(b))) / sizes
+    return found
 
 
 def held_out_residual(A: Floats, b: Floats) -> float:

@@ -11,6 +11,7 @@ tokens behind m cached ones, r rows at p places, and b bytes of keys and values 
 """
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,12 +111,16 @@ class Costs(Strict):
             )
         return self.variants[variant]
 
-    def warnings(self) -> list[str]:
-        """Return a sentence for each stage that the coefficients do not describe well."""
+    def warnings(self, unused: Collection[str] = ()) -> list[str]:
+        """Return a sentence for each stage that the coefficients do not describe well.
+
+        Args:
+            unused: stages that nobody goes through.
+        """
         return [
             f"The costs of {stage} are off by up to {residual:.0%} on points left out of the fit."
             for stage, residual in self.residuals.items()
-            if residual > WIDE_RESIDUAL
+            if residual > WIDE_RESIDUAL and stage not in unused
         ]
 
 

@@ -1,9 +1,9 @@
 """The load in a run file: when requests arrive, and what may be in memory at most."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.refusal_words import got
@@ -12,6 +12,8 @@ from encodeonce.harness.run.sizes import parse_bytes
 
 
 def _one_or_more(value: Any) -> Any:
+    if isinstance(value, bool):  # pydantic would take it for 1 or 0
+        raise ValueError(f"must be a number{got(value)}")
     return value if isinstance(value, list | tuple) else [value]
 
 
@@ -39,6 +41,14 @@ class _Drawn(Strict):
         description="First requests that are part of the load, but of no percentile.",
     )
     seed: int = Field(default=0, ge=0, description="Of arrivals and of the choice of samples.")
+
+    @model_validator(mode="after")
+    def _some_are_counted(self) -> Self:
+        if self.warmup >= self.requests:
+            raise ValueError(
+                f"warmup: of {self.requests} requests, {self.warmup} at warm-up leave none to count"
+            )
+        return self
 
 
 class ConstantArrivals(_Drawn):

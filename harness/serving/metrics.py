@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from encodeonce.harness.serving.config import SLO
+from encodeonce.harness.serving.specs import SLO
 
 STEADY = 2.0
 """A queue that grows beyond so many times its length is not steady."""

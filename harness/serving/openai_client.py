@@ -19,7 +19,7 @@ from encodeonce.harness.serving.answered import Asked
 from encodeonce.harness.serving.cells import Cell
 from encodeonce.harness.serving.config import ServeConfig
 from encodeonce.harness.serving.monitor import Monitor, Probe
-from encodeonce.harness.serving.remote import RemoteWorkload
+from encodeonce.harness.serving.remote import Piece, RemoteWorkload
 from encodeonce.harness.serving.request import Request
 from encodeonce.harness.serving.scheduler import Totals
 from encodeonce.harness.serving.specs import OpenAIEngine
@@ -33,7 +33,7 @@ class ServerError(ValueError):
     """A server refused a request, or what it sent is not the protocol."""
 
 
-def check_installed() -> None:
+def check_client() -> None:
     """Refuse to begin without the client's libraries.
 
     Raises:
@@ -104,7 +104,7 @@ class OpenAIClient:
             body["ignore_eos"] = True  # of vLLM and SGLang, not of OpenAI's own
         return body
 
-    async def stream(self, asked: Asked, max_tokens: int) -> AsyncIterator[str]:
+    async def stream(self, asked: Asked, max_tokens: int) -> AsyncIterator[Piece]:
         """Yield the pieces of an answer as they arrive.
 
         Raises:
@@ -123,7 +123,7 @@ class OpenAIClient:
                 if event.data == "[DONE]":
                     return
                 if piece := _piece(event.data):
-                    yield piece
+                    yield Piece(text=piece)
 
 
 class OpenAIServer:
@@ -151,7 +151,7 @@ class OpenAIServer:
             for asked in workload.asked:
                 client.prepare(asked)
 
-            def stream(request: Request) -> AsyncIterator[str]:
+            def stream(request: Request) -> AsyncIterator[Piece]:
                 asked = workload.asked[request.number]
                 return client.stream(asked, request.demand.max_tokens)
 

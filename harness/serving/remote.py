@@ -6,8 +6,8 @@ of text arrived.
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 
 from encodeonce.harness.run.record import SampleError
 from encodeonce.harness.serving.arrivals import Source
@@ -15,8 +15,19 @@ from encodeonce.harness.serving.engine import WallClock
 from encodeonce.harness.serving.monitor import Monitor
 from encodeonce.harness.serving.request import Request, State
 
-Stream = Callable[[Request], AsyncIterator[str]]
-"""Asks for an answer; yields it piece by piece, a token each."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A part of an answer, as it is sent on."""
+
+    text: str = ""
+    is_token: bool = True
+    token_ids: Sequence[int] = ()
+    """Of the whole answer, with its last piece."""
+
+
+Stream = Callable[[Request], AsyncIterator[Piece]]
+"""Asks for an answer, and yields it."""
 
 
 class RemoteWorkload:
@@ -61,11 +72,11 @@ class RemoteWorkload:
         pieces = []
         began_s = self._clock.now_s
         try:
-            async with aclosing(self._stream(request)) as stream:  # type: ignore[type-var]
-                async for piece in stream:
+            async for piece in self._stream(request):
+                pieces.append(piece.text)
+                if piece.is_token:
                     request.times_s.append(self._clock.now_s)
-                    pieces.append(piece)
-            if not pieces:
+            if not request.times_s:
                 request.error = "EmptyAnswer: the stream ended without a token"
         except Exception as error:
             reason = SampleError.of(error)

@@ -146,12 +146,13 @@ class Scheduler:
 
     def _cut(self, action: Action) -> Action | None:
         """Return as much of an action as the limits and the memory allow; None for nothing."""
-        some = {
-            "encode": self._some_units,
-            "prefill": self._some_prompts,
-            "compress": lambda requests: requests[: self._limits.compress_requests],
-            "decode": lambda requests: requests,
-        }[action.stage](action.requests)
+        some = action.requests
+        if action.stage == "encode":
+            some = self._some_units(some)
+        elif action.stage == "prefill":
+            some = self._some_prompts(some)
+        elif action.stage == "compress":
+            some = some[: self._limits.compress_requests]
         return Action(action.stage, tuple(some)) if some else None
 
     def _some_units(self, requests: Sequence[Request]) -> Sequence[Request]:

@@ -88,4 +88,4 @@ class SLO(Strict):
 class MonitorSpec(Strict):
     """How often the state is written down."""
 
-    every_s: float = Field(default=0.1, gt=0, description="Seconds between two lines.")
+    every_s: float = Field(default=0.1, ge=0.001, description="Seconds between two lines.")

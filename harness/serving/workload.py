@@ -68,6 +68,11 @@ def make_workload(
     rows: list[TraceRow | None] = []
     if isinstance(arrivals, TraceArrivals):
         rows = list(trace_rows(arrivals))
+        if arrivals.warmup >= len(rows):
+            raise ValueError(
+                f"arrivals.warmup: of {len(rows)} requests of the trace, {arrivals.warmup} at "
+                "warm-up leave none to count"
+            )
     else:
         rows = [None] * arrivals.requests
     asked = _chosen(known, rows, arrivals.seed)

@@ -11,6 +11,7 @@ from encodeonce.harness.bench.serve_report import headline, sections, write_serv
 from encodeonce.harness.report.numbers import human_count
 from encodeonce.harness.report.plain_console import PlainConsole, plain_text
 from encodeonce.harness.report.terminal import print_report
+from encodeonce.harness.report.visible import on_one_line
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.plan import Plan, make_plan
 from encodeonce.harness.run.read_config import check_device, load_run_file
@@ -19,12 +20,13 @@ from encodeonce.harness.serving.config import ServeConfig
 from encodeonce.harness.serving.costs import Costs, check_model, costs_named
 from encodeonce.harness.serving.grid import Grid, ServedCell, Server, VirtualServer
 from encodeonce.harness.serving.model_engine import ModelServer
-from encodeonce.harness.serving.openai_client import OpenAIServer, check_installed
-from encodeonce.harness.serving.specs import OpenAIEngine
+from encodeonce.harness.serving.openai_client import OpenAIServer, check_client
+from encodeonce.harness.serving.specs import OpenAIEngine, RayEngine
 from encodeonce.harness.serving.summary import summarize_grid
 from encodeonce.harness.workers.session import OnMiss, Session
 from encodeonce.jobs.cli.running import running
 from encodeonce.jobs.cli.user_errors import stop, user_errors
+from encodeonce.jobs.serve_ray import check_ray_serve, ray_server
 
 console = PlainConsole()
 
@@ -50,21 +52,22 @@ def serve(
         if output is not None:
             config = config.model_copy(update={"output": output.absolute()})
         check_device(path, config)
+        _check_engine(config)
         costs = _costs(config)
         known = _answers(config, ray_address)
-        with _server(config, known, costs) as server:
+        with _server(config, known, costs, ray_address) as server:
             cells = _serve(Grid(config, known, server))
         if config.engine.kind == "openai":
             known = _served_answers(config, known, cells)
         beside = None
         if costs is not None and config.time.mode == "wall":
             beside = _serve(Grid(config, known, VirtualServer(config, costs)))
-        warnings = costs.warnings() if costs else ()
+        warnings = costs.warnings(_unused(config)) if costs else ()
         summary = summarize_grid(config, known, cells, beside=beside, warnings=warnings)
         pages = write_serve_report(Path(config.output), summary)
         print_report(console, sections(summary))
         for line in headline(summary):
-            console.print(line, style="bold", soft_wrap=True)
+            console.print(on_one_line(line), style="bold", soft_wrap=True)
         for page in pages:
             console.print(f"report: {page}", soft_wrap=True)
         if failed := sum(cell["num_failed"] for cell in summary["cells"]):
@@ -73,6 +76,14 @@ def serve(
                 f"{human_count(failed, 'request')} failed, e.g. {first}; repeat the command to "
                 "serve their cells again"
             )
+
+
+def _check_engine(config: ServeConfig) -> None:
+    """Refuse an engine whose libraries are not installed."""
+    if config.engine.kind == "openai":
+        check_client()
+    elif config.engine.kind == "ray":
+        check_ray_serve()
 
 
 def _costs(config: ServeConfig) -> Costs | None:
@@ -85,6 +96,12 @@ def _costs(config: ServeConfig) -> Costs | None:
     for experiment in config.experiments:
         found.of(experiment.variant.name)
     return found
+
+
+def _unused(config: ServeConfig) -> list[str]:
+    """Return the stages whose costs say nothing about the run."""
+    swaps = any(config.preempt_of(one) == "swap" for one in config.experiments)
+    return ["encode" if config.features == "stored" else "fetch", *([] if swaps else ["swap"])]
 
 
 def _answers(config: ServeConfig, ray_address: str | None) -> Answered:
@@ -103,15 +120,20 @@ def _answers(config: ServeConfig, ray_address: str | None) -> Answered:
 
 
 @contextmanager
-def _server(config: ServeConfig, known: Answered, costs: Costs | None) -> Iterator[Server]:
+def _server(
+    config: ServeConfig, known: Answered, costs: Costs | None, ray_address: str | None
+) -> Iterator[Server]:
     if config.time.mode == "virtual":
         assert costs is not None, "checked by the run file's form"
         yield VirtualServer(config, costs)
         return
     if isinstance(config.engine, OpenAIEngine):
-        check_installed()
         with Session(config) as session:
             yield OpenAIServer(config, config.engine, session)
+        return
+    if isinstance(config.engine, RayEngine):
+        with ray_server(config, config.engine, known, ray_address) as replicas:
+            yield replicas
         return
     on_miss: OnMiss = "encode" if config.features == "encode" else "error"
     with Session(config, on_miss=on_miss) as session:

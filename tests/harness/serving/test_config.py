@@ -61,6 +61,12 @@ def test_answers_are_asked_for_once_for_each_variant(tmp_path: Path) -> None:
 ONE = {"name": "one"}
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"arrivals": {"kind": "poisson", "rate": 0}}, "arrivals.rate.*must be above 0; got 0"),
+    ({"arrivals": {"kind": "poisson", "rate": True}}, "arrivals.rate: must be a number; got true"),
+    (
+        {"arrivals": {"kind": "poisson", "rate": 1, "requests": 3, "warmup": 3}},
+        "warmup: of 3 requests, 3 at warm-up leave none to count",
+    ),
+    ({"monitor": {"every_s": 0}}, "monitor.every_s: must be at least 0.001; got 0"),
     ({"arrivals": {"kind": "poisson", "rate": []}}, "arrivals.rate.*at least 1"),
     ({"arrivals": {"kind": "gamma", "rate": 1, "cv": 0}}, "arrivals.cv.*must be above 0; got 0"),
     ({"arrivals": {"kind": "gamma", "rate": 1}}, "arrivals.cv: is missing"),

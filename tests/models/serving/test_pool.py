@@ -112,3 +112,16 @@ def test_an_answer_goes_on_after_its_cache_was_dropped(
         pool.step()
     pool.drop(again)
     assert pool.answer(again).token_ids == expected
+
+
+def test_places_that_are_taken_are_not_given_up(
+    pool: ServingPool, decoder: Any, media: list[list[Visual]]
+) -> None:
+    both = [prepared(pool, decoder, media[0], SETTINGS[0]) for _ in range(3)]
+    for served in both:
+        pool.join(served)
+    assert pool.num_places == 4
+    with pytest.raises(ValueError, match=r"places \[2\] are taken; 2 are too few"):
+        pool._batch.resize(2)
+    pool.drop(both[2])
+    assert pool.num_places == 2

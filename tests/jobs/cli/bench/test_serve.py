@@ -1,5 +1,6 @@
 """``encodeonce bench costs`` and ``encodeonce bench serve``, from run file to report."""
 
+import asyncio
 import hashlib
 import json
 import os
@@ -16,7 +17,14 @@ from typer.testing import CliRunner
 
 from encodeonce.harness.bench import costs as costs_bench
 from encodeonce.harness.run.jsonl import read_json_lines
+from encodeonce.harness.run.read_config import load_run_file
+from encodeonce.harness.serving.cells import cells_of
+from encodeonce.harness.serving.config import ServeConfig
+from encodeonce.harness.serving.remote import Piece
+from encodeonce.harness.serving.replica import Replica
+from encodeonce.harness.serving.workload import make_workload
 from encodeonce.jobs.cli.app import app
+from encodeonce.jobs.cli.bench.serve import _answers
 from tests.jobs.scene import Scene, make_scene
 
 SERVE: dict[str, Any] = {
@@ -163,6 +171,32 @@ def test_what_never_fits_and_costs_of_another_model_are_refused(scene: Scene, co
     experiments = [{"name": "full"}, {"name": "h2o", "kv": {"method": "h2o", "keep": 0.5}}]
     done, _ = virtual(scene, costs, "virtual", experiments=experiments)
     assert "holds no costs of 'none/h2o@0.5'" in done.output
+
+
+def test_a_replica_takes_requests_from_outside_and_tells_of_every_token(scene: Scene) -> None:
+    config = load_run_file(run_file(scene, output=str(scene.folder / "virtual")), ServeConfig)
+    known = _answers(config, None)
+    names = [cell.experiment.name for cell in cells_of(config)]
+
+    async def ask(replica: Replica, cell: int, number: int) -> list[Piece]:
+        return [piece async for piece in replica.stream(cell, number)]
+
+    async def serve() -> None:
+        replica = Replica(config, known)
+        for cell, name in enumerate(names[:3]):
+            asked = (ask(replica, cell, number) for number in range(8))
+            for number, pieces in enumerate(await asyncio.gather(*asked)):
+                *tokens, last = pieces
+                workload = make_workload(
+                    config, config.experiments[cell], config.arrivals, known, 1
+                )
+                record = known.record(workload.asked[number], config.experiments[cell].variant)
+                assert tuple(last.token_ids) == record.token_ids, name
+                assert last.text == record.text
+                assert len(tokens) == len(record.token_ids)
+                assert all(token.is_token for token in tokens)
+
+    asyncio.run(serve())
 
 
 def test_by_the_clock_answers_are_those_of_the_offline_engine(scene: Scene, costs: Path) -> None:
