@@ -21,7 +21,7 @@ from tests.real.smollm2 import load_model
 from tests.real.weights import GROUP_SIZE
 
 GRID = Grid(num_bits=4, group_size=GROUP_SIZE, symmetric=False)
-NUM_SEARCH_TOKENS = 1024
+NUM_SEARCH_TOKENS = 512
 """Tokens on which each scale is tried: AWQ's search is most of the work."""
 
 
