@@ -11,9 +11,9 @@ from typing import Any
 
 PUBLISHED = (
     ("authors: CNN and bag of words, 8 epochs", "93.8"),
-    ("authors: larger CNN, on twice the pictures, not published", "99.5"),
+    ("authors: larger CNN, on other pictures, twice as many", "99.5"),
 )
-"""Of https://victorzhou.com/blog/easy-vqa/ (March 2020) and of the README of
+"""Of https://victorzhou.com/blog/easy-vqa/ and of the README of
 https://github.com/vzhou842/easy-VQA-keras. The first is on the same test split; the second was
 trained and tested on 10,000 pictures that the authors drew anew."""
 NUM_QUESTIONS = 9673

@@ -19,8 +19,8 @@ class Scaffold(nn.Module):
 
     They are the picture's shape and colour, what is asked for, and whether the question has a *not*
     in it. Whether a thing is there depends on all four, and says next to nothing about any one of
-    them: without the read-out, or with one after the second of three layers, yes and no were still
-    at chance after 300 steps; with it, they are learnt by then.
+    them: without a read-out yes and no were still at chance after 500 steps, with one of shape and
+    colour after the second layer after 300; with this one they are learnt by then.
     """
 
     def __init__(self, hidden_size: int) -> None:

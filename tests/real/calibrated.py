@@ -17,24 +17,32 @@ from encodeonce.models.quantization.layouts.gptq import Gptq
 from encodeonce.models.quantization.making.calibration import Inputs
 from encodeonce.models.quantization.making.export import quantization_config
 from encodeonce.models.quantization.making.recipe import Progress, Recipe, quantize_layers
+from tests.real.prose import articles
 from tests.real.smollm2 import load_model
-from tests.real.weights import GROUP_SIZE
+from tests.real.weights import GROUP_SIZE, NUM_TOKENS
 
+NUM_PIECES = 8
+"""Of prose to calibrate on, from the corpus's beginning; what is measured comes from its end."""
 GRID = Grid(num_bits=4, group_size=GROUP_SIZE, symmetric=False)
-NUM_SEARCH_TOKENS = 1024
+NUM_SEARCH_TOKENS = 512
 """Tokens on which each scale is tried: AWQ's search is most of the work."""
 
 
-def awq(folder: Path, work: Path, prose: Sequence[Sequence[int]], *, clips: bool = True) -> Any:
+def calibration_pieces(decoder: Any) -> list[list[int]]:
+    """Return pieces of prose to calibrate on, as tokens."""
+    token_ids = decoder.ids("\n\n".join(articles()))
+    return [token_ids[n * NUM_TOKENS : (n + 1) * NUM_TOKENS] for n in range(NUM_PIECES)]
+
+
+def awq(folder: Path, work: Path, prose: Sequence[Sequence[int]]) -> Any:
     """Return a checkpoint's model, its layers rounded by AWQ.
 
     Args:
         folder: the checkpoint.
-        work: an empty folder, for finished layers.
+        work: a folder for finished layers; if it has some, they are not done again.
         prose: pieces to calibrate on, as tokens.
-        clips: whether large weights are clipped.
     """
-    recipe = Recipe(method="awq", grid=GRID, clips=clips, num_search_tokens=NUM_SEARCH_TOKENS)
+    recipe = Recipe(method="awq", grid=GRID, num_search_tokens=NUM_SEARCH_TOKENS)
     progress = Progress(work, {})
 
     def prompts() -> Iterator[Inputs]:

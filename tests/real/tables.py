@@ -14,6 +14,7 @@ import pytest
 from encodeonce.harness.bench.machine import hardware, versions
 from encodeonce.models.kv.method import method_class
 from encodeonce.models.kv.spec import KVSpec
+from tests.real.calibrated import awq, calibration_pieces
 from tests.real.needles import (
     BUDGETS,
     Reading,
@@ -54,7 +55,9 @@ def main() -> None:
             table = kv_readings(decoder, hidden)
             _say(rise_table(table), right_table(table))
         if prose:
-            _say(weight_table({name: nlls(load(), prose) for name, load in variants(folder)}))
+            likelihoods = {name: nlls(load(), prose) for name, load in variants(folder)}
+            calibrated = awq(folder, folder / "awq", calibration_pieces(decoder))
+            _say(weight_table({**likelihoods, "awq": nlls(calibrated, prose)}))
 
 
 def _say(*parts: str) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.real.calibrated import awq, calibration_pieces
 from tests.real.smollm2 import TextDecoder
 from tests.real.weights import loaded, nlls, pieces
 
@@ -33,3 +34,10 @@ def test_variants_made_while_loading_lose_little(
     checkpoint: Path, prose: list[list[int]], plain: float, method: str, most: float
 ) -> None:
     assert abs(mean(nlls(loaded(checkpoint, method), prose)) - plain) < most
+
+
+def test_awq_loses_less_than_rounding_to_nearest(
+    checkpoint: Path, decoder: TextDecoder, prose: list[list[int]], plain: float, tmp_path: Path
+) -> None:
+    model = awq(checkpoint, tmp_path, calibration_pieces(decoder))
+    assert plain < mean(nlls(model, prose)) < mean(nlls(loaded(checkpoint, "rtn"), prose))
