@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress test-real \
-	real-tables check types structure clean
+	real-tables real-compressors check types structure clean
 
 demo: $(VENV)/installed
 	$(BIN)/encodeonce run datasets/demo/run.yaml
@@ -40,6 +40,9 @@ test-real: $(VENV)-real/installed
 
 real-tables: $(VENV)-real/installed
 	OMP_NUM_THREADS=1 $(VENV)-real/bin/python -m tests.real.tables
+
+real-compressors: $(VENV)-real/installed
+	OMP_NUM_THREADS=1 $(VENV)-real/bin/python -m tests.real.compressors
 
 check: $(VENV)/installed-dev types
 	$(BIN)/ruff check .
