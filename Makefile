@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress test-real \
-	real-tables accept-compressor easy-vqa test-triton test-gpu check types structure clean
+	real-tables real-compressors accept-compressor easy-vqa test-triton test-gpu check types structure clean
 
 demo: $(VENV)/installed
 	$(BIN)/encodeonce run datasets/demo/run.yaml
@@ -40,6 +40,9 @@ test-real: $(VENV)-real/installed
 
 real-tables: $(VENV)-real/installed
 	OMP_NUM_THREADS=1 $(VENV)-real/bin/python -m tests.real.tables
+
+real-compressors: $(VENV)-real/installed
+	OMP_NUM_THREADS=1 $(VENV)-real/bin/python -m tests.real.compressors
 
 # Trains the demo's compressors and compares them with every other method: about 15 minutes of CPU.
 accept-compressor: $(VENV)/installed

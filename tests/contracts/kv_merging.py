@@ -97,6 +97,25 @@ class MergingContract:
         """Return a media item of a few dozen tokens."""
         raise NotImplementedError
 
+    def merging(
+        self, decoder: Any, visuals: Sequence[Any], folder: Path
+    ) -> Iterator[tuple[str, float, dict[str, Any]]]:
+        """Yield methods that merge, with budgets and options.
+
+        Args:
+            decoder: of the model.
+            visuals: the media item.
+            folder: for files.
+        """
+        yield "look_m", 0.4, {}
+        prefix = decoder.prefill(visuals)
+        layers = tuple(n for n, layer in enumerate(prefix.layers) if not layer.is_sliding)
+        assert whole_layers(decoder.model.config) == layers, "not what the configuration says"
+        _, width = head_shape(decoder.model.config)
+        for number, form in enumerate(FORMS):
+            path = write_random(folder / str(number), layers, width, **form)
+            yield "ccm", 0.25, {"path": str(path)}
+
     @pytest.mark.parametrize("scope", ["question", "media"])
     def test_decoding_over_merged_entries_sees_exactly_them(
         self,
@@ -109,7 +128,7 @@ class MergingContract:
         decoder, visuals, question = model.decoder, self.visuals(model), self.questions[0]
         settings = [
             KVSpec(method=name, keep=keep, scope=scope, options=options)
-            for name, keep, options in _merging(decoder, visuals, tmp_path)
+            for name, keep, options in self.merging(decoder, visuals, tmp_path)
         ]
         forks, logits = Forks(monkeypatch), NotedLogits(monkeypatch)
         table = swept(decoder, visuals, [question], LONG, [FULL, *settings])
@@ -124,17 +143,3 @@ class MergingContract:
                 Tokens(got.token_ids[first:], got.logits_TV[first:]),
                 Tokens(expected.argmax(-1).tolist(), expected),
             )
-
-
-def _merging(
-    decoder: Any, visuals: Sequence[Any], folder: Path
-) -> Iterator[tuple[str, float, dict[str, Any]]]:
-    """Yield methods that merge, with budgets and options."""
-    yield "look_m", 0.4, {}
-    prefix = decoder.prefill(visuals)
-    layers = tuple(n for n, layer in enumerate(prefix.layers) if not layer.is_sliding)
-    assert whole_layers(decoder.model.config) == layers, "not what the configuration says"
-    _, width = head_shape(decoder.model.config)
-    for number, form in enumerate(FORMS):
-        path = write_random(folder / str(number), layers, width, **form)
-        yield "ccm", 0.25, {"path": str(path)}

@@ -41,12 +41,13 @@ def settings() -> list[KVSpec]:
 
 
 def methods() -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield methods with their options; kvpress's are compared elsewhere."""
+    """Yield methods with their options, but those compared elsewhere: trained ones, kvpress's."""
     for name in method_names():
-        if name not in ("full", "kvpress"):
-            yield name, {}
-            if name in _OTHERS:
-                yield name, _OTHERS[name]
+        if name in ("full", "kvpress") or method_class(name).is_trained:
+            continue
+        yield name, {}
+        if name in _OTHERS:
+            yield name, _OTHERS[name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

