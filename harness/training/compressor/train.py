@@ -17,6 +17,7 @@ from encodeonce.harness.workers.session import Session
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.kv.trained.compressor import Compressor, new_compressor
 from encodeonce.models.kv.trained.files import load_weights, read_header
+from encodeonce.models.kv.trained.grouping import group_tokens
 from encodeonce.models.kv.trained.header import CompressorForm, CompressorHeader
 from encodeonce.models.kv.trained.source import find_compressor
 from encodeonce.models.language.prefix import Prefix
@@ -94,8 +95,17 @@ def _header(
     """Return what the compressor is to be: its layers and their width are the prefix's.
 
     Raises:
-        ValueError: the model's layers differ in shape.
+        ValueError: the model's layers differ in shape, or nothing would be merged.
     """
+    form = config.compressor
+    flags = torch.tensor(prefix.opening.is_visual)
+    if not group_tokens(flags, form).groups:
+        raise ValueError(
+            f"compressor.factor: no segment of a prompt holds {form.min_groups} groups of "
+            f"{form.factor} tokens, so nothing would be merged: this prompt has "
+            f"{int(flags.sum())} visual tokens of {len(flags)}, and segments are {form.segments}. "
+            "Choose a smaller factor, or min_groups: 1"
+        )
     whole = {n: layer.keys for n, layer in enumerate(prefix.layers) if not layer.is_sliding}
     shapes = {tuple(keys.shape) for keys in whole.values()}
     if len(shapes) != 1:

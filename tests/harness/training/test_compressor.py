@@ -127,6 +127,11 @@ def test_no_medium_is_both_learnt_from_and_judged_by(cache: Path, tmp_path: Path
         train(cache, tmp_path / "t", data=one_clip)
 
 
+def test_a_factor_that_merges_nothing_is_refused(cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"factor: no segment .* 2 groups of 4000 tokens"):
+        train(cache, tmp_path / "t", compressor={"factor": 4000})
+
+
 def test_patience_ends_it(cache: Path, tmp_path: Path) -> None:
     trained = train(
         cache,
