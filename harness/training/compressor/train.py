@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+import torch
+
 from encodeonce.harness.run.plan import MediaGroup, Plan, make_plan
 from encodeonce.harness.training.compressor.card import model_card
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
