@@ -1,4 +1,4 @@
-"""easy-VQA: the whole package, and a model trained on it for a minute, asked through the store."""
+"""easy-VQA: the whole package, and a model trained on it, asked through the store."""
 
 import json
 import subprocess
@@ -38,7 +38,7 @@ def test_the_splits_are_as_large_as_published(
 
 def test_a_model_trained_on_the_train_split_is_as_good_as_the_authors(tmp_path: Path) -> None:
     pictures = load_pictures(BENCHMARK(split="train"))
-    train(tmp_path / "model", pictures, tower_steps=400, language_steps=350, seed=0)
+    train(tmp_path / "model", pictures, tower_steps=500, language_steps=500, seed=0)
     run = {
         "model": {"path": str(tmp_path / "model"), "dtype": "float32"},
         "benchmarks": [{"name": "easy_vqa"}],
