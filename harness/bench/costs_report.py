@@ -10,8 +10,7 @@ from encodeonce.harness.bench.result_file import command_line
 from encodeonce.harness.report.numbers import percent
 from encodeonce.harness.report.section import Section, Table
 from encodeonce.harness.serving.config import ServeConfig
-from encodeonce.harness.serving.costs import FORMAT, Costs
-from encodeonce.harness.workers.session import Session
+from encodeonce.harness.serving.costs import FORMAT, Costs, architecture_sha256
 
 _FORMS = {
     "fetch": "a + b units",
@@ -26,8 +25,6 @@ _FORMS = {
 
 def to_costs(config: ServeConfig, result: CostPoints, when: datetime) -> Costs:
     """Return the content of a costs file."""
-    with Session(config) as session:
-        checkpoint_sha256 = session.checkpoint_sha256()
     return checked(
         Costs,
         {
@@ -37,7 +34,7 @@ def to_costs(config: ServeConfig, result: CostPoints, when: datetime) -> Costs:
             "hardware": hardware(),
             "versions": versions(),
             "model": config.model.path.rpartition("/")[2],
-            "model_sha256": checkpoint_sha256,
+            "architecture_sha256": architecture_sha256(config.model),
             "dtype": config.model.dtype,
             "clock": result.clock,
             "token_bytes": result.token_bytes,

@@ -10,6 +10,7 @@ tokens behind m cached ones, r rows at p places, and b bytes of keys and values 
     swap            a + b b
 """
 
+import hashlib
 import json
 from collections.abc import Collection
 from pathlib import Path
@@ -17,17 +18,22 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from encodeonce.cache_store.signature import canonical_json
 from encodeonce.datasets.demo import questions
 from encodeonce.datasets.local_path import local_path
 from encodeonce.datasets.refusals import Refused, checked
 from encodeonce.datasets.strict_json import parse_json
 from encodeonce.harness.run.config import Strict
 from encodeonce.harness.serving.specs import BUILT_IN
+from encodeonce.models.checkpoint.files import read_config
+from encodeonce.models.family import find_family
+from encodeonce.models.spec import ModelSpec
 
 FORMAT = "encodeonce costs 1"
 WIDE_RESIDUAL = 0.25
 """Largest relative residual above which every report that uses the costs says so."""
 
+_PROVENANCE = ("_name_or_path", "transformers_version")
 DEMO_COSTS = Path(questions.__file__).parent / "costs.json"
 
 Two = tuple[float, float]
@@ -80,7 +86,9 @@ class Costs(Strict):
     versions: dict[str, str]
     model: str
     """Its name."""
-    model_sha256: str
+    architecture_sha256: str
+    """See `architecture_sha256`: what a stage costs does not depend on what the weights have
+    learned."""
     dtype: str
     clock: Literal["wall", "processor"]
     """What told the seconds; of a single thread, the processor's own."""
@@ -163,27 +171,45 @@ def costs_of(content: Any, name: str) -> Costs:
         raise CostsError(f"time.costs: {name} is no costs file: {error}") from error
 
 
-def check_model(costs: Costs, name: str, checkpoint_sha256: str, dtype: str) -> None:
-    """Refuse costs of another model.
+def architecture_sha256(model: ModelSpec) -> str:
+    """Return the digest of a model's shapes: its config.json, but for who wrote it.
+
+    Raises:
+        CheckpointError: there is no such checkpoint.
+    """
+    _, checkpoint = find_family(model)
+    config = read_config(checkpoint)
+    kept = {name: value for name, value in config.items() if name not in _PROVENANCE}
+    return hashlib.sha256(canonical_json(kept).encode()).hexdigest()
+
+
+def check_model(costs: Costs, name: str, model: ModelSpec) -> None:
+    """Refuse costs of a model of another shape, or in another precision.
 
     Raises:
         CostsError: they are.
     """
-    if costs.model_sha256 != checkpoint_sha256:
+    if costs.architecture_sha256 != architecture_sha256(model):
         raise CostsError(
-            f"time.costs: {name} was measured with {costs.model} (sha256 "
-            f"{costs.model_sha256[:12]}…); this model is {checkpoint_sha256[:12]}…. Measure its "
-            "costs with `encodeonce bench costs`"
+            f"time.costs: {name} was measured with {costs.model}, whose shapes are not those of "
+            f"{model.path}; measure its costs with `encodeonce bench costs`"
         )
-    if costs.dtype != dtype:
+    if costs.dtype != model.dtype:
         raise CostsError(
-            f"time.costs: {name} was measured in {costs.dtype}, this run is in {dtype}"
+            f"time.costs: {name} was measured in {costs.dtype}; this run computes in {model.dtype}"
         )
 
 
 def write_costs(path: Path, costs: Costs) -> None:
-    """Write a costs file."""
-    path.write_text(json.dumps(costs.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+    """Write a costs file, a line for each stage: hundreds of numbers, each on its own, say less."""
+    lines = []
+    for name, value in costs.model_dump(mode="json").items():
+        text = json.dumps(value)
+        if isinstance(value, dict) and name in ("variants", "points"):
+            inner = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in value.items())
+            text = f"{{\n{inner}\n }}"
+        lines.append(f" {json.dumps(name)}: {text}")
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 def _attending(coefficients: Three, num_new: int, num_cached: int) -> float:

@@ -30,6 +30,7 @@ def run_file(folder: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Ray Serve's own code is warned about
 def test_replicas_answer_as_the_offline_engine(tmp_path: Path) -> None:
     pytest.importorskip("starlette", reason='needs pip install "encodeonce[serve]"')
     path = run_file(tmp_path)

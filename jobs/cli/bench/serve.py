@@ -91,8 +91,7 @@ def _costs(config: ServeConfig) -> Costs | None:
     if config.time.costs is None:
         return None
     found = costs_named(config.time.costs)
-    with Session(config) as session:
-        check_model(found, config.time.costs, session.checkpoint_sha256(), config.model.dtype)
+    check_model(found, config.time.costs, config.model)
     for experiment in config.experiments:
         found.of(experiment.variant.name)
     return found
