@@ -234,13 +234,13 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
 
 
 def test_a_damaged_state_names_the_file_and_what_to_do(tmp_path: Path) -> None:
-    folder = TrainingFolder(tmp_path)
     (tmp_path / "checkpoints" / "step-0000004").mkdir(parents=True)
-    with pytest.raises(TrainingFolderError, match=r"step-0000004/state.json is damaged: .* Delete"):
-        folder.state()
     (tmp_path / "train.json").write_text("[1")
-    with pytest.raises(TrainingFolderError, match=r"train.json is damaged: .*or delete this one"):
-        folder.create({})
+    with TrainingFolder(tmp_path) as folder:
+        with pytest.raises(TrainingFolderError, match=r"4/state.json is damaged: .* Delete"):
+            folder.state()
+        with pytest.raises(TrainingFolderError, match=r"train.json is damaged: .*delete this one"):
+            folder.create({})
 
 
 def test_a_full_disk_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,15 +249,15 @@ def test_a_full_disk_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    folder, form = TrainingFolder(tmp_path), CompressorForm(factor=2)
-    folder.create({})
-    compressor = new_compressor(form, 1, 4, dropout=0.0, seed=0)
+    compressor = new_compressor(CompressorForm(factor=2), 1, 4, dropout=0.0, seed=0)
     header = CompressorHeader(factor=2, layers=(0,), head_width=4, model="tiny")
     optimizer = torch.optim.Adam(compressor.parameters())
-    folder.begin(compressor, header, optimizer)
-    monkeypatch.setattr(os, "pwrite", full)
-    with pytest.raises(OutputError, match="The disk or quota is full: free space there"):
+    with TrainingFolder(tmp_path) as folder:
+        folder.create({})
         folder.begin(compressor, header, optimizer)
+        monkeypatch.setattr(os, "pwrite", full)
+        with pytest.raises(OutputError, match="The disk or quota is full: free space there"):
+            folder.begin(compressor, header, optimizer)
 
 
 def test_time_that_is_up_loses_no_step(cache: Path, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_likelihoods_are_those_of_the_tokens_one_by_one(
     form, texts = CompressorForm(factor=16), [[31, 7, 2], [30], [12, 13, 14, 2]]
     path = write_random(tmp_path / "c", tuple(range(DEMO_LAYERS)), DEMO_WIDTH, factor=16)
     setting = KVSpec(method="ccm", keep=1 / 16, scope=scope, options={"path": str(path)})
-    prefix = decoder.prefill(visuals)
+    prefix = decoder.prefill(visuals, [setting])
     suffix = prefix.suffix(QUESTIONS[0])
     (found,) = sweep_likelihoods(decoder.model, prefix, [setting], suffix, texts)
     compressor = random_compressor(form, DEMO_LAYERS, DEMO_WIDTH)
