@@ -142,7 +142,9 @@ def test_likelihoods_are_those_of_the_tokens_one_by_one(
         for length in range(2, len(text) + 1):
             rows = [(suffix, text[:length])]
             lesson = make_lesson(decoder.model, prefix, rows, scope, with_hidden=False)
-            last = student(decoder.model, compressor, lesson, with_hidden=False).log_probs[0, -1]
+            with torch.no_grad():
+                outputs = student(decoder.model, compressor, lesson, with_hidden=False)
+            last = outputs.log_probs[0, -1]
             expected.append(float(last[text[length - 1]]))
         assert behind == pytest.approx(sum(expected), abs=1e-4)
 
