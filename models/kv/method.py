@@ -74,22 +74,22 @@ class KVMethod(BaseModel, ABC):
         return None
 
     def check_model(self, checkpoint_sha256: str) -> None:
-        """Refuse a model for which the options were not made, and files that cannot be used.
+        """Refuse a model for which the options were not made.
 
         Raises:
-            ValueError: an option belongs to another model, or names a damaged file.
+            ValueError: an option belongs to another model.
         """
         return
 
     def check_shape(self, layers: Sequence[int], head_width: int) -> None:
-        """Refuse a model that the options do not fit.
+        """Refuse a model that the options do not fit, and files that cannot be loaded.
 
         Args:
             layers: numbers of the language model's layers that have no sliding window.
             head_width: of its key heads.
 
         Raises:
-            ValueError: an option was made for another shape.
+            ValueError: an option was made for another shape, or names a damaged file.
         """
         return
 

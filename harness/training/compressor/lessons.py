@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from encodeonce.cache_store.features import Features
+from encodeonce.cache_store.store import MissingFeatures
 from encodeonce.datasets.media.media import MediaError
 from encodeonce.datasets.sample import Sample
 from encodeonce.harness.run.plan import MediaGroup
@@ -217,7 +218,15 @@ class Lessons:
 
 
 def visuals_of(session: Session, group: MediaGroup) -> list[Visual]:
-    """Return a group's media with their features."""
-    return [
-        session.visual(session.look_up(group.root, ref, group.benchmark)) for ref in group.media
-    ]
+    """Return a group's media with their features.
+
+    Raises:
+        MediaError: one has to be decoded and cannot be.
+        ValueError: features are missing and are not to be encoded.
+    """
+    try:
+        return [
+            session.visual(session.look_up(group.root, ref, group.benchmark)) for ref in group.media
+        ]
+    except MissingFeatures as error:
+        raise ValueError(f"{error}. Leave cache.on_miss out, and they are encoded") from error

@@ -116,8 +116,8 @@ class Trainer:
         if not math.isfinite(norm):
             raise ValueError(
                 f"training diverged: the gradient of step {step + 1} has the norm {norm}. Lower "
-                f"optim.lr ({optim.lr:g}), and choose another output folder; the last checkpoint "
-                "in this one is kept"
+                f"optim.lr ({optim.lr:g}), and choose another output folder; what this one holds "
+                "is kept"
             )
         self._optimizer.step()
         return sums / len(self._ranks.mine(optim.prefixes_per_step))

@@ -77,13 +77,13 @@ class CCM(KVMethod):
         return 1.0 / self.header.factor
 
     def check_model(self, checkpoint_sha256: str) -> None:
-        """Refuse a compressor of another model, or whose weights cannot be loaded."""
-        self._source.check()
+        """Refuse a compressor of another model."""
         self.header.check_model(checkpoint_sha256, self._source.name)
 
     def check_shape(self, layers: Sequence[int], head_width: int) -> None:
-        """Refuse a compressor for a model of another shape."""
+        """Refuse a compressor for a model of another shape, or whose weights cannot be loaded."""
         self.header.check_shape(layers, head_width, self._source.name)
+        self._source.check()
 
     def plan(self, prompt: PromptStatistics, keep: float) -> Sequence[Selection]:
         """Return each group's last token, and the tokens that stay as they are."""

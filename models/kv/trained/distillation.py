@@ -81,7 +81,7 @@ def make_lesson(
 
     Args:
         model: of transformers, without gradients.
-        prefix: prefilled with an observation.
+        prefix: of all rows.
         rows: tokens of each question and of its answer, of one token at least; two under scope
             "question", where the first one's logits are the full prefill's.
         scope: what is compressed: the prefix, or the prompt with its question.

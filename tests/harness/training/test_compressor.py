@@ -1,6 +1,5 @@
 """Training compressors of the demo model: what follows from the run file, and what may end it."""
 
-import errno
 import json
 import os
 import socket
@@ -16,14 +15,11 @@ from safetensors.torch import load_file
 
 from encodeonce.datasets.benchmarks import demo
 from encodeonce.harness.run.config import ConfigError
-from encodeonce.harness.run.output_error import OutputError
 from encodeonce.harness.run.read_config import load_run_file
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
-from encodeonce.harness.training.compressor.folder import TrainingFolder, TrainingFolderError
+from encodeonce.harness.training.compressor.folder import TrainingFolderError
 from encodeonce.harness.training.compressor.train import Trained, train_compressor
 from encodeonce.harness.training.ranks import Ranks
-from encodeonce.models.kv.trained.compressor import new_compressor
-from encodeonce.models.kv.trained.header import CompressorForm, CompressorHeader
 from tests.compressors import write_random
 
 RUN: Mapping[str, Any] = {
@@ -226,45 +222,6 @@ def test_more_processes_than_lessons_are_refused(cache: Path, tmp_path: Path) ->
         train_compressor(config(cache, tmp_path / "t"), ranks, quiet)
 
 
-def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
-    with TrainingFolder(tmp_path / "t") as one:
-        one.create({"factor": 16})
-        with (
-            TrainingFolder(tmp_path / "t") as other,
-            pytest.raises(TrainingFolderError, match="another encodeonce process is writing to"),
-        ):
-            other.create({"factor": 16})
-    with TrainingFolder(tmp_path / "t") as later:
-        later.create({"factor": 16})
-
-
-def test_a_damaged_state_names_the_file_and_what_to_do(tmp_path: Path) -> None:
-    folder = TrainingFolder(tmp_path)
-    (tmp_path / "checkpoints" / "step-0000004").mkdir(parents=True)
-    with pytest.raises(TrainingFolderError, match=r"step-0000004/state.json is damaged: .* Delete"):
-        folder.state()
-    (tmp_path / "train.json").write_text("[1")
-    with pytest.raises(TrainingFolderError, match=r"train.json is damaged: .*or delete this one"):
-        folder.create({})
-
-
-def test_a_full_disk_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The writer of safetensors would raise an error of its own, without the system's reason."""
-
-    def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    folder, form = TrainingFolder(tmp_path), CompressorForm(factor=2)
-    folder.create({})
-    compressor = new_compressor(form, 1, 4, dropout=0.0, seed=0)
-    header = CompressorHeader(factor=2, layers=(0,), head_width=4, model="tiny")
-    optimizer = torch.optim.Adam(compressor.parameters())
-    folder.begin(compressor, header, optimizer)
-    monkeypatch.setattr(os, "pwrite", full)
-    with pytest.raises(OutputError, match="The disk or quota is full: free space there"):
-        folder.begin(compressor, header, optimizer)
-
-
 def test_time_that_is_up_loses_no_step(cache: Path, tmp_path: Path) -> None:
     """Or jobs shorter than a validation's distance would repeat the same steps for ever."""
     brief = {"max_minutes": 1e-9}
@@ -300,3 +257,9 @@ def test_media_that_cannot_be_decoded_are_left_out(cache: Path, tmp_path: Path) 
         optim={"max_steps": 2},
     )
     assert trained.state.step == 2
+
+
+def test_features_that_are_missing_are_said_with_what_to_do(tmp_path: Path) -> None:
+    only = {"on_miss": "error"}
+    with pytest.raises(ValueError, match=r"not in the store, .*Leave cache.on_miss out"):
+        train(tmp_path / "none", tmp_path / "t", cache={"path": str(tmp_path / "none"), **only})

@@ -206,7 +206,7 @@ def test_weights_that_are_damaged_name_the_file(tmp_path: Path, content: bytes, 
     folder = write_random(tmp_path / "c", tuple(range(NUM_LAYERS)), WIDTH)
     (folder / "compressor.safetensors").write_bytes(content)
     with pytest.raises(ValueError, match=words):
-        _made(folder).check_model("0" * 64)  # before any model is loaded
+        _made(folder).check_shape(range(NUM_LAYERS), WIDTH)  # before any model is loaded
     with pytest.raises(ValueError, match=words):
         _apply(folder, made_up_prompt())
 
@@ -216,7 +216,7 @@ def test_weights_of_another_form_name_the_tensor(tmp_path: Path) -> None:
     other = write_random(tmp_path / "d", tuple(range(NUM_LAYERS)), WIDTH, factor=8)
     (other / "compressor.safetensors").rename(folder / "compressor.safetensors")
     with pytest.raises(ValueError, match=r"visual_keys\.weight1 must be \(3, 32, 8\)"):
-        _made(folder).check_model("0" * 64)
+        _made(folder).check_shape(range(NUM_LAYERS), WIDTH)
 
 
 def test_a_pinned_digest_is_compared(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_pinned_digest_is_compared(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"options.sha256 asks for 0000"):
         _apply(folder, made_up_prompt(), sha256="0" * 64)
     with pytest.raises(ValueError, match=r"options.sha256 asks for 0000"):
-        _made(folder, sha256="0" * 64).check_model("0" * 64)
+        _made(folder, sha256="0" * 64).check_shape(range(NUM_LAYERS), WIDTH)
 
 
 def _made(folder: Path, **options: Any) -> Any:

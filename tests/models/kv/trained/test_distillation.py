@@ -132,7 +132,7 @@ def test_likelihoods_are_those_of_the_tokens_one_by_one(
     form, texts = CompressorForm(factor=16), [[31, 7, 2], [30], [12, 13, 14, 2]]
     path = write_random(tmp_path / "c", tuple(range(DEMO_LAYERS)), DEMO_WIDTH, factor=16)
     setting = KVSpec(method="ccm", keep=1 / 16, scope=scope, options={"path": str(path)})
-    prefix = decoder.prefill(visuals)
+    prefix = decoder.prefill(visuals, [setting])
     suffix = prefix.suffix(QUESTIONS[0])
     (found,) = sweep_likelihoods(decoder.model, prefix, [setting], suffix, texts)
     compressor = random_compressor(form, DEMO_LAYERS, DEMO_WIDTH)
@@ -142,7 +142,9 @@ def test_likelihoods_are_those_of_the_tokens_one_by_one(
         for length in range(2, len(text) + 1):
             rows = [(suffix, text[:length])]
             lesson = make_lesson(decoder.model, prefix, rows, scope, with_hidden=False)
-            last = student(decoder.model, compressor, lesson, with_hidden=False).log_probs[0, -1]
+            with torch.no_grad():
+                outputs = student(decoder.model, compressor, lesson, with_hidden=False)
+            last = outputs.log_probs[0, -1]
             expected.append(float(last[text[length - 1]]))
         assert behind == pytest.approx(sum(expected), abs=1e-4)
 
