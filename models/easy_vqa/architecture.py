@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from tokenizers.implementations import ByteLevelBPETokenizer
+from tokenizers.implementations.byte_level_bpe import ByteLevelBPETokenizer
 from transformers import (
     CLIPImageProcessorPil,
     CLIPVisionConfig,
@@ -94,7 +94,7 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """Train a small byte-level BPE; with bytes as its alphabet it can encode any text."""
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator(
-        texts, VOCABULARY_SIZE, show_progress=False, special_tokens=list(SPECIAL_TOKENS)
+        iter(texts), VOCABULARY_SIZE, show_progress=False, special_tokens=list(SPECIAL_TOKENS)
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe._tokenizer,

@@ -7,6 +7,7 @@ positions that it will have when it is asked.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import LlavaProcessor
@@ -55,8 +56,9 @@ class Layout:
         """Read it out of the processor's chat template."""
         self._tokenizer = processor.tokenizer
         content = [{"type": "image"}, {"type": "text", "text": "\0"}]
+        messages: Any = [{"role": "user", "content": content}]
         text: str = processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+            messages, add_generation_prompt=True, tokenize=False
         )
         head, _, self._tail = text.partition("\0")
         self.before = torch.tensor(self._encode(head.removesuffix(processor.image_token)))
