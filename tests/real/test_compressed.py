@@ -1,6 +1,7 @@
 """Compressed caches of a real model, on prose: against masked passes, against kvpress, in order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from encodeonce.models.kv.spec import FULL, KVSpec
 from tests.contracts import kvpress as by_hooks
 from tests.contracts.kv import KVContract
+from tests.real.conftest import FACTOR
+from tests.real.merging import Trained
 from tests.real.needles import Reading, nll_rise, read
 from tests.real.prose import Hidden, prompts
 from tests.real.smollm2 import ANSWER, TextDecoder
@@ -21,17 +24,27 @@ def hidden(decoder: TextDecoder) -> Hidden:
 
 
 class TestAgainstMaskedPasses(KVContract):
-    """Every method: decoding sees exactly what was kept, in a plain pass over the whole prompt."""
+    """Every method: decoding sees exactly what was kept, in a plain pass over the whole prompt.
+
+    What methods that merge make is seen in a pass behind the merged entries. The compressor is a
+    trained one: random nets make entries so large that the model's rounding decides its answers.
+    """
 
     questions: Sequence[str] = (f"Where was the fire?{ANSWER}The", "What is this text about?")
 
     @pytest.fixture
-    def models(self, decoder: TextDecoder, hidden: Hidden) -> dict[str, Any]:
-        self._text = hidden.text
+    def models(self, decoder: TextDecoder, hidden: Hidden, trained: Trained) -> dict[str, Any]:
+        self._text, self._compressor = hidden.text, trained.folder
         return {"smollm2": SimpleNamespace(decoder=decoder)}
 
     def visuals(self, model: Any) -> list[Any]:
         return [self._text]
+
+    def merging(
+        self, decoder: Any, visuals: Sequence[Any], folder: Path
+    ) -> Iterator[tuple[str, float, dict[str, Any]]]:
+        yield "look_m", 0.4, {}
+        yield "ccm", 1 / FACTOR, {"path": str(self._compressor)}
 
 
 def press(name: str, keep: float) -> Any:

@@ -1,8 +1,7 @@
 """The compressor ccm on a real model: lessons of prose, training, decoding, equal bytes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,26 +12,14 @@ from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.kv.trained.distillation import make_lesson
 from encodeonce.models.kv.trained.files import load_weights, read_header
 from encodeonce.models.language.prefix import Opening, prefill
-from tests.contracts.kv_merging import MergingContract
 from tests.real.compressors import Column, tables
+from tests.real.conftest import FACTOR, NUM_AFTER, NUM_BEFORE
 from tests.real.equal_bytes import Judged, Prefilled, at_bytes, selections
 from tests.real.merging import Trained, form, held_out_kl, train, untrained
 from tests.real.needles import settings
-from tests.real.passages import Parts, ProseLessons, Read, fresh, parts, passages
+from tests.real.passages import Parts, ProseLessons, Read, fresh, passages
 from tests.real.prose import articles
-from tests.real.smollm2 import ANSWER, TextDecoder
-
-NUM_BEFORE, NUM_AFTER, FACTOR = 160, 24, 8
-
-
-@pytest.fixture(scope="module")
-def prose(decoder: TextDecoder) -> Parts:
-    return parts(decoder, NUM_BEFORE + NUM_AFTER + 1, 6, 1, 3)
-
-
-@pytest.fixture(scope="module")
-def model(decoder: TextDecoder) -> Any:
-    return decoder.model.requires_grad_(requires_grad=False)
+from tests.real.smollm2 import TextDecoder
 
 
 def test_what_has_been_told_is_left_out() -> None:
@@ -81,15 +68,6 @@ def test_a_lesson_is_the_product_s(model: Any, prose: Parts) -> None:
         torch.testing.assert_close(mine, its, atol=1e-3, rtol=0.0)
 
 
-@pytest.fixture(scope="module")
-def trained(model: Any, prose: Parts, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Return a compressor that has been trained for some seconds."""
-    lessons = ProseLessons(model, prose.training, NUM_AFTER, seed=0)
-    validation = [Read(model, one).lesson(NUM_BEFORE, NUM_AFTER) for one in prose.validation]
-    folder = tmp_path_factory.mktemp("ccm")
-    return train(model, form(FACTOR), lessons, validation, folder, max_steps=15)
-
-
 def test_a_few_steps_bring_unseen_prose_closer_to_the_full_cache(
     model: Any, prose: Parts, trained: Trained, tmp_path: Path
 ) -> None:
@@ -112,30 +90,6 @@ def test_a_training_that_has_ended_is_not_repeated(
     others = ProseLessons(model, prose.training, NUM_AFTER, seed=1)
     with pytest.raises(ValueError, match="differs in: prose"):
         train(model, form(FACTOR), others, [], trained.folder.parent, cpu_s=1.0)
-
-
-class TestAgainstPlainPasses(MergingContract):
-    """Decoding over merged text sees exactly the merged entries.
-
-    The nets are trained: over those of random ones the model's rounding is seen in its logits.
-    """
-
-    questions: Sequence[str] = (f"Where was the fire?{ANSWER}The",)
-
-    @pytest.fixture
-    def models(self, decoder: TextDecoder, prose: Parts, trained: Trained) -> dict[str, Any]:
-        self._text = decoder.tokenizer.decode(prose.held_out[0])
-        self._folder = trained.folder
-        return {"smollm2": SimpleNamespace(decoder=decoder)}
-
-    def visuals(self, model: Any) -> list[Any]:
-        return [self._text]
-
-    def merging(
-        self, decoder: Any, visuals: Sequence[Any], folder: Path
-    ) -> Iterator[tuple[str, float, dict[str, Any]]]:
-        yield "look_m", 0.4, {}
-        yield "ccm", 1 / FACTOR, {"path": str(self._folder)}
 
 
 @pytest.fixture(scope="module")
