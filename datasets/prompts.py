@@ -7,6 +7,7 @@ from collections.abc import Sequence
 # family were tuned on them, and published numbers were measured with them.
 CHOICE_INSTRUCTION = "Answer with the option's letter from the given choices directly."
 FREE_INSTRUCTION = "Answer the question using a single word or phrase."
+TEXT_INSTRUCTION = "Answer with the text of the right option."
 
 
 def format_question(question: str, choices: Sequence[str] = ()) -> str:
@@ -25,6 +26,19 @@ def format_question(question: str, choices: Sequence[str] = ()) -> str:
     if not choices:
         return f"{question}\n{FREE_INSTRUCTION}"
     return "\n".join([question, *lettered(choices), CHOICE_INSTRUCTION])
+
+
+def format_question_in_form(question: str, choices: Sequence[str], form: str) -> str:
+    """Lay out a question as `format_question` does, save where an option's text is asked for.
+
+    Args:
+        question: The question alone.
+        choices: The options' texts; empty for a free answer.
+        form: ``"text"`` asks for an option's text; any other form is `format_question`'s.
+    """
+    if form == "text":
+        return "\n".join([question, *lettered(choices), TEXT_INSTRUCTION])
+    return format_question(question, choices)
 
 
 def lettered(choices: Sequence[str], form: str = "{letter}. {text}") -> list[str]:

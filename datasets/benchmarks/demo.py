@@ -1,4 +1,4 @@
-"""The embedded demo: short clips of handwritten digits and photographs, three questions each."""
+"""The embedded demo: short clips of small handwritten digits, six questions on each."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from encodeonce.datasets.metrics.exact_match import score_exact_match
 from encodeonce.datasets.metrics.multiple_choice import score_choice
-from encodeonce.datasets.prompts import format_question
+from encodeonce.datasets.prompts import format_question_in_form
 from encodeonce.datasets.readers.questions import Columns, json_lines, read_samples
 from encodeonce.datasets.sample import About, Sample, Score
 
@@ -16,12 +16,12 @@ _FOLDER = Path(__file__).parent.parent / "demo"
 
 
 class BENCHMARK(BaseModel):
-    """What was shown, in what order, how often."""
+    """Which digit is where, when, and which are there in all."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     about: ClassVar[About] = About(
-        title="The demo: what digits short clips show, in what order, how often",
+        title="The demo: small digits in short clips, by place, scene and tile, and lists of them",
         media="videos",
         source="ships with encodeonce: datasets/demo/",
         download="Nothing to download. What the clips are made of: datasets/demo/LICENSES.md.",
@@ -43,8 +43,8 @@ class BENCHMARK(BaseModel):
                 yield sample
 
     def prompt(self, sample: Sample) -> str:
-        """Return the question with its options and the usual instruction."""
-        return format_question(sample.question, sample.choices)
+        """Return the question with its options, and the instruction that its form asks for."""
+        return format_question_in_form(sample.question, sample.choices, sample.tags["form"])
 
     def score(self, sample: Sample, answer: str) -> Score:
         """Score by the option's letter where there are options, else by exact match."""

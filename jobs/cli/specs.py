@@ -64,7 +64,7 @@ def mapping_from_option(name: str, text: str | None) -> dict[str, Any]:
     """
     if text is None:
         return {}
-    example = f"write --{name} '{{path: demo-16}}'"
+    example = f"write --{name} '{{path: demo-9}}'"
     try:
         found = parse_yaml(text.encode()).value
     except YamlError as error:

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor, LlavaForConditionalGeneration, ProcessorMixin
 
-from encodeonce.datasets.prompts import format_question
+from encodeonce.datasets.prompts import format_question_in_form
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,8 @@ def answer(
 ) -> str:
     """Return the model's greedy answer to a question about frames."""
     content: list[dict[str, str]] = [{"type": "image"} for _ in frames]
-    content.append({"type": "text", "text": format_question(row["question"], row["choices"])})
+    prompt = format_question_in_form(row["question"], row["choices"], row["tags"]["form"])
+    content.append({"type": "text", "text": prompt})
     messages: list[Any] = [{"role": "user", "content": content}]
     text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     # The chat template has written the beginning-of-text token already.
@@ -54,12 +55,12 @@ def answer(
     return str(processor.decode(new_ids, skip_special_tokens=True)).strip()
 
 
-def right_answers(row: dict[str, Any]) -> set[str]:
-    """Return the right option's letter and text, or the free answer."""
+def right_answer(row: dict[str, Any]) -> str:
+    """Return what is asked for: the right option's letter, its text, or the free answer."""
     answer: str = row["answer"]
-    if not row["choices"]:
-        return {answer}
-    return {answer, row["choices"][string.ascii_uppercase.index(answer)]}
+    if row["tags"]["form"] == "text":
+        return str(row["choices"][string.ascii_uppercase.index(answer)])
+    return answer
 
 
 def evaluate(checkpoint: Path, questions: Path, split: str) -> dict[tuple[str, str], list[bool]]:
@@ -73,9 +74,9 @@ def evaluate(checkpoint: Path, questions: Path, split: str) -> dict[tuple[str, s
         if tags["split"] != split:
             continue
         given = answer(model, processor, read_frames(questions.parent / row["video"]), row)
-        is_right = given in right_answers(row)
+        is_right = given == right_answer(row)
         if not is_right:
-            logger.info("%s: %r instead of %s", row["id"], given, right_answers(row))
+            logger.info("%s: %r instead of %r", row["id"], given, right_answer(row))
         marks.setdefault((tags["kind"], tags["form"]), []).append(is_right)
     return marks
 

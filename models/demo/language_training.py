@@ -1,72 +1,83 @@
 """Stage 2: projector and language model learn to read the clip out of the visual tokens.
 
-The tower's features are computed once. Each step lays some of them out as clips, prefills the
-visual prefix once, and asks several questions of the same keys and values.
+The tower's features are computed once. Each step lays some of them out as clips, and asks many
+questions about each in one pass.
 """
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, repeat
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
+from encodeonce.datasets.demo.contents import COLORS, NUM_PLACES, NUM_SCENES, Contents, draw_colors
+from encodeonce.datasets.demo.questions import KINDS, is_askable
 from encodeonce.models.demo.architecture import PATCHES_PER_FRAME
-from encodeonce.models.demo.data import BACKGROUND, NUM_DIGITS, Frames, normalize
-from encodeonce.models.demo.language_loss import Scaffold, compute_losses
+from encodeonce.models.demo.data import Frames, normalize
+from encodeonce.models.demo.language_loss import Scaffold, compute_losses, scaffold_targets
 from encodeonce.models.demo.lessons import (
     Layout,
     Lesson,
-    draw_clip,
-    pack_lessons,
+    forms_of,
+    make_drill,
+    make_lesson,
     read_layout,
-    teach_drills,
-    teach_mixed,
-    teach_questions,
-    teach_transcripts,
 )
+from encodeonce.models.demo.packed_attention import NAME as PACKED_ATTENTION
+from encodeonce.models.demo.packing import pack_lessons
+from encodeonce.models.demo.patches import PATCHES_PER_CELL_SIDE, places_of_patches
 
 logger = logging.getLogger(__name__)
 
 ENCODING_BATCH_SIZE = 500
 PEAK_LEARNING_RATE = 1e-3
+WARM_UP_STEPS = 100
 LOG_EVERY_STEPS = 50
-SAVE_EVERY_STEPS = 250
+SAVE_EVERY_STEPS = 100
 SCAFFOLD_WEIGHT = 0.3
-
-Teach = Callable[[np.random.Generator, Layout, Sequence[int]], list[Lesson]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
     """Some steps in which one thing is taught."""
 
-    teach: Teach
     num_steps: int
-    tokens_per_frame: int
-    """Visual tokens shown of each frame, at their own positions, half of them on the digit."""
+    num_drills: int
+    """Bare questions of each kind about a clip."""
+    num_lessons: int
+    """The benchmark's own questions of each kind and form about a clip."""
+    tokens_per_cell: int
+    """Visual tokens shown of each place of each frame, at their own positions."""
     clips_per_step: int
+    evict: bool = False
+    """Whether answers must do with a part of the clip's keys and values."""
 
 
-# Single questions alone stay at chance: the model must find the frames first, and learns what a
-# question means from many answers per clip (measured: drills on 8 tokens a frame give 700 answers
-# a second to learn from, the benchmark's own questions on all 64 give 90). Only the last course
-# shows every visual token, as the model will be asked.
+# Bare questions on one token of each place are the fastest way to the skill (400 answers a second
+# on one core; all tokens and the benchmark's own questions: 70). Only the last course shows every
+# visual token, as the model will be asked.
 COURSES = (
-    Course(teach=teach_transcripts, num_steps=150, tokens_per_frame=8, clips_per_step=12),
-    Course(teach=teach_drills, num_steps=1000, tokens_per_frame=8, clips_per_step=12),
-    Course(teach=teach_mixed, num_steps=300, tokens_per_frame=8, clips_per_step=12),
-    Course(teach=teach_questions, num_steps=300, tokens_per_frame=8, clips_per_step=12),
-    Course(teach=teach_questions, num_steps=300, tokens_per_frame=64, clips_per_step=6),
+    Course(num_steps=420, num_drills=5, num_lessons=0, tokens_per_cell=1, clips_per_step=8),
+    Course(num_steps=280, num_drills=1, num_lessons=1, tokens_per_cell=1, clips_per_step=8),
+    Course(
+        num_steps=360,
+        num_drills=0,
+        num_lessons=1,
+        tokens_per_cell=4,
+        clips_per_step=5,
+        evict=True,
+    ),
 )
 
 
 class FeatureLibrary:
-    """The tower's features of many frames, found by digit.
+    """The tower's features of many frames, found by what tile they have.
 
     The tower sees one frame at a time, so any frames together make a new clip.
     """
@@ -75,41 +86,41 @@ class FeatureLibrary:
         self, model: LlavaForConditionalGeneration, frames: Frames, num_frames: int
     ) -> None:
         """Encode the first `num_frames` of the frames."""
-        digits = frames.digits[:num_frames]
         self._features = _encode(model, frames.pixels[:num_frames])
-        self._has_ink = (frames.patches[:num_frames] != BACKGROUND).numpy()
-        self._members = [torch.nonzero(digits == digit)[:, 0] for digit in range(NUM_DIGITS)]
+        self._contents = frames.contents[:num_frames]
+        self._members: dict[str | None, list[int]] = {color: [] for color in (None, *COLORS)}
+        for index, shown in enumerate(self._contents):
+            self._members[shown.tile and shown.tile.color].append(index)
+        places = places_of_patches()
+        self._patches = np.stack([np.flatnonzero(places == n) for n in range(NUM_PLACES)])
 
-    def assemble(
-        self, rng: np.random.Generator, clips: Sequence[Sequence[int]], tokens_per_frame: int
+    def draw_clip(self, rng: np.random.Generator) -> tuple[list[int], list[Contents]]:
+        """Draw the frames of a clip, and return them with what they show."""
+        while True:
+            members = [self._members[color] for color in draw_colors(rng)]
+            chosen = [some[rng.integers(len(some))] for some in members]
+            scenes = [self._contents[index] for index in chosen]
+            if is_askable(scenes):
+                return chosen, scenes
+
+    def features(
+        self, rng: np.random.Generator, clips: Sequence[Sequence[int]], tokens_per_cell: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return features `(B, V, D)` of clips that show the given digits, and their places.
+        """Return features `(B, V, D)` of some visual tokens of clips, and which they are.
 
         The places `(B, V)` count the visual tokens of a whole clip from 0.
         """
-        features, places = [], []
-        for digits in clips:
-            for scene, digit in enumerate(digits):
-                frame = int(rng.choice(self._members[digit]))
-                patches = self._choose_patches(rng, frame, tokens_per_frame)
-                features.append(self._features[frame][patches])
-                places.append(torch.from_numpy(patches + scene * PATCHES_PER_FRAME))
-        shape = (len(clips), -1)
-        stacked = torch.stack(features).flatten(0, 1)
-        return stacked.reshape(*shape, stacked.shape[-1]).float(), torch.cat(places).reshape(shape)
-
-    def _choose_patches(
-        self, rng: np.random.Generator, frame: int, count: int
-    ) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Choose patches of a frame in reading order, half of them on the digit if possible."""
-        inked = np.flatnonzero(self._has_ink[frame])
-        others = np.flatnonzero(~self._has_ink[frame])
-        num_inked = max(min(len(inked), count // 2), count - len(others))
-        chosen = [
-            rng.choice(inked, num_inked, replace=False),
-            rng.choice(others, count - num_inked, replace=False),
-        ]
-        return np.sort(np.concatenate(chosen))
+        per_cell = PATCHES_PER_CELL_SIDE**2
+        noise = rng.random((len(clips), NUM_SCENES, NUM_PLACES, per_cell))
+        picked = noise.argsort(-1)[..., :tokens_per_cell]
+        patches = np.take_along_axis(
+            np.broadcast_to(self._patches, noise.shape), picked, axis=-1
+        ).reshape(len(clips), NUM_SCENES, -1)
+        patches.sort(axis=-1)
+        frames = torch.tensor(clips)[:, :, None]
+        features = self._features[frames, torch.from_numpy(patches)].flatten(1, 2).float()
+        places = patches + np.arange(NUM_SCENES)[:, None] * PATCHES_PER_FRAME
+        return features, torch.from_numpy(places.reshape(len(clips), -1))
 
 
 @torch.no_grad()
@@ -121,6 +132,22 @@ def _encode(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> torch
         for batch in pixels.split(ENCODING_BATCH_SIZE)
     ]
     return torch.cat(batches)
+
+
+def teach(
+    rng: np.random.Generator, layout: Layout, scenes: Sequence[Contents], course: Course
+) -> list[Lesson]:
+    """Return a course's lessons about a clip."""
+    drills = [
+        make_drill(rng, layout, scenes, kind) for kind in KINDS for _ in range(course.num_drills)
+    ]
+    lessons = [
+        make_lesson(rng, layout, scenes, kind, form)
+        for kind in KINDS
+        for form in forms_of(kind)
+        for _ in range(course.num_lessons)
+    ]
+    return [*drills, *lessons]
 
 
 def train_language(
@@ -144,53 +171,71 @@ def train_language(
     rng = np.random.default_rng(seed)
     layout = read_layout(processor)
     model.model.vision_tower.requires_grad_(False)
+    model.model.language_model.config._attn_implementation = PACKED_ATTENTION
     scaffold = Scaffold(model.lm_head.in_features)
     parameters = [p for p in model.parameters() if p.requires_grad] + [*scaffold.parameters()]
     num_steps = sum(course.num_steps for course in courses)
-    optimizer, schedule = _make_optimizer(parameters, num_steps)
+    optimizers = _make_optimizers(model, scaffold)
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(one, partial(_rate, num_steps)) for one in optimizers
+    ]
     steps = chain.from_iterable(repeat(course, course.num_steps) for course in courses)
     for step, course in enumerate(steps, start=1):
-        clips = [draw_clip(rng) for _ in range(course.clips_per_step)]
+        clips = [library.draw_clip(rng) for _ in range(course.clips_per_step)]
         packed = pack_lessons(
-            processor.tokenizer, [course.teach(rng, layout, digits) for digits in clips]
+            processor.tokenizer, [teach(rng, layout, scenes, course) for _, scenes in clips]
         )
-        features, places = library.assemble(rng, clips, course.tokens_per_frame)
+        features, chosen = library.features(
+            rng, [frames for frames, _ in clips], course.tokens_per_cell
+        )
+        targets = scaffold_targets([scenes for _, scenes in clips])
         with torch.autocast("cpu", torch.bfloat16):
             answer_loss, scaffold_losses = compute_losses(
-                model, scaffold, layout, clips, features, places, packed
+                model, scaffold, layout, features, chosen, targets, packed, course.evict
             )
         (answer_loss + SCAFFOLD_WEIGHT * scaffold_losses.sum()).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
         if step % SAVE_EVERY_STEPS == 0:
             save()
         if step % LOG_EVERY_STEPS == 0:
-            _log(course, step, num_steps, answer_loss.item(), scaffold_losses.tolist())
+            logger.info(
+                "%d/%d: loss of answers %.3f; of frame, rank in its scene and at its place, "
+                "of looking at the next and at all evidence, of choosing, of tracking: %s",
+                step,
+                num_steps,
+                answer_loss.item(),
+                " ".join(f"{loss:.3f}" for loss in scaffold_losses.tolist()),
+            )
 
 
-def _make_optimizer(
-    parameters: list[nn.Parameter], num_steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.OneCycleLR]:
-    """Return AdamW and its learning rate: up for 5 % of the steps, then down."""
-    optimizer = torch.optim.AdamW(
-        parameters, PEAK_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, PEAK_LEARNING_RATE, total_steps=num_steps, pct_start=0.05
-    )
-    return optimizer, schedule
+def _make_optimizers(
+    model: LlavaForConditionalGeneration, scaffold: Scaffold
+) -> list[torch.optim.Optimizer]:
+    """Return Muon for the matrices of the language model's layers, AdamW for all else.
+
+    Muon: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024.
+    """
+    matrices = [p for p in model.model.language_model.layers.parameters() if p.ndim == 2]
+    among = {id(p) for p in matrices}
+    others = [p for p in model.parameters() if p.requires_grad and id(p) not in among]
+    return [
+        torch.optim.Muon(
+            matrices, PEAK_LEARNING_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(
+            [*others, *scaffold.parameters()],
+            PEAK_LEARNING_RATE,
+            betas=(0.9, 0.98),
+            weight_decay=0.01,
+        ),
+    ]
 
 
-def _log(
-    course: Course, step: int, num_steps: int, answer_loss: float, scaffold_losses: list[float]
-) -> None:
-    logger.info(
-        "%s %d/%d: loss of answers %.3f, of frame number, digit, preceding digit %s",
-        course.teach.__name__,
-        step,
-        num_steps,
-        answer_loss,
-        " ".join(f"{loss:.3f}" for loss in scaffold_losses),
-    )
+def _rate(num_steps: int, step: int) -> float:
+    """Return the share of the peak learning rate at a step: up in 100 steps, down in a cosine."""
+    falling = 0.5 * (1 + math.cos(math.pi * step / num_steps))
+    return min(1.0, (step + 1) / WARM_UP_STEPS) * (0.02 + 0.98 * falling)

@@ -7,58 +7,45 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import LlavaProcessor, PreTrainedTokenizerFast
+from transformers import LlavaProcessor
 
+from encodeonce.datasets.demo.contents import NUM_SCENES, Contents
 from encodeonce.datasets.demo.questions import (
+    FORMS,
     KINDS,
-    MAX_COUNT,
+    LISTED_KINDS,
     NUM_CHOICES,
-    NUM_SCENES,
+    Evidence,
+    Form,
     Kind,
-    draw_digits,
+    Question,
+    draw_clip,
     draw_question,
 )
-from encodeonce.datasets.prompts import format_question
+from encodeonce.datasets.prompts import format_question_in_form
 from encodeonce.models.demo.architecture import IMAGE, PATCHES_PER_FRAME
 
 NUM_TOKENIZER_CLIPS = 500
-IGNORED_LABEL = -100
-NO_LESSON = -1
-FORMS = ("choice", "free")
-QUESTIONS_PER_DRILL = 8
-TRANSCRIPT_REQUEST = "List the digits of all scenes in order."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """Prompts about a clip, each with the answer to be learnt; later ones see earlier ones."""
-
-    turns: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackedLessons:
-    """All that follows the visual tokens, several lessons in one row; each field is `(B, S)`.
+    """A question about a clip in the text that surrounds it, and the answer to be learnt.
 
     Attributes:
-        ids: Token ids.
-        labels: The next token where it belongs to an answer, else `IGNORED_LABEL`.
-        offsets: Place of a token within its lesson: each lesson starts right after the clip.
-        numbers: Which lesson a token belongs to; `NO_LESSON` for padding.
+        asking: Text from the last visual token to the end of the question proper.
+        instruction: From there to the answer.
+        answer: What is to be learnt.
+        evidence: Where the answer is to be seen.
+        option_end: Where in the instruction the right option ends, counted in characters; None
+            if the answer is not a letter.
     """
 
-    ids: torch.Tensor
-    labels: torch.Tensor
-    offsets: torch.Tensor
-    numbers: torch.Tensor
-
-    def mask(self, prefix_length: int) -> torch.Tensor:
-        """Return who sees whom, `(B, 1, S, prefix_length + S)`: the clip and its own lesson."""
-        num_rows, length = self.ids.shape
-        same_lesson = self.numbers[:, :, None] == self.numbers[:, None, :]
-        own = same_lesson & torch.ones(length, length, dtype=torch.bool).tril()
-        clip = torch.ones(num_rows, length, prefix_length, dtype=torch.bool)
-        return torch.cat([clip, own], dim=2)[:, None]
+    asking: str
+    instruction: str
+    answer: str
+    evidence: Evidence
+    option_end: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +64,34 @@ class Layout:
     tail_suffix: str
     eos: str
 
-    def wrap(self, prompt: str) -> str:
-        """Return the text from the last visual token to the answer."""
-        return self.tail_prefix + prompt + self.tail_suffix
+    def lesson(self, question: Question, form: Form) -> Lesson:
+        """Return a question as the benchmark and the processor lay it out, with its answer."""
+        prompt = format_question_in_form(question.text, question.choices, form)
+        instruction = prompt.removeprefix(question.text) + self.tail_suffix
+        answer, option_end = question.answer, None
+        if question.choices:
+            text = question.choices[string.ascii_uppercase.index(answer)]
+            option = f"\n{answer}. {text}"
+            if form == "text":
+                answer = text
+            else:
+                option_end = instruction.index(option) + len(option)
+        return Lesson(
+            asking=self.tail_prefix + question.text,
+            instruction=instruction,
+            answer=answer + self.eos,
+            evidence=question.evidence,
+            option_end=option_end,
+        )
+
+    def drill(self, question: Question) -> Lesson:
+        """Return a bare question: most answers to learn from for the fewest tokens."""
+        return Lesson(
+            asking=self.tail_prefix + question.text,
+            instruction=self.tail_suffix,
+            answer=question.answer + self.eos,
+            evidence=question.evidence,
+        )
 
 
 def read_layout(processor: LlavaProcessor) -> Layout:
@@ -100,123 +112,35 @@ def read_layout(processor: LlavaProcessor) -> Layout:
     )
 
 
-def make_transcript(layout: Layout, digits: Sequence[int]) -> Lesson:
-    """Ask for the whole clip: eight answers to learn from instead of one."""
-    answer = " ".join(str(digit) for digit in digits)
-    prompt = layout.wrap(format_question(TRANSCRIPT_REQUEST))
-    return Lesson(turns=((prompt, answer + layout.eos),))
-
-
-def make_drill(rng: np.random.Generator, digits: Sequence[int], kind: Kind) -> Lesson:
-    """Ask many bare questions of a kind in a row: most answers for the fewest tokens."""
-    questions = [
-        draw_question(rng, kind, digits, _draw_counted(rng, digits), None)
-        for _ in range(QUESTIONS_PER_DRILL)
-    ]
-    return Lesson(turns=tuple((question.text, question.answer) for question in questions))
+def make_drill(
+    rng: np.random.Generator, layout: Layout, scenes: Sequence[Contents], kind: Kind
+) -> Lesson:
+    """Ask a bare question, without options or instruction."""
+    return layout.drill(draw_question(rng, kind, scenes, None))
 
 
 def make_lesson(
-    rng: np.random.Generator, layout: Layout, digits: Sequence[int], kind: Kind, form: str
+    rng: np.random.Generator, layout: Layout, scenes: Sequence[Contents], kind: Kind, form: Form
 ) -> Lesson:
-    """Ask one question exactly as the benchmark and the processor lay it out.
-
-    The right option is answered by its text: to go on from there to its letter is one step more
-    than four layers learn in the time (measured: letters stayed at chance while texts were right).
-    """
-    position = int(rng.integers(NUM_CHOICES)) if form == "choice" else None
-    question = draw_question(rng, kind, digits, _draw_counted(rng, digits), position)
-    prompt = layout.wrap(format_question(question.text, question.choices))
-    answer = question.answer if position is None else question.choices[position]
-    return Lesson(turns=((prompt, answer + layout.eos),))
+    """Ask a question exactly as it will be asked."""
+    position = None if form == "free" else int(rng.integers(NUM_CHOICES))
+    return layout.lesson(draw_question(rng, kind, scenes, position), form)
 
 
-def teach_transcripts(
-    rng: np.random.Generator, layout: Layout, digits: Sequence[int]
-) -> list[Lesson]:
-    """First course: which frame is which, and which digit is in it."""
-    del rng
-    return [make_transcript(layout, digits)]
+def forms_of(kind: Kind) -> tuple[Form, ...]:
+    """Return the forms in which questions of a kind are put."""
+    return ("free",) if kind in LISTED_KINDS else FORMS
 
 
-def teach_drills(rng: np.random.Generator, layout: Layout, digits: Sequence[int]) -> list[Lesson]:
-    """Second course: what the questions mean."""
-    drills = [make_drill(rng, digits, kind) for kind in KINDS]
-    return [make_transcript(layout, digits), *drills]
-
-
-def teach_mixed(rng: np.random.Generator, layout: Layout, digits: Sequence[int]) -> list[Lesson]:
-    """Third course: drills, and the same questions as the benchmark puts them."""
-    questions = [make_lesson(rng, layout, digits, kind, form) for kind in KINDS for form in FORMS]
-    return [*teach_drills(rng, layout, digits), *questions]
-
-
-def teach_questions(
-    rng: np.random.Generator, layout: Layout, digits: Sequence[int]
-) -> list[Lesson]:
-    """Last courses: the benchmark's own questions in both forms, two of each."""
-    forms = [(kind, form) for kind in KINDS for form in FORMS] * 2
-    return [make_lesson(rng, layout, digits, kind, form) for kind, form in forms]
-
-
-def draw_clip(rng: np.random.Generator) -> list[int]:
-    """Draw the digits of a clip as the benchmark does."""
-    return draw_digits(rng, int(rng.integers(10)), int(rng.integers(MAX_COUNT + 1)))
-
-
-def _draw_counted(rng: np.random.Generator, digits: Sequence[int]) -> int:
-    """Draw a digit to count so that every count that occurs is equally likely."""
-    by_count: dict[int, list[int]] = {}
-    for digit in range(10):
-        by_count.setdefault(digits.count(digit), []).append(digit)
-    members = by_count[int(rng.choice(sorted(n for n in by_count if n <= MAX_COUNT)))]
-    return int(rng.choice(members))
-
-
-def iterate_texts(seed: int) -> Iterator[str]:
+def iterate_texts(seed: int, num_clips: int = NUM_TOKENIZER_CLIPS) -> Iterator[str]:
     """Yield texts for the tokenizer: prompts, and what users may add."""
     rng = np.random.default_rng(seed)
-    for _ in range(NUM_TOKENIZER_CLIPS):
-        digits = draw_clip(rng)
+    for _ in range(num_clips):
+        scenes = draw_clip(rng)
         for kind in KINDS:
-            question = draw_question(rng, kind, digits, _draw_counted(rng, digits), 0)
-            yield format_question(question.text, question.choices)
-            yield format_question(question.text)
+            for form in forms_of(kind):
+                question = draw_question(rng, kind, scenes, None if form == "free" else 0)
+                yield format_question_in_form(question.text, question.choices, form)
+                yield question.answer
     yield "You answer questions about a video."
-    yield format_question(TRANSCRIPT_REQUEST)
     yield string.printable
-
-
-Token = tuple[int, int, int, int]
-
-
-def pack_lessons(
-    tokenizer: PreTrainedTokenizerFast, clips: Sequence[Sequence[Lesson]]
-) -> PackedLessons:
-    """Lay all lessons about a clip out one after the other, for each of several clips."""
-    rows = [
-        [token for n, lesson in enumerate(lessons) for token in _tokenize(tokenizer, lesson, n)]
-        for lessons in clips
-    ]
-    length = max(len(row) for row in rows)
-    padding = (tokenizer.pad_token_id, IGNORED_LABEL, 0, NO_LESSON)
-    packed = torch.tensor([row + [padding] * (length - len(row)) for row in rows])
-    ids, labels, offsets, numbers = packed.unbind(-1)
-    return PackedLessons(ids=ids, labels=labels, offsets=offsets, numbers=numbers)
-
-
-def _tokenize(tokenizer: PreTrainedTokenizerFast, lesson: Lesson, number: int) -> list[Token]:
-    """Return each token's id, label, offset and lesson number; only answers have labels."""
-    ids: list[int] = []
-    targets: list[int] = []
-    for prompt, answer in lesson.turns:
-        prompt_ids = tokenizer.encode(prompt, add_special_tokens=False)
-        answer_ids = tokenizer.encode(answer, add_special_tokens=False)
-        ids += prompt_ids + answer_ids
-        targets += [IGNORED_LABEL] * len(prompt_ids) + answer_ids
-    # A token's label is the token after it.
-    labels = [*targets[1:], IGNORED_LABEL]
-    return [
-        (token, label, offset, number)
-        for offset, (token, label) in enumerate(zip(ids, labels, strict=True))
-    ]

@@ -26,9 +26,9 @@ from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.record import Record
 from encodeonce.models.kv.method import method_class, method_names
 
-FACTORS = (5, 16, 32)
-CLAIMED = (16, 32)
-"""Factors at which a lead over selection is claimed; at 5 there may be no room for one."""
+FACTORS = (4, 9, 18)
+CLAIMED = (9, 18)
+"""Factors at which a lead over selection is claimed; at the least there may be no room for one."""
 LEAD = 0.10
 MODEL = {"path": "demo", "dtype": "float32"}
 Settings = Mapping[str, dict[str, Any]]

@@ -43,7 +43,7 @@ def kv(
     options: Annotated[
         str | None,
         typer.Option(
-            help="The method's own options, as in run files: '{path: demo-16}' for ccm, whose "
+            help="The method's own options, as in run files: '{path: demo-9}' for ccm, whose "
             "budget follows from them."
         ),
     ] = None,

@@ -39,7 +39,7 @@ class CCM(KVMethod):
 
     path: str = Field(
         description="Folder of `encodeonce train compressor`, or the name of one that ships with "
-        "the demo model, 'demo-16'; with another layout, FastCache's file."
+        "the demo model, 'demo-9'; with another layout, FastCache's file."
     )
     layout: Layout = Field(
         default="encodeonce",

@@ -165,7 +165,7 @@ def test_where_nets_begin_is_an_absolute_path_of_a_compressor(
 def test_under_scope_question_prompts_are_compressed_whole(cache: Path, tmp_path: Path) -> None:
     trained = train(cache, tmp_path / "t", compressor={"scope": "question"}, optim={"max_steps": 2})
     assert trained.header.scope == "question"
-    assert trained.state.best()["held_out"]["ccm"]["kept"] < 0.2
+    assert trained.state.best()["held_out"]["ccm"]["kept"] < 0.5
 
 
 @pytest.mark.parametrize(

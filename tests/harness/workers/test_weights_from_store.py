@@ -146,7 +146,7 @@ def answer_ids(store: Store, decoder: Any) -> dict[str, list[int]]:
     ids = {}
     for sample in samples:
         text = sample.target
-        if sample.choices:  # this model writes an option's text, not its letter
+        if sample.tags["form"] == "text":
             text = sample.choices[ord(sample.target) - ord("A")]
         tokens = decoder.tokenizer(text, add_special_tokens=False).input_ids
         ids[sample.id] = [*tokens, decoder.tokenizer.eos_token_id]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import encodeonce.datasets.prompts as prompts
+from encodeonce.datasets.demo.questions import KINDS
 from encodeonce.datasets.prompts import format_question
 from encodeonce.models.checkpoint.files import DEMO_CHECKPOINT
 
@@ -51,18 +52,23 @@ def write_questions(folder: Path) -> int:
     lines = (DEMO / "questions.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if row["tags"]["split"] == "heldout"]
     clips = list(dict.fromkeys(row["video"] for row in rows))[:NUM_CLIPS]
+    free: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    for row in rows:
+        if not row["choices"]:
+            free[row["tags"]["kind"]].append(row["answer"])
     docs = []
     for row in rows:
         if row["video"] not in clips:
             continue
-        options = row["choices"] or [str(number) for number in range(5)]
-        text = options["ABCD".index(row["answer"])] if row["choices"] else row["answer"]
+        answer, others = row["answer"], dict.fromkeys(free[row["tags"]["kind"]])
+        # What the model is asked for: a letter, or one of the answers to questions of the kind.
+        options = list("ABCD") if row["choices"] else [answer, *(o for o in others if o != answer)]
         doc = {
             "video": str(DEMO / row["video"]),
             "prompt": format_question(row["question"], row["choices"]),
-            "right": text,
-            "options": options,
-            "option": options.index(text) if text in options else -1,
+            "right": answer,
+            "options": options[:4],
+            "option": options.index(answer),
         }
         docs.append(doc)
     (folder / "questions.json").write_text("".join(f"{json.dumps(doc)}\n" for doc in docs))

@@ -29,7 +29,7 @@ OURS = f"{MODEL},store=store"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluation")
-    assert write_questions(folder) == 3 * NUM_CLIPS
+    assert write_questions(folder) == 6 * NUM_CLIPS
     return folder
 
 
@@ -99,7 +99,7 @@ def test_a_stock_class_gives_the_same_answers(
     assert score(ours, "demo_frames") == score(stock, "demo_frames") == score(first)
     with capsys.disabled():
         sys.stdout.write(
-            f"\n{3 * NUM_CLIPS} questions on {NUM_CLIPS} clips as frames, llava_hf / encodeonce: "
+            f"\n{6 * NUM_CLIPS} questions on {NUM_CLIPS} clips as frames, llava_hf / encodeonce: "
             f"answering {stock.answering_s:.1f} s / {ours.answering_s:.1f} s "
             f"(x {stock.answering_s / ours.answering_s:.1f}; llava_hf's without decoding and "
             f"preprocessing), the whole run {stock.whole_s:.1f} s / {ours.whole_s:.1f} s\n"

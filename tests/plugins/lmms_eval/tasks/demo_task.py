@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 NUM_FRAMES = 8
-FOLLOW_UP = "Which digit is shown first?"
+FOLLOW_UP = "Which digit is on the red tile?"
 
 
 def video(doc: dict) -> list[str]:
