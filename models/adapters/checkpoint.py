@@ -24,6 +24,8 @@ from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.checkpoint.files import named_folder, refusing
 
 WEIGHTS = "adapter_model.safetensors"
+ADAPTER_FILES = (CONFIG, WEIGHTS)
+"""What an adapter is made of."""
 _KEY = re.compile(
     r"base_model\.model\.(?P<module>.+)\.(?P<part>lora_A\.weight|lora_B\.(?:weight|bias))"
 )
@@ -76,8 +78,8 @@ def adapter_folder(spec: AdapterSpec) -> Path:
     if folder is not None:
         return folder.resolve()
     try:
-        patterns = [CONFIG, WEIGHTS]
-        return Path(snapshot_download(spec.path, revision=spec.revision, allow_patterns=patterns))
+        files = list(ADAPTER_FILES)
+        return Path(snapshot_download(spec.path, revision=spec.revision, allow_patterns=files))
     except (HfHubHTTPError, LocalEntryNotFoundError, ValueError, OSError) as error:
         raise AdapterError(
             f"adapter {spec.path!r} is neither a folder here nor a hub repository that can be "

@@ -5,6 +5,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from encodeonce.datasets.local_path import local_path
+
 
 class AdapterSpec(BaseModel):
     """A LoRA adapter in peft's format."""
@@ -43,3 +45,13 @@ class AdapterSpec(BaseModel):
     def title(self) -> str:
         """The adapter's name in records."""
         return self.label or PurePath(self.path).name
+
+    def for_workers(self) -> Self:
+        """Return an adapter that is the same in any working folder, under the same title."""
+        try:
+            folder = local_path(self.path)
+        except ValueError:  # refused when it is read, with what is wrong
+            return self
+        if not folder.is_dir():
+            return self
+        return self.model_copy(update={"path": str(folder.resolve()), "label": self.title})
