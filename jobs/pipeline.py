@@ -93,7 +93,7 @@ class Pipeline:
         every = self._left(())
         self._begin("evaluate", "answers", every, branches)
         max_batch = self._config.generation.max_batch
-        where = seats(self.plan.groups, max_batch)
+        where = seats(self.plan.every_group, max_batch)
         blocks = blocks_of(branches, where, self._config.adapters, max_batch)
         lost = self._answer("evaluate", blocks, make_worker, "records")
         # What killed the workers of a block may be one of its groups alone.

@@ -63,7 +63,7 @@ def seats(groups: Iterable[MediaGroup], max_batch: int) -> Seats:
     """Return where each group's rows stand.
 
     Args:
-        groups: of a plan, in its order; a limit may only have cut off the last ones.
+        groups: all of a plan, in its order, whatever the limit.
         max_batch: places of a batch. A group with more questions is a block of its own.
     """
     found: dict[tuple[str, tuple[MediaRef, ...]], tuple[int, int, int]] = {}

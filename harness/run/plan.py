@@ -64,6 +64,8 @@ class Plan:
 
     benchmarks: dict[str, Benchmark]
     groups: tuple[MediaGroup, ...]
+    every_group: tuple[MediaGroup, ...]
+    """Those beyond ``limit`` as well: where answers are decoded follows from all of them."""
     samples_sha256: str
     """Digest of all samples, even those beyond ``limit``: a resumed run must ask the same."""
 
@@ -91,6 +93,7 @@ def make_plan(config: RunConfig) -> Plan:
     """
     benchmarks: dict[str, Benchmark] = {}
     groups: list[MediaGroup] = []
+    every_group: list[MediaGroup] = []
     digest = hashlib.sha256()
     for spec in config.benchmarks:
         if spec.title in benchmarks:
@@ -106,6 +109,7 @@ def make_plan(config: RunConfig) -> Plan:
             raise ConfigError(f"benchmarks: {spec.title!r} has no samples")
         benchmarks[spec.title] = benchmark
         members = _group(spec.title, benchmark, samples)
+        every_group.extend(members)
         if config.limit is not None:
             beyond = {(spec.title, sample.id) for sample in samples[config.limit :]}
             members = list(without_samples(members, beyond))
@@ -115,7 +119,12 @@ def make_plan(config: RunConfig) -> Plan:
             content = {**asdict(sample), "prompt": benchmark.prompt(sample)}
             # Not the signature's canonical JSON: a clip may last until infinity.
             digest.update(f"{spec.title} {json.dumps(content, sort_keys=True)}\n".encode())
-    return Plan(benchmarks=benchmarks, groups=tuple(groups), samples_sha256=digest.hexdigest())
+    return Plan(
+        benchmarks=benchmarks,
+        groups=tuple(groups),
+        every_group=tuple(every_group),
+        samples_sha256=digest.hexdigest(),
+    )
 
 
 def _group(title: str, benchmark: Benchmark, samples: Iterable[Sample]) -> list[MediaGroup]:
