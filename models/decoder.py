@@ -99,10 +99,11 @@ class PrefixDecoder(ABC):
             AdapterError: one is no adapter of this model, or is not handled.
         """
         read = [read_adapter(spec) for spec in specs]
+        bank = AdapterBank(read, self._model, self.projector, kind=kind)
         if self.adapters is not None:
             self.adapters.detach()
-        self.adapters = AdapterBank(read, self._model, self.projector, kind=kind)
-        parts = {**self.loaded.bytes_by_part, "adapters": self.adapters.nbytes}
+        self.adapters = bank
+        parts = {**self.loaded.bytes_by_part, "adapters": bank.nbytes}
         self.loaded = replace(self.loaded, bytes_by_part=parts)
 
     @abstractmethod
