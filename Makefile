@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress test-real \
-	real-tables real-compressors accept-compressor easy-vqa test-triton test-gpu check types structure clean
+.PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress test-peft \
+	test-real real-tables real-compressors accept-compressor easy-vqa test-triton test-gpu check types \
+	structure clean
 
 demo: $(VENV)/installed
 	$(BIN)/encodeonce run datasets/demo/run.yaml
@@ -21,7 +22,7 @@ test-processors: $(VENV)/installed
 	$(BIN)/python -m tests.processors
 
 # Other harnesses and libraries, each in an environment of its own.
-test-plugins: test-lmms test-vlmevalkit test-kvpress
+test-plugins: test-lmms test-vlmevalkit test-kvpress test-peft
 
 test-lmms: $(VENV)-lmms/installed
 	$(VENV)-lmms/bin/python -m pytest tests/plugins/lmms_eval tests/harness/bridges/export/test_lmms_eval.py
@@ -32,6 +33,9 @@ test-vlmevalkit: $(VENV)-vlmevalkit/installed
 
 test-kvpress: $(VENV)-kvpress/installed
 	$(VENV)-kvpress/bin/python -m pytest tests/models/kv/test_kvpress_adapter.py tests/models/kv/test_presses.py
+
+test-peft: $(VENV)-peft/installed
+	$(VENV)-peft/bin/python -m pytest tests/models/adapters/test_against_peft.py
 
 # A small language model with trained weights, English prose, and easy-VQA: docs/measurements.md. The
 # first takes minutes; the second prints that page's tables, and takes a quarter of an hour.
@@ -99,6 +103,12 @@ $(VENV)-kvpress/installed: pyproject.toml constraints.txt constraints-kvpress.tx
 	$(VENV)-kvpress/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-kvpress.txt
 	touch $@
 
+$(VENV)-peft/installed: pyproject.toml constraints.txt constraints-peft.txt
+	$(PYTHON) -m venv $(VENV)-peft
+	$(VENV)-peft/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(VENV)-peft/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-peft.txt
+	touch $@
+
 $(VENV)-real/installed: pyproject.toml constraints.txt constraints-kvpress.txt constraints-real.txt
 	$(PYTHON) -m venv $(VENV)-real
 	$(VENV)-real/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
@@ -134,4 +144,4 @@ structure:
 	@$(PYTHON) -m tests.structure
 
 clean:
-	rm -rf $(VENV) $(VENV)-lmms $(VENV)-vlmevalkit $(VENV)-kvpress $(VENV)-real $(VENV)-triton build dist demo-run *.egg-info
+	rm -rf $(VENV) $(VENV)-lmms $(VENV)-vlmevalkit $(VENV)-kvpress $(VENV)-peft $(VENV)-real $(VENV)-triton build dist demo-run *.egg-info

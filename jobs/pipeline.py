@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -51,7 +51,7 @@ class Pipeline:
             config,
             checkpoint_sha256=session.checkpoint_sha256(),
             samples_sha256=self.plan.samples_sha256,
-            variants=session.variants(config.weights, config.kv),
+            variants=session.variants(config.weights, config.kv, config.adapters),
         )
         self.work: dict[str, StageWork] = {}
         """What has been done so far, by stage; grows with every line of the folder."""
@@ -82,7 +82,7 @@ class Pipeline:
     def evaluate(self) -> None:
         """Give all missing answers under all variants, from stored features."""
         answered = self._answered(self.plan.groups, "records")
-        branches = branches_left(self.plan.groups, self._config.weights, self._config.kv, answered)
+        branches = self._left(answered)
         weights = {branch.weights.title: branch.weights for branch in branches}
         make_worker = partial(
             EvaluateWorker,
@@ -90,14 +90,20 @@ class Pipeline:
             self.folder.fingerprint,
             only=next(iter(weights.values())) if len(weights) == 1 else None,
         )
-        every = branches_left(self.plan.groups, self._config.weights, self._config.kv, ())
+        every = self._left(())
         self._begin("evaluate", "answers", every, branches)
-        where = seats(self.plan.groups, self._config.generation.max_batch)
-        blocks = blocks_of(branches, where)
+        max_batch = self._config.generation.max_batch
+        where = seats(self.plan.every_group, max_batch)
+        blocks = blocks_of(branches, where, self._config.adapters, max_batch)
         lost = self._answer("evaluate", blocks, make_worker, "records")
         # What killed the workers of a block may be one of its groups alone.
         again = [one for block in lost for one in apart(block)]
         self._answer("evaluate", again, make_worker, "records")
+
+    def _left(self, answered: Collection[tuple[str, str, str]]) -> tuple[Branch, ...]:
+        """Return what is left to answer, given what is answered."""
+        config = self._config
+        return branches_left(self.plan.groups, config.weights, config.kv, answered, config.adapters)
 
     def check_uncached(self) -> None:
         """Answer samples with plain transformers, to compare with the answers from the store."""

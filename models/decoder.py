@@ -7,7 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 
+from encodeonce.models.adapters.bank import AdapterBank
+from encodeonce.models.adapters.checkpoint import read_adapter
+from encodeonce.models.adapters.operators import Kind
+from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.checkpoint.footprint import LoadedWeights
 from encodeonce.models.checkpoint.rows import mixes_rows
 from encodeonce.models.kv.budget import cache_bytes
@@ -17,6 +22,7 @@ from encodeonce.models.kv.likelihoods import sweep_likelihoods
 from encodeonce.models.kv.prompts import Prompts, needs_of, prefix_observation, question_observation
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.kv.statistics import Needs, PromptStatistics
+from encodeonce.models.language.adapting import BASE, using
 from encodeonce.models.language.context import check_length, refuse_unknown_tokens
 from encodeonce.models.language.generation import Generation, GenerationSpec
 from encodeonce.models.language.likelihood import (
@@ -45,6 +51,7 @@ class PrefixDecoder(ABC):
         self._model = model
         self._tokenizer = tokenizer
         self.loaded = replace(loaded, kernels=kernels_of(model))
+        self.adapters: AdapterBank | None = None
 
     @property
     def model(self) -> Any:
@@ -74,15 +81,47 @@ class PrefixDecoder(ABC):
         offset = prefix.opening.position_offset
         check_length(self._model.config, num_prompt + offset, answer)
 
+    @property
+    @abstractmethod
+    def projector(self) -> nn.Module | None:
+        """What features go through; None where they are stored behind it."""
+
+    def load_adapters(self, specs: Sequence[AdapterSpec], *, kind: Kind | None = None) -> None:
+        """Put LoRA adapters beside the model; `adapters` numbers them in this order.
+
+        Each answer is under the adapter that its prefix was prefilled under. Those of the base keep
+        their bits.
+
+        Args:
+            specs: adapters with different titles, in place of any that were there before.
+            kind: see `AdapterBank`.
+
+        Raises:
+            AdapterError: one is no adapter of this model, or is not handled.
+        """
+        read = [read_adapter(spec) for spec in specs]
+        bank = AdapterBank(read, self._model, self.projector, kind=kind)
+        if self.adapters is not None:
+            self.adapters.detach()
+        self.adapters = bank
+        parts = {**self.loaded.bytes_by_part, "adapters": bank.nbytes}
+        self.loaded = replace(self.loaded, bytes_by_part=parts)
+
     @abstractmethod
     def _open(self, visuals: Sequence[Visual]) -> Opening:
         """Return the common beginning of prompts about some media."""
 
-    def prefill(self, visuals: Sequence[Visual], settings: Sequence[KVSpec] = (FULL,)) -> Prefix:
-        """Prefill what the prompts of all questions about some media share."""
-        if all(setting.is_full for setting in settings):
-            return self._prefill(visuals, None)
-        return self._prefill(visuals, prefix_observation(needs_of(settings)))
+    def prefill(
+        self,
+        visuals: Sequence[Visual],
+        settings: Sequence[KVSpec] = (FULL,),
+        *,
+        adapter: int = BASE,
+    ) -> Prefix:
+        """Prefill what the prompts of all questions about some media share, under an adapter."""
+        is_watched = not all(setting.is_full for setting in settings)
+        seen = prefix_observation(needs_of(settings)) if is_watched else None
+        return self._prefill(visuals, seen, adapter)
 
     def answer(
         self,
@@ -161,13 +200,21 @@ class PrefixDecoder(ABC):
             suffix = prefix.suffix(question)
             return logits_from(self._model, prefix.fork(), suffix, [token_ids])[0]
 
-    def _prefill(self, visuals: Sequence[Visual], observation: Observation | None) -> Prefix:
+    def _prefill(
+        self, visuals: Sequence[Visual], observation: Observation | None, adapter: int = BASE
+    ) -> Prefix:
+        num_adapters = 0 if self.adapters is None else len(self.adapters.titles)
+        if not BASE <= adapter < num_adapters:
+            raise ValueError(
+                f"adapter {adapter} of {num_adapters}; they are numbered from 0, {BASE} is the base"
+            )
         synchronize()
         start = time.perf_counter()
-        opening = self._open(visuals)
+        with using(adapter):  # the projector may be adapted
+            opening = self._open(visuals)
         check_length(self._model.config, len(opening.token_ids) + opening.position_offset, 1)
         synchronize()
-        return prefill(self._model, opening, time.perf_counter() - start, observation)
+        return prefill(self._model, opening, time.perf_counter() - start, observation, adapter)
 
     def _independent(self, generation: GenerationSpec) -> GenerationSpec:
         """Return settings under which no answer depends on the others in its batch."""

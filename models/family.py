@@ -9,64 +9,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
-from encodeonce.cache_store.features import Features
-from encodeonce.cache_store.signature import Signature
-from encodeonce.datasets.media.info import MediaInfo
-from encodeonce.datasets.media.media import Frames
+from encodeonce.models.adapters.bank import AdapterBank
+from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.checkpoint.files import CheckpointError, local_checkpoint, read_config
 from encodeonce.models.checkpoint.footprint import LoadedWeights
 from encodeonce.models.kv.engine import DecodeEngine
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.kv.statistics import Needs, PromptStatistics
+from encodeonce.models.language.adapting import BASE
 from encodeonce.models.language.generation import Generation, GenerationSpec
 from encodeonce.models.language.likelihood import Likelihoods
 from encodeonce.models.language.prefix import Prefix
 from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
-from encodeonce.models.vision.visual import Decoded, Unit, Visual
-
-
-class Tower(Protocol):
-    """A loaded vision tower. Never loads the language model."""
-
-    def preprocess(self, frames: Frames, signature: Signature) -> torch.Tensor:
-        """Turn decoded frames into the tower's input, one row per unit; on the CPU, pure.
-
-        Args:
-            frames: the frames of some units, each once, in order of time.
-            signature: of the media item, with the size that its frames are resized to.
-        """
-        ...
-
-    def encode(self, pixels: torch.Tensor) -> Features:
-        """Encode preprocessed units of one shape; a unit's features do not depend on the others."""
-        ...
-
-
-class Vision(Protocol):
-    """Everything about a model's vision side that is known without loading weights."""
-
-    def signature(self, info: MediaInfo, frames: Sequence[int]) -> Signature:
-        """Return what the features of these frames depend on, besides media item and unit.
-
-        Where a video has a pixel budget for all its frames, their number is part of it.
-        """
-        ...
-
-    def units(self, info: MediaInfo, frames: Sequence[int]) -> tuple[Unit, ...]:
-        """Return the units that the chosen frames make up, in the order the model reads them."""
-        ...
-
-    def load(self) -> Tower:
-        """Load the tower's weights."""
-        ...
+from encodeonce.models.vision.interface import Vision
+from encodeonce.models.vision.visual import Decoded, Visual
 
 
 class Decoder(Protocol):
     """The loaded language side. Never loads the tower."""
 
     loaded: LoadedWeights
+    adapters: AdapterBank | None
 
     def check(self, question: str) -> None:
         """Refuse a question that cannot be asked.
@@ -76,13 +39,29 @@ class Decoder(Protocol):
         """
         ...
 
-    def prefill(self, visuals: Sequence[Visual], settings: Sequence[KVSpec] = (FULL,)) -> Prefix:
+    def load_adapters(self, specs: Sequence[AdapterSpec]) -> None:
+        """Put LoRA adapters beside the model, numbered in order; ``adapters`` holds them.
+
+        Raises:
+            AdapterError: one is no adapter of this model, or is not handled.
+        """
+        ...
+
+    def prefill(
+        self,
+        visuals: Sequence[Visual],
+        settings: Sequence[KVSpec] = (FULL,),
+        *,
+        adapter: int = BASE,
+    ) -> Prefix:
         """Prefill what the prompts of all questions about some media share.
 
         Args:
             visuals: each media item of the samples, with features as `Tower.encode` returned them.
             settings: the cache variants that will be asked for. The statistics of the prefix that
                 compressed ones need are kept beside it.
+            adapter: the number of the adapter that the media are read under, and every question
+                about them; `BASE` for none.
 
         Raises:
             PromptTooLong: the media alone do not fit into the model's context.

@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from encodeonce.datasets.refusal_words import suggestion
 from encodeonce.datasets.refusals import Location, Refused, checked
 from encodeonce.datasets.strict_json import JsonError, parse_json
-from encodeonce.harness.run.config import RENAMED, ConfigError
+from encodeonce.harness.run.config import ConfigError
+from encodeonce.harness.run.old_names import RENAMED
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from encodeonce.harness.results.summary import Summary
-from encodeonce.harness.run.variant import Variant
+from encodeonce.harness.run.variant import Variant, adapters_in
 
 Cells = Mapping[Variant, Summary]
 """The cells of one benchmark, by variant, as `summarize_variants` returns them."""
@@ -12,7 +12,14 @@ Cells = Mapping[Variant, Summary]
 def variants_in(summary: Summary) -> dict[Variant, Summary]:
     """Return the run's variants, each with its part of the summary."""
     variants = summary["variants"]["variants"]
-    return {Variant(one["weights"], one["kv"]): one for one in variants.values()}
+    return {
+        Variant(one["weights"], one["kv"], one.get("adapter")): one for one in variants.values()
+    }
+
+
+def variant_named(summary: Summary, name: str) -> Variant:
+    """Return the variant of an id."""
+    return Variant.parse(name, adapters_in(summary["run"].get("variants", {})))
 
 
 def benchmarks_in(summary: Summary) -> list[str]:

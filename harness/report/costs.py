@@ -97,7 +97,8 @@ def _time_rows(
     yield _time_row(f"{title}: shared by {human_count(len(own), 'cache')}", shared, stages)
     for variant, one in own.items():
         if variant.is_full:
-            yield _time_row("  full cache", one, stages)
+            of = "" if variant.adapter is None else f", {variant.adapter}"
+            yield _time_row(f"  full cache{of}", one, stages)
     if compressed:
         names = dict.fromkeys(stage for one in compressed for stage in one)
         mean = {s: sum(one.get(s, 0.0) for one in compressed) / len(compressed) for s in names}
@@ -110,7 +111,8 @@ def _time_row(name: str, spent: Stages, stages: Sequence[str]) -> tuple[str, ...
 
 
 def _saving(title: str, shared: Stages, own: Mapping[Variant, Stages]) -> list[str]:
-    if len(own) < 2:
+    # A prefix is an adapter's own: its prefill is shared by that adapter's caches alone.
+    if len(own) < 2 or any(variant.adapter is not None for variant in own):
         return []
     once, each = sum(shared.values()), sum(sum(one.values()) for one in own.values())
     return [

@@ -60,15 +60,15 @@ def matrix_figure(summary: Summary, benchmark: str) -> Figure:
     """Draw a benchmark's quality under weights (columns) and caches (rows)."""
     names, cells = Names.of(summary), cells_of(summary, benchmark)
     every = variants_in(summary)
-    columns = list(dict.fromkeys(variant.weights for variant in every))
+    columns = {variant.model: variant for variant in every}
     rows = list(dict.fromkeys(variant.kv for variant in every))
-    found = {(v.kv, v.weights): quality(cell) for v, cell in cells.items()}
+    found = {(v.kv, v.model): quality(cell) for v, cell in cells.items()}
     table = [[found.get((row, column)) for column in columns] for row in rows]
     measures = [one.measure for line in table for one in line if one is not None]
     title = f"{benchmark}: {measures[0] if measures else 'no scores'}"
     svg = heat_map(
         [names.kv(row) for row in rows],
-        [names.weights(column) for column in columns],
+        [names.model(column) for column in columns.values()],
         [[one.value if one is not None else None for one in line] for line in table],
         [[one.text if one is not None else "-" for one in line] for line in table],
         title=title,
@@ -77,7 +77,7 @@ def matrix_figure(summary: Summary, benchmark: str) -> Figure:
 
 
 def curves(summary: Summary, benchmark: str) -> Iterator[Figure]:
-    """Yield quality against kept KV bytes, a figure for each weight variant.
+    """Yield quality against kept KV bytes, a figure for each weight variant and adapter.
 
     Figures of one benchmark have the same axes; they hold a curve for each method.
     """
@@ -86,15 +86,15 @@ def curves(summary: Summary, benchmark: str) -> Iterator[Figure]:
     if len(placed) < 2:
         return
     x, y = _axes("kept KV of a prompt, MiB", placed)
-    weights = dict.fromkeys(one.variant.weights for one in placed)
+    models = {one.variant.model: one.variant for one in placed}
     what = "quality against KV bytes"
-    for title in weights:
-        own = [one for one in placed if one.variant.weights == title]
+    for title, model in models.items():
+        own = [one for one in placed if one.variant.model == title]
         series = _series(own, lambda variant: names.curve(variant.kv), "MiB")
         heading, file = f"{benchmark}: {what}", ""
-        if len(weights) > 1:
+        if len(models) > 1:
             # Files are named by ids: a better display name must not leave the old file behind.
-            heading = f"{benchmark}, {names.weights(title)}: {what}"
+            heading = f"{benchmark}, {names.model(model)}: {what}"
             file = f"{benchmark}, {title}: {what}"
         yield Figure(
             title=heading,

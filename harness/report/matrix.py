@@ -1,8 +1,9 @@
 """The report's sections on a run's variants; none where there is only one."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from encodeonce.harness.report.cells import Cells, benchmarks_in, cells_of
+from encodeonce.harness.report.cells import Cells, benchmarks_in, cells_of, variant_named
 from encodeonce.harness.report.costs import time_section, weights_section
 from encodeonce.harness.report.figures import curves, matrix_figure
 from encodeonce.harness.report.names import Names
@@ -38,15 +39,16 @@ def variant_sections(summary: Summary) -> list[Section]:
 def _quality(summary: Summary, benchmark: str, cells: Cells) -> Section:
     """Report every variant's quality, what it changed, and what its cache kept."""
     names = Names.of(summary)
-    reference = Variant.parse(summary["variants"]["reference"])
+    reference = variant_named(summary, summary["variants"]["reference"])
     return Section(
         title=f"Variants on {benchmark}",
         table=_scores(cells, reference, names) if is_scored(cells) else _perplexities(cells, names),
         figures=tuple(curves(summary, benchmark)),
         sentences=(
-            "A variant's id is weights/cache: `encodeonce compare FOLDER:ID FOLDER:ID` puts two "
-            "side by side. 'Before the question' compresses the media's part of a prompt, once for "
-            "all questions; 'after the question' compresses the whole prompt.",
+            "A variant's id is weights/cache, or weights+adapter/cache: `encodeonce compare "
+            "FOLDER:ID FOLDER:ID` puts two side by side. 'Before the question' compresses the "
+            "media's part of a prompt, once for all questions; 'after the question' compresses "
+            "the whole prompt.",
             "Differences are paired, sample by sample, with clustered 95 % "
             "intervals; p is from the exact McNemar test, which assumes independent samples. "
             "'Kept' is the measured share of the bytes of the prompt's keys and values. Tokens per "
@@ -62,11 +64,15 @@ def is_scored(cells: Cells) -> bool:
 
 
 def _scores(cells: Cells, reference: Variant, names: Names) -> Table:
-    is_own_shown = len({variant.weights for variant in cells}) > 1
+    is_own_shown = len({variant.model for variant in cells}) > 1
+    has_adapters = any(variant.adapter is not None for variant in cells)
     rows = []
     for variant, cell in cells.items():
         against = cell["against"]
         own = (_difference(against.get(variant.own_full.name)),) if is_own_shown else ()
+        bare = replace(variant, adapter=None).name
+        if has_adapters:
+            own = (*own, _difference(against.get(bare)) if variant.adapter is not None else "-")
         rows.append(
             (
                 *(names.variant(variant), variant.name),
@@ -84,6 +90,7 @@ def _scores(cells: Cells, reference: Variant, names: Names) -> Table:
         f"Δ to {names.variant(reference)}, points",
         "worse / better (p)",
         *(("Δ to its own full cache, points",) if is_own_shown else ()),
+        *(("Δ to the same without the adapter, points",) if has_adapters else ()),
         "kept",
         "KV a question",
         "tokens/s",
@@ -166,17 +173,17 @@ def _size(variant: Variant, cells: Cells) -> tuple[str, str]:
 def _matrix(summary: Summary, benchmark: str, cells: Cells) -> Iterator[Section]:
     """Show weights against caches, where both vary."""
     names = Names.of(summary)
-    weights = list(dict.fromkeys(variant.weights for variant in cells))
+    models = list({variant.model: variant for variant in cells}.values())
     caches = list(dict.fromkeys(variant.kv for variant in cells))
-    if len(weights) < 2 or len(caches) < 2:
+    if len(models) < 2 or len(caches) < 2:
         return
     rows = tuple(
-        (names.kv(kv), *(_short(cells.get(Variant(one, kv))) for one in weights)) for kv in caches
+        (names.kv(kv), *(_short(cells.get(replace(one, kv=kv))) for one in models)) for kv in caches
     )
     what = "score, %" if is_scored(cells) else "perplexity"
     yield Section(
         title=f"Weights and caches on {benchmark}",
-        table=Table(columns=(what, *(names.weights(one) for one in weights)), rows=rows),
+        table=Table(columns=(what, *(names.model(one) for one in models)), rows=rows),
         figures=(matrix_figure(summary, benchmark),),
     )
 

@@ -106,10 +106,14 @@ class Names:
         """Return the name of a variant. Unchanged weights are not mentioned."""
         if variant.kv not in self._kv or variant.weights not in self._weights:
             return variant.name
-        kv, base = self.kv(variant.kv), self.weights(variant.weights)
-        if variant.adapter is not None:
-            return f"{base} + {variant.adapter} · {kv}"
-        return kv if self._weights_specs[variant.weights].is_none else f"{base} · {kv}"
+        kv, model = self.kv(variant.kv), self.model(variant)
+        is_plain = variant.adapter is None and self._weights_specs[variant.weights].is_none
+        return kv if is_plain else f"{model} · {kv}"
+
+    def model(self, variant: Variant) -> str:
+        """Return the name of a variant's weights and adapter."""
+        base = self.weights(variant.weights)
+        return base if variant.adapter is None else f"{base} + {variant.adapter}"
 
     def curve(self, title: str) -> tuple[str, str]:
         """Return the curve that a setting is a point of: its key and its name.

@@ -5,6 +5,7 @@
 
 from collections.abc import Sequence
 
+from encodeonce.harness.report.cells import variant_named
 from encodeonce.harness.report.grids import grid_sections
 from encodeonce.harness.report.matrix import variant_sections
 from encodeonce.harness.report.names import Names
@@ -13,7 +14,6 @@ from encodeonce.harness.report.section import Section, Table
 from encodeonce.harness.report.work import work_lines
 from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.results.work import Work
-from encodeonce.harness.run.variant import Variant
 from encodeonce.models.language.generation import NUM_FIRST_LOGITS
 
 
@@ -147,7 +147,7 @@ def _shown_variant(summary: Summary) -> list[str]:
     """Name the variant whose scores are shown, where there are several."""
     if len(summary["variants"]["variants"]) < 2:
         return []
-    shown = Variant.parse(summary["evaluation"]["variant"])
+    shown = variant_named(summary, summary["evaluation"]["variant"])
     name = Names.of(summary).variant(shown)
     known_as = "" if name == shown.name else f" ({shown.name})"
     return [f"Answered under: {name}{known_as}."]
@@ -254,7 +254,7 @@ def _time(summary: Summary) -> Section:
     rows.append(("all", *map(_milliseconds, total)))
     sentences = ["Milliseconds of worker time per answer, model loading excluded."]
     if len(summary["variants"]["variants"]) > 1:
-        shown = Variant.parse(summary["evaluation"]["variant"])
+        shown = variant_named(summary, summary["evaluation"]["variant"])
         sentences.append(
             f"'Cached' is under {Names.of(summary).variant(shown)} ({shown.name}) alone; work that "
             "it shares with other variants counts in full."

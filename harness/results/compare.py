@@ -13,12 +13,13 @@ from encodeonce.harness.results.paired import paired_difference
 from encodeonce.harness.results.perplexity import summarize_nll
 from encodeonce.harness.results.shared_time import VariantTime, variant_times
 from encodeonce.harness.results.summary import Summary, summarize_evaluation
-from encodeonce.harness.run.config import CHANGES_NO_ANSWER, under_new_names
+from encodeonce.harness.run.config import CHANGES_NO_ANSWER
+from encodeonce.harness.run.old_names import under_new_names
 from encodeonce.harness.run.record import Record
 from encodeonce.harness.run.scoring import REFERENCE
-from encodeonce.harness.run.variant import Variant
+from encodeonce.harness.run.variant import Variant, adapters_in
 
-VARIANTS = ("weights", "kv")
+VARIANTS = ("weights", "adapters", "kv")
 """The lists of variants: keys of a run file and of the meanings in run.json."""
 
 
@@ -220,7 +221,8 @@ def _fields_of(
     for name in ("checkpoint files", "questions"):
         yield name, run["identity"].get(name)
     yield from _flat(run["versions"], "software.")
-    yield from _fields_of_variants(run, [Variant.parse(pair[side]) for pair in pairs])
+    adapters = adapters_in(run.get("variants", {}))
+    yield from _fields_of_variants(run, [Variant.parse(pair[side], adapters) for pair in pairs])
 
 
 def _fields_of_variants(
@@ -229,7 +231,8 @@ def _fields_of_variants(
     """Yield what the names of the compared variants mean."""
     for kind in VARIANTS:
         meanings = run.get("variants", {}).get(kind, {})
-        titles = dict.fromkeys(getattr(variant, kind) for variant in variants)
+        attribute = kind.removesuffix("s") if kind == "adapters" else kind
+        titles = dict.fromkeys(filter(None, (getattr(one, attribute) for one in variants)))
         for title in titles:
             name = f"variant {kind}"
             if len(variants) == 1:

@@ -4,15 +4,17 @@
 
     reference   the variant that all others are compared with: none/full, or the run's first
     variants    by name, in the run file's order:
-        weights, kv     titles of its two parts
+        weights, kv     titles of two of its parts
+        adapter         title of the third; None for the base
         benchmarks      by name; empty if nothing was asked yet:
             ...                 all of `summary.scores`: accuracy, nll, figures, by_tag, grid, ...
             num_answered        samples without an error
             against             by name of another variant, the `PairedDifference` to it: to
-                                ``reference`` and to the same weights' full cache
+                                ``reference``, to the same weights and cache without the
+                                adapter, and to the same weights' and adapter's full cache
             fidelity            `summarize_fidelity`, to the variant ``fidelity_to``
-            fidelity_to         the same weights' full cache; for that, ``reference``; for
-                                ``reference``, None
+            fidelity_to         the same weights' and adapter's full cache; for that, the base's of
+                                the same weights, or ``reference``; for ``reference``, None
             kv                  `summarize_cache_size`; None for a full cache
             seconds             by stage, as booked: a stage that several variants share stands
                                 with the first of them alone (``shared_stages`` tells which they
@@ -39,7 +41,7 @@
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from encodeonce.datasets.sample import Benchmark
 from encodeonce.harness.results.fidelity import summarize_fidelity
@@ -84,6 +86,7 @@ def summarize_variants(
         "variants": {
             variant.name: {
                 "weights": variant.weights,
+                "adapter": variant.adapter,
                 "kv": variant.kv,
                 "benchmarks": {
                     benchmark: _cell(
@@ -106,7 +109,8 @@ def _cell(
     about: Benchmark | None,
 ) -> Summary:
     records = _of(by_variant[variant], benchmark)
-    others = [one for one in dict.fromkeys((reference, variant.own_full)) if one != variant]
+    bare = replace(variant, adapter=None)  # what the adapter has changed
+    others = [one for one in dict.fromkeys((reference, bare, variant.own_full)) if one != variant]
     closest = others[-1] if others else None
     return {
         **scores(records, about),

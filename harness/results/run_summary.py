@@ -21,7 +21,7 @@ from encodeonce.harness.results.timeline import Step, hit_timeline
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.output_error import writing
 from encodeonce.harness.run.record import CacheUse, Record
-from encodeonce.harness.run.variant import Variant, variants_of
+from encodeonce.harness.run.variant import Variant, adapters_in, variants_of
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +72,10 @@ def write_official_files(folder: RunFolder) -> Path | None:
 
 def _answered_variants(description: Mapping[str, Any], records: Sequence[Record]) -> list[Variant]:
     """Return the variants that have records, in the order they were added to the run."""
-    known = variants_of(description.get("variants", {}))
-    present = {Variant.parse(name): None for name in dict.fromkeys(r.variant for r in records)}
+    meanings = description.get("variants", {})
+    known, adapters = variants_of(meanings), adapters_in(meanings)
+    names = dict.fromkeys(record.variant for record in records)
+    present = {Variant.parse(name, adapters): None for name in names}
     return [variant for variant in dict.fromkeys([*known, *present]) if variant in present]
 
 

@@ -20,27 +20,32 @@ from pydantic import (
 from encodeonce.datasets.media.probe import VideoBackend
 from encodeonce.datasets.media.sampling import FrameSampling, UniformInclusive
 from encodeonce.datasets.options import LocalPath
+from encodeonce.harness.run.old_names import (
+    NAMES_IN_FINGERPRINTS,
+    list_old_names,
+    under_new_names,
+)
 from encodeonce.harness.run.variant import (
     BASELINE,
+    NO_ADAPTER,
     Variant,
+    check_adapter_titles,
     check_kv_titles,
     check_weights_titles,
 )
+from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.kv.method import check_kv, for_workers
 from encodeonce.models.kv.spec import FULL, KVSpec, expand_kv
 from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.quantization.method import load_quantizer
 from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
 
-CHANGES_NO_ANSWER = ("cache", "workers", "output", "limit", "check_uncached", "weights", "kv")
+CHANGES_NO_ANSWER = (
+    *("cache", "workers", "output", "limit", "check_uncached"),
+    *("weights", "adapters", "kv"),
+)
 """Fields about what computes, where results go, and how much of the work is done. The meaning of
 each variant's name is kept separately (`variant.describe_variants`)."""
-
-RENAMED = {"decoder": "video_backend"}
-"""Keys by their names in earlier versions, which run files and run folders may still use."""
-
-_NAMES_IN_FINGERPRINTS = {new: old for old, new in RENAMED.items()}
-"""A fingerprint hashes names too: with a new name, no run folder on disk could be resumed."""
 
 
 class ConfigError(ValueError):
@@ -145,31 +150,16 @@ class WorkersSpec(Strict):
     )
 
 
-def under_new_names(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of a run file with the old names in `RENAMED` replaced.
-
-    Raises:
-        ValueError: a key is given under both names.
-    """
-    for old, new in RENAMED.items():
-        if old in content and new in content:
-            raise ValueError(f"{old} is the old name of {new}: keep {new} and remove {old}")
-    return {RENAMED.get(name, name): value for name, value in content.items()}
-
-
-def _list_old_names(schema: dict[str, Any]) -> None:
-    """Let a JSON schema allow the old names, so that editors do not flag them."""
-    for old, new in RENAMED.items():
-        if new in schema["properties"]:
-            described = {**schema["properties"][new], "title": old}
-            described |= {"description": f"Old name of {new}.", "deprecated": True}
-            described.pop("default", None)
-            schema["properties"][old] = described
-
-
 def listed(value: Any) -> Any:
     """Return a list of one where a run file gives one thing alone."""
     return [value] if isinstance(value, str | Mapping) else value
+
+
+def listed_adapters(value: Any) -> Any:
+    """Return adapters as a list, with None for the base."""
+    some = listed(value)
+    is_list = isinstance(some, list | tuple)
+    return [None if one == NO_ADAPTER else one for one in some] if is_list else some
 
 
 class AnswerConfig(Strict):
@@ -179,7 +169,7 @@ class AnswerConfig(Strict):
     remain for their users to set.
     """
 
-    model_config = ConfigDict(json_schema_extra=_list_old_names)
+    model_config = ConfigDict(json_schema_extra=list_old_names)
 
     model: ModelSpec
     frames: FrameSampling = Field(
@@ -215,6 +205,12 @@ class RunConfig(QuestionsConfig):
         description="Weight variants. Every one answers under every cache variant, all from the "
         "same stored features. Variants can be added to a finished run.",
     )
+    adapters: Annotated[tuple[AdapterSpec | None, ...], BeforeValidator(listed_adapters)] = Field(
+        default=(None,),
+        description="LoRA adapters as peft saves them; 'none' is the base. Every one answers under "
+        "all weights and caches, from the same stored features; rows of several decode in one "
+        "batch. Adapters can be added to a finished run.",
+    )
     kv: Annotated[tuple[KVSpec, ...], BeforeValidator(expand_kv)] = Field(
         default=(FULL,),
         description="Cache variants: KV-compression methods at budgets. All share one prefill.",
@@ -245,6 +241,14 @@ class RunConfig(QuestionsConfig):
         check_weights_titles(value)
         return value
 
+    @field_validator("adapters")
+    @classmethod
+    def _adapters_told_apart(
+        cls, value: tuple[AdapterSpec | None, ...], info: ValidationInfo
+    ) -> tuple[AdapterSpec | None, ...]:
+        check_adapter_titles(value, info.data.get("weights", (NONE,)))
+        return tuple(one and one.for_workers() for one in value)
+
     @field_validator("kv")
     @classmethod
     def _kv_told_apart(cls, value: tuple[KVSpec, ...]) -> tuple[KVSpec, ...]:
@@ -265,17 +269,24 @@ class RunConfig(QuestionsConfig):
     @classmethod
     def _baseline_is_there(cls, value: int | str, info: ValidationInfo) -> int | str:
         weights, kv = info.data.get("weights", (NONE,)), info.data.get("kv", (FULL,))
-        if value and BASELINE not in [Variant.of(one, other) for one in weights for other in kv]:
+        has_base = None in info.data.get("adapters", (None,))
+        names = [Variant.of(one, other) for one in weights for other in kv if has_base]
+        if value and BASELINE not in names:
             raise ValueError(
                 f"plain transformers' answers are compared with those of {BASELINE.name!r}: add "
-                "'none' to weights and 'full' to kv, or set check_uncached: 0"
+                "'none' to weights and adapters, and 'full' to kv, or set check_uncached: 0"
             )
         return value
 
     @property
     def variants(self) -> tuple[Variant, ...]:
         """The run's variants, in the order of its lists."""
-        return tuple(Variant.of(weights, kv) for weights in self.weights for kv in self.kv)
+        return tuple(
+            Variant.of(weights, kv, adapter)
+            for weights in self.weights
+            for adapter in self.adapters
+            for kv in self.kv
+        )
 
     def answer_fields(self) -> dict[str, Any]:
         """Return the fields that can change an answer: all but `CHANGES_NO_ANSWER`.
@@ -287,4 +298,4 @@ class RunConfig(QuestionsConfig):
         content["generation"].pop("max_cache_gib")
         if not content["generation"]["cuda_graphs"]:  # as in versions without them
             content["generation"].pop("cuda_graphs")
-        return {_NAMES_IN_FINGERPRINTS.get(name, name): value for name, value in content.items()}
+        return {NAMES_IN_FINGERPRINTS.get(name, name): value for name, value in content.items()}

@@ -12,8 +12,9 @@ from typing import Any, Literal, Self, get_args
 from encodeonce.cache_store import durable
 from encodeonce.cache_store.signature import canonical_json
 from encodeonce.datasets.strict_json import parse_json
-from encodeonce.harness.run.config import RENAMED, RunConfig
+from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.jsonl import JsonLinesWriter, read_lines
+from encodeonce.harness.run.old_names import RENAMED
 from encodeonce.harness.run.output_error import lock, writing
 from encodeonce.harness.run.record import Record
 from encodeonce.harness.run.replaced import without_replaced

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 
 from encodeonce.datasets.media.media import MediaRef
@@ -12,6 +13,7 @@ from encodeonce.datasets.sample import Benchmark, BenchmarkError, Sample
 from encodeonce.harness.run.config import ConfigError, RunConfig
 from encodeonce.harness.run.scoring import check_scorable
 from encodeonce.harness.run.variant import Variant
+from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.spec import WeightsSpec
 
@@ -43,7 +45,7 @@ class MediaGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:
-    """A media group under one weight variant: a worker's unit of work."""
+    """A media group under one weight variant and adapter."""
 
     group: MediaGroup
     """The group, with only those samples that lack an answer under at least one setting."""
@@ -52,6 +54,8 @@ class Branch:
     """The cache variants under which at least one of the samples lacks an answer."""
     missing: frozenset[tuple[str, str]]
     """(sample id, setting's title) of each answer still to be given."""
+    adapter: AdapterSpec | None = None
+    """The adapter; None for the base."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,8 @@ class Plan:
 
     benchmarks: dict[str, Benchmark]
     groups: tuple[MediaGroup, ...]
+    every_group: tuple[MediaGroup, ...]
+    """Those beyond ``limit`` as well: where answers are decoded follows from all of them."""
     samples_sha256: str
     """Digest of all samples, even those beyond ``limit``: a resumed run must ask the same."""
 
@@ -87,6 +93,7 @@ def make_plan(config: RunConfig) -> Plan:
     """
     benchmarks: dict[str, Benchmark] = {}
     groups: list[MediaGroup] = []
+    every_group: list[MediaGroup] = []
     digest = hashlib.sha256()
     for spec in config.benchmarks:
         if spec.title in benchmarks:
@@ -102,6 +109,7 @@ def make_plan(config: RunConfig) -> Plan:
             raise ConfigError(f"benchmarks: {spec.title!r} has no samples")
         benchmarks[spec.title] = benchmark
         members = _group(spec.title, benchmark, samples)
+        every_group.extend(members)
         if config.limit is not None:
             beyond = {(spec.title, sample.id) for sample in samples[config.limit :]}
             members = list(without_samples(members, beyond))
@@ -111,7 +119,12 @@ def make_plan(config: RunConfig) -> Plan:
             content = {**asdict(sample), "prompt": benchmark.prompt(sample)}
             # Not the signature's canonical JSON: a clip may last until infinity.
             digest.update(f"{spec.title} {json.dumps(content, sort_keys=True)}\n".encode())
-    return Plan(benchmarks=benchmarks, groups=tuple(groups), samples_sha256=digest.hexdigest())
+    return Plan(
+        benchmarks=benchmarks,
+        groups=tuple(groups),
+        every_group=tuple(every_group),
+        samples_sha256=digest.hexdigest(),
+    )
 
 
 def _group(title: str, benchmark: Benchmark, samples: Iterable[Sample]) -> list[MediaGroup]:
@@ -155,6 +168,7 @@ def branches_left(
     weights: Sequence[WeightsSpec],
     settings: Sequence[KVSpec],
     answered: Collection[tuple[str, str, str]],
+    adapters: Sequence[AdapterSpec | None] = (None,),
 ) -> tuple[Branch, ...]:
     """Return the branches left to answer, one weight variant after another.
 
@@ -163,18 +177,18 @@ def branches_left(
         weights: weight variants.
         settings: cache variants.
         answered: (benchmark, sample id, variant) of each answer given so far.
+        adapters: adapters; None for the base.
     """
     left = []
-    for one in weights:
-        for group in groups:
-            missing = frozenset(
-                (sample.id, kv.title)
-                for kv in settings
-                for sample in group.samples
-                if (group.benchmark, sample.id, Variant.of(one, kv).name) not in answered
-            )
-            if missing:
-                left.append(_branch(group, one, settings, missing))
+    for one, group, adapter in product(weights, groups, adapters):
+        missing = frozenset(
+            (sample.id, kv.title)
+            for kv in settings
+            for sample in group.samples
+            if (group.benchmark, sample.id, Variant.of(one, kv, adapter).name) not in answered
+        )
+        if missing:
+            left.append(replace(_branch(group, one, settings, missing), adapter=adapter))
     return tuple(left)
 
 

@@ -8,7 +8,8 @@ from encodeonce.datasets.refusals import Location, Refused, checked
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import BenchmarkError
 from encodeonce.datasets.strict_yaml import YamlError, parse_yaml
-from encodeonce.harness.run.config import RENAMED, ConfigError, QuestionsConfig, RunConfig
+from encodeonce.harness.run.config import ConfigError, QuestionsConfig, RunConfig
+from encodeonce.harness.run.old_names import RENAMED
 from encodeonce.models.checkpoint.files import CheckpointError, device
 
 logger = logging.getLogger(__name__)

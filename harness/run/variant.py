@@ -1,4 +1,4 @@
-"""The variants of a run, {weight variants} × {cache variants}, and the meanings of their titles.
+"""The variants of a run, {weights} × {adapters} × {caches}, and the meanings of their titles.
 
 A record knows its variant by name only. The meanings of the titles in it are kept in run.json, so
 that variants can be added to a run, and a title never means two things in one folder.
@@ -10,13 +10,19 @@ from pathlib import Path
 from typing import Any, Self
 
 from encodeonce.datasets.local_path import local_path
+from encodeonce.models.adapters.checkpoint import ADAPTER_FILES, adapter_folder
+from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.checkpoint.files import local_checkpoint
 from encodeonce.models.kv.method import method_class
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.spec import NONE, ModelSpec, WeightsSpec
 
 Meanings = dict[str, dict[str, Any]]
-"""By ``weights`` and ``kv``, then by title: a variant's fields, and the digests of its files."""
+"""By ``weights``, ``kv`` and, where there are any, ``adapters``, then by title: a variant's fields,
+and the digests of its files. The base's title among adapters is `NO_ADAPTER`."""
+
+NO_ADAPTER = "none"
+"""How the base is called among adapters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +60,9 @@ class Variant:
             )
 
     @classmethod
-    def of(cls, weights: WeightsSpec, kv: KVSpec) -> Self:
-        """Return the variant of a run file's weights and cache."""
-        return cls(weights.title, kv.title)
+    def of(cls, weights: WeightsSpec, kv: KVSpec, adapter: AdapterSpec | None = None) -> Self:
+        """Return the variant of a run file's weights, cache and adapter."""
+        return cls(weights.title, kv.title, None if adapter is None else adapter.title)
 
     @classmethod
     def parse(cls, name: str, adapters: Collection[str] = ()) -> Self:
@@ -83,7 +89,12 @@ class Variant:
     @property
     def name(self) -> str:
         """The variant's id, by which records store it; see the class."""
-        return f"{'+'.join(self._left)}/{self.kv}"
+        return f"{self.model}/{self.kv}"
+
+    @property
+    def model(self) -> str:
+        """The part of the id that is about the model: its weights and adapter."""
+        return "+".join(self._left)
 
     @property
     def is_full(self) -> bool:
@@ -137,15 +148,43 @@ def check_kv_titles(specs: Sequence[KVSpec]) -> None:
             )
 
 
+def check_adapter_titles(
+    adapters: Sequence[AdapterSpec | None], weights: Sequence[WeightsSpec]
+) -> None:
+    """Refuse adapters that records could not tell apart.
+
+    Raises:
+        ValueError: there is none, two have the same title, or a weight variant's title would be
+            read as one with an adapter.
+    """
+    _require_names([NO_ADAPTER if one is None else one.title for one in adapters])
+    if any(adapters) and (found := [one.title for one in weights if "+" in one.title]):
+        raise ValueError(
+            f"the weights {found[0]!r} have a plus sign in their title, which separates weights "
+            "and adapter in WEIGHTS+ADAPTER/KV; give them another 'label'"
+        )
+
+
+def adapters_in(meanings: Meanings) -> tuple[str, ...]:
+    """Return the titles of a run's adapters, without the base."""
+    return tuple(title for title in meanings.get("adapters", ()) if title != NO_ADAPTER)
+
+
 def variants_of(meanings: Meanings) -> list[Variant]:
     """Return all variants that the titles make up."""
     return [
-        Variant(one, kv) for one in meanings.get("weights", {}) for kv in meanings.get("kv", {})
+        Variant(one, kv, None if adapter == NO_ADAPTER else adapter)
+        for one in meanings.get("weights", {})
+        for adapter in meanings.get("adapters", (NO_ADAPTER,))
+        for kv in meanings.get("kv", {})
     ]
 
 
 def describe_variants(
-    weights: Iterable[WeightsSpec], kv: Iterable[KVSpec], sha256: Callable[[Path], str]
+    weights: Iterable[WeightsSpec],
+    kv: Iterable[KVSpec],
+    sha256: Callable[[Path], str],
+    adapters: Sequence[AdapterSpec | None] = (None,),
 ) -> Meanings:
     """Return the meaning of each variant's title.
 
@@ -153,11 +192,15 @@ def describe_variants(
         weights: weight variants.
         kv: cache variants.
         sha256: returns the digest of a file, or of a checkpoint's folder.
+        adapters: adapters; None is the base.
     """
-    return {
+    found = {
         "weights": {spec.title: _meaning(spec, sha256) for spec in weights},
         "kv": {spec.title: _meaning(spec, sha256) for spec in kv},
     }
+    if any(adapters):
+        found["adapters"] = dict(_adapter_meaning(one, sha256) for one in adapters)
+    return found
 
 
 def changed_titles(known: Meanings, wanted: Meanings) -> list[str]:
@@ -172,7 +215,22 @@ def changed_titles(known: Meanings, wanted: Meanings) -> list[str]:
 
 def joined(known: Meanings, wanted: Meanings) -> Meanings:
     """Return all meanings, the known ones first."""
-    return {kind: {**known.get(kind, {}), **meanings} for kind, meanings in wanted.items()}
+    return {
+        kind: {**known.get(kind, {}), **wanted.get(kind, {})}
+        for kind in dict.fromkeys([*wanted, *known])
+    }
+
+
+def _adapter_meaning(
+    spec: AdapterSpec | None, sha256: Callable[[Path], str]
+) -> tuple[str, dict[str, Any]]:
+    """Return an adapter's title and meaning."""
+    if spec is None:
+        return NO_ADAPTER, {}
+    folder = adapter_folder(spec)
+    files = {name: sha256(folder / name) for name in ADAPTER_FILES if (folder / name).is_file()}
+    # A folder that has moved is still the same: its digests say what it is.
+    return spec.title, {"path": Path(spec.path).name, "files": files}
 
 
 def _require_names(titles: Sequence[str]) -> None:

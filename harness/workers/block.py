@@ -15,6 +15,7 @@ from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import Branch
 from encodeonce.harness.run.record import SampleError
 from encodeonce.harness.run.scoring import continuations
+from encodeonce.harness.workers.decoder_slot import adapter_number
 from encodeonce.harness.workers.recorder import Result, scoring_of
 from encodeonce.models.family import Decoder
 from encodeonce.models.kv.engine import DecodeEngine
@@ -122,7 +123,8 @@ class BlockEvaluator:
             if not asked:
                 found[number] = _nothing(one.branch)
                 continue
-            prefix = decoder.prefill(visuals, one.branch.settings)
+            adapter = adapter_number(decoder, one.branch.adapter)
+            prefix = decoder.prefill(visuals, one.branch.settings, adapter=adapter)
             del visuals
             refused[number] = self._refused(decoder, prefix, one.branch, asked)
             asked = [pair for pair in asked if pair[0].id not in refused[number]]

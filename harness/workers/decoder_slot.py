@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import torch
 
+from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.checkpoint.footprint import LoadedWeights
 from encodeonce.models.family import Decoder
+from encodeonce.models.language.adapting import BASE
 from encodeonce.models.spec import WeightsSpec
 
 logger = logging.getLogger(__name__)
@@ -65,3 +67,11 @@ class DecoderSlot:
         """Return what was loaded since the last call, if anything was."""
         loaded, self._unsaid = self._unsaid, None
         return loaded
+
+
+def adapter_number(decoder: Decoder, adapter: AdapterSpec | None) -> int:
+    """Return the number of an adapter, or of the base, in a decoder with all adapters of a run."""
+    if adapter is None:
+        return BASE
+    assert decoder.adapters is not None, "loaded without the run's adapters"
+    return decoder.adapters.number(adapter.title)

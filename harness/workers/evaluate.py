@@ -4,7 +4,8 @@ It takes one block at a time: media groups whose answers are decoded together.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +44,35 @@ class _Looked:
     """Digests of its files; empty where not all could be looked at."""
 
 
+_Seen = tuple[tuple[str, ...], list[Visual]]
+"""The digests of a group's files, and its media with their features."""
+
+
+class _Shared:
+    """What groups that a block asks again, under another adapter, need not read again."""
+
+    def __init__(self, groups: Iterable[MediaGroup]) -> None:
+        """Begin with nothing read; ``groups`` are those of a block's branches, in order."""
+        self._left = Counter(group.media for group in groups)
+        self._seen: dict[tuple[MediaRef, ...], _Seen] = {}
+
+    def __contains__(self, media: tuple[MediaRef, ...]) -> bool:
+        """Return whether the features of some media are held."""
+        return media in self._seen
+
+    def take(self, group: MediaGroup) -> _Seen | None:
+        """Return what was read for a group; forgotten after its last branch."""
+        self._left[group.media] -= 1
+        if self._left[group.media] > 0:
+            return self._seen.get(group.media)
+        return self._seen.pop(group.media, None)
+
+    def put(self, group: MediaGroup, seen: _Seen) -> None:
+        """Keep what was read, if there are branches left that need it."""
+        if self._left[group.media] > 0:
+            self._seen[group.media] = seen
+
+
 class EvaluateWorker:
     """Answers the questions of a block from stored features. Does not load the tower.
 
@@ -60,11 +90,12 @@ class EvaluateWorker:
             only: the weight variant, if there is just one: if it cannot be loaded, the worker
                 does not start. Otherwise each is loaded when its turn comes.
         """
-        self._session = Session(config)
+        self._session = Session(config, adapters=config.adapters)
         self._stopwatch = self._session.stopwatch
         self._features = self._session.features
         self._evaluator = BlockEvaluator(config)
         self._recorder = Recorder(config, fingerprint, self._stopwatch)
+        self._shared = _Shared(())
         if only is not None:
             self._session.decoder_slot.put(only)
 
@@ -84,6 +115,7 @@ class EvaluateWorker:
             return [
                 record for member in block.members for record in self._failed(member.branch, error)
             ]
+        self._shared = _Shared(member.branch.group for member in block.members)
         branches = [self._asked(block.members, number, looked) for number in range(len(looked))]
         found = self._evaluator.evaluate(decoder, branches)
         loaded = self._session.decoder_slot.take_loaded()
@@ -111,6 +143,9 @@ class EvaluateWorker:
         member, mine = members[number], looked[number]
 
         def visuals() -> list[Visual]:
+            if (known := self._shared.take(member.branch.group)) is not None:
+                mine.media_sha256, found = known
+                return found
             self._stopwatch.take()
             try:
                 group = member.branch.group
@@ -120,8 +155,11 @@ class EvaluateWorker:
             finally:
                 mine.seconds = sum_seconds([mine.seconds, self._stopwatch.take()])
                 mine.use += self._features.take_use()
+            self._shared.put(member.branch.group, (mine.media_sha256, found))
             if number + 1 < len(members):
-                self._expect(members[number + 1].branch.group)
+                following = members[number + 1].branch.group
+                if following.media not in self._shared:
+                    self._expect(following)
             return found
 
         return AskedBranch(branch=member.branch, place=member.place, visuals=visuals)

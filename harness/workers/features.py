@@ -17,8 +17,8 @@ from encodeonce.cache_store.signature import FeatureKey
 from encodeonce.cache_store.store import Entry, FeatureStore, MissingFeatures
 from encodeonce.harness.run.record import CacheUse
 from encodeonce.harness.workers.media_lookup import MediaRequest
-from encodeonce.models.family import Tower
 from encodeonce.models.timing import Stopwatch
+from encodeonce.models.vision.interface import Tower
 from encodeonce.models.vision.visual import Unit
 
 CLAIM_EXPIRES_S = 15.0

@@ -14,7 +14,7 @@ from encodeonce.datasets.media.media import Frames, Media, MediaError, MediaRef
 from encodeonce.datasets.media.probe import probe
 from encodeonce.datasets.media.sampling import FrameSampling
 from encodeonce.harness.run.config import AnswerConfig
-from encodeonce.models.family import Vision
+from encodeonce.models.vision.interface import Vision
 from encodeonce.models.vision.visual import Unit
 
 

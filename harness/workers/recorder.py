@@ -151,7 +151,7 @@ def _missing(fingerprint: str, branch: Branch) -> list[tuple[Record, KVSpec, Sam
                     benchmark=group.benchmark,
                     sample=sample.id,
                     group=sample.group,
-                    variant=Variant.of(branch.weights, kv).name,
+                    variant=Variant.of(branch.weights, kv, branch.adapter).name,
                     question=sample.question,
                     target=sample.target,
                     choices=sample.choices,

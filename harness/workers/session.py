@@ -6,7 +6,7 @@ Workers, bridges, calibration and `bench` all begin here.
 import socket
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from functools import cached_property, partial
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -22,8 +22,10 @@ from encodeonce.harness.run.variant import Meanings, describe_variants
 from encodeonce.harness.workers.decoder_slot import DecoderSlot
 from encodeonce.harness.workers.features import FeatureSource
 from encodeonce.harness.workers.media_lookup import MediaLookup, MediaRequest
+from encodeonce.models.adapters.checkpoint import read_adapter
+from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.checkpoint.files import checkpoint_digest, device
-from encodeonce.models.family import Reference, find_family
+from encodeonce.models.family import Decoder, Reference, find_family
 from encodeonce.models.kv.method import find_method
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.language.context import head_shape, whole_layers
@@ -49,13 +51,19 @@ class Session:
         decoder_slot: holds one weight variant's decoder at a time.
     """
 
-    def __init__(self, config: AnswerConfig, on_miss: OnMiss | None = None) -> None:
+    def __init__(
+        self,
+        config: AnswerConfig,
+        on_miss: OnMiss | None = None,
+        adapters: Sequence[AdapterSpec | None] = (),
+    ) -> None:
         """Find the checkpoint and describe its vision side.
 
         Args:
             config: model, frames and store.
             on_miss: what to do about units that the store lacks; by default what
                 ``config.cache.on_miss`` says.
+            adapters: that every decoder has beside it; None, the base, needs nothing.
 
         Raises:
             CheckpointError: there is no such checkpoint, no family for it, or its chat template
@@ -71,9 +79,8 @@ class Session:
         self._resources = ExitStack()
         self.stopwatch = Stopwatch()
         self.media = MediaLookup(config, self._vision, self._ledger)
-        self.decoder_slot = DecoderSlot(
-            partial(self._family.decoder, self._checkpoint, config.model, config.vision)
-        )
+        self._adapters = [one for one in adapters if one is not None]
+        self.decoder_slot = DecoderSlot(self._load_decoder)
 
     def __enter__(self) -> Self:
         """Return the session."""
@@ -150,6 +157,13 @@ class Session:
             frames = request.decode(request.units)
         return Decoded(info=request.info, units=request.units, frames=frames)
 
+    def _load_decoder(self, weights: WeightsSpec) -> Decoder:
+        model, vision = self._config.model, self._config.vision
+        decoder = self._family.decoder(self._checkpoint, model, vision, weights)
+        if self._adapters:
+            decoder.load_adapters(self._adapters)
+        return decoder
+
     def load_reference(self) -> Reference:
         """Load the whole model, as plain transformers runs it."""
         return self._family.reference(self._checkpoint, self._config.model)
@@ -162,13 +176,21 @@ class Session:
         """
         check_weights(weights, self._config.model, self._checkpoint)
 
-    def variants(self, weights: Sequence[WeightsSpec], kv: Sequence[KVSpec]) -> Meanings:
+    def variants(
+        self,
+        weights: Sequence[WeightsSpec],
+        kv: Sequence[KVSpec],
+        adapters: Sequence[AdapterSpec | None] = (None,),
+    ) -> Meanings:
         """Return the meanings of variants.
 
         Raises:
-            ValueError: weights cannot be loaded that way, a file is missing, or a KV method's
-                options were made for another model.
+            ValueError: weights cannot be loaded that way, a file is missing, an adapter is not
+                handled, or a KV method's options were made for another model.
         """
+        for adapter in adapters:
+            if adapter is not None:
+                read_adapter(adapter)
         for spec in weights:
             self.check_weights(spec)
         if methods := [method for method in map(find_method, kv) if method]:
@@ -178,7 +200,7 @@ class Session:
             for method in methods:
                 method.check_model(checkpoint_sha256)
                 method.check_shape(layers, head_width)
-        return describe_variants(weights, kv, self._sha256)
+        return describe_variants(weights, kv, self._sha256, adapters)
 
     def checkpoint_sha256(self) -> str:
         """Return the digest of the checkpoint's files; a file is read again only if it changed."""

@@ -201,6 +201,11 @@ class AssembledDecoder(PrefixDecoder):
         self._preprocessing = preprocessing
         self._projector = projector
 
+    @property
+    def projector(self) -> nn.Module | None:
+        """What features go through; None where they are stored behind it."""
+        return self._projector
+
     def check(self, question: str) -> None:
         """Refuse a question that contains the placeholder."""
         self._family.check(question)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from encodeonce.cache_store.features import MAIN
@@ -196,6 +197,11 @@ class TransformersDecoder(PrefixDecoder):
         self._preprocessing = preprocessing
         self._chat = chat
         self._projector = projector
+
+    @property
+    def projector(self) -> nn.Module | None:
+        """What features go through; None where they are stored behind it."""
+        return self._projector
 
     def check(self, question: str) -> None:
         """Refuse a question that contains a placeholder."""

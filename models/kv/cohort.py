@@ -16,6 +16,7 @@ from encodeonce.models.kv.forks import Fork
 from encodeonce.models.kv.layers.ragged import RaggedLayer
 from encodeonce.models.kv.layers.shared import SharedLayer
 from encodeonce.models.kv.selection import Entries
+from encodeonce.models.language.adapting import using
 from encodeonce.models.language.prefix import Prefix
 
 
@@ -27,6 +28,8 @@ class Cohort:
     origins: list[int | None]
     """Position of each row's first token in the cache's growing part; None where the next token
     stands behind the entries that are left, as many as the first layer without a window has."""
+    adapter: int
+    """Under which all rows are."""
 
     def __len__(self) -> int:
         """Return R."""
@@ -58,6 +61,7 @@ def cohort_behind(prefix: Prefix, paddings: Sequence[int], room: int) -> Cohort:
     return Cohort(
         cache=RaggedCache(layers, prefix.num_tokens),
         origins=[end - padding for padding in paddings],
+        adapter=prefix.adapter,
     )
 
 
@@ -77,7 +81,7 @@ def cohort_of(forks: Sequence[Fork], offset: int, room: int) -> Cohort:
     """Return rows that continue compressed prompts, of which they have copies.
 
     Args:
-        forks: one per row.
+        forks: one per row, all under the same adapter.
         offset: from a token's index to its position, where positions are the original ones.
         room: tokens to make room for.
     """
@@ -97,6 +101,7 @@ def cohort_of(forks: Sequence[Fork], offset: int, room: int) -> Cohort:
         origins=[
             None if fork.positions == "compressed" else fork.num_tokens + offset for fork in forks
         ],
+        adapter=forks[0].adapter,
     )
 
 
@@ -161,10 +166,11 @@ def forward(model: Any, cohort: Cohort, token_ids: torch.Tensor, **options: Any)
     """
     first = torch.tensor(cohort.positions(), device=token_ids.device)[:, None]
     positions = first + torch.arange(token_ids.shape[1], device=token_ids.device)
-    return model(
-        input_ids=token_ids,
-        position_ids=positions.clamp(min=0),  # of padding, whose results nobody sees
-        past_key_values=cohort.cache,
-        use_cache=True,
-        **options,
-    )
+    with using(cohort.adapter):
+        return model(
+            input_ids=token_ids,
+            position_ids=positions.clamp(min=0),  # of padding, whose results nobody sees
+            past_key_values=cohort.cache,
+            use_cache=True,
+            **options,
+        )

@@ -13,10 +13,16 @@ from encodeonce.models.kv.prompts import Prompts
 from encodeonce.models.kv.selection import Entries
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.kv.statistics import PromptStatistics
+from encodeonce.models.language.adapting import using
 
 
 def compress(prompts: Prompts, row: int, settings: Sequence[KVSpec]) -> list[Fork]:
     """Return a prompt's cache under each setting, planned over all layers."""
+    with using(prompts.adapter):  # kvpress calls the attention's own projections
+        return _compressed(prompts, row, settings)
+
+
+def _compressed(prompts: Prompts, row: int, settings: Sequence[KVSpec]) -> list[Fork]:
     statistics = prompts.statistics(row)
     numbers = range(prompts.num_layers)
     windows = {n: prompts.window_layer(n, row) for n in numbers if prompts.is_window(n)}
@@ -24,11 +30,13 @@ def compress(prompts: Prompts, row: int, settings: Sequence[KVSpec]) -> list[For
     for setting in settings:
         entries = iter(_entries(setting, statistics))
         layers = [windows.get(n) or KVLayer(entries=next(entries), window=None) for n in numbers]
-        found.append(_fork(setting, layers, prompts.is_visual(row)))
+        found.append(_fork(setting, layers, prompts.is_visual(row), prompts.adapter))
     return found
 
 
-def _fork(setting: KVSpec, layers: Sequence[KVLayer], is_visual: torch.Tensor) -> Fork:
+def _fork(
+    setting: KVSpec, layers: Sequence[KVLayer], is_visual: torch.Tensor, adapter: int
+) -> Fork:
     method = find_method(setting)
     kept = [layer.entries.lengths[0] for layer in layers]
     return Fork(
@@ -37,6 +45,7 @@ def _fork(setting: KVSpec, layers: Sequence[KVLayer], is_visual: torch.Tensor) -
         precision=setting.precision,
         positions="original" if method is None else method.positions,
         eviction=None if method is None else method.eviction(len(is_visual), kept, setting.keep),
+        adapter=adapter,
     )
 
 

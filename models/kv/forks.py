@@ -66,6 +66,8 @@ class Fork:
     precision: Precision
     positions: PositionPolicy
     eviction: Eviction | None
+    adapter: int
+    """Under which the prompt was read, and has to be continued."""
 
     @property
     def num_tokens(self) -> int:

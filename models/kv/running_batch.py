@@ -10,6 +10,7 @@ Shapes: P places, R rows of a cohort, H heads of queries, K heads of keys, D wid
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import compress
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from encodeonce.models.kv.cache import NAME, attention_by
 from encodeonce.models.kv.cohort import Cohort
 from encodeonce.models.kv.kernels.recording import Recorder, Recording
 from encodeonce.models.kv.kernels.transfer import upload
+from encodeonce.models.language.adapting import BASE, AdaptedRows, using
 
 
 class RunningBatch:
@@ -45,6 +47,7 @@ class RunningBatch:
         self._recorder = recorder
         self._recording: Recording | None = None
         self._is_new = True
+        self._adapted = AdaptedRows([BASE] * num_places)
 
     @property
     def num_places(self) -> int:
@@ -143,7 +146,16 @@ class RunningBatch:
         if any(member.cohort.cache.evicts for member in self._members):
             for member in self._members:  # their positions may follow what is left
                 member.write_positions(self._positions)
-        return self._forward() if self._recorder is None else self._repeated(self._recorder)
+        with using(self._by_place()):
+            return self._forward() if self._recorder is None else self._repeated(self._recorder)
+
+    def _by_place(self) -> AdaptedRows:
+        """Return the adapter that each place is under; vacant ones are under none."""
+        found = {at: member.cohort.adapter for member in self._members for at in member.present}
+        numbers = [found.get(place, BASE) for place in range(self.num_places)]
+        if numbers != self._adapted.numbers:
+            self._adapted, self._is_new = AdaptedRows(numbers), True  # recorded steps know them
+        return self._adapted
 
     def _repeated(self, recorder: Recorder) -> torch.Tensor:
         """Compute a step, record it when it is to be repeated for the first time, or replay it."""
@@ -215,6 +227,11 @@ class _Member:
 
     def _is_one_piece(self, first: int) -> bool:
         return self._places == [*range(first, first + len(self._places))]
+
+    @property
+    def present(self) -> list[int]:
+        """The places of rows that have not left."""
+        return list(compress(self._places, self._present))
 
     @property
     def num_present(self) -> int:

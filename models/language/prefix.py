@@ -20,6 +20,7 @@ from torch import nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from encodeonce.models.language.adapting import BASE, using
 from encodeonce.models.timing import synchronize
 
 
@@ -67,6 +68,8 @@ class Prefix:
     """By stage: ``prepare``, ``prefill``."""
     observation: Observation | None = None
     """The observation of the prefill, where caches made from it are to be compressed."""
+    adapter: int = BASE
+    """Under which it was computed, and whatever continues it: keys and values depend on it."""
     _suffixes: dict[str, list[int]] = field(default_factory=dict)
 
     @property
@@ -148,7 +151,11 @@ def _layers(cache: DynamicCache) -> list[Any]:
 
 
 def prefill(
-    model: Any, opening: Opening, prepare_s: float, observation: Observation | None = None
+    model: Any,
+    opening: Opening,
+    prepare_s: float,
+    observation: Observation | None = None,
+    adapter: int = BASE,
 ) -> Prefix:
     """Run the model over an opening.
 
@@ -157,6 +164,7 @@ def prefill(
         opening: the opening.
         prepare_s: seconds already spent on making ``opening``.
         observation: watches, without changing what is computed.
+        adapter: under which the opening is read.
     """
     config = model.config.get_text_config()
     cache = DynamicCache(config=config)
@@ -170,11 +178,14 @@ def prefill(
     synchronize()
     start = time.perf_counter()
     ending = suppress(AllLayersFilled)
-    with torch.inference_mode(), _restored(model, opening.state), watching, ending:
+    inference = torch.inference_mode()
+    with inference, _restored(model, opening.state), using(adapter), watching, ending:
         model(**opening.inputs, past_key_values=filling, use_cache=True, logits_to_keep=1)
     synchronize()
     seconds = {"prepare": prepare_s, "prefill": time.perf_counter() - start}
-    return Prefix(opening=opening, cache=cache, seconds=seconds, observation=observation)
+    return Prefix(
+        opening=opening, cache=cache, seconds=seconds, observation=observation, adapter=adapter
+    )
 
 
 class AllLayersFilled(Exception):
@@ -200,8 +211,8 @@ class _FillingCache(DynamicCache):
 
 @contextmanager
 def continued(model: Any, prefix: Prefix) -> Iterator[None]:
-    """Give the model a prefix's state inside the block."""
-    with _restored(model, prefix.opening.state):
+    """Give the model a prefix's state, and its adapter, inside the block."""
+    with _restored(model, prefix.opening.state), using(prefix.adapter):
         _assign(model, prefix.opening.state)
         yield
 

@@ -22,6 +22,7 @@ from encodeonce.models.kv.trained.compressor import Compressor, stacked
 from encodeonce.models.kv.trained.grouping import Grouping, group_tokens
 from encodeonce.models.kv.trained.header import CompressorForm
 from encodeonce.models.kv.trained.loss import Outputs
+from encodeonce.models.language.adapting import BASE
 from encodeonce.models.language.prefix import Prefix, continued
 
 Scope = Literal["question", "media"]
@@ -162,6 +163,7 @@ def compressed(compressor: Compressor, prompt: PromptStates) -> Fork:
         precision="model",
         positions=form.positions,
         eviction=None,
+        adapter=BASE,
     )
 
 

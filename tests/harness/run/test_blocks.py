@@ -10,6 +10,7 @@ from encodeonce.datasets.media.media import MediaRef
 from encodeonce.datasets.sample import Sample
 from encodeonce.harness.run.blocks import apart, blocks_of, one_by_one, seats
 from encodeonce.harness.run.plan import MediaGroup, branches_left, without_samples
+from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.kv.spec import FULL
 from encodeonce.models.spec import NONE, WeightsSpec
 
@@ -43,14 +44,15 @@ def test_no_place_is_taken_twice_and_blocks_are_full_if_the_next_does_not_fit(
 ) -> None:
     where = seats(groups(sizes), max_batch)
     taken: dict[int, list[int]] = {}
-    for size, (number, place) in zip(sizes, where.values(), strict=True):
+    for size, (number, place, count) in zip(sizes, where.values(), strict=True):
+        assert count == min(size, max_batch)
         mine = range(place, place + min(size, max_batch))
         assert mine[-1] < max_batch
         assert not set(mine) & set(taken.get(number, []))
         taken.setdefault(number, []).extend(mine)
     assert list(taken) == sorted(taken)
     for number, size in zip(list(taken)[:-1], list(taken)[1:], strict=True):
-        first = next(s for s, (n, _) in zip(sizes, where.values(), strict=True) if n == size)
+        first = next(s for s, (n, *_) in zip(sizes, where.values(), strict=True) if n == size)
         assert len(taken[number]) + min(first, max_batch) > max_batch
 
 
@@ -83,8 +85,8 @@ def test_questions_asked_twice_take_one_place() -> None:
         together=("a", "b", "a"),
     )
     (other,) = groups([1], "y")
-    assert [place for _, place in seats([twice, *groups([1, 1])[1:]], 3).values()] == [0, 2]
-    assert [number for number, _ in seats([twice, other], 9).values()] == [1, 2]
+    assert [place for _, place, _ in seats([twice, *groups([1, 1])[1:]], 3).values()] == [0, 2]
+    assert [number for number, *_ in seats([twice, other], 9).values()] == [1, 2]
 
 
 def test_weight_variants_and_benchmarks_never_share_a_block() -> None:
@@ -97,6 +99,30 @@ def test_weight_variants_and_benchmarks_never_share_a_block() -> None:
         (NF4.title, "y", 1),
     ]
     assert [block.weight for block in blocks] == [2, 1, 2, 1]
+
+
+def test_adapters_take_the_places_that_a_block_leaves_vacant_and_move_nobody() -> None:
+    some, one, two = groups([2, 1]), AdapterSpec(path="a"), AdapterSpec(path="b")
+    chosen = (None, one, two)
+    branches = branches_left(some, (NONE,), (FULL,), (), chosen)
+    where = seats(some, 7)
+    (block,) = blocks_of(branches, where, chosen, 7)
+    assert [(member.branch.adapter, member.place) for member in block.members] == [
+        (None, 0),
+        (one, 3),
+        (None, 2),
+        (one, 5),
+        # There are no three places left: once more from the first.
+        (two, 0),
+        (two, 2),
+    ]
+    answered = {("x", sample.id, "none+a/full") for sample in some[0].samples}
+    left = branches_left(some, (NONE,), (FULL,), answered, chosen)
+    (again,) = blocks_of(left, where, chosen, 7)
+    places = {(m.branch.group.media, m.branch.adapter): m.place for m in block.members}
+    assert len(again.members) == 5
+    for member in again.members:
+        assert places[member.branch.group.media, member.branch.adapter] == member.place
 
 
 def test_groups_go_apart_without_moving() -> None:

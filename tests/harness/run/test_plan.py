@@ -38,7 +38,7 @@ def group(benchmark: str, video: str, *ids: str) -> MediaGroup:
 
 def test_media_shared_by_two_benchmarks_are_encoded_once() -> None:
     groups = (group("x", "1.mp4", "a"), group("y", "1.mp4", "a"), group("y", "2.mp4", "b"))
-    plan = Plan(benchmarks={}, groups=groups, samples_sha256="")
+    plan = Plan(benchmarks={}, groups=groups, every_group=groups, samples_sha256="")
     assert [planned.ref.path for planned in plan.media()] == ["1.mp4", "2.mp4"]
 
 

@@ -23,6 +23,7 @@ from encodeonce.models.kv.methods.prefixkv import FixedPoint
 from encodeonce.models.kv.running_batch import RunningBatch
 from encodeonce.models.kv.selection import Entries
 from encodeonce.models.kv.storage import Precision
+from encodeonce.models.language.adapting import BASE
 
 META = torch.device("meta")
 NUM_PROMPT = 40
@@ -69,6 +70,7 @@ def forks(model: Any, precision: Precision, *, evicts: bool = False) -> Cohort:
             precision=precision,
             positions="compressed" if evicts else "original",
             eviction=FixedPoint(NUM_PROMPT, [9] * len(layers)) if evicts else None,
+            adapter=BASE,
         )
         for row in range(2)
     ]
@@ -83,6 +85,7 @@ def full(model: Any, paddings: Sequence[int] = (0, 0)) -> Cohort:
         layers=[layer] * model.config.get_text_config().num_hidden_layers,
         num_tokens=NUM_PROMPT,
         opening=SimpleNamespace(position_offset=0),
+        adapter=BASE,
     )
     return cohort_behind(prefix, paddings, room=4)
 

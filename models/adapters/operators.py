@@ -1,0 +1,193 @@
+"""Ways to add different low-rank products to the rows of a batch.
+
+Rows are under different adapters: y_n + B_{a(n)} A_{a(n)} x_n. The ways differ in speed and in the
+last bits. SGMV and BGMV are Punica's (Chen et al., 2023, arXiv:2310.18547, section 4).
+
+Shapes: N rows, T tokens of each, I inputs, O outputs, A adapters of a module, R their largest rank.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import nn
+
+from encodeonce.models.adapters.checkpoint import LowRank
+from encodeonce.models.language.adapting import AdaptedRows
+
+Kind = Literal["rows", "gather", "segment", "grouped", "concat"]
+
+_WORTH_COPYING = 2**15
+"""Numbers of one adapter's factors up to which a CPU copies them for every row."""
+_ALIGNED = 4
+"""Float32 numbers in 16 bytes, of which grouped products want rows to be a multiple."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """What different adapters add to one module, with ranks padded by zeros."""
+
+    numbers: tuple[int, ...]
+    """Of the adapters, in the order of ``a``; others add nothing here."""
+    a: torch.Tensor
+    """(A, R, I) float32."""
+    b: torch.Tensor
+    """(A, O, R) float32, scaled."""
+    bias: torch.Tensor | None
+    """(A, O) float32, scaled."""
+    ranks: Sequence[int]
+
+    @cached_property
+    def place(self) -> Mapping[int, int]:
+        """Where an adapter stands in the stack, by its number."""
+        return {number: place for place, number in enumerate(self.numbers)}
+
+    @property
+    def nbytes(self) -> int:
+        """Of all factors."""
+        return self.a.nbytes + self.b.nbytes + (0 if self.bias is None else self.bias.nbytes)
+
+    def product(self, place: int, x: torch.Tensor) -> torch.Tensor:
+        """Return what an adapter adds for x (..., I) float32, computed without padding."""
+        rank = self.ranks[place]
+        inner = nn.functional.linear(x, self.a[place, :rank])
+        bias = None if self.bias is None else self.bias[place]
+        return nn.functional.linear(inner, self.b[place, :, :rank], bias)
+
+
+def stacked(products: Mapping[int, LowRank], device: torch.device) -> Stack:
+    """Return the products of one module, by the numbers of their adapters."""
+    some = next(iter(products.values()))
+    ranks = [product.rank for product in products.values()]
+    rank = -(-max(ranks) // _ALIGNED) * _ALIGNED
+    a = torch.zeros(len(products), rank, some.a.shape[1])
+    b = torch.zeros(len(products), len(some.b), rank)
+    bias = torch.zeros(len(products), len(some.b))
+    for place, product in enumerate(products.values()):
+        a[place, : product.rank] = product.a
+        torch.mul(product.b, product.scaling, out=b[place, :, : product.rank])
+        if product.bias is not None:
+            bias[place] = product.bias * product.scaling
+    has_bias = any(product.bias is not None for product in products.values())
+    return Stack(
+        numbers=tuple(products),
+        a=a.to(device),
+        b=b.to(device),
+        bias=bias.to(device) if has_bias else None,
+        ranks=ranks,
+    )
+
+
+def _sum(y: torch.Tensor, product: torch.Tensor) -> torch.Tensor:
+    """Return y + product, added in float32 and rounded once to y's precision, as peft does."""
+    return (y + product).to(y.dtype)
+
+
+def single(stack: Stack, number: int, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Add one adapter's product everywhere: x (..., I) float32, y (..., O)."""
+    place = stack.place.get(number)
+    return y if place is None else _sum(y, stack.product(place, x))
+
+
+def by_rows(stack: Stack, rows: AdaptedRows, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Compute two products for each row, so that its bits depend on itself alone."""
+    y = y.clone()
+    for row, number in enumerate(rows.numbers):
+        place = stack.place.get(number)
+        if place is not None:
+            y[row] = _sum(y[row], stack.product(place, x[row]))
+    return y
+
+
+def segment(stack: Stack, rows: AdaptedRows, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Compute two products for each adapter that is present."""
+    y = y.clone()
+    for number, positions in rows.segments:
+        place = stack.place.get(number)
+        if place is None:
+            continue
+        first, last = positions[0], positions[-1] + 1
+        if last - first == len(positions):
+            y[first:last] = _sum(y[first:last], stack.product(place, x[first:last]))
+        else:
+            at = torch.tensor(positions, device=x.device)
+            y.index_copy_(0, at, _sum(y[at], stack.product(place, x[at])))
+    return y
+
+
+def gather(stack: Stack, rows: AdaptedRows, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Copy every row's factors, and compute two batched products (BGMV).
+
+    A row's bits depend on itself alone: shapes are the same whoever is present.
+    """
+    places = rows.places(stack.numbers, x.device)
+    chosen = places.clamp(min=0)
+    inner = torch.bmm(x, stack.a[chosen].transpose(1, 2))
+    product = torch.bmm(inner, stack.b[chosen].transpose(1, 2))
+    if stack.bias is not None:
+        product = product + stack.bias[chosen][:, None]
+    return torch.where((places >= 0)[:, None, None], _sum(y, product), y)
+
+
+def concat(stack: Stack, rows: AdaptedRows, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Compute all adapters' inner products at once, and mask those of others than the row's."""
+    places = rows.places(stack.numbers, x.device)
+    is_own = places[:, None] == torch.arange(len(stack.a), device=x.device)  # (N, A)
+    inner = nn.functional.linear(x, stack.a.flatten(0, 1)).unflatten(-1, stack.a.shape[:2])
+    masked = (inner * is_own[:, None, :, None]).flatten(2)
+    product = masked @ stack.b.transpose(1, 2).flatten(0, 1)
+    if stack.bias is not None:
+        product = product + stack.bias[places.clamp(min=0)][:, None]
+    return torch.where((places >= 0)[:, None, None], _sum(y, product), y)
+
+
+def grouped(stack: Stack, rows: AdaptedRows, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Sort rows by their adapters, and compute two grouped products (SGMV)."""
+    present = [(stack.place[n], at) for n, at in rows.segments if n in stack.place]
+    if not present:
+        return y
+    order = torch.tensor([one for _, at in present for one in at], device=x.device)
+    places = torch.tensor([place for place, _ in present], device=x.device)
+    counts = torch.tensor([len(at) * x.shape[1] for _, at in present], device=x.device)
+    ends = counts.cumsum(0, dtype=torch.int32)
+    sorted_x = x[order].flatten(0, 1)
+    inner = nn.functional.grouped_mm(sorted_x, stack.a[places].transpose(1, 2), offs=ends)
+    product = nn.functional.grouped_mm(inner, stack.b[places].transpose(1, 2), offs=ends)
+    if stack.bias is not None:
+        product = product + stack.bias[places].repeat_interleave(counts, dim=0)
+    added = _sum(y[order], product.unflatten(0, (len(order), -1)))
+    return y.index_copy(0, order, added)
+
+
+KINDS: Mapping[Kind, Callable[[Stack, AdaptedRows, torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "rows": by_rows,
+    "gather": gather,
+    "segment": segment,
+    "grouped": grouped,
+    "concat": concat,
+}
+"""Each takes x (N, T, I) float32 and y (N, T, O), and returns (N, T, O) in y's precision. Rows that
+are under no adapter keep their bits. ``y`` is left as it is."""
+
+
+def offers(kind: Kind, stack: Stack) -> bool:
+    """Return whether a module's shapes allow a way."""
+    widths = (stack.a.shape[2], stack.b.shape[1])
+    return kind != "grouped" or all(width % _ALIGNED == 0 for width in widths)
+
+
+def usual(stack: Stack, num_tokens: int) -> Kind:
+    """Return the way for rows of T tokens.
+
+    It depends on shapes alone, not on which adapters are present: while answers are decoded, rows
+    keep their bits whoever is decoded beside them. Several tokens of rows under different adapters
+    are computed by nobody who promises bits.
+    """
+    if num_tokens > 1:
+        return "segment"
+    _, rank, inputs = stack.a.shape
+    # On two cores: copying 16 times 32,768 numbers costs as much as 32 small products.
+    is_small = rank * (inputs + stack.b.shape[1]) <= _WORTH_COPYING
+    return "gather" if is_small or stack.a.device.type != "cpu" else "rows"

@@ -1,0 +1,57 @@
+"""The part of a run file about one adapter: where its checkpoint is, and what it is called."""
+
+from pathlib import PurePath
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from encodeonce.datasets.local_path import local_path
+
+
+class AdapterSpec(BaseModel):
+    """A LoRA adapter in peft's format."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str = Field(
+        min_length=1,
+        description="Folder with adapter_config.json and adapter_model.safetensors, as peft's "
+        "save_pretrained writes them, or a hub id (org/name).",
+    )
+    revision: str | None = Field(default=None, description="Hub revision; ignored for a folder.")
+    label: str | None = Field(
+        default=None, min_length=1, description="Name in records and reports; else the folder's."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_a_path(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _has_a_plain_title(self) -> Self:
+        if found := sorted({"/", "+"} & set(self.title)):
+            raise ValueError(
+                f"the adapter's name {self.title!r} contains {' and '.join(found)}, which separate "
+                "the parts of a variant's name; give it another with 'label'"
+            )
+        if self.title == "none":
+            raise ValueError(
+                "an adapter cannot be called 'none', which means the base; give it a 'label'"
+            )
+        return self
+
+    @property
+    def title(self) -> str:
+        """The adapter's name in records."""
+        return self.label or PurePath(self.path).name
+
+    def for_workers(self) -> Self:
+        """Return an adapter that is the same in any working folder, under the same title."""
+        try:
+            folder = local_path(self.path)
+        except ValueError:  # refused when it is read, with what is wrong
+            return self
+        if not folder.is_dir():
+            return self
+        return self.model_copy(update={"path": str(folder.resolve()), "label": self.title})

@@ -1,0 +1,136 @@
+"""Runs with adapters from the command line: a third list of variants, answered from one store."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from encodeonce.harness.workers.features import FeatureSource
+from encodeonce.jobs.cli.app import app
+from tests.jobs.scene import Scene, make_scene
+from tests.models.adapters.made import factors, write
+
+KV = ["full", {"method": "snapkv", "keep": 0.5}]
+SAMPLES = [f"{clip}-{number}" for clip in range(3) for number in range(2)]
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return make_scene(tmp_path)
+
+
+def adapters(folder: Path, count: int = 2, **fields: Any) -> list[str]:
+    """Write adapters of the scene's language model."""
+    layers = [f"model.language_model.layers.{number}" for number in range(2)]
+    widths = {f"{layer}.self_attn.q_proj": (64, 64) for layer in layers}
+    widths |= {f"{layer}.mlp.down_proj": (96, 64) for layer in layers}
+    return [
+        str(write(folder / f"adapter-{n}", factors(widths, 4, n, size=0.5), **fields))
+        for n in range(count)
+    ]
+
+
+def bits(scene: Scene, output: Path | None = None) -> dict[tuple[str, str], str]:
+    lines = scene.lines_of(output or scene.output, "records")
+    found = {(line["variant"], line["sample"]): line["logits_sha256"] for line in lines}
+    assert len(found) == len(lines)
+    assert not [line["error"] for line in lines if line["error"]]
+    return found
+
+
+def test_every_adapter_answers_under_every_cache_from_features_read_once(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[Any] = []
+    fetch = FeatureSource.fetch
+
+    def counting(self: FeatureSource, request: Any) -> Any:
+        fetched.append(request)
+        return fetch(self, request)
+
+    monkeypatch.setattr(FeatureSource, "fetch", counting)
+    paths = adapters(tmp_path)
+    chosen = ["none", paths[0], {"path": paths[1], "label": "second"}]
+    done = scene.execute("run", kv=KV, adapters=chosen, check_uncached=2)
+    assert done.exit_code == 0, done.stderr
+    assert "36 of 36 answered" in done.stdout
+    models, caches = ("none", "none+adapter-0", "none+second"), ("full", "snapkv@0.5")
+    names = [f"{model}/{kv}" for model in models for kv in caches]
+    found = bits(scene)
+    assert set(found) == {(name, sample) for name in names for sample in SAMPLES}
+    assert len(fetched) == 3, "a clip's features are read once for all adapters"
+    assert len({found[name, SAMPLES[0]] for name in names}) == len(names)
+
+    plain = scene.folder / "plain"
+    assert scene.execute("run", kv=KV, output=str(plain)).exit_code == 0
+    base = {key: value for key, value in found.items() if "+" not in key[0]}
+    assert bits(scene, plain) == base, "adapters beside it change no bit of the base"
+
+    report = scene.report()["variants"]
+    assert list(report["variants"]) == names
+    cell = report["variants"]["none+second/snapkv@0.5"]["benchmarks"]["questions"]
+    assert cell["fidelity_to"] == "none+second/full"
+    assert set(cell["against"]) == {"none/full", "none/snapkv@0.5", "none+second/full"}
+    assert report["weights"]["none"]["bytes_by_part"]["adapters"] > 0
+    page = (scene.output / "report.md").read_text(encoding="utf-8")
+    assert "original weights + second" in page and "without the adapter" in page
+
+
+def test_adapters_are_added_to_a_finished_run_and_alone_give_the_same_bits(
+    scene: Scene, tmp_path: Path
+) -> None:
+    paths = adapters(tmp_path)
+    assert scene.execute("run").exit_code == 0
+    assert scene.execute("run", adapters=["none", *paths]).exit_code == 0
+    together = bits(scene)
+    assert len(together) == 3 * len(SAMPLES)
+    alone = scene.folder / "alone"
+    assert scene.execute("run", adapters=paths[:1], output=str(alone)).exit_code == 0
+    expected = {key: value for key, value in together.items() if "adapter-0" in key[0]}
+    assert bits(scene, alone) == expected
+    # Leaving them out again forgets nothing.
+    assert scene.execute("run").exit_code == 0
+    known = json.loads((scene.output / "run.json").read_text(encoding="utf-8"))["variants"]
+    assert list(known["adapters"]) == ["none", "adapter-0", "adapter-1"]
+    assert len(scene.report()["variants"]["variants"]) == 3
+    sides = [f"{scene.output}:{model}/full" for model in ("none", "none+adapter-0")]
+    done = CliRunner().invoke(app, ["compare", *sides])
+    assert done.exit_code == 0, done.stderr
+
+
+def test_another_adapter_of_the_same_name_is_refused(scene: Scene, tmp_path: Path) -> None:
+    (path,) = adapters(tmp_path, 1)
+    assert scene.execute("run", adapters=[path]).exit_code == 0
+    adapters(tmp_path, 1, use_rslora=True)
+    done = scene.execute("run", adapters=[path])
+    assert done.exit_code == 1 and "another variant named 'adapter-0'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"adapters": []}, "adapters"),
+        ({"adapters": ["nowhere/at/all"]}, "neither a folder here nor a hub repository"),
+        ({"adapters": ["none", "none"]}, "two variants are named 'none'"),
+        ({"adapters": ["HERE/adapter-0", "HERE/adapter-0"]}, "two variants are named 'adapter-0'"),
+        ({"adapters": [{"path": "a", "label": "x+y"}]}, "contains +"),
+        ({"adapters": [{"path": "a", "scale": 2}]}, "scale"),
+        (
+            {"adapters": ["HERE/adapter-0"], "weights": [{"method": "none", "label": "a+b"}]},
+            "label",
+        ),
+        ({"adapters": ["HERE/adapter-0"], "check_uncached": 2}, "add 'none' to weights and"),
+        ({"adapters": ["HERE"]}, "has no adapter_config.json"),
+    ],
+)
+def test_adapters_that_cannot_be_meant_are_refused_before_anything_is_decoded(
+    scene: Scene, tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    write(tmp_path / "adapter-0", factors({"model.layers.0.self_attn.q_proj": (64, 64)}))
+    text = json.dumps(changes).replace("HERE", str(tmp_path))
+    done = scene.execute("run", **json.loads(text))
+    assert done.exit_code != 0 and words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (scene.output / "records.jsonl").exists()

@@ -1,0 +1,160 @@
+"""Every way of adding products against a loop over rows; and which rows keep their bits."""
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from encodeonce.models.adapters.checkpoint import LowRank
+from encodeonce.models.adapters.operators import (
+    KINDS,
+    Kind,
+    Stack,
+    offers,
+    single,
+    stacked,
+    usual,
+)
+from encodeonce.models.language.adapting import BASE, AdaptedRows, adapted_rows, using
+
+CPU = torch.device("cpu")
+every_kind = pytest.mark.parametrize("kind", list(KINDS))
+
+
+def product(inputs: int, outputs: int, rank: int, seed: int, *, has_bias: bool = False) -> LowRank:
+    noise = torch.Generator().manual_seed(seed)
+    return LowRank(
+        a=torch.randn(rank, inputs, generator=noise),
+        b=torch.randn(outputs, rank, generator=noise),
+        bias=torch.randn(outputs, generator=noise) if has_bias else None,
+        scaling=1.5 - seed / 8,
+    )
+
+
+def by_loop(
+    products: Mapping[int, LowRank], index: Sequence[int], x: torch.Tensor, y: torch.Tensor
+) -> torch.Tensor:
+    """Return y with every row's product added, in double precision."""
+    rows = []
+    for number, x_TI, y_TO in zip(index, x.double(), y.double(), strict=True):
+        one = products.get(number)
+        if one is not None:
+            added = x_TI @ one.a.double().T @ one.b.double().T
+            added = added if one.bias is None else added + one.bias.double()
+            y_TO = y_TO + one.scaling * added
+        rows.append(y_TO)
+    return torch.stack(rows)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[dict[int, LowRank], list[int], int, int, int]:
+    """Draw products of some adapters, rows under any, and (T, I, O)."""
+    inputs, outputs = (draw(st.integers(1, 12)) for _ in range(2))
+    numbers = draw(st.lists(st.integers(0, 6), min_size=1, max_size=5, unique=True))
+    products = {
+        number: product(
+            inputs, outputs, draw(st.integers(1, 7)), number, has_bias=draw(st.booleans())
+        )
+        for number in sorted(numbers)
+    }
+    index = draw(st.lists(st.integers(BASE, 6), min_size=1, max_size=9))
+    return products, index, draw(st.integers(1, 3)), inputs, outputs
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=cases())
+def test_every_kind_is_a_loop_over_rows(
+    case: tuple[dict[int, LowRank], list[int], int, int, int],
+) -> None:
+    products, index, num_tokens, inputs, outputs = case
+    noise = torch.Generator().manual_seed(len(index))
+    x = torch.randn(len(index), num_tokens, inputs, generator=noise)
+    y = torch.randn(len(index), num_tokens, outputs, generator=noise)
+    before = y.clone()
+    stack, rows = stacked(products, CPU), AdaptedRows(index)
+    expected = by_loop(products, index, x, y)
+    for kind, add in KINDS.items():
+        if not offers(kind, stack):
+            continue
+        got = add(stack, rows, x, y)
+        torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=2e-4, msg=kind)
+        for row, number in enumerate(index):
+            if number not in products:
+                assert torch.equal(got[row], y[row]), f"{kind}: a row without an adapter"
+        assert torch.equal(y, before), f"{kind} wrote into its input"
+
+
+@every_kind
+def test_padding_of_ranks_changes_nothing(kind: Kind) -> None:
+    narrow, wide = product(8, 12, 3, 0), product(8, 12, 24, 1)
+    x, y = torch.randn(4, 1, 8), torch.randn(4, 1, 12)
+    index = [0, BASE, 0, 0]
+    alone = KINDS[kind](stacked({0: narrow}, CPU), AdaptedRows(index), x, y)
+    padded = KINDS[kind](stacked({0: narrow, 1: wide}, CPU), AdaptedRows(index), x, y)
+    torch.testing.assert_close(padded, alone, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["rows", "gather"])
+@pytest.mark.parametrize(("inputs", "outputs", "rank"), [(64, 96, 8), (256, 128, 32), (16, 16, 5)])
+def test_a_decoded_rows_bits_depend_on_itself_alone(
+    kind: Kind, inputs: int, outputs: int, rank: int
+) -> None:
+    products = {number: product(inputs, outputs, rank, number) for number in range(4)}
+    stack = stacked(products, CPU)
+    x, y = torch.randn(8, 1, inputs), torch.randn(8, 1, outputs)
+    companies = ([2, *[BASE] * 7], [2] * 8, [2, 0, 1, 3, 0, 1, 2, 3])
+    rows = [KINDS[kind](stack, AdaptedRows(index), x, y)[0] for index in companies]
+    assert torch.equal(rows[0], rows[1]) and torch.equal(rows[0], rows[2])
+
+
+def test_the_usual_kind_of_decoded_rows_is_one_of_those() -> None:
+    for inputs, rank in ((16, 4), (4096, 64)):
+        stack = stacked({0: product(inputs, inputs, rank, 0)}, CPU)
+        assert usual(stack, 1) in {"rows", "gather"}
+        assert usual(stack, 7) == "segment"
+
+
+def test_grouped_products_want_aligned_widths() -> None:
+    assert not offers("grouped", stacked({0: product(6, 8, 4, 0)}, CPU))
+    assert offers("grouped", stacked({0: product(8, 12, 3, 0)}, CPU))
+
+
+def test_a_sum_is_rounded_once_to_the_outputs_precision() -> None:
+    stack = stacked({0: product(8, 8, 4, 0)}, CPU)
+    x, y = torch.randn(3, 1, 8), torch.randn(3, 1, 8, dtype=torch.bfloat16)
+    expected = (y.float() + stack.product(0, x)).bfloat16()
+    assert torch.equal(single(stack, 0, x, y), expected)
+    for add in KINDS.values():
+        got = add(stack, AdaptedRows([0, 0, 0]), x, y)
+        assert got.dtype == torch.bfloat16
+        torch.testing.assert_close(got, expected, rtol=1e-2, atol=1e-2)
+
+
+def test_one_adapter_for_everything_takes_any_shape() -> None:
+    stack: Stack = stacked({2: product(8, 6, 4, 0)}, CPU)
+    x, y = torch.randn(2, 3, 5, 8), torch.randn(2, 3, 5, 6)
+    assert torch.equal(single(stack, 0, x, y), y)  # adapts other modules
+    torch.testing.assert_close(single(stack, 2, x, y)[1, 2], single(stack, 2, x[1, 2], y[1, 2]))
+
+
+def test_nested_blocks_and_exceptions_put_back_what_was() -> None:
+    assert adapted_rows() is None
+    with using([0, BASE]):
+        outer = adapted_rows()
+        with pytest.raises(MemoryError), using(3):
+            assert adapted_rows() is not outer
+            raise MemoryError
+        assert adapted_rows() is outer
+        with using(BASE):
+            inner = adapted_rows()
+            assert inner is not None and inner.is_base
+        assert adapted_rows() is outer
+    assert adapted_rows() is None
+
+
+@pytest.mark.parametrize("index", [-2, [0, -3], [[0, 1], [2]]])
+def test_numbers_that_mean_nothing(index: int | list[int] | list[list[int]]) -> None:
+    with pytest.raises(ValueError, match="numbered from 0|different numbers of tokens"):
+        AdaptedRows(index)
