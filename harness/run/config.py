@@ -40,10 +40,8 @@ from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.quantization.method import load_quantizer
 from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
 
-CHANGES_NO_ANSWER = (
-    *("cache", "workers", "output", "limit", "check_uncached"),
-    *("weights", "adapters", "kv"),
-)
+_COMPUTES = ("cache", "workers", "output", "limit", "check_uncached")
+CHANGES_NO_ANSWER = (*_COMPUTES, "weights", "adapters", "kv")
 """Fields about what computes, where results go, and how much of the work is done. The meaning of
 each variant's name is kept separately (`variant.describe_variants`)."""
 
