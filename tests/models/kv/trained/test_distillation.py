@@ -76,14 +76,14 @@ def test_gradients_are_those_of_the_difference_quotient(
         for one, way in zip(compressor.parameters(), along, strict=True)
         if one.grad is not None
     )
-    step, values = 1e-5, []
+    step, values = 1e-4, []
     for sign in (1, -2):
         with torch.no_grad():
             for one, way in zip(compressor.parameters(), along, strict=True):
                 one += sign * step * way
             values.append(float(loss_of(model, compressor, exact)))
     # Normalisation rounds to float32 whatever the model's precision is.
-    assert (values[0] - values[1]) / (2 * step) == pytest.approx(slope, rel=1e-3)
+    assert (values[0] - values[1]) / (2 * step) == pytest.approx(slope, rel=5e-3)
 
 
 def test_the_teacher_is_the_full_cache(decoder: Any, visuals: list[Visual], scope: Scope) -> None:
