@@ -260,6 +260,7 @@ def test_media_that_cannot_be_decoded_are_left_out(cache: Path, tmp_path: Path) 
 
 
 def test_features_that_are_missing_are_said_with_what_to_do(tmp_path: Path) -> None:
-    only = {"on_miss": "error"}
+    asked = config(tmp_path / "none", tmp_path / "t")
+    store = asked.cache.model_copy(update={"on_miss": "error"})
     with pytest.raises(ValueError, match=r"not in the store, .*Leave cache.on_miss out"):
-        train(tmp_path / "none", tmp_path / "t", cache={"path": str(tmp_path / "none"), **only})
+        train_compressor(asked.model_copy(update={"cache": store}), Ranks(), quiet)
