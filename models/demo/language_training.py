@@ -90,7 +90,7 @@ class FeatureLibrary:
         self._contents = frames.contents[:num_frames]
         self._members: dict[str | None, list[int]] = {color: [] for color in (None, *COLORS)}
         for index, shown in enumerate(self._contents):
-            self._members[shown.tile and shown.tile.color].append(index)
+            self._members[shown.tile.color if shown.tile else None].append(index)
         places = places_of_patches()
         self._patches = np.stack([np.flatnonzero(places == n) for n in range(NUM_PLACES)])
 
