@@ -61,7 +61,7 @@ def _write(rng: np.random.Generator, glyphs: Sequence[np.ndarray]) -> np.ndarray
     There are 140 images of each digit to learn from; without this, one in thirty patches of
     held-out ones was misread.
     """
-    first, second = (_distort(rng, glyphs[rng.integers(len(glyphs))]) for _ in range(2))
+    first, second = (_distort(rng, glyphs[int(rng.integers(len(glyphs)))]) for _ in range(2))
     share = rng.choice((0.0, rng.uniform(0.0, 0.5)))
     written: np.ndarray = ((1 - share) * first + share * second).astype(np.float32)
     return written

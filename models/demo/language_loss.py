@@ -173,7 +173,7 @@ def evict_prefix(
     shown = torch.zeros(num_clips, num_slots, length, is_visual.shape[1], dtype=torch.bool)
     where = is_visual[:, None, None].expand_as(shown)
     shown = shown.masked_scatter(where, on_visual)
-    heads = config.num_key_value_heads
+    heads = int(config.num_key_value_heads or config.num_attention_heads)
     share = torch.rand(num_clips, heads, num_slots, 1) ** 2
     whole = torch.rand(num_clips, 1, num_slots, 1) < WHOLE_SHARE
     share = share.masked_fill(whole, 1.0)

@@ -60,13 +60,14 @@ class Course:
 
 
 # Bare questions on one token of each place are the fastest way to the skill (400 answers a second
-# on one core; all tokens and the benchmark's own questions: 70). Only the last course shows every
-# visual token, as the model will be asked.
+# on one core; all tokens and the benchmark's own questions: 70). Only the last courses show
+# every visual token, as the model will be asked.
 COURSES = (
-    Course(num_steps=420, num_drills=5, num_lessons=0, tokens_per_cell=1, clips_per_step=8),
-    Course(num_steps=280, num_drills=1, num_lessons=1, tokens_per_cell=1, clips_per_step=8),
+    Course(num_steps=600, num_drills=5, num_lessons=0, tokens_per_cell=1, clips_per_step=8),
+    Course(num_steps=500, num_drills=1, num_lessons=1, tokens_per_cell=1, clips_per_step=8),
+    Course(num_steps=400, num_drills=0, num_lessons=1, tokens_per_cell=4, clips_per_step=5),
     Course(
-        num_steps=360,
+        num_steps=300,
         num_drills=0,
         num_lessons=1,
         tokens_per_cell=4,
@@ -90,7 +91,7 @@ class FeatureLibrary:
         self._contents = frames.contents[:num_frames]
         self._members: dict[str | None, list[int]] = {color: [] for color in (None, *COLORS)}
         for index, shown in enumerate(self._contents):
-            self._members[shown.tile and shown.tile.color].append(index)
+            self._members[shown.tile.color if shown.tile else None].append(index)
         places = places_of_patches()
         self._patches = np.stack([np.flatnonzero(places == n) for n in range(NUM_PLACES)])
 

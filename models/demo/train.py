@@ -25,7 +25,7 @@ from encodeonce.models.demo.tower_pretraining import train_tower
 
 logger = logging.getLogger(__name__)
 
-NUM_FRAMES = 30_000
+NUM_FRAMES = 40_000
 NUM_HELDOUT_FRAMES = 2_000
 NUM_LIBRARY_FRAMES = 12_000
 TOWER_FOLDER = "tower"
@@ -85,7 +85,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "checkpoint")
     parser.add_argument("--work", type=Path, default=Path("build/demo-model"))
-    parser.add_argument("--tower-steps", type=int, default=1400)
+    parser.add_argument("--tower-steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()

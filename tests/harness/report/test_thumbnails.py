@@ -18,7 +18,7 @@ GONE = {
     "label": "demo",
     "options": {"file": "gone.jsonl", "media_root": "gone"},
 }
-SAMPLES = [("demo", sample.id) for sample in load_benchmark("demo", {}).samples()]
+SAMPLES = [("demo", sample.id) for sample in load_benchmark("demo", {}).samples() if sample.choices]
 
 
 def run(folder: Path, **config: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ def test_what_greedy_generation_writes_is_greedy_and_nothing_else_is() -> None:
     ((answer,),) = decoder.answer(prefix, [QUESTION], GenerationSpec(max_new_tokens=1))
     written = answer.text
     assert written
-    texts = [written, f"{written}{written}", "z"]
+    texts = [written, f"{written}z", "z"]
     ((ours,),) = decoder.score(prefix, [QUESTION], [texts])
     assert ours.num_tokens == (1, 2, 1)
     assert ours.are_greedy == (True, False, False)
