@@ -13,7 +13,7 @@ from encodeonce.datasets.local_path import local_path
 from encodeonce.models.adapters.checkpoint import ADAPTER_FILES, adapter_folder
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.checkpoint.files import local_checkpoint
-from encodeonce.models.kv.method import method_class
+from encodeonce.models.kv.method import file_options
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.spec import NONE, ModelSpec, WeightsSpec
 
@@ -244,16 +244,11 @@ def _meaning(spec: WeightsSpec | KVSpec, sha256: Callable[[Path], str]) -> dict[
     content = spec.model_dump(mode="json", exclude={"label"})
     files = {name: sha256(path) for name, path in _files(spec)}
     # A folder that has moved is still the same: its name and digest say what it is.
-    moving = method_class(spec.method).file_options if _has_method(spec) else ()
-    for option in moving:
+    for option in file_options(spec) if isinstance(spec, KVSpec) else ():
         path = spec.options[option]
         content["options"][option] = Path(path).name
         files[Path(path).name] = files.pop(path)
     return {**content, "files": files}
-
-
-def _has_method(spec: WeightsSpec | KVSpec) -> bool:
-    return isinstance(spec, KVSpec) and spec.method != FULL.method
 
 
 def _files(spec: WeightsSpec | KVSpec) -> Iterator[tuple[str, Path]]:

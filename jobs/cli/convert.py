@@ -7,6 +7,7 @@ from typing import Annotated, cast, get_args
 import typer
 
 from encodeonce.harness.report.plain_console import PlainConsole
+from encodeonce.jobs.cli.specs import model_from_options
 from encodeonce.jobs.cli.user_errors import user_errors
 from encodeonce.models.checkpoint.files import checkpoint_digest, file_digest
 from encodeonce.models.family import find_family
@@ -19,7 +20,6 @@ from encodeonce.models.kv.trained.fastcache import (
 from encodeonce.models.kv.trained.files import write_compressor
 from encodeonce.models.kv.trained.header import CompressorHeader
 from encodeonce.models.language.context import head_shape, whole_layers
-from encodeonce.models.spec import ModelSpec
 
 convert_app = typer.Typer(
     help="Convert what other projects have trained into files of ours.", no_args_is_help=True
@@ -53,7 +53,7 @@ def compressor(
         if folder.exists():
             raise ValueError(f"{folder} exists; name a folder that does not")
         header = fastcache_header(file, known)
-        family, checkpoint = find_family(ModelSpec(path=model))
+        family, checkpoint = find_family(model_from_options(model, "float32", "cpu"))
         config = family.language_config(checkpoint)
         header.check_shape(whole_layers(config), head_shape(config)[1], str(file))
         digest = checkpoint_digest(checkpoint, file_digest)

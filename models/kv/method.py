@@ -207,18 +207,23 @@ def find_method(spec: KVSpec) -> KVMethod | None:
         raise ValueError(f"kv: options of method {spec.method!r}: {error}") from error
 
 
+def file_options(spec: KVSpec) -> tuple[str, ...]:
+    """Return a setting's options that name a file or folder; none where there is no such method."""
+    if spec.method == FULL_METHOD or spec.method not in method_names():
+        return ()
+    return method_class(spec.method).file_options
+
+
 def for_workers(spec: KVSpec) -> KVSpec:
     """Return a setting that means the same in any working folder, under the same title.
 
     Raises:
         ValueError: an option that should name a file is no path.
     """
-    if spec.method == FULL_METHOD:
-        return spec
-    kind = method_class(spec.method)
-    given = {name: spec.options[name] for name in kind.file_options if spec.options.get(name)}
+    given = {name: spec.options[name] for name in file_options(spec) if spec.options.get(name)}
     if not given:
         return spec
+    kind = method_class(spec.method)
     shown = {**spec.options, **{name: Path(value).name for name, value in given.items()}}
     places = {name: str(kind.located(name, value)) for name, value in given.items()}
     found = {**spec.options, **places}
