@@ -28,7 +28,7 @@ def test_the_demos_run_files_are_understood() -> None:
     folder = Path(prompts.__file__).parent / "demo"
     variants = load_config(folder / "variants.yaml")
     assert load_config(folder / "run.yaml").cache == variants.cache
-    assert (len(variants.weights), len(variants.kv)) == (2, 15)
+    assert (len(variants.weights), len(variants.kv)) == (2, 19)
 
 
 def test_an_unknown_key_is_refused_with_the_allowed_ones_and_a_guess(tmp_path: Path) -> None:

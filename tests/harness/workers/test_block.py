@@ -16,6 +16,7 @@ from encodeonce.harness.run.plan import Branch, MediaGroup
 from encodeonce.harness.run.record import SampleError
 from encodeonce.harness.workers.block import AskedBranch, BlockEvaluator, Found, SettingResults
 from encodeonce.models.kv.spec import FULL, KVSpec
+from encodeonce.models.language.adapting import BASE
 from encodeonce.models.language.context import PromptTooLong
 from encodeonce.models.language.generation import Generation, GenerationSpec
 from encodeonce.models.language.likelihood import Likelihoods
@@ -38,7 +39,9 @@ class EchoDecoder:
         if "<image>" in question:
             raise ValueError("a placeholder in the question")
 
-    def prefill(self, visuals: Sequence[Visual], settings: Sequence[KVSpec]) -> Any:
+    def prefill(
+        self, visuals: Sequence[Visual], settings: Sequence[KVSpec], adapter: int = BASE
+    ) -> Any:
         return SimpleNamespace(seconds={"prefill": 5.0})
 
     def check_behind(self, prefix: Any, question: str, answer: int | Sequence[str]) -> None:

@@ -197,7 +197,7 @@ def test_tokens_that_are_read_a_step_later_are_the_same(
         return [one for some in engine.finish()[""] for one in some]
 
     expected = answers()
-    assert {len(one.token_ids) for one in expected} == {9, 2, 5}
+    assert {5, 9} < {len(one.token_ids) for one in expected}, "one ends by itself, besides"
 
     class Later(waves.Download):
         def __init__(self, *tensors: torch.Tensor) -> None:
