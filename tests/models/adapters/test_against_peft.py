@@ -20,6 +20,7 @@ from encodeonce.models.language.adapting import BASE
 from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.language.likelihood import extended_inputs
 from encodeonce.models.spec import VisionSpec
+from tests.compressors import DEMO_LAYERS
 from tests.contracts.family import Model, Scene
 from tests.contracts.logits import TOLERANCE, NotedLogits
 
@@ -172,4 +173,4 @@ def test_what_peft_saves_of_other_kinds_is_refused(
 def test_every_default_of_pefts_configuration_is_read(tmp_path: Path) -> None:
     adapter = read_adapter(AdapterSpec(path=str(saved(tmp_path))))
     kinds: Sequence[str] = sorted({path.rpartition(".")[2] for path in adapter.products})
-    assert kinds == ["q_proj"] and len(adapter.products) == 4
+    assert kinds == ["q_proj"] and len(adapter.products) == DEMO_LAYERS
