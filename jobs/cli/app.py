@@ -29,6 +29,7 @@ from encodeonce.jobs.cli.compare import compare_runs
 from encodeonce.jobs.cli.convert import convert_app
 from encodeonce.jobs.cli.export import export
 from encodeonce.jobs.cli.quantize import quantize
+from encodeonce.jobs.cli.run_options import Output, RayAddress
 from encodeonce.jobs.cli.running import running
 from encodeonce.jobs.cli.store import store_app
 from encodeonce.jobs.cli.train import train_app
@@ -58,14 +59,6 @@ RunFile = Annotated[
     Path,
     typer.Argument(metavar="RUN.yaml", help="Run file; `encodeonce schema` explains its keys."),
 ]
-RayAddress = Annotated[
-    str | None,
-    typer.Option(
-        envvar="RAY_ADDRESS",
-        help="Ray cluster to join: 'auto' or host:port. By default one is started on this machine.",
-    ),
-]
-Output = Annotated[Path | None, typer.Option(help="Output folder, in place of the run file's.")]
 
 
 app.add_typer(store_app, name="store")

@@ -16,6 +16,7 @@ from encodeonce.harness.training.compressor.train import train_compressor
 from encodeonce.harness.training.compressor.trainer import OnStep
 from encodeonce.harness.training.ranks import joined
 from encodeonce.jobs.cli.progress_bar import progress_bar
+from encodeonce.jobs.cli.run_options import Output, RayAddress
 from encodeonce.jobs.cli.user_errors import user_errors
 from encodeonce.models.checkpoint.files import hide_loading_bars
 from encodeonce.models.kv.trained.files import read_header
@@ -37,16 +38,8 @@ def compressor(
         Path,
         typer.Argument(metavar="TRAIN.yaml", help="Run file: model, questions, store, compressor."),
     ],
-    output: Annotated[
-        Path | None, typer.Option(help="Output folder, in place of the run file's.")
-    ] = None,
-    ray_address: Annotated[
-        str | None,
-        typer.Option(
-            envvar="RAY_ADDRESS",
-            help="Ray cluster to join, with workers.executor: ray. By default one is started here.",
-        ),
-    ] = None,
+    output: Output = None,
+    ray_address: RayAddress = None,
 ) -> None:
     """Distil a compressor for the KV method `ccm` from the full cache. Repeat it to go on.
 

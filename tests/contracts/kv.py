@@ -12,11 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from encodeonce.models.kv.asked import batches
-from encodeonce.models.kv.attention import attention_modules, text_module
 from encodeonce.models.kv.forks import Fork
 from encodeonce.models.kv.method import method_class, method_names
 from encodeonce.models.kv.spec import FULL, KVSpec
@@ -26,6 +23,7 @@ from tests.asking import answered, swept
 from tests.contracts.forks import Forks
 from tests.contracts.kv_merging import MergingContract
 from tests.contracts.logits import TOLERANCE, NotedLogits, Tokens, assert_close
+from tests.contracts.own_attention import attending_by
 
 FOREIGN = ("kvpress",)
 """Methods that need another library."""
@@ -74,15 +72,8 @@ def seeing_only(model: Any, fork: Fork, num_before: int) -> Iterator[None]:
         taken = scores.softmax(-1) @ value.repeat_interleave(num_groups, 1)
         return taken.transpose(1, 2).contiguous(), None
 
-    configs = {id(m.config): m.config for m in [*attention_modules(model), text_module(model)]}
-    ALL_ATTENTION_FUNCTIONS.register("tests_reference", attend)
-    ALL_MASK_ATTENTION_FUNCTIONS.register("tests_reference", ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
-    before = [config._attn_implementation for config in configs.values()]
-    for config in configs.values():
-        config._attn_implementation = "tests_reference"
-    yield
-    for config, name in zip(configs.values(), before, strict=True):
-        config._attn_implementation = name
+    with attending_by(model, "tests_reference", attend):
+        yield
 
 
 def reference_logits(

@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from encodeonce.models.kv.attention import attention_modules, text_module
 from encodeonce.models.kv.forks import Fork
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.language.context import head_shape, whole_layers
@@ -22,6 +20,7 @@ from tests.asking import swept
 from tests.compressors import write_random
 from tests.contracts.forks import Forks
 from tests.contracts.logits import NotedLogits, Tokens, assert_close
+from tests.contracts.own_attention import attending_by
 
 LONG = GenerationSpec(max_new_tokens=6, max_forks=1000)
 FORMS: Sequence[dict[str, Any]] = (
@@ -58,14 +57,8 @@ def behind(model: Any, fork: Fork) -> Iterator[None]:
         taken = scores.masked_fill(hidden, float("-inf")).softmax(-1) @ values
         return taken.transpose(1, 2).contiguous(), None
 
-    configs = {id(m.config): m.config for m in [*attention_modules(model), text_module(model)]}
-    ALL_ATTENTION_FUNCTIONS.register("tests_behind", attend)
-    before = [config._attn_implementation for config in configs.values()]
-    for config in configs.values():
-        config._attn_implementation = "tests_behind"
-    yield
-    for config, name in zip(configs.values(), before, strict=True):
-        config._attn_implementation = name
+    with attending_by(model, "tests_behind", attend):
+        yield
 
 
 def expected_logits(

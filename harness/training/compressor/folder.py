@@ -18,7 +18,7 @@ from encodeonce.cache_store import durable
 from encodeonce.datasets.strict_json import JsonError, parse_json
 from encodeonce.harness.run.output_error import lock, writing
 from encodeonce.models.kv.trained.compressor import Compressor
-from encodeonce.models.kv.trained.files import HEADER, WEIGHTS, write_compressor
+from encodeonce.models.kv.trained.files import HEADER, WEIGHTS, header_text, write_compressor
 from encodeonce.models.kv.trained.header import CompressorHeader
 
 CHECKPOINTS = "checkpoints"
@@ -165,14 +165,10 @@ class TrainingFolder:
         with writing(self.path):
             for name, content in (
                 (WEIGHTS, (self._step(step) / WEIGHTS).read_bytes()),
-                (HEADER, (json.dumps(header.model_dump(mode="json"), indent=2) + "\n").encode()),
+                (HEADER, header_text(header)),
                 ("README.md", card.encode()),
             ):
                 durable.replace(content, self.path / name, self.path)
-
-    def header(self, step: int) -> CompressorHeader:
-        """Return what a checkpoint's compressor is."""
-        return CompressorHeader(**parse_json((self._step(step) / HEADER).read_bytes()))
 
     def _step(self, number: int) -> Path:
         return self.path / CHECKPOINTS / f"step-{number:07}"

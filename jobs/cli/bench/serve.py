@@ -24,9 +24,9 @@ from encodeonce.harness.serving.openai_client import OpenAIServer, check_client
 from encodeonce.harness.serving.specs import OpenAIEngine, RayEngine
 from encodeonce.harness.serving.summary import summarize_grid
 from encodeonce.harness.workers.session import OnMiss, Session
+from encodeonce.jobs.cli.run_options import Output, RayAddress
 from encodeonce.jobs.cli.running import running
 from encodeonce.jobs.cli.user_errors import stop, user_errors
-from encodeonce.jobs.serve_ray import check_ray_serve, ray_server
 
 console = PlainConsole()
 
@@ -36,15 +36,8 @@ def serve(
         Path,
         typer.Argument(metavar="EXPERIMENTS.yaml", help="Run file; docs/serving.md has its keys."),
     ],
-    output: Annotated[
-        Path | None, typer.Option(help="Output folder, in place of the run file's.")
-    ] = None,
-    ray_address: Annotated[
-        str | None,
-        typer.Option(
-            envvar="RAY_ADDRESS", help="Ray cluster to join, where workers.executor is ray."
-        ),
-    ] = None,
+    output: Output = None,
+    ray_address: RayAddress = None,
 ) -> None:
     """Serve concurrent requests under several KV caches: latency, goodput and accuracy."""
     with user_errors(OSError):
@@ -83,6 +76,9 @@ def _check_engine(config: ServeConfig) -> None:
     if config.engine.kind == "openai":
         check_client()
     elif config.engine.kind == "ray":
+        # Imported where it is needed, here and below: other commands run without Ray installed.
+        from encodeonce.jobs.serve_ray import check_ray_serve
+
         check_ray_serve()
 
 
@@ -131,6 +127,8 @@ def _server(
             yield OpenAIServer(config, config.engine, session)
         return
     if isinstance(config.engine, RayEngine):
+        from encodeonce.jobs.serve_ray import ray_server
+
         with ray_server(config, config.engine, known, ray_address) as replicas:
             yield replicas
         return

@@ -96,5 +96,9 @@ def write_compressor(folder: Path, header: CompressorHeader, compressor: Compres
     """
     state = {name: one.detach().cpu().contiguous() for name, one in compressor.state_dict().items()}
     durable.write_new(folder / WEIGHTS, save(state, metadata={"format": "pt"}))
-    text = json.dumps(header.model_dump(mode="json"), indent=2) + "\n"
-    durable.write_new(folder / HEADER, text.encode())
+    durable.write_new(folder / HEADER, header_text(header))
+
+
+def header_text(header: CompressorHeader) -> bytes:
+    """Return what ``compressor.json`` holds."""
+    return (json.dumps(header.model_dump(mode="json"), indent=2) + "\n").encode()

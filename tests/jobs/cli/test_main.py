@@ -40,3 +40,10 @@ def test_an_interrupt_while_the_libraries_are_read_is_no_traceback(
         encodeonce.jobs.cli.main.main()
     assert ended.value.code == 130
     assert capsys.readouterr().err == "encodeonce: interrupted before any work\n"
+
+
+def test_no_command_needs_ray_to_begin() -> None:
+    """One machine can run without Ray installed; importing it takes a second of every command."""
+    asked = "import sys, encodeonce.jobs.cli.app; sys.exit('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
