@@ -27,9 +27,9 @@ from encodeonce.harness.bridges.requests import (
 from encodeonce.harness.workers.block import reason_against
 from encodeonce.harness.workers.media_lookup import MediaRequest
 from encodeonce.harness.workers.session import Session
-from encodeonce.models.checkpoint.footprint import LoadedWeights
-from encodeonce.models.language.generation import Generation, GenerationSpec, KVUse
+from encodeonce.models.answer import Generation, KVUse, LoadedWeights
 from encodeonce.models.language.prefix import Prefix
+from encodeonce.models.spec import GenerationSpec
 from encodeonce.models.vision.visual import Visual
 
 logger = logging.getLogger(__name__)
