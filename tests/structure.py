@@ -32,7 +32,7 @@ ORDER: Mapping[str, Sequence[str]] = {
         "demo",
     ),
     "models": (
-        "spec timing",
+        "answer plugin_file spec timing",
         "checkpoint",
         "vision",
         "language",

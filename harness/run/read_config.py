@@ -10,7 +10,6 @@ from encodeonce.datasets.sample import BenchmarkError
 from encodeonce.datasets.strict_yaml import YamlError, parse_yaml
 from encodeonce.harness.run.config import ConfigError, QuestionsConfig, RunConfig
 from encodeonce.harness.run.old_names import RENAMED
-from encodeonce.models.checkpoint.files import CheckpointError, device
 
 logger = logging.getLogger(__name__)
 
@@ -59,23 +58,6 @@ def load_run_file(path: Path, form: type[Form]) -> Form:
             line = document.line(("benchmarks", number))
             raise ConfigError(f"{path}, line {line}: {error}") from error
     return config
-
-
-def check_device(path: Path, config: QuestionsConfig) -> None:
-    """Refuse a device that this machine lacks, where it is this machine that computes.
-
-    Args:
-        path: of the run file, for the message.
-        config: what it says.
-
-    Raises:
-        ConfigError: there is no such device here.
-    """
-    try:
-        device(config.model)
-    except CheckpointError as error:
-        line = parse_yaml(path.read_bytes()).line(("model", "device"))
-        raise ConfigError(f"{path}, line {line}: model.{error}") from error
 
 
 def _as_written(location: Location) -> Location:

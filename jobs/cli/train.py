@@ -9,7 +9,8 @@ import typer
 
 from encodeonce.harness.report.plain_console import PlainConsole
 from encodeonce.harness.report.training_page import write_training_report
-from encodeonce.harness.run.read_config import check_device, load_run_file
+from encodeonce.harness.run.check_device import check_device
+from encodeonce.harness.run.read_config import load_run_file
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
 from encodeonce.harness.training.compressor.folder import State, TrainingFolder
 from encodeonce.harness.training.compressor.train import train_compressor
@@ -18,8 +19,7 @@ from encodeonce.harness.training.ranks import joined
 from encodeonce.jobs.cli.progress_bar import progress_bar
 from encodeonce.jobs.cli.run_options import Output, RayAddress
 from encodeonce.jobs.cli.user_errors import user_errors
-from encodeonce.models.checkpoint.files import hide_loading_bars
-from encodeonce.models.kv.trained.files import read_header
+from encodeonce.models.kv.trained.header import read_header
 
 train_app = typer.Typer(
     help="Train what some KV methods need, from stored features.", no_args_is_help=True
@@ -49,7 +49,6 @@ def compressor(
         config = load_run_file(path, TrainCompressorConfig)
         if output is not None:
             config = config.model_copy(update={"output": output.absolute()})
-        hide_loading_bars()
         with _shown() as on_step:
             if config.workers.executor == "ray":
                 # Imported here so that one machine can train without Ray installed.

@@ -13,6 +13,10 @@ from encodeonce.datasets.refusal_words import got
 
 FULL_METHOD = "full"
 
+PositionPolicy = Literal["original", "compressed"]
+"""The next token's position: behind all tokens seen, or behind the entries left in the first
+layer."""
+
 _OTHER_RATIOS: Mapping[str, str] = {
     "compression_ratio": "fraction removed, as kvpress and PrefixKV's code count",
     "compression_factor": "how many entries become one, as FastCache counts",

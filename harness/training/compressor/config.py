@@ -12,11 +12,9 @@ from encodeonce.harness.run.config import (
     RunConfig,
     WorkersSpec,
 )
-from encodeonce.models.kv.trained.files import read_header
-from encodeonce.models.kv.trained.header import CompressorForm
-from encodeonce.models.kv.trained.loss import LossSpec
-from encodeonce.models.kv.trained.source import find_compressor
-from encodeonce.models.quantization.method import load_quantizer
+from encodeonce.models.kv.trained.header import CompressorForm, find_compressor, read_header
+from encodeonce.models.kv.trained.loss_spec import LossSpec
+from encodeonce.models.quantization.registry import load_quantizer
 from encodeonce.models.spec import NONE, WeightsSpec
 
 CHANGES_NO_STEP = ("workers", "output", "stop", "cache")

@@ -18,8 +18,8 @@ from encodeonce.cache_store import durable
 from encodeonce.datasets.strict_json import JsonError, parse_json
 from encodeonce.harness.run.output_error import lock, writing
 from encodeonce.models.kv.trained.compressor import Compressor
-from encodeonce.models.kv.trained.files import HEADER, WEIGHTS, header_text, write_compressor
-from encodeonce.models.kv.trained.header import CompressorHeader
+from encodeonce.models.kv.trained.files import WEIGHTS, header_text, write_compressor
+from encodeonce.models.kv.trained.header import HEADER, CompressorHeader
 
 CHECKPOINTS = "checkpoints"
 _ASKED = "train.json"

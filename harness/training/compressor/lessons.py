@@ -18,8 +18,9 @@ from encodeonce.harness.training.compressor.config import TrainCompressorConfig
 from encodeonce.harness.workers.session import Session
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.kv.trained.distillation import Lesson, make_lesson
-from encodeonce.models.language.generation import GenerationSpec, ends_of
+from encodeonce.models.language.generation import ends_of
 from encodeonce.models.language.prefix import Prefix
+from encodeonce.models.spec import GenerationSpec
 from encodeonce.models.vision.visual import Visual
 
 logger = logging.getLogger(__name__)

@@ -18,10 +18,14 @@ from encodeonce.harness.training.ranks import Ranks
 from encodeonce.harness.workers.session import Session
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.kv.trained.compressor import Compressor, new_compressor
-from encodeonce.models.kv.trained.files import load_weights, read_header
+from encodeonce.models.kv.trained.files import load_weights
 from encodeonce.models.kv.trained.grouping import group_tokens
-from encodeonce.models.kv.trained.header import CompressorForm, CompressorHeader
-from encodeonce.models.kv.trained.source import find_compressor
+from encodeonce.models.kv.trained.header import (
+    CompressorForm,
+    CompressorHeader,
+    find_compressor,
+    read_header,
+)
 from encodeonce.models.language.prefix import Prefix
 
 _LIBRARIES = ("encodeonce", "torch", "transformers")

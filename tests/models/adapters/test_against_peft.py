@@ -17,9 +17,8 @@ from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.checkpoint.files import DEMO_CHECKPOINT
 from encodeonce.models.kv.spec import FULL
 from encodeonce.models.language.adapting import BASE
-from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.language.likelihood import extended_inputs
-from encodeonce.models.spec import VisionSpec
+from encodeonce.models.spec import GenerationSpec, VisionSpec
 from tests.compressors import DEMO_LAYERS
 from tests.contracts.family import Model, Scene
 from tests.contracts.logits import TOLERANCE, NotedLogits
