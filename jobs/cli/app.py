@@ -20,6 +20,7 @@ from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.plan import make_plan
 from encodeonce.harness.run.read_config import check_device, load_config
 from encodeonce.harness.serving.config import ServeConfig
+from encodeonce.harness.training.adapter.config import TrainAdapterConfig
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
 from encodeonce.harness.workers.coverage import RunCoverage, measure_coverage
 from encodeonce.jobs.cli.bench.app import bench_app
@@ -52,6 +53,7 @@ MOST_REASONS = 20
 RUN_FILES: Mapping[str, type[QuestionsConfig]] = {
     "run": RunConfig,
     "train": TrainCompressorConfig,
+    "adapter": TrainAdapterConfig,
     "serve": ServeConfig,
 }
 
