@@ -2,6 +2,7 @@
 
 import typer
 
+from encodeonce.jobs.cli.bench.adapters import adapters
 from encodeonce.jobs.cli.bench.costs import costs
 from encodeonce.jobs.cli.bench.engine import engine
 from encodeonce.jobs.cli.bench.kv import kv
@@ -14,5 +15,5 @@ from encodeonce.jobs.cli.bench.sweep import sweep
 bench_app = typer.Typer(
     help="Measure the program itself.", no_args_is_help=True, add_completion=False
 )
-for command in (prefix, engine, kv, sweep, quant, store, serve, costs):
+for command in (prefix, engine, kv, sweep, quant, adapters, store, serve, costs):
     bench_app.command()(command)
