@@ -31,6 +31,10 @@ class _Commands(LazyGroup):
             "Compare weight variants with the unquantised model: memory, first token, tokens/s, "
             "output.",
         ),
+        "adapters": Lazy(
+            "bench.adapters:adapters",
+            "Compare adapters in one batch with peft one after another, merged and mixed.",
+        ),
         "store": Lazy(
             "bench.store:store",
             "Compare our store with torch.save, safetensors, gzip, zarr and LMDB on the same data.",
