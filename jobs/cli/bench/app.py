@@ -33,7 +33,7 @@ class _Commands(LazyGroup):
         ),
         "adapters": Lazy(
             "bench.adapters:adapters",
-            "Compare adapters in one batch with peft one after another, merged and mixed.",
+            "Compare rows of different adapters in one batch with peft's ways, and with merging a copy.",
         ),
         "store": Lazy(
             "bench.store:store",
