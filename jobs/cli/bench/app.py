@@ -33,7 +33,8 @@ class _Commands(LazyGroup):
         ),
         "adapters": Lazy(
             "bench.adapters:adapters",
-            "Compare rows of different adapters in one batch with peft's ways, and with merging a copy.",
+            "Compare rows of different adapters in one batch with peft's ways, and with merging a "
+            "copy.",
         ),
         "store": Lazy(
             "bench.store:store",
