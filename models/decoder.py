@@ -100,10 +100,17 @@ class PrefixDecoder(ABC):
         """
         read = [read_adapter(spec) for spec in specs]
         bank = AdapterBank(read, self._model, self.projector, kind=kind)
-        if self.adapters is not None:
-            self.adapters.detach()
+        self.drop_adapters()
         self.adapters = bank
         parts = {**self.loaded.bytes_by_part, "adapters": bank.nbytes}
+        self.loaded = replace(self.loaded, bytes_by_part=parts)
+
+    def drop_adapters(self) -> None:
+        """Leave the base alone."""
+        if self.adapters is not None:
+            self.adapters.detach()
+        self.adapters = None
+        parts = {k: n for k, n in self.loaded.bytes_by_part.items() if k != "adapters"}
         self.loaded = replace(self.loaded, bytes_by_part=parts)
 
     @abstractmethod
@@ -121,6 +128,10 @@ class PrefixDecoder(ABC):
         is_watched = not all(setting.is_full for setting in settings)
         seen = prefix_observation(needs_of(settings)) if is_watched else None
         return self._prefill(visuals, seen, adapter)
+
+    def prefill_with_gradients(self, visuals: Sequence[Visual]) -> Prefix:
+        """Prefill the same with a graph, for what is trained beside the frozen model."""
+        return self._prefill(visuals, None, with_gradients=True)
 
     def answer(
         self,
@@ -200,7 +211,12 @@ class PrefixDecoder(ABC):
             return logits_from(self._model, prefix.fork(), suffix, [token_ids])[0]
 
     def _prefill(
-        self, visuals: Sequence[Visual], observation: Observation | None, adapter: int = BASE
+        self,
+        visuals: Sequence[Visual],
+        observation: Observation | None,
+        adapter: int = BASE,
+        *,
+        with_gradients: bool = False,
     ) -> Prefix:
         num_adapters = 0 if self.adapters is None else len(self.adapters.titles)
         if not BASE <= adapter < num_adapters:
@@ -213,7 +229,10 @@ class PrefixDecoder(ABC):
             opening = self._open(visuals)
         check_length(self._model.config, len(opening.token_ids) + opening.position_offset, 1)
         synchronize()
-        return prefill(self._model, opening, time.perf_counter() - start, observation, adapter)
+        prepare_s = time.perf_counter() - start
+        return prefill(
+            self._model, opening, prepare_s, observation, adapter, with_gradients=with_gradients
+        )
 
     def _independent(self, generation: GenerationSpec) -> GenerationSpec:
         """Return settings under which no answer depends on the others in its batch."""

@@ -6,10 +6,7 @@ from dataclasses import dataclass
 
 from encodeonce.harness.bridges.requests import GenerationRequest, LikelihoodRequest, TextScore
 from encodeonce.harness.workers.block import reason_against
-from encodeonce.models.answer import (
-    Generation,
-    KVUse,
-)
+from encodeonce.models.answer import Generation, KVUse
 from encodeonce.models.family import Decoder
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.language.prefix import Prefix

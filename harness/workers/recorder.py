@@ -10,6 +10,7 @@ from typing import Any
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark, Sample
 from encodeonce.harness.run.config import RunConfig, Scoring
+from encodeonce.harness.run.passing import is_own_fault
 from encodeonce.harness.run.plan import Branch
 from encodeonce.harness.run.record import CacheUse, Record, SampleError
 from encodeonce.harness.run.scoring import with_generation, with_likelihoods
@@ -63,6 +64,8 @@ class Recorder:
                 record = self._answered(record, branch, sample, answer(kv, sample, prompt))
             # A sample that cannot be answered must not fail the others.
             except Exception as error:
+                if not is_own_fault(error):  # the block is tried again
+                    raise
                 logger.info("sample %s failed", sample.id, exc_info=True)
                 record = replace(record, error=SampleError.of(error))
             records.append(self._booked(replace(record, loaded=loaded), use))

@@ -52,7 +52,10 @@ class _Commands(LazyGroup):
         "calibrate": Lazy(
             "calibrate:calibrate_app", "Calibrate KV-compression methods on samples of a run file."
         ),
-        "train": Lazy("train:train_app", "Train what some KV methods need, from stored features."),
+        "train": Lazy(
+            "train:train_app",
+            "Train LoRA adapters, and what some KV methods need, from stored features.",
+        ),
         "convert": Lazy(
             "convert:convert_app", "Convert what other projects have trained into files of ours."
         ),

@@ -9,12 +9,14 @@ import typer
 from encodeonce.harness.report.plain_console import PlainConsole
 from encodeonce.harness.run.config import QuestionsConfig, RunConfig
 from encodeonce.harness.serving.config import ServeConfig
+from encodeonce.harness.training.adapter.config import TrainAdapterConfig
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
 from encodeonce.jobs.cli.user_errors import user_errors
 
 RUN_FILES: Mapping[str, type[QuestionsConfig]] = {
     "run": RunConfig,
     "train": TrainCompressorConfig,
+    "adapter": TrainAdapterConfig,
     "serve": ServeConfig,
 }
 

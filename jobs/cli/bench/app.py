@@ -31,6 +31,11 @@ class _Commands(LazyGroup):
             "Compare weight variants with the unquantised model: memory, first token, tokens/s, "
             "output.",
         ),
+        "adapters": Lazy(
+            "bench.adapters:adapters",
+            "Compare rows of different adapters in one batch with peft's ways, and with merging a "
+            "copy.",
+        ),
         "store": Lazy(
             "bench.store:store",
             "Compare our store with torch.save, safetensors, gzip, zarr and LMDB on the same data.",
