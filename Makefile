@@ -84,7 +84,8 @@ check: $(VENV)/installed-dev types
 # mypy follows folders, not the mapping in pyproject.toml: it is shown a tree of links.
 types: $(VENV)/installed-dev
 	mkdir -p build/typing/encodeonce
-	ln -sfn $(addprefix ../../../,cache_store datasets harness jobs models) build/typing/encodeonce/
+	ln -sfn $(addprefix ../../../,cache_store datasets harness jobs models encodeonce/__init__.py) \
+		build/typing/encodeonce/
 	$(BIN)/mypy -p encodeonce
 
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -17,6 +17,10 @@ class _Commands(LazyGroup):
             "run:run",
             "Encode what is missing, answer all questions, and report. Run it again to resume.",
         ),
+        "init": Lazy(
+            "init:init",
+            "Write a run file: what the options say, and the other keys' defaults as comments.",
+        ),
         "precompute": Lazy(
             "run:precompute", "Put the features of all media of a run into the store."
         ),

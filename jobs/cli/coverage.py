@@ -1,7 +1,5 @@
 """How much of a run's features the store has, in words."""
 
-from pathlib import Path
-
 from encodeonce.harness.report.numbers import human_count
 from encodeonce.harness.report.plain_console import PlainConsole
 from encodeonce.harness.report.visible import on_one_line
@@ -22,8 +20,8 @@ def coverage_of(config: RunConfig) -> RunCoverage:
         return measure_coverage(config, plan)
 
 
-def print_coverage(coverage: RunCoverage, path: Path, config: RunConfig) -> None:
-    """Print what is there, what is missing and why, and what to type."""
+def print_coverage(coverage: RunCoverage, config: RunConfig, remedy: str) -> None:
+    """Print what is there, what is missing and why, and the command that is the remedy."""
     console.print(
         f"{human_count(coverage.num_media, 'media item')}: {coverage.num_present} units in the "
         f"store, {coverage.num_missing} missing, {coverage.num_damaged} damaged; "
@@ -37,7 +35,7 @@ def print_coverage(coverage: RunCoverage, path: Path, config: RunConfig) -> None
         console.print(f"features are missing for: {some}{f' and {more} more' if more > 0 else ''}")
         for item, reason in list(_reasons(coverage, config).items())[:MOST_REASONS]:
             console.print(f"  precompute failed on {on_one_line(item)}: {reason}", soft_wrap=True)
-        console.print(f"encode them with: encodeonce precompute {path}")
+        console.print(f"encode them with: {remedy}", soft_wrap=True)
 
 
 def _reasons(coverage: RunCoverage, config: RunConfig) -> dict[str, str]:

@@ -26,8 +26,8 @@ from encodeonce.harness.serving.specs import OpenAIEngine, RayEngine
 from encodeonce.harness.serving.summary import summarize_grid
 from encodeonce.harness.workers.session import OnMiss, Session
 from encodeonce.jobs.cli.run_options import Output, RayAddress
-from encodeonce.jobs.cli.running import running
 from encodeonce.jobs.cli.user_errors import stop, user_errors
+from encodeonce.jobs.running import running
 
 console = PlainConsole()
 
