@@ -32,7 +32,7 @@ ORDER: Mapping[str, Sequence[str]] = {
         "demo",
     ),
     "models": (
-        "spec timing",
+        "spec timing engine_spec",
         "checkpoint",
         "vision",
         "language",
@@ -44,6 +44,7 @@ ORDER: Mapping[str, Sequence[str]] = {
         "quantization",
         "family_bases",
         "families",
+        "vllm",
         "synthetic demo easy_vqa",
     ),
     "harness": ("run", "results workers", "training serving", "report", "bench bridges"),

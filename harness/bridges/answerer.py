@@ -77,7 +77,7 @@ class Answerer:
             ValueError: the checkpoint, or the variant, cannot be used.
             StoreError: the store cannot.
         """
-        self._session = Session(config)
+        self._session = Session(config, engine=config.engine)
         self._session.check_weights(config.weights)
         self._window = window
         self._kv = config.kv

@@ -5,10 +5,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -20,6 +19,7 @@ from pydantic import (
 from encodeonce.datasets.media.probe import VideoBackend
 from encodeonce.datasets.media.sampling import FrameSampling, UniformInclusive
 from encodeonce.datasets.options import LocalPath
+from encodeonce.harness.run.engine import check_engine
 from encodeonce.harness.run.old_names import (
     NAMES_IN_FINGERPRINTS,
     list_old_names,
@@ -33,7 +33,9 @@ from encodeonce.harness.run.variant import (
     check_kv_titles,
     check_weights_titles,
 )
+from encodeonce.harness.run.workers_spec import Strict, WorkersSpec
 from encodeonce.models.adapters.spec import AdapterSpec
+from encodeonce.models.engine_spec import TRANSFORMERS, EngineSpec, engine_fields
 from encodeonce.models.kv.method import check_kv, for_workers
 from encodeonce.models.kv.spec import FULL, KVSpec, expand_kv
 from encodeonce.models.language.generation import GenerationSpec
@@ -48,12 +50,6 @@ each variant's name is kept separately (`variant.describe_variants`)."""
 
 class ConfigError(ValueError):
     """The run file is wrong."""
-
-
-class Strict(BaseModel):
-    """A section of a run file: unknown keys are refused, and nothing changes later."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 Scoring = Literal["generate", "choice_likelihood", "nll"]
@@ -103,48 +99,6 @@ class CacheSpec(Strict):
         default="error",
         description="What evaluation does when features are missing: 'error' fails the sample, "
         "'encode' computes and stores them, which needs the tower on every worker.",
-    )
-
-
-class WorkersSpec(Strict):
-    """The workers and their resources. Changes no result."""
-
-    executor: Literal["ray", "local"] = Field(
-        default="ray", description="'ray', or 'local': one worker in this process, without Ray."
-    )
-    num_workers: int = Field(default=2, ge=1, description="Worker processes (Ray).")
-    gpus_per_worker: float | None = Field(
-        default=None,
-        ge=0,
-        description="GPUs of a worker; by default 1 where the cluster has GPUs, else 0.",
-    )
-    cpus_per_worker: int = Field(
-        default=1,
-        ge=1,
-        description="Cores, and so threads, of a worker. Another number of threads may round "
-        "differently.",
-    )
-    env: dict[str, str] = Field(
-        default_factory=dict,
-        description="Environment of workers, e.g. HF_HUB_OFFLINE; they do not inherit the shell's.",
-    )
-    wheel: LocalPath | None = Field(
-        default=None,
-        description="Wheel of encodeonce (`pip wheel --no-deps .`) for nodes that lack it.",
-    )
-    groups_at_once: int = Field(
-        default=2,
-        ge=1,
-        description="Media groups handed to a worker together: it reads the next one's features "
-        "while it computes. More also suits groups that take only milliseconds.",
-    )
-    lease_s: float = Field(
-        default=1800.0,
-        gt=0,
-        description="A media group not finished within this many seconds is taken to hang.",
-    )
-    max_attempts: int = Field(
-        default=3, ge=1, description="Workers a media group may kill before it is set aside."
     )
 
 
@@ -218,6 +172,10 @@ class RunConfig(QuestionsConfig):
         description="Teacher-force the full cache's answer through every compressed cache: token "
         "agreement, mean KL. Needs 'full' in kv.",
     )
+    engine: EngineSpec = Field(
+        default=TRANSFORMERS,
+        description="What decodes: 'transformers', or 'vllm'. Another engine is another run.",
+    )
     limit: int | None = Field(
         default=None, ge=1, description="Only the first so many samples of each benchmark."
     )
@@ -276,6 +234,12 @@ class RunConfig(QuestionsConfig):
             )
         return value
 
+    @model_validator(mode="after")
+    def _engine_has_it_all(self) -> Self:
+        scorings = [one.scoring for one in self.benchmarks]
+        check_engine(self.engine, self.kv, scorings, fidelity=self.fidelity)
+        return self
+
     @property
     def variants(self) -> tuple[Variant, ...]:
         """The run's variants, in the order of its lists."""
@@ -291,7 +255,7 @@ class RunConfig(QuestionsConfig):
 
         A run's fingerprint is the digest of these, so their names are those of the first version.
         """
-        content = self.model_dump(mode="json", exclude=set(CHANGES_NO_ANSWER))
+        content = engine_fields(self.model_dump(mode="json", exclude=set(CHANGES_NO_ANSWER)))
         content["model"].pop("device")
         content["generation"].pop("max_cache_gib")
         if not content["generation"]["cuda_graphs"]:  # as in versions without them

@@ -7,8 +7,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from encodeonce.datasets.options import LocalPath
-from encodeonce.harness.run.config import QuestionsConfig, RunConfig, Strict, WorkersSpec
+from encodeonce.harness.run.config import QuestionsConfig, RunConfig
 from encodeonce.harness.run.variant import Variant, check_kv_titles, check_weights_titles
+from encodeonce.harness.run.workers_spec import Strict, WorkersSpec
 from encodeonce.harness.serving.loads import Arrivals, Limits, PoissonArrivals
 from encodeonce.harness.serving.policy import check_policy
 from encodeonce.harness.serving.specs import (

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from encodeonce.harness.run.config import WorkersSpec
+from encodeonce.harness.run.workers_spec import WorkersSpec
 from encodeonce.jobs.execution.executor import Executor
 from encodeonce.jobs.execution.local import LocalExecutor
 from encodeonce.jobs.execution.work import Limits

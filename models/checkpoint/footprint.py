@@ -47,8 +47,6 @@ class LoadingMeasure:
 
     def take(self, model: Any, projector: nn.Module | None) -> LoadedWeights:
         """Return what was measured, and what a model and its projector hold."""
-        synchronize()
-        load_s = time.perf_counter() - self._start
         counted: set[int] = set()
         parts = {
             "layers": decoder_layers(model),
@@ -57,14 +55,15 @@ class LoadingMeasure:
             "projector": projector,
             "other": model,
         }
-        return LoadedWeights(
-            bytes_by_part={
-                name: 0 if part is None else held_bytes(part, counted)
-                for name, part in parts.items()
-            },
-            load_s=load_s,
-            peak_bytes=peak(),
+        return self.taken(
+            {name: 0 if part is None else held_bytes(part, counted) for name, part in parts.items()}
         )
+
+    def taken(self, bytes_by_part: Mapping[str, int]) -> LoadedWeights:
+        """Return what was measured, and what a model holds."""
+        synchronize()
+        load_s = time.perf_counter() - self._start
+        return LoadedWeights(bytes_by_part=bytes_by_part, load_s=load_s, peak_bytes=peak())
 
 
 def reset_peak() -> None:

@@ -10,8 +10,8 @@ from encodeonce.harness.run.config import (
     CacheSpec,
     QuestionsConfig,
     RunConfig,
-    WorkersSpec,
 )
+from encodeonce.harness.run.workers_spec import WorkersSpec
 from encodeonce.models.kv.trained.files import read_header
 from encodeonce.models.kv.trained.header import CompressorForm
 from encodeonce.models.kv.trained.loss import LossSpec
