@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -19,12 +18,14 @@ from pydantic import (
 from encodeonce.datasets.media.probe import VideoBackend
 from encodeonce.datasets.media.sampling import FrameSampling, UniformInclusive
 from encodeonce.datasets.options import LocalPath
+from encodeonce.harness.run.cache_spec import CacheSpec
 from encodeonce.harness.run.engine import check_engine
 from encodeonce.harness.run.old_names import (
     NAMES_IN_FINGERPRINTS,
     list_old_names,
     under_new_names,
 )
+from encodeonce.harness.run.strict import Strict
 from encodeonce.harness.run.variant import (
     BASELINE,
     NO_ADAPTER,
@@ -33,14 +34,13 @@ from encodeonce.harness.run.variant import (
     check_kv_titles,
     check_weights_titles,
 )
-from encodeonce.harness.run.workers_spec import Strict, WorkersSpec
+from encodeonce.harness.run.workers_spec import WorkersSpec
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.engine_spec import TRANSFORMERS, EngineSpec, engine_fields
-from encodeonce.models.kv.method import check_kv, for_workers
+from encodeonce.models.kv.registry import check_kv, for_workers
 from encodeonce.models.kv.spec import FULL, KVSpec, expand_kv
-from encodeonce.models.language.generation import GenerationSpec
-from encodeonce.models.quantization.method import load_quantizer
-from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
+from encodeonce.models.quantization.registry import load_quantizer
+from encodeonce.models.spec import NONE, GenerationSpec, ModelSpec, VisionSpec, WeightsSpec
 
 _COMPUTES = ("cache", "workers", "output", "limit", "check_uncached")
 CHANGES_NO_ANSWER = (*_COMPUTES, "weights", "adapters", "kv")
@@ -76,30 +76,6 @@ class BenchmarkSpec(Strict):
     def title(self) -> str:
         """Its name in records and reports."""
         return self.label or self.name
-
-
-class CacheSpec(Strict):
-    """The feature store."""
-
-    path: LocalPath = Field(
-        default=Path("encodeonce-cache"),
-        validate_default=True,
-        description="Folder shared by runs, jobs and machines; relative to the working directory.",
-    )
-    codec: Literal["zstd", "raw"] = Field(
-        default="zstd", description="'zstd' (lossless) or 'raw' (larger, faster from memory)."
-    )
-    memory_mib: int = Field(
-        default=0,
-        ge=0,
-        description="Features that each worker keeps in memory, MiB, for media that several "
-        "benchmarks share.",
-    )
-    on_miss: Literal["error", "encode"] = Field(
-        default="error",
-        description="What evaluation does when features are missing: 'error' fails the sample, "
-        "'encode' computes and stores them, which needs the tower on every worker.",
-    )
 
 
 def listed(value: Any) -> Any:

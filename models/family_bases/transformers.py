@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from encodeonce.models.answer import LoadedWeights
 from encodeonce.models.checkpoint.files import (
     CheckpointError,
     check_names,
     load_config,
     weights_digest,
 )
-from encodeonce.models.checkpoint.footprint import LoadedWeights, LoadingMeasure
+from encodeonce.models.checkpoint.footprint import LoadingMeasure
 from encodeonce.models.checkpoint.loading import load_without
 from encodeonce.models.checkpoint.quantized_parts import part_hooks, part_quantization
 from encodeonce.models.decoder import PrefixDecoder
@@ -28,7 +29,8 @@ from encodeonce.models.family_bases.architecture import Architecture, tapped
 from encodeonce.models.family_bases.opener import Opener
 from encodeonce.models.language.chat import Chat, load_chat, load_tokenizer
 from encodeonce.models.language.prefix import Opening
-from encodeonce.models.quantization.method import Candidate, find_candidate, load_quantizer
+from encodeonce.models.quantization.method import Candidate, find_candidate
+from encodeonce.models.quantization.registry import load_quantizer
 from encodeonce.models.reference import load_reference
 from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
 from encodeonce.models.vision.preprocessing import Preprocessing, try_out

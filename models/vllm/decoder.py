@@ -8,14 +8,13 @@ from typing import Any, NoReturn
 from transformers import DynamicCache
 
 from encodeonce.models.adapters.spec import AdapterSpec
-from encodeonce.models.checkpoint.footprint import LoadedWeights
+from encodeonce.models.answer import Generation, Likelihoods, LoadedWeights
 from encodeonce.models.family_bases.opener import Opener
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.language.adapting import BASE
 from encodeonce.models.language.context import check_length
-from encodeonce.models.language.generation import Generation, GenerationSpec
-from encodeonce.models.language.likelihood import Likelihoods
 from encodeonce.models.language.prefix import Prefix
+from encodeonce.models.spec import GenerationSpec
 from encodeonce.models.vision.visual import Visual
 from encodeonce.models.vllm.engine import VllmEngine
 from encodeonce.models.vllm.inputs import Layout, items_of

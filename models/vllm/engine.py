@@ -6,8 +6,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from encodeonce.models.language.generation import NUM_FIRST_LOGITS, Generation, GenerationSpec
+from encodeonce.models.answer import NUM_FIRST_LOGITS, Generation
 from encodeonce.models.language.prefix import Prefix
+from encodeonce.models.spec import GenerationSpec
 from encodeonce.models.vllm.inputs import engine_input
 from encodeonce.models.vllm.model import VllmModel
 

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from encodeonce.datasets.media.sampling import UniformInclusive
-from encodeonce.harness.run.config import BenchmarkSpec, CacheSpec, RunConfig
+from encodeonce.harness.run.cache_spec import CacheSpec
+from encodeonce.harness.run.config import BenchmarkSpec, RunConfig
 from encodeonce.harness.run.read_config import load_config
 from encodeonce.harness.run.workers_spec import WorkersSpec
 from encodeonce.jobs.cli.bench.measuring import measuring, print_step
