@@ -1,11 +1,19 @@
 """The part of a run file about one adapter: where its checkpoint is, and what it is called."""
 
 from pathlib import PurePath
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from encodeonce.datasets.local_path import local_path
+
+
+class NumberedAdapters(Protocol):
+    """The adapters that a decoder has."""
+
+    def number(self, title: str) -> int:
+        """Return the number of the one of this title."""
+        ...
 
 
 class AdapterSpec(BaseModel):
