@@ -190,7 +190,7 @@ class StoreFolder:
         return [Namespace(path) for path in found]
 
 
-def store_in(path: Path) -> StoreFolder:
+def store_folder(path: Path) -> StoreFolder:
     """Return the store in a folder: run files name the folder above the store itself.
 
     Raises:

@@ -15,6 +15,7 @@ from encodeonce.datasets.registry import benchmark_class
 from encodeonce.harness.bridges.lmms_eval.arguments import MODEL_ARGS
 from encodeonce.harness.run.config import QuestionsConfig, RunConfig
 from encodeonce.harness.serving.config import ServeConfig
+from encodeonce.harness.training.adapter.config import TrainAdapterConfig
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
 from encodeonce.jobs.cli.app import app
 
@@ -25,6 +26,7 @@ SMALLEST_RUN = {"model": {"path": "demo"}, "benchmarks": [{"name": "demo"}], "ou
 """A minimal run file into which a fragment is put, to check that it is valid."""
 FORMS: Mapping[str, type[QuestionsConfig]] = {
     "compressor": TrainCompressorConfig,
+    "lora": TrainAdapterConfig,
     "experiments": ServeConfig,
 }
 """Run files of other commands, by a key that only they have."""
@@ -76,7 +78,12 @@ def command_lines(text: str) -> Iterator[list[str]]:
 @cache
 def command_line() -> Any:
     """Return the program's command line, as typer builds it."""
-    return typer.main.get_command(app)
+    found: Any = typer.main.get_command(app)
+    for name in found.commands:
+        found.load(name)
+    for name in found.commands["bench"].commands:
+        found.commands["bench"].load(name)
+    return found
 
 
 def problem_of(words: list[str], *, is_whole: bool) -> str | None:

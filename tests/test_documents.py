@@ -179,7 +179,7 @@ def test_a_sample_is_followed_in_at_most_twenty_files() -> None:
 WRONG_COMMANDS = (
     ["encodeonce", "rum", "run.yaml"],
     ["encodeonce", "run", "run.yaml", "--rey-address", "auto"],
-    ["encodeonce", "run"],
+    ["encodeonce", "report"],
     ["encodeonce", "bench", "prefix", "--frames", "0"],
     ["make", "tea"],
     ["python", "-m", "encodeonce.models.demo.trian"],

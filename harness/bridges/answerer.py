@@ -28,8 +28,8 @@ from encodeonce.harness.bridges.requests import (
 )
 from encodeonce.harness.workers.media_lookup import MediaRequest
 from encodeonce.harness.workers.session import Session
-from encodeonce.models.checkpoint.footprint import LoadedWeights
-from encodeonce.models.language.generation import Generation, GenerationSpec
+from encodeonce.models.answer import Generation, LoadedWeights
+from encodeonce.models.spec import GenerationSpec
 from encodeonce.models.vision.visual import Visual
 
 logger = logging.getLogger(__name__)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from encodeonce.harness.bridges.requests import GenerationRequest, LikelihoodRequest, TextScore
 from encodeonce.harness.workers.block import reason_against
+from encodeonce.models.answer import Generation, KVUse
 from encodeonce.models.family import Decoder
 from encodeonce.models.kv.spec import KVSpec
-from encodeonce.models.language.generation import Generation, GenerationSpec, KVUse
 from encodeonce.models.language.prefix import Prefix
+from encodeonce.models.spec import GenerationSpec
 from encodeonce.models.timing import Stopwatch
 from encodeonce.models.vision.visual import Visual
 

@@ -12,11 +12,10 @@ from encodeonce.datasets.media.media import MediaKind
 from encodeonce.harness.run.config import AnswerConfig
 from encodeonce.harness.run.record import CacheUse
 from encodeonce.harness.run.variant import Variant
-from encodeonce.models.kv.method import check_kv
+from encodeonce.models.kv.registry import check_kv
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.language.generation import GenerationSpec
-from encodeonce.models.quantization.method import load_quantizer
-from encodeonce.models.spec import NONE, WeightsSpec
+from encodeonce.models.quantization.registry import load_quantizer
+from encodeonce.models.spec import NONE, GenerationSpec, WeightsSpec
 
 
 class VariantConfig(AnswerConfig):

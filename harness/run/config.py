@@ -35,11 +35,10 @@ from encodeonce.harness.run.variant import (
 )
 from encodeonce.harness.run.workers_spec import WorkersSpec
 from encodeonce.models.adapters.spec import AdapterSpec
-from encodeonce.models.kv.method import check_kv, for_workers
+from encodeonce.models.kv.registry import check_kv, for_workers
 from encodeonce.models.kv.spec import FULL, KVSpec, expand_kv
-from encodeonce.models.language.generation import GenerationSpec
-from encodeonce.models.quantization.method import load_quantizer
-from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
+from encodeonce.models.quantization.registry import load_quantizer
+from encodeonce.models.spec import NONE, GenerationSpec, ModelSpec, VisionSpec, WeightsSpec
 
 _COMPUTES = ("cache", "workers", "output", "limit", "check_uncached")
 CHANGES_NO_ANSWER = (*_COMPUTES, "weights", "adapters", "kv")

@@ -25,9 +25,9 @@ from encodeonce.harness.serving.specs import (
     VirtualTime,
     WallTime,
 )
-from encodeonce.models.kv.method import check_kv
+from encodeonce.models.kv.registry import check_kv
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.quantization.method import load_quantizer
+from encodeonce.models.quantization.registry import load_quantizer
 from encodeonce.models.spec import NONE, WeightsSpec
 
 Preemption = Literal["none", "recompute", "swap"]

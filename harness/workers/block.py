@@ -17,12 +17,11 @@ from encodeonce.harness.run.record import SampleError
 from encodeonce.harness.run.scoring import continuations
 from encodeonce.harness.workers.decoder_slot import adapter_number
 from encodeonce.harness.workers.recorder import Result, scoring_of
+from encodeonce.models.answer import Generation, sum_seconds
 from encodeonce.models.family import Decoder
 from encodeonce.models.kv.engine import DecodeEngine
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.language.generation import Generation
 from encodeonce.models.language.prefix import Prefix
-from encodeonce.models.timing import sum_seconds
 from encodeonce.models.vision.visual import Visual
 
 logger = logging.getLogger(__name__)

@@ -15,10 +15,9 @@ from encodeonce.harness.run.plan import Branch
 from encodeonce.harness.run.record import CacheUse, Record, SampleError
 from encodeonce.harness.run.scoring import with_generation, with_likelihoods
 from encodeonce.harness.run.variant import Variant
-from encodeonce.models.checkpoint.footprint import LoadedWeights, peak
+from encodeonce.models.answer import Generation, Likelihoods, LoadedWeights
+from encodeonce.models.checkpoint.footprint import peak
 from encodeonce.models.kv.spec import KVSpec
-from encodeonce.models.language.generation import Generation
-from encodeonce.models.language.likelihood import Likelihoods
 from encodeonce.models.timing import Stopwatch
 
 logger = logging.getLogger(__name__)

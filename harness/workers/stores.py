@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from encodeonce.cache_store.hdf5 import Hdf5Store
-from encodeonce.cache_store.layout import store_in
+from encodeonce.cache_store.layout import store_folder
 from encodeonce.cache_store.levels.leveled import LeveledStore
 from encodeonce.cache_store.objects.bucket import Bucket
 from encodeonce.cache_store.objects.home import ObjectHome
@@ -32,7 +32,7 @@ def check_places(cache: CacheSpec) -> None:
             Bucket(url)
     for place in cache.readonly:
         if isinstance(place, Path):
-            store_in(place).require()
+            store_folder(place).require()
 
 
 def ledgers(cache: CacheSpec) -> list[Path]:
@@ -42,7 +42,7 @@ def ledgers(cache: CacheSpec) -> list[Path]:
 
 def _opened(cache: CacheSpec, place: Path | str) -> Hdf5Store:
     if isinstance(place, Path):
-        return Hdf5Store(store_in(place).root, read_only=True)
+        return Hdf5Store(store_folder(place).root, read_only=True)
     home = ObjectHome(place, cache.path, read_only=True)
     home.require()
     return Hdf5Store(home.folder.root, home=home)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from encodeonce.cache_store.layout import StoreFolder, store_in
+from encodeonce.cache_store.layout import StoreFolder, store_folder
 from encodeonce.cache_store.maintenance.gc import GcPolicy, GcReport, gc
 from encodeonce.cache_store.maintenance.stat import MediaListing, SignatureStat, describe, ls, stat
 from encodeonce.cache_store.maintenance.transfer import TransferReport, export_store, import_store
@@ -74,7 +74,7 @@ def list_media(
 ) -> None:
     """List the stored media, one line per media item and pack."""
     with user_errors(OSError):
-        rows = [_listed(found) for found in ls(store_in(store), signature, media)]
+        rows = [_listed(found) for found in ls(store_folder(store), signature, media)]
     if not rows:
         asked = signature or media
         console.print("nothing that matches is stored" if asked else "the store is empty")
@@ -158,7 +158,7 @@ def send(
     """Write a store, or a part of it, to one file, for import on another cluster."""
     with user_errors(OSError), progress_bar("exporting", human_count_of("pack")) as on_progress:
         media = None if media_list is None else set(media_list.read_text("ascii").split())
-        report = export_store(store_in(store), target, signature, media, on_progress)
+        report = export_store(store_folder(store), target, signature, media, on_progress)
     _print_transferred("exported", report)
 
 
@@ -169,13 +169,13 @@ def receive(
 ) -> None:
     """Add the contents of an export to a store; existing entries stay."""
     with user_errors(OSError), progress_bar("importing", human_count_of("pack")) as on_progress:
-        report = import_store(store_in(store), source, on_progress)
+        report = import_store(store_folder(store), source, on_progress)
     _print_transferred("imported", report)
 
 
 def _shown(path: Path) -> StoreFolder:
     """Return the store in a folder, and say which it is: a cache may have other levels."""
-    found = store_in(path)
+    found = store_folder(path)
     if found.exists():
         console.print(plain_text(f"store {found.root}"), soft_wrap=True)
     return found

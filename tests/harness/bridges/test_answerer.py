@@ -23,8 +23,9 @@ from encodeonce.harness.bridges.requests import (
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import PlannedMedia
 from encodeonce.harness.workers.precompute import PrecomputeWorker
+from encodeonce.models.answer import Generation
 from encodeonce.models.language.context import PromptTooLong
-from encodeonce.models.language.generation import Generation, GenerationSpec
+from encodeonce.models.spec import GenerationSpec
 from tests.contracts.logits import NotedLogits
 from tests.fixtures.clips import write_clip
 from tests.fixtures.tiny_models import write_tiny_llava

@@ -1,11 +1,11 @@
-"""A training's folder: what was asked, its checkpoints, and the compressor that came of it.
+"""A training's folder: what was asked, its checkpoints, and what came of it.
 
 Everything is either whole or absent, whenever the process is killed. Nothing is pickled.
 """
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,9 +17,7 @@ from safetensors.torch import load_file, save
 from encodeonce.cache_store import durable
 from encodeonce.datasets.strict_json import JsonError, parse_json
 from encodeonce.harness.run.output_error import lock, writing
-from encodeonce.models.kv.trained.compressor import Compressor
-from encodeonce.models.kv.trained.files import HEADER, WEIGHTS, header_text, write_compressor
-from encodeonce.models.kv.trained.header import CompressorHeader
+from encodeonce.harness.training.subject import Subject
 
 CHECKPOINTS = "checkpoints"
 _ASKED = "train.json"
@@ -89,7 +87,7 @@ class TrainingFolder:
             (self.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         self._lock = lock(self.path, TrainingFolderError)
         if file.exists():
-            found = _parsed(file, "Choose another output folder, or delete this one")
+            found = parsed(file, "Choose another output folder, or delete this one")
             other = sorted(_differing(found, dict(asked)))
             if other:
                 raise TrainingFolderError(
@@ -111,14 +109,14 @@ class TrainingFolder:
             return State()
         folder = self._step(steps[-1])
         remedy = f"Delete {folder}: training goes on from the checkpoint before it"
-        return State(**_parsed(folder / _STATE, remedy))
+        return State(**parsed(folder / _STATE, remedy))
 
-    def load(self, step: int, compressor: Compressor, optimizer: torch.optim.Optimizer) -> None:
+    def load(self, step: int, subject: Subject, optimizer: torch.optim.Optimizer) -> None:
         """Read a checkpoint's weights and the optimiser's moments."""
         folder = self._step(step)
-        compressor.load_state_dict(load_file(folder / WEIGHTS))
+        subject.read(folder)
         moments = load_file(folder / _OPTIMIZER)
-        names = [name for name, _ in compressor.named_parameters()]
+        names = [name for name, _ in subject.module.named_parameters()]
         state = optimizer.state_dict()
         state["state"] = {
             number: {
@@ -130,18 +128,16 @@ class TrainingFolder:
         }
         optimizer.load_state_dict(state)
 
-    def begin(
-        self, compressor: Compressor, header: CompressorHeader, optimizer: torch.optim.Optimizer
-    ) -> Path:
+    def begin(self, subject: Subject, optimizer: torch.optim.Optimizer) -> Path:
         """Write a checkpoint that does not count yet; return its folder."""
         folder = self.path / CHECKPOINTS / _UNFINISHED
         with writing(folder):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            write_compressor(folder, header, compressor)
+            subject.write(folder)
             moments = {
                 f"{name}/{key}": value
-                for name, parameter in compressor.named_parameters()
+                for name, parameter in subject.module.named_parameters()
                 for key, value in optimizer.state[parameter].items()
             }
             durable.write_new(folder / _OPTIMIZER, save(moments))
@@ -160,14 +156,17 @@ class TrainingFolder:
                 if step not in (state.step, state.best_step):
                     shutil.rmtree(self._step(step))
 
-    def publish(self, step: int, header: CompressorHeader, card: str) -> None:
-        """Put a checkpoint's compressor into the folder itself, with its card."""
+    def publish(self, step: int, copied: Iterable[str], written: Mapping[str, bytes]) -> None:
+        """Put what was trained into the folder itself.
+
+        Args:
+            step: of the checkpoint that is published.
+            copied: names of its files.
+            written: other files, by their names; they come after those.
+        """
         with writing(self.path):
-            for name, content in (
-                (WEIGHTS, (self._step(step) / WEIGHTS).read_bytes()),
-                (HEADER, header_text(header)),
-                ("README.md", card.encode()),
-            ):
+            files = {name: (self._step(step) / name).read_bytes() for name in copied}
+            for name, content in {**files, **written}.items():
                 durable.replace(content, self.path / name, self.path)
 
     def _step(self, number: int) -> Path:
@@ -178,7 +177,16 @@ class TrainingFolder:
         return sorted(int(folder.name.partition("-")[2]) for folder in folders)
 
 
-def _parsed(path: Path, remedy: str) -> dict[str, Any]:
+def parsed(path: Path, remedy: str) -> dict[str, Any]:
+    """Return a JSON object of a training's folder.
+
+    Args:
+        path: its file.
+        remedy: what to do if it is damaged.
+
+    Raises:
+        TrainingFolderError: it is.
+    """
     try:
         found = parse_json(path.read_bytes())
     except (OSError, JsonError) as error:
