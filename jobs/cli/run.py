@@ -13,6 +13,7 @@ from encodeonce.harness.run.config import RunConfig
 from encodeonce.jobs.cli.report import finish
 from encodeonce.jobs.cli.run_options import RayAddress, RunOptions, with_run_options
 from encodeonce.jobs.cli.user_errors import stop, user_errors
+from encodeonce.jobs.execution.select import uses_ray
 
 if TYPE_CHECKING:
     from encodeonce.jobs.pipeline import Pipeline
@@ -75,7 +76,7 @@ def evaluate(options: RunOptions, ray_address: RayAddress = None) -> None:
 
 def _check_device(options: RunOptions, config: RunConfig, ray_address: str | None) -> None:
     """Refuse a device that the workers lack, where they are on this machine."""
-    if config.workers.executor == "local" or not ray_address:
+    if not ray_address or not uses_ray(config.workers, ray_address):
         from encodeonce.harness.run.check_device import check_device
 
         check_device(options.path, config, options.overrides())

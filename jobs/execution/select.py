@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from encodeonce.harness.run.workers_spec import WorkersSpec
 from encodeonce.jobs.execution.executor import Executor
@@ -9,16 +10,38 @@ from encodeonce.jobs.execution.local import LocalExecutor
 from encodeonce.jobs.execution.work import Limits
 
 
+def uses_ray(workers: WorkersSpec, ray_address: str | None = None) -> bool:
+    """Return whether the workers are Ray's.
+
+    Raises:
+        ValueError: Ray is asked for, and not installed.
+    """
+    if workers.executor == "local":
+        return False
+    if find_spec("ray") is not None:
+        return True
+    if workers.executor == "ray" or ray_address:
+        raise ValueError(
+            "workers.executor: Ray is not installed. Type: pip install 'encodeonce[ray]', or write "
+            "executor: local for one worker in this process"
+        )
+    return False
+
+
 @contextmanager
 def executor_for(workers: WorkersSpec, ray_address: str | None) -> Iterator[Executor]:
-    """Yield the executor; a Ray cluster is joined or started once for all stages of a run."""
+    """Yield the executor; a Ray cluster is joined or started once for all stages of a run.
+
+    Raises:
+        ValueError: Ray is asked for, and not installed.
+    """
     limits = Limits(
         chunk_size=workers.groups_at_once,
         lease_s=workers.lease_s,
         max_attempts=workers.max_attempts,
         retry_after_s=workers.retry_after_s,
     )
-    if workers.executor == "local":
+    if not uses_ray(workers, ray_address):
         yield LocalExecutor(limits=limits)
         return
     # Imported here so that one machine can run without Ray installed.
@@ -38,3 +61,16 @@ def executor_for(workers: WorkersSpec, ray_address: str | None) -> Iterator[Exec
         )
         executor.require_room()  # before a stage says that it has begun
         yield executor
+
+
+def check_ray_serve() -> None:
+    """Refuse to serve by replicas without Ray Serve.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    if find_spec("ray") is None or find_spec("starlette") is None:
+        raise ValueError(
+            "engine: kind ray needs Ray Serve, which is not installed; type: pip install "
+            '"encodeonce[serve]"'
+        )
