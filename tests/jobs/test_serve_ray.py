@@ -8,6 +8,7 @@ import yaml
 from typer.testing import CliRunner
 
 from encodeonce.jobs.cli.app import app
+from encodeonce.jobs.execution import select
 from tests.jobs.scene import make_scene
 
 SERVE = {
