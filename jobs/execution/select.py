@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 
 from encodeonce.harness.run.workers_spec import WorkersSpec
+from encodeonce.jobs.execution.display import Display
 from encodeonce.jobs.execution.executor import Executor
 from encodeonce.jobs.execution.local import LocalExecutor
 from encodeonce.jobs.execution.work import Limits
@@ -29,7 +30,9 @@ def uses_ray(workers: WorkersSpec, ray_address: str | None = None) -> bool:
 
 
 @contextmanager
-def executor_for(workers: WorkersSpec, ray_address: str | None) -> Iterator[Executor]:
+def executor_for(
+    workers: WorkersSpec, ray_address: str | None, display: Display | None = None
+) -> Iterator[Executor]:
     """Yield the executor; a Ray cluster is joined or started once for all stages of a run.
 
     Raises:
@@ -48,6 +51,8 @@ def executor_for(workers: WorkersSpec, ray_address: str | None) -> Iterator[Exec
     from encodeonce.jobs.execution.ray_cluster import Cluster, connected, gpus_of_a_worker
     from encodeonce.jobs.execution.ray_executor import RayExecutor
 
+    if display is not None:
+        display.phase(f"joining Ray at {ray_address}" if ray_address else "starting Ray")
     cluster = Cluster(address=ray_address, wheel=workers.wheel)
     with connected(cluster, workers.num_workers, workers.cpus_per_worker):
         executor = RayExecutor(
@@ -58,9 +63,13 @@ def executor_for(workers: WorkersSpec, ray_address: str | None) -> Iterator[Exec
             cluster=cluster,
             limits=limits,
             env_vars=workers.env,
+            spare=[],  # one set of processes for all stages
         )
         executor.require_room()  # before a stage says that it has begun
-        yield executor
+        try:
+            yield executor
+        finally:
+            executor.dismiss()
 
 
 def check_ray_serve() -> None:
