@@ -27,6 +27,7 @@ from encodeonce.harness.serving.summary import summarize_grid
 from encodeonce.harness.workers.session import OnMiss, Session
 from encodeonce.jobs.cli.run_options import Output, RayAddress
 from encodeonce.jobs.cli.user_errors import stop, user_errors
+from encodeonce.jobs.execution.select import check_ray_serve
 from encodeonce.jobs.running import running
 
 console = PlainConsole()
@@ -77,9 +78,6 @@ def _check_engine(config: ServeConfig) -> None:
     if config.engine.kind == "openai":
         check_client()
     elif config.engine.kind == "ray":
-        # Imported where it is needed, here and below: other commands run without Ray installed.
-        from encodeonce.jobs.serve_ray import check_ray_serve
-
         check_ray_serve()
 
 
@@ -128,6 +126,7 @@ def _server(
             yield OpenAIServer(config, config.engine, session)
         return
     if isinstance(config.engine, RayEngine):
+        # Imported here so that other commands run without Ray installed.
         from encodeonce.jobs.serve_ray import ray_server
 
         with ray_server(config, config.engine, known, ray_address) as replicas:
