@@ -40,6 +40,10 @@ class Opener:
         self.model, self.chat, self.projector = model, chat, projector
         self._family, self._preprocessing = family, preprocessing
 
+    def placeholder(self, kind: MediaKind) -> str:
+        """Return what the chat template writes for a picture, or a video."""
+        return self._family.placeholders(self.model.config, self.chat.tokenizer)[kind]
+
     def open(self, visuals: Sequence[Visual]) -> tuple[Opening, list[Shown]]:
         """Return the opening of prompts about some media, and the placeholders in it, in order."""
         with torch.inference_mode():

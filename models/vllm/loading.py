@@ -12,7 +12,7 @@ from typing import Any
 
 from encodeonce.models.adapters.checkpoint import Adapter, adapter_folder, read_adapter
 from encodeonce.models.adapters.spec import AdapterSpec
-from encodeonce.models.checkpoint.files import device, load_config
+from encodeonce.models.checkpoint.files import device, read_config
 from encodeonce.models.checkpoint.footprint import LoadingMeasure, held_bytes
 from encodeonce.models.engine_spec import EngineSpec
 from encodeonce.models.family_bases.transformers import TransformersFamily
@@ -61,7 +61,7 @@ def check_vllm(family: Any, folder: Path, weights: WeightsSpec) -> None:
             "engine: vllm needs vLLM, which is not installed; type: pip install vllm, on a machine "
             "without a GPU: make test-vllm, which makes an environment with its build for CPUs"
         )
-    kind = str(load_config(folder).model_type)
+    kind = str(read_config(folder).get("model_type"))
     if not isinstance(family, TransformersFamily) or kind not in LAYOUTS:
         raise EngineError(
             f"engine: vllm: vLLM takes no embeddings in place of media for {kind!r}. Allowed: "
