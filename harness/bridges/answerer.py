@@ -25,6 +25,7 @@ from encodeonce.harness.bridges.requests import (
     Work,
 )
 from encodeonce.harness.workers.block import reason_against
+from encodeonce.harness.workers.decoder_slot import adapter_number
 from encodeonce.harness.workers.media_lookup import MediaRequest
 from encodeonce.harness.workers.session import Session
 from encodeonce.models.checkpoint.footprint import LoadedWeights
@@ -77,13 +78,14 @@ class Answerer:
             ValueError: the checkpoint, or the variant, cannot be used.
             StoreError: the store cannot.
         """
-        self._session = Session(config)
+        self._session = Session(config, adapters=[config.adapter])
         self._session.check_weights(config.weights)
         self._window = window
         self._kv = config.kv
         self._stopwatch = self._session.stopwatch
         self._features = self._session.features
         self._decoder = self._session.decoder_slot.put(config.weights)
+        self._adapter = adapter_number(self._decoder, config.adapter)
         self._done: Counter[str] = Counter()
 
     @property
@@ -200,7 +202,7 @@ class Answerer:
 
     def _prefill(self, visuals: Sequence[Visual]) -> Prefix:
         self._done["prefills"] += 1
-        prefix = self._decoder.prefill(visuals, [self._kv])
+        prefix = self._decoder.prefill(visuals, [self._kv], adapter=self._adapter)
         self._book(prefix.seconds)
         return prefix
 

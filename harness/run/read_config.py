@@ -8,13 +8,13 @@ from encodeonce.datasets.refusals import Location, Refused, checked
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import BenchmarkError
 from encodeonce.datasets.strict_yaml import YamlError, parse_yaml
-from encodeonce.harness.run.config import ConfigError, QuestionsConfig, RunConfig
+from encodeonce.harness.run.config import AnswerConfig, ConfigError, RunConfig
 from encodeonce.harness.run.old_names import RENAMED
 from encodeonce.models.checkpoint.files import CheckpointError, device
 
 logger = logging.getLogger(__name__)
 
-Form = TypeVar("Form", bound=QuestionsConfig)
+Form = TypeVar("Form", bound=AnswerConfig)
 
 
 def load_config(path: Path) -> RunConfig:
@@ -52,16 +52,16 @@ def load_run_file(path: Path, form: type[Form]) -> Form:
             for problem in error.problems
         ]
         raise ConfigError("\n".join(lines)) from error
-    for number, spec in enumerate(config.benchmarks):
+    for place, spec in config.placed_benchmarks():
         try:
             load_benchmark(spec.name, spec.options, config.frames)
         except BenchmarkError as error:
-            line = document.line(("benchmarks", number))
+            line = document.line(place)
             raise ConfigError(f"{path}, line {line}: {error}") from error
     return config
 
 
-def check_device(path: Path, config: QuestionsConfig) -> None:
+def check_device(path: Path, config: AnswerConfig) -> None:
     """Refuse a device that this machine lacks, where it is this machine that computes.
 
     Args:

@@ -15,13 +15,14 @@ from encodeonce.harness.report.visible import log_visibly, on_one_line
 from encodeonce.harness.report.write import UnwrittenReport, WrittenReport, write_report
 from encodeonce.harness.results.summary import problems
 from encodeonce.harness.results.work import Work
-from encodeonce.harness.run.config import QuestionsConfig, RunConfig
+from encodeonce.harness.run.config import AnswerConfig, RunConfig
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.plan import make_plan
 from encodeonce.harness.run.read_config import check_device, load_config
 from encodeonce.harness.serving.config import ServeConfig
 from encodeonce.harness.training.adapter.config import TrainAdapterConfig
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
+from encodeonce.harness.training.fusion.config import FuseConfig
 from encodeonce.harness.workers.coverage import RunCoverage, measure_coverage
 from encodeonce.jobs.cli.bench.app import bench_app
 from encodeonce.jobs.cli.benchmarks import benchmarks
@@ -29,6 +30,8 @@ from encodeonce.jobs.cli.calibrate import calibrate_app
 from encodeonce.jobs.cli.compare import compare_runs
 from encodeonce.jobs.cli.convert import convert_app
 from encodeonce.jobs.cli.export import export
+from encodeonce.jobs.cli.fuse import fuse_app
+from encodeonce.jobs.cli.merge import merge_app
 from encodeonce.jobs.cli.quantize import quantize
 from encodeonce.jobs.cli.run_options import Output, RayAddress
 from encodeonce.jobs.cli.running import running
@@ -50,10 +53,11 @@ console = PlainConsole()
 MOST_REASONS = 20
 """Most media that a command gives the reasons of; the run's precompute.jsonl has all."""
 
-RUN_FILES: Mapping[str, type[QuestionsConfig]] = {
+RUN_FILES: Mapping[str, type[AnswerConfig]] = {
     "run": RunConfig,
     "train": TrainCompressorConfig,
     "adapter": TrainAdapterConfig,
+    "fuse": FuseConfig,
     "serve": ServeConfig,
 }
 
@@ -67,6 +71,8 @@ app.add_typer(store_app, name="store")
 app.add_typer(bench_app, name="bench")
 app.add_typer(calibrate_app, name="calibrate")
 app.add_typer(train_app, name="train")
+app.add_typer(fuse_app, name="fuse")
+app.add_typer(merge_app, name="merge")
 app.add_typer(convert_app, name="convert")
 app.command("benchmarks")(benchmarks)
 app.command("compare")(compare_runs)

@@ -115,11 +115,11 @@ class LearntLora(nn.Module):
         self.a = nn.ParameterList()
         self.b = nn.ParameterList()
         for module in self._adapted.values():
-            width: Any = module.in_features
-            bound = 1 / math.sqrt(width)  # Kaiming's with a = √5
-            a = torch.empty(form.r, width).uniform_(-bound, bound, generator=noise)
+            linear: Any = module
+            bound = 1 / math.sqrt(linear.in_features)  # Kaiming's with a = √5
+            a = torch.empty(form.r, linear.in_features).uniform_(-bound, bound, generator=noise)
             self.a.append(nn.Parameter(a))
-            self.b.append(nn.Parameter(torch.zeros(module.out_features, form.r)))
+            self.b.append(nn.Parameter(torch.zeros(linear.out_features, form.r)))
 
     @property
     def names(self) -> tuple[str, ...]:
