@@ -35,7 +35,8 @@ test-kvpress: $(VENV)-kvpress/installed
 	$(VENV)-kvpress/bin/python -m pytest tests/models/kv/test_kvpress_adapter.py tests/models/kv/test_presses.py
 
 test-peft: $(VENV)-peft/installed
-	$(VENV)-peft/bin/python -m pytest tests/models/adapters/test_against_peft.py
+	$(VENV)-peft/bin/python -m pytest tests/models/adapters/test_against_peft.py \
+		tests/harness/bench/adapters/test_peft_ways.py
 
 # A small language model with trained weights, English prose, and easy-VQA: docs/measurements.md. The
 # first takes minutes; the second prints that page's tables, and takes a quarter of an hour.
@@ -83,7 +84,8 @@ check: $(VENV)/installed-dev types
 # mypy follows folders, not the mapping in pyproject.toml: it is shown a tree of links.
 types: $(VENV)/installed-dev
 	mkdir -p build/typing/encodeonce
-	ln -sfn $(addprefix ../../../,cache_store datasets harness jobs models) build/typing/encodeonce/
+	ln -sfn $(addprefix ../../../,cache_store datasets harness jobs models encodeonce/__init__.py) \
+		build/typing/encodeonce/
 	$(BIN)/mypy -p encodeonce
 
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -28,6 +28,7 @@ from encodeonce.harness.workers.recorder import lost_records
 from encodeonce.harness.workers.reference import ReferenceWorker
 from encodeonce.harness.workers.session import Session
 from encodeonce.jobs.execution.executor import Executor, WorkerFactory
+from encodeonce.jobs.execution.failures import FailureLimit
 from encodeonce.jobs.execution.progress import Progress, Tally
 from encodeonce.jobs.execution.work import Outcome, WorkItem
 from encodeonce.models.kv.spec import FULL
@@ -70,6 +71,7 @@ class Pipeline:
         make_worker = partial(PrecomputeWorker, self._config)
         work = StageWork(unit="media", num_total=len(items), num_kept=0, is_at_least=True)
         self.work["precompute"] = work
+        failures = self._failure_limit(work)
         progress = _progress("precompute", "media", items, _count_media, len(items))
         with self.folder.writer("precompute") as journal, progress:
             for outcome in self._executor.run(items, make_worker):
@@ -78,6 +80,8 @@ class Pipeline:
                     cache = CacheUse(**outcome.value["cache"])
                     work.add(num_new=cache.num_encoded > 0, num_kept=1, cache=cache)
                 progress.update(outcome)
+                if outcome.error is not None:
+                    failures.add(1, f"{outcome.error.type}: {outcome.error.message}")
 
     def evaluate(self) -> None:
         """Give all missing answers under all variants, from stored features."""
@@ -99,6 +103,10 @@ class Pipeline:
         # What killed the workers of a block may be one of its groups alone.
         again = [one for block in lost for one in apart(block)]
         self._answer("evaluate", again, make_worker, "records")
+
+    def _failure_limit(self, work: StageWork) -> FailureLimit:
+        most = self._config.workers.most_failed(work.num_total)
+        return FailureLimit(most, num_total=work.num_total, unit=work.unit)
 
     def _left(self, answered: Collection[tuple[str, str, str]]) -> tuple[Branch, ...]:
         """Return what is left to answer, given what is answered."""
@@ -172,6 +180,7 @@ class Pipeline:
 
         num_answers = sum(block.num_missing for block in blocks)
         work = self.work[stage]
+        failures = self._failure_limit(work)
         progress = _progress(stage, "answers", items, count, num_answers)
         lost = []
         with self.folder.writer(which) as file, progress:
@@ -179,11 +188,15 @@ class Pipeline:
                 if outcome.status != "ok" and len(todo[outcome.item].members) > 1:
                     lost.append(todo[outcome.item])
                     continue
+                errors = []
                 for record in records(outcome):
                     file.write({**record, "finished_at": now()})
                     is_answer = record["error"] is None
                     work.add(num_new=1, num_kept=is_answer, cache=CacheUse(**record["cache"]))
+                    errors += [] if is_answer else [record["error"]]
                 progress.update(outcome)
+                if errors:
+                    failures.add(len(errors), f"{errors[-1]['type']}: {errors[-1]['message']}")
         return lost
 
     def _records(self, block: Block, outcome: Outcome) -> list[dict[str, Any]]:

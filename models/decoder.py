@@ -13,7 +13,7 @@ from encodeonce.models.adapters.bank import AdapterBank
 from encodeonce.models.adapters.checkpoint import read_adapter
 from encodeonce.models.adapters.operators import Kind
 from encodeonce.models.adapters.spec import AdapterSpec
-from encodeonce.models.checkpoint.footprint import LoadedWeights
+from encodeonce.models.answer import Generation, Likelihoods, LoadedWeights, sum_seconds
 from encodeonce.models.checkpoint.rows import mixes_rows
 from encodeonce.models.kv.budget import cache_bytes
 from encodeonce.models.kv.engine import DecodeEngine
@@ -24,16 +24,15 @@ from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.kv.statistics import Needs, PromptStatistics
 from encodeonce.models.language.adapting import BASE, using
 from encodeonce.models.language.context import check_length, refuse_unknown_tokens
-from encodeonce.models.language.generation import Generation, GenerationSpec
 from encodeonce.models.language.likelihood import (
-    Likelihoods,
     extended_inputs,
     logits_from,
     read_on,
     tokenize_continuations,
 )
 from encodeonce.models.language.prefix import Observation, Opening, Prefix, continued, prefill
-from encodeonce.models.timing import Stopwatch, sum_seconds, synchronize
+from encodeonce.models.spec import GenerationSpec
+from encodeonce.models.timing import Stopwatch, synchronize
 from encodeonce.models.vision.visual import Visual
 
 

@@ -11,16 +11,14 @@ from typing import Any, Protocol
 
 from encodeonce.models.adapters.bank import AdapterBank
 from encodeonce.models.adapters.spec import AdapterSpec
+from encodeonce.models.answer import Generation, Likelihoods, LoadedWeights
 from encodeonce.models.checkpoint.files import CheckpointError, local_checkpoint, read_config
-from encodeonce.models.checkpoint.footprint import LoadedWeights
 from encodeonce.models.kv.engine import DecodeEngine
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.kv.statistics import Needs, PromptStatistics
 from encodeonce.models.language.adapting import BASE
-from encodeonce.models.language.generation import Generation, GenerationSpec
-from encodeonce.models.language.likelihood import Likelihoods
 from encodeonce.models.language.prefix import Prefix
-from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
+from encodeonce.models.spec import NONE, GenerationSpec, ModelSpec, VisionSpec, WeightsSpec
 from encodeonce.models.vision.interface import Vision
 from encodeonce.models.vision.visual import Decoded, Visual
 

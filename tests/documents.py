@@ -80,7 +80,12 @@ def command_lines(text: str) -> Iterator[list[str]]:
 @cache
 def command_line() -> Any:
     """Return the program's command line, as typer builds it."""
-    return typer.main.get_command(app)
+    found: Any = typer.main.get_command(app)
+    for name in found.commands:
+        found.load(name)
+    for name in found.commands["bench"].commands:
+        found.commands["bench"].load(name)
+    return found
 
 
 def problem_of(words: list[str], *, is_whole: bool) -> str | None:

@@ -32,7 +32,7 @@ ORDER: Mapping[str, Sequence[str]] = {
         "demo",
     ),
     "models": (
-        "spec timing",
+        "answer plugin_file spec timing",
         "checkpoint",
         "vision",
         "language",
@@ -47,7 +47,7 @@ ORDER: Mapping[str, Sequence[str]] = {
         "synthetic demo easy_vqa",
     ),
     "harness": ("run", "results workers", "training serving", "report", "bench bridges"),
-    "jobs": ("execution", "pipeline serve_ray", "cli"),
+    "jobs": ("execution interrupts quiet", "pipeline serve_ray", "running", "cli api"),
 }
 """By folder, from the bottom up: a room imports from those before it, never from those after it or
 beside it in the same line. ``*`` stands for the rooms that are not named, which may import each

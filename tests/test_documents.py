@@ -128,7 +128,7 @@ def test_dotted_keys_are_in_the_schema(path: Path) -> None:
     sections = "|".join(RunConfig.model_fields)
     for code in inline_code(path):
         key = re.fullmatch(rf"({sections})(?:\[\])?((?:\.[a-z_]+)+)(: .*)?", code)
-        if not key:
+        if not key or code.endswith(".json"):
             continue
         model: Any = RunConfig
         for name in (key[1] + key[2]).split("."):
@@ -179,7 +179,7 @@ def test_a_sample_is_followed_in_at_most_twenty_files() -> None:
 WRONG_COMMANDS = (
     ["encodeonce", "rum", "run.yaml"],
     ["encodeonce", "run", "run.yaml", "--rey-address", "auto"],
-    ["encodeonce", "run"],
+    ["encodeonce", "report"],
     ["encodeonce", "bench", "prefix", "--frames", "0"],
     ["make", "tea"],
     ["python", "-m", "encodeonce.models.demo.trian"],

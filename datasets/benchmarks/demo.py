@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from encodeonce.datasets.metrics.exact_match import score_exact_match
 from encodeonce.datasets.metrics.multiple_choice import score_choice
+from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.prompts import format_question_in_form
 from encodeonce.datasets.readers.questions import Columns, json_lines, read_samples
 from encodeonce.datasets.sample import About, Sample, Score
@@ -31,14 +32,19 @@ class BENCHMARK(BaseModel):
         default="heldout", description="'train' is what the demo model was trained on."
     )
 
+    folder: LocalPath | None = Field(
+        default=None,
+        description="Other clips of this kind, made by `python -m encodeonce.datasets.demo.build`.",
+    )
+
     @property
     def media_root(self) -> Path:
-        """The demo's folder."""
-        return _FOLDER
+        """The folder that the clips' paths are relative to."""
+        return self.folder or _FOLDER
 
     def samples(self) -> Iterator[Sample]:
         """Yield the split's questions, in the order of the file."""
-        for sample in read_samples(json_lines(_FOLDER / "questions.jsonl"), Columns()):
+        for sample in read_samples(json_lines(self.media_root / "questions.jsonl"), Columns()):
             if self.split in ("all", sample.tags["split"]):
                 yield sample
 

@@ -1,13 +1,14 @@
 """Build the demo benchmark: short H.264 clips and a question of each kind on each.
 
 Run as `python -m encodeonce.datasets.demo.build`. The result is committed; building again with
-the same library versions gives the same bytes.
+the same library versions gives the same bytes. With other numbers of clips, another seed and a
+folder of its own, it makes more clips of that kind, to train on.
 """
 
 import argparse
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -75,12 +76,14 @@ def to_row(question: Question, name: str, split: Split, form: Form) -> Row:
     }
 
 
-def draw_split(split: Split, seed: int) -> list[tuple[str, list[Contents], list[Row]]]:
+def draw_split(
+    split: Split, seed: int, num_clips: int
+) -> list[tuple[str, list[Contents], list[Row]]]:
     """Draw each clip of a split: its name, what it shows, and the rows of its questions."""
     rng = np.random.default_rng((seed, len(split)))
-    forms = {kind: plan_forms(rng, kind, NUM_CLIPS[split]) for kind in KINDS}
+    forms = {kind: plan_forms(rng, kind, num_clips) for kind in KINDS}
     clips = []
-    for index in range(NUM_CLIPS[split]):
+    for index in range(num_clips):
         name = f"{split}-{index:02d}"
         scenes = draw_clip(rng)
         rows = []
@@ -92,24 +95,26 @@ def draw_split(split: Split, seed: int) -> list[tuple[str, list[Contents], list[
     return clips
 
 
-def build_split(folder: Path, split: Split, seed: int) -> list[Row]:
+def build_split(folder: Path, split: Split, seed: int, num_clips: int) -> list[Row]:
     """Write the clips of one split and return the rows of their questions."""
     # Apart from what the questions are drawn with: those can then be looked at without pictures.
     rng = np.random.default_rng((seed, len(split), 1))
     sources = load_sources(split)
     # Each image is used once before any is used again.
     glyphs: Glyphs = [cycle(images) for images in sources.glyphs]
-    clips = draw_split(split, seed)
+    clips = draw_split(split, seed, num_clips)
     for name, scenes, _ in clips:
         frames = draw_clip_frames(rng, scenes, glyphs, sources)
         write_video(folder / "clips" / f"{name}.mp4", frames, fps=FRAMES_PER_SECOND, crf=CRF)
     return [row for _, _, rows in clips for row in rows]
 
 
-def build(folder: Path, seed: int) -> None:
-    """Build the whole benchmark into a folder."""
+def build(folder: Path, seed: int, num_clips: Mapping[Split, int]) -> None:
+    """Build a whole benchmark into a folder."""
     (folder / "clips").mkdir(parents=True, exist_ok=True)
-    rows = [row for split in NUM_CLIPS for row in build_split(folder, split, seed)]
+    rows = [
+        row for split, count in num_clips.items() for row in build_split(folder, split, seed, count)
+    ]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "questions.jsonl").write_text(lines, encoding="utf-8")
     size_bytes = sum(path.stat().st_size for path in (folder / "clips").iterdir())
@@ -118,12 +123,16 @@ def build(folder: Path, seed: int) -> None:
 
 def main() -> None:
     """Read the command line and builds."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent)
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED)
+    for split, count in NUM_CLIPS.items():
+        parser.add_argument(f"--{split}", type=int, default=count, metavar="CLIPS")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    build(options.folder, options.seed)
+    build(options.folder, options.seed, {split: getattr(options, split) for split in NUM_CLIPS})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Works on a list out of order but yields results in order: items of one key are done together."""
+"""Works on a list out of order but yields results in order: a part's items are done together."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -24,34 +24,32 @@ def windows(
 
 
 def in_order(
-    keys: Sequence[Hashable],
-    work: Callable[[Sequence[int]], Iterable[R]],
-    expect: Callable[[Sequence[int]], None] = lambda members: None,
+    parts: Sequence[Sequence[int]],
+    work: Callable[[int], Iterable[R]],
+    expect: Callable[[int], None] = lambda part: None,
 ) -> Iterator[R]:
-    """Yield one result for each key, in order.
+    """Yield one result for each position, from 0.
 
-    Work on a key begins when its first result is due and goes on only as far as results are due,
-    so that no work runs ahead of the results. Where the results of several keys alternate, the
-    first key is finished before the second begins.
+    Work on a part begins when its first result is due and goes on only as far as results are due,
+    so that no work runs ahead of the results. Where the results of several parts alternate, the
+    first part is finished before the second begins.
 
     Args:
-        keys: one for each item.
-        work: yields the results of the items at some positions, all of one key, in that order.
-        expect: called before ``work``, with the positions to be worked on next.
+        parts: positions, each in one part; in the order of the parts' first positions.
+        work: yields the results of the part of a number, in the order of its positions.
+        expect: called before ``work``, with the number of the part to be worked on next.
     """
-    members: dict[Hashable, list[int]] = {}
-    for n, key in enumerate(keys):
-        members.setdefault(key, []).append(n)
-    upcoming = iter([*list(members.values())[1:], []])
+    part_of = {n: number for number, positions in enumerate(parts) for n in positions}
     results: dict[int, R] = {}
     under_way: Iterator[tuple[int, R]] = iter(())
-    first = {positions[0] for positions in members.values()}
-    for n, key in enumerate(keys):
-        if n in first:
+    num_begun = 0
+    for n in range(len(part_of)):
+        if part_of[n] == num_begun:
             results.update(under_way)
-            if following := next(upcoming):
-                expect(following)
-            under_way = zip(members[key], work(members[key]), strict=True)
+            num_begun += 1
+            if num_begun < len(parts):
+                expect(num_begun)
+            under_way = zip(parts[part_of[n]], work(part_of[n]), strict=True)
         while n not in results:
             position, result = next(under_way)
             results[position] = result

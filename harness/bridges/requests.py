@@ -13,11 +13,10 @@ from encodeonce.harness.run.config import AnswerConfig
 from encodeonce.harness.run.record import CacheUse
 from encodeonce.harness.run.variant import NO_ADAPTER, Variant
 from encodeonce.models.adapters.spec import AdapterSpec
-from encodeonce.models.kv.method import check_kv
+from encodeonce.models.kv.registry import check_kv
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.language.generation import GenerationSpec
-from encodeonce.models.quantization.method import load_quantizer
-from encodeonce.models.spec import NONE, WeightsSpec
+from encodeonce.models.quantization.registry import load_quantizer
+from encodeonce.models.spec import NONE, GenerationSpec, WeightsSpec
 
 
 class VariantConfig(AnswerConfig):

@@ -16,11 +16,10 @@ from encodeonce.harness.workers.decoder_slot import adapter_number
 from encodeonce.harness.workers.media_lookup import MediaRequest
 from encodeonce.harness.workers.session import Session
 from encodeonce.models.adapters.spec import AdapterSpec
+from encodeonce.models.answer import Generation, sum_seconds
 from encodeonce.models.kv.spec import KVSpec
-from encodeonce.models.language.generation import Generation
 from encodeonce.models.language.prefix import Prefix
 from encodeonce.models.spec import WeightsSpec
-from encodeonce.models.timing import sum_seconds
 
 Shared = tuple[tuple[FeatureKey, ...], ...]
 """Key of a shared prefix: the units of each media item, by content."""

@@ -14,7 +14,7 @@ from encodeonce.harness.report.section import Section, Table
 from encodeonce.harness.report.work import work_lines
 from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.results.work import Work
-from encodeonce.models.language.generation import NUM_FIRST_LOGITS
+from encodeonce.models.answer import NUM_FIRST_LOGITS
 
 
 def sections(summary: Summary) -> list[Section]:

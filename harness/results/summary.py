@@ -10,8 +10,7 @@ from encodeonce.harness.results.perplexity import summarize_nll
 from encodeonce.harness.results.shared_time import answering_seconds, variant_times
 from encodeonce.harness.run.record import CacheUse, Record
 from encodeonce.harness.run.variant import BASELINE
-from encodeonce.models.language.generation import largest_difference
-from encodeonce.models.timing import sum_seconds
+from encodeonce.models.answer import largest_difference, sum_seconds
 
 Summary = dict[str, Any]
 

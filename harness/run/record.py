@@ -6,8 +6,7 @@ from typing import Any, Self
 
 from encodeonce.datasets.refusal_words import told
 from encodeonce.harness.run.variant import BASELINE
-from encodeonce.models.checkpoint.footprint import LoadedWeights
-from encodeonce.models.language.generation import Fidelity, KVUse
+from encodeonce.models.answer import Fidelity, KVUse, LoadedWeights
 
 LOADING = ("load",)
 """Stages of `Record.seconds` that load a model; the tower is loaded where features were missing."""

@@ -7,8 +7,7 @@ from dataclasses import replace
 from encodeonce.datasets.sample import Benchmark, BenchmarkError, Sample
 from encodeonce.harness.run.config import Scoring
 from encodeonce.harness.run.record import Record
-from encodeonce.models.language.generation import Generation
-from encodeonce.models.language.likelihood import Likelihoods
+from encodeonce.models.answer import Generation, Likelihoods
 
 REFERENCE = "reference"
 """Name of the target among `Record.log_probs`."""

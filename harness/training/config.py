@@ -6,13 +6,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from encodeonce.datasets.options import LocalPath
-from encodeonce.harness.run.config import (
-    CacheSpec,
-    QuestionsConfig,
-    RunConfig,
-    WorkersSpec,
-)
-from encodeonce.models.quantization.method import load_quantizer
+from encodeonce.harness.run.cache_spec import CacheSpec
+from encodeonce.harness.run.config import QuestionsConfig, RunConfig
+from encodeonce.harness.run.workers_spec import WorkersSpec
+from encodeonce.models.quantization.registry import load_quantizer
 from encodeonce.models.spec import NONE, WeightsSpec
 
 CHANGES_NO_STEP = ("workers", "output", "stop", "cache")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from encodeonce.models.adapters.spec import AdapterSpec
-from encodeonce.models.checkpoint.footprint import LoadedWeights
+from encodeonce.models.answer import LoadedWeights
 from encodeonce.models.family import Decoder
 from encodeonce.models.language.adapting import BASE
 from encodeonce.models.spec import WeightsSpec

@@ -24,11 +24,10 @@ from encodeonce.harness.workers.block import (
 from encodeonce.harness.workers.media_lookup import MediaRequest
 from encodeonce.harness.workers.recorder import NO_USE, Recorder, Result
 from encodeonce.harness.workers.session import Session
-from encodeonce.models.checkpoint.footprint import LoadedWeights
+from encodeonce.models.answer import LoadedWeights, sum_seconds
 from encodeonce.models.family import Decoder
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.spec import WeightsSpec
-from encodeonce.models.timing import sum_seconds
 from encodeonce.models.vision.visual import Visual
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,8 @@ from encodeonce.datasets.media.ledger import Ledger
 from encodeonce.datasets.media.media import MediaRef
 from encodeonce.datasets.media.sampling import FrameSampling
 from encodeonce.harness.run.config import AnswerConfig
-from encodeonce.harness.run.variant import Meanings, describe_variants
+from encodeonce.harness.run.meanings import describe_variants
+from encodeonce.harness.run.variant import Meanings
 from encodeonce.harness.workers.decoder_slot import DecoderSlot
 from encodeonce.harness.workers.features import FeatureSource
 from encodeonce.harness.workers.media_lookup import MediaLookup, MediaRequest
@@ -26,7 +27,7 @@ from encodeonce.models.adapters.checkpoint import read_adapter
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.checkpoint.files import checkpoint_digest, device
 from encodeonce.models.family import Decoder, Reference, find_family
-from encodeonce.models.kv.method import find_method
+from encodeonce.models.kv.registry import find_method
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.language.context import head_shape, whole_layers
 from encodeonce.models.quantization.method import check_weights

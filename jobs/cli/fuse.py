@@ -7,13 +7,13 @@ import typer
 from rich.table import Table
 
 from encodeonce.harness.report.plain_console import PlainConsole
-from encodeonce.harness.run.read_config import check_device, load_run_file
+from encodeonce.harness.run.check_device import check_device
+from encodeonce.harness.run.read_config import load_run_file
 from encodeonce.harness.training.fusion.config import FuseConfig
 from encodeonce.harness.training.fusion.fuse import FUSED, LOG, RESULT, Fused, fuse_adapters
 from encodeonce.harness.training.fusion.work import BASE_NAME
 from encodeonce.jobs.cli.run_options import Output
 from encodeonce.jobs.cli.user_errors import stop, user_errors
-from encodeonce.models.checkpoint.files import hide_loading_bars
 
 fuse_app = typer.Typer(help="Pack several skills into few adapters.", no_args_is_help=True)
 console = PlainConsole()
@@ -37,7 +37,6 @@ def adapters(
         if output is not None:
             config = config.model_copy(update={"output": output.absolute()})
         check_device(path, config)
-        hide_loading_bars()
         with PlainConsole(stderr=True).status("loading") as status:
             fused = fuse_adapters(config, status.update)
         _say(Path(config.output), fused)

@@ -9,9 +9,8 @@ from encodeonce.harness.report.numbers import human_count
 from encodeonce.harness.report.plain_console import PlainConsole
 from encodeonce.jobs.cli.specs import from_options
 from encodeonce.jobs.cli.user_errors import user_errors
-from encodeonce.models.adapters.merging import merge_adapter
+from encodeonce.models.adapters.into_checkpoint import merge_adapter
 from encodeonce.models.adapters.spec import AdapterSpec
-from encodeonce.models.checkpoint.files import hide_loading_bars
 from encodeonce.models.spec import ModelSpec
 
 merge_app = typer.Typer(help="Merge adapters into checkpoints.", no_args_is_help=True)
@@ -33,7 +32,6 @@ def adapter(
     with user_errors():
         spec = from_options(AdapterSpec, path=folder)
         base = from_options(ModelSpec, path=model)
-        hide_loading_bars()
         with console.status("merging"):
             merged = merge_adapter(spec, base, output)
         console.print(f"{output}: {human_count(len(merged.modules), 'layer')} changed")

@@ -10,7 +10,8 @@ import typer
 from encodeonce.harness.report.adapter_page import write_adapter_report
 from encodeonce.harness.report.plain_console import PlainConsole
 from encodeonce.harness.report.training_page import write_training_report
-from encodeonce.harness.run.read_config import check_device, load_run_file
+from encodeonce.harness.run.check_device import check_device
+from encodeonce.harness.run.read_config import load_run_file
 from encodeonce.harness.training.adapter.config import TrainAdapterConfig
 from encodeonce.harness.training.adapter.train import read_facts, train_adapter
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
@@ -22,8 +23,7 @@ from encodeonce.harness.training.trainer import OnStep
 from encodeonce.jobs.cli.progress_bar import progress_bar
 from encodeonce.jobs.cli.run_options import Output, RayAddress
 from encodeonce.jobs.cli.user_errors import user_errors
-from encodeonce.models.checkpoint.files import hide_loading_bars
-from encodeonce.models.kv.trained.files import read_header
+from encodeonce.models.kv.trained.header import read_header
 
 train_app = typer.Typer(
     help="Train LoRA adapters, and what some KV methods need, from stored features.",
@@ -99,7 +99,6 @@ def _trained(
     ray_address: str | None,
 ) -> bool:
     """Train to the end, and show how far it is; return whether this process speaks of it."""
-    hide_loading_bars()
     with _shown() as on_step:
         if config.workers.executor == "ray":
             # Imported here so that one machine can train without Ray installed.

@@ -12,15 +12,16 @@ from typing import Any, Protocol
 
 from encodeonce.cache_store.store import StoreNotWritable
 from encodeonce.datasets.refusal_words import told
+from encodeonce.harness.run.passing import may_pass
 from encodeonce.jobs.execution.work import Attempt, ItemError, Outcome, Verdict, WorkItem
 
 logger = logging.getLogger(__name__)
 
 
 class RetryableError(Exception):
-    """Raised by a worker for an error that may pass: a file server that did not answer.
+    """Raised by a worker for an error that may pass, where no `OSError` says so.
 
-    Any other exception is the item's own fault and is not tried again.
+    Any exception for which `may_pass` is false is the item's own fault and is not tried again.
     """
 
 
@@ -49,7 +50,7 @@ class Worker(Protocol):
         Whatever the value reports must be durable by then: the process may die before `close`.
 
         Raises:
-            RetryableError: worth another attempt.
+            RetryableError: worth another attempt, as is any error of which `may_pass` is true.
             StoreNotWritable: no item can be finished; the run stops.
             Exception: this item fails; the worker is fit for the next one.
         """
@@ -123,7 +124,7 @@ def attempt(worker: Worker, item: WorkItem) -> Attempt:
     except StoreNotWritable as caught:
         verdict, error = "stop", describe(caught)
     except Exception as caught:
-        verdict, error = "failed", describe(caught)
+        verdict, error = "retry" if may_pass(caught) else "failed", describe(caught)
     seconds = time.perf_counter() - start_s
     return Attempt(item=item.id, verdict=verdict, value=value, error=error, seconds=seconds)
 

@@ -37,7 +37,9 @@ class LocalExecutor:
             while queue.num_open:
                 worker = worker or _make(make_worker)
                 chunk = queue.take(name, time.monotonic())
-                assert chunk is not None, "the only worker holds nothing, so every item is waiting"
+                if chunk is None:  # the only worker holds nothing: all that is left rests
+                    time.sleep(max(0.0, queue.next_event_s() - time.monotonic()))
+                    continue
                 try:
                     attempts = attempt_all(worker, chunk.items)
                 except SystemExit as gone:

@@ -22,7 +22,13 @@ from encodeonce.jobs.execution.executor import (
     require_no_stop,
 )
 from encodeonce.jobs.execution.queue import Chunk, WorkQueue
-from encodeonce.jobs.execution.ray_cluster import Cluster, connected, require_room, worker_env
+from encodeonce.jobs.execution.ray_cluster import (
+    Cluster,
+    connected,
+    num_fitting,
+    require_room,
+    worker_env,
+)
 from encodeonce.jobs.execution.ray_head import ASK_EVERY_S, Head, require_a_node
 from encodeonce.jobs.execution.ray_worker import Started, WorkerHost
 from encodeonce.jobs.execution.work import (
@@ -55,16 +61,33 @@ class RayExecutor:
     """Cores of one worker; also its number of threads, rounded down to at least one."""
     num_gpus: float = 0.0
     """GPUs of one worker. Below one, workers share a GPU."""
+    memory_bytes: int = 0
+    """Main memory that Ray sets aside for one worker; 0: it is not counted."""
     cluster: Cluster = field(default_factory=Cluster)
     limits: Limits = field(default_factory=Limits)
     env_vars: Mapping[str, str] = field(default_factory=dict)
     """Environment of the workers; nodes do not inherit this process's."""
 
     def __post_init__(self) -> None:
-        if self.num_workers < 1 or self.num_cpus < 0 or self.num_gpus < 0:
+        if self.num_workers < 1 or min(self.num_cpus, self.num_gpus, self.memory_bytes) < 0:
             raise WorkError(
-                "num_workers must be at least 1, num_cpus and num_gpus at least 0, got "
-                f"{self.num_workers}, {self.num_cpus} and {self.num_gpus}"
+                "num_workers must be at least 1, num_cpus, num_gpus and memory_bytes at least 0, "
+                f"got {self.num_workers}, {self.num_cpus}, {self.num_gpus} and {self.memory_bytes}"
+            )
+
+    def require_room(self) -> None:
+        """Check that the connected cluster can hold a worker; say if it cannot hold all.
+
+        Raises:
+            ClusterError: no node is large enough for one.
+        """
+        one = self.num_cpus, self.num_gpus, self.memory_bytes
+        require_room(*one)
+        room = num_fitting(*one)
+        if room < self.num_workers:
+            logger.warning(
+                "the cluster has room for %d of %d workers; the others start when nodes join",
+                *(room, self.num_workers),
             )
 
     def run(self, items: Sequence[WorkItem], make_worker: WorkerFactory) -> Iterator[Outcome]:
@@ -76,7 +99,7 @@ class RayExecutor:
         """
         queue = WorkQueue(items, self.limits)
         with connected(self.cluster, self.num_workers, self.num_cpus):
-            require_room(self.num_cpus, self.num_gpus)
+            require_room(self.num_cpus, self.num_gpus, self.memory_bytes)
             crew = _Crew(self, make_worker)
             try:
                 yield from _work_off(queue, crew, self.num_workers)
@@ -91,7 +114,7 @@ def _work_off(queue: WorkQueue, crew: "_Crew", num_workers: int) -> Iterator[Out
     while queue.num_open:
         crew.hire(min(num_workers, queue.num_open))
         crew.hand_out(queue)
-        answers, lost = crew.wait(until_s=queue.next_deadline_s())
+        answers, lost = crew.wait(until_s=queue.next_event_s())
         # Read once: however long the caller takes over an outcome, no lease expires meanwhile.
         now_s = time.monotonic()
         for worker, chunk, attempts in answers:
@@ -122,6 +145,7 @@ class _Crew:
         self._actor_class: Any = ray.remote(WorkerHost).options(
             num_cpus=plan.num_cpus,
             num_gpus=plan.num_gpus,
+            memory=plan.memory_bytes or None,
             max_restarts=0,
             max_task_retries=0,
             runtime_env=worker_env(plan.num_cpus, plan.env_vars),
@@ -211,7 +235,11 @@ class _Crew:
             if not self._actors:
                 require_a_node()
             left_s = max(0.0, until_s - time.monotonic())
-            ready, _ = ray.wait(refs, num_returns=1, timeout=min(left_s, ASK_EVERY_S))
+            patience_s = min(left_s, ASK_EVERY_S)
+            if refs:
+                ready, _ = ray.wait(refs, num_returns=1, timeout=patience_s)
+            else:  # all that is left waits to be tried again
+                time.sleep(patience_s)
             if left_s <= ASK_EVERY_S:
                 break
         if ready:

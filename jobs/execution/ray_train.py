@@ -21,7 +21,7 @@ from encodeonce.harness.training.trainer import OnStep
 from encodeonce.jobs.execution.ray_cluster import (
     Cluster,
     connected,
-    num_gpus_available,
+    gpus_of_a_worker,
     require_room,
     worker_env,
 )
@@ -56,10 +56,8 @@ def train_on_ray(
     workers = config.workers
     cluster = Cluster(address=address, wheel=workers.wheel)
     with connected(cluster, workers.num_workers, workers.cpus_per_worker):
-        num_gpus = workers.gpus_per_worker
-        if num_gpus is None:
-            num_gpus = 1.0 if num_gpus_available() else 0.0
-        require_room(workers.cpus_per_worker, num_gpus)
+        num_gpus = gpus_of_a_worker(workers.gpus_per_worker)
+        require_room(workers.cpus_per_worker, num_gpus, workers.memory_bytes)
         board: Any = ray.remote(num_cpus=0)(_Board).remote()
         for name in _LIBRARY_LOGS:
             logging.getLogger(name).setLevel(logging.ERROR)
@@ -75,7 +73,11 @@ def train_on_ray(
             scaling_config=ScalingConfig(
                 num_workers=workers.num_workers,
                 use_gpu=num_gpus > 0,
-                resources_per_worker={"CPU": workers.cpus_per_worker, "GPU": num_gpus},
+                resources_per_worker={
+                    "CPU": workers.cpus_per_worker,
+                    "GPU": num_gpus,
+                    "memory": workers.memory_bytes,
+                },
             ),
             run_config=RunConfig(  # type: ignore[call-arg]  # checkers see Ray Train's first version
                 name=_RAYS_FOLDER,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from encodeonce.harness.run.config import WorkersSpec
+from encodeonce.harness.run.workers_spec import WorkersSpec
 from encodeonce.jobs.execution.executor import Executor
 from encodeonce.jobs.execution.local import LocalExecutor
 from encodeonce.jobs.execution.work import Limits
@@ -16,24 +16,25 @@ def executor_for(workers: WorkersSpec, ray_address: str | None) -> Iterator[Exec
         chunk_size=workers.groups_at_once,
         lease_s=workers.lease_s,
         max_attempts=workers.max_attempts,
+        retry_after_s=workers.retry_after_s,
     )
     if workers.executor == "local":
         yield LocalExecutor(limits=limits)
         return
     # Imported here so that one machine can run without Ray installed.
-    from encodeonce.jobs.execution.ray_cluster import Cluster, connected, num_gpus_available
+    from encodeonce.jobs.execution.ray_cluster import Cluster, connected, gpus_of_a_worker
     from encodeonce.jobs.execution.ray_executor import RayExecutor
 
     cluster = Cluster(address=ray_address, wheel=workers.wheel)
     with connected(cluster, workers.num_workers, workers.cpus_per_worker):
-        num_gpus = workers.gpus_per_worker
-        if num_gpus is None:
-            num_gpus = 1.0 if num_gpus_available() else 0.0
-        yield RayExecutor(
+        executor = RayExecutor(
             num_workers=workers.num_workers,
             num_cpus=workers.cpus_per_worker,
-            num_gpus=num_gpus,
+            num_gpus=gpus_of_a_worker(workers.gpus_per_worker),
+            memory_bytes=workers.memory_bytes,
             cluster=cluster,
             limits=limits,
             env_vars=workers.env,
         )
+        executor.require_room()  # before a stage says that it has begun
+        yield executor

@@ -55,12 +55,12 @@ class AdapterBank:
             )
         self._kind = kind
         self._stacks: dict[str, Stack] = {}
+        self._modules: dict[str, nn.Module] = {}
         self._handles: list[RemovableHandle] = []
         for name, module, products in _by_module(adapters, Sites(model, projector)):
-            stack = stacked(products, _device(module))
-            self._stacks[name] = stack
-            hook = partial(self._add, stack, name == HEAD)
-            self._handles.append(module.register_forward_hook(hook))
+            self._stacks[name] = stacked(products, _device(module))
+            self._modules[name] = module
+        self.attach()
 
     @property
     def nbytes(self) -> int:
@@ -82,19 +82,27 @@ class AdapterBank:
             raise AdapterError(f"no adapter {title!r}; there are {', '.join(self.titles)}")
         return self.titles.index(title)
 
-    def using(self, index: Index) -> AbstractContextManager[None]:
+    def using(self, index: Index | AdaptedRows) -> AbstractContextManager[None]:
         """Let passes inside the block be under adapters.
 
         Args:
             index: the number of one adapter for everything; or of each row (N,); or of each row's
-                tokens (N, T). -1 is the base.
+                tokens (N, T). -1 is the base. What follows from it is computed once for all blocks
+                that are given the same `AdaptedRows`.
 
         Raises:
             ValueError: an adapter has not this number.
         """
-        rows = AdaptedRows(index)
+        rows = index if isinstance(index, AdaptedRows) else AdaptedRows(index)
         self._check(rows)
         return using(rows)
+
+    def attach(self) -> None:
+        """Let the model compute adapters again, after `detach`."""
+        if not self._handles:
+            for name, module in self._modules.items():
+                hook = partial(self._add, self._stacks[name], name == HEAD)
+                self._handles.append(module.register_forward_hook(hook))
 
     def detach(self) -> None:
         """Leave the model as it was."""

@@ -1,40 +1,19 @@
 """Memory: what a loaded model holds, what loading it took, and the most that was in use."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from encodeonce.models.answer import LoadedWeights
 from encodeonce.models.checkpoint.decoder_layers import decoder_layers
 from encodeonce.models.timing import synchronize
 
 _COUNTER, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedWeights:
-    """What a decoder holds, and what loading it took."""
-
-    bytes_by_part: Mapping[str, int]
-    """Of parameters and buffers: ``layers`` (what is quantised), ``embeddings``, ``head``,
-    ``projector``, ``other``. What is tied is counted once."""
-    load_s: float
-    peak_bytes: int | None
-    """Most memory held while loading: allocated on the GPU, or resident; None where the system
-    does not say."""
-    kernels: Mapping[str, str] = field(default_factory=dict)
-    """What will attend to its caches while it decodes, by what is attended to: see
-    `models.kv.kernels.choice`."""
-
-    @property
-    def num_bytes(self) -> int:
-        """All parts together."""
-        return sum(self.bytes_by_part.values())
 
 
 class LoadingMeasure:

@@ -16,13 +16,14 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from encodeonce.cache_store.features import MAIN
 from encodeonce.datasets.media.media import MediaKind
+from encodeonce.models.answer import LoadedWeights
 from encodeonce.models.checkpoint.files import (
     CheckpointError,
     check_names,
     load_config,
     weights_digest,
 )
-from encodeonce.models.checkpoint.footprint import LoadedWeights, LoadingMeasure
+from encodeonce.models.checkpoint.footprint import LoadingMeasure
 from encodeonce.models.checkpoint.loading import load_without
 from encodeonce.models.checkpoint.quantized_parts import part_hooks, part_quantization
 from encodeonce.models.checkpoint.tensors import to_tensor
@@ -32,7 +33,8 @@ from encodeonce.models.family_bases.architecture import Architecture, tapped
 from encodeonce.models.language.chat import Chat, Slot, load_chat, load_tokenizer
 from encodeonce.models.language.placeholders import Projected, Shown
 from encodeonce.models.language.prefix import Opening
-from encodeonce.models.quantization.method import Candidate, find_candidate, load_quantizer
+from encodeonce.models.quantization.method import Candidate, find_candidate
+from encodeonce.models.quantization.registry import load_quantizer
 from encodeonce.models.reference import load_reference
 from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
 from encodeonce.models.vision.preprocessing import Preprocessing, try_out

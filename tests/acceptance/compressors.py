@@ -24,7 +24,7 @@ import yaml
 from encodeonce.harness.results.paired import paired_difference
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.record import Record
-from encodeonce.models.kv.method import method_class, method_names
+from encodeonce.models.kv.registry import method_class, method_names
 
 FACTORS = (4, 9, 18)
 CLAIMED = (9, 18)

@@ -1,5 +1,6 @@
 """The contract of every executor. Inherit `ExecutorContract` and give an `executor` fixture."""
 
+import errno
 import os
 import signal
 import time
@@ -64,6 +65,9 @@ class ScriptedWorker:
 
     def die(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
+
+    def lose_the_server(self) -> None:
+        raise ValueError("clip.mp4 cannot be read") from OSError(errno.ESTALE, "stale handle")
 
     def hang(self) -> None:
         time.sleep(3600)
@@ -139,6 +143,14 @@ class ExecutorContract:
         assert calls(tmp_path, "always") == MAX_ATTEMPTS
         assert outcomes["always"].error is not None
         assert outcomes["always"].error.type == "RetryableError"
+
+    def test_an_error_of_a_file_server_is_tried_again_and_another_is_not(
+        self, executor: Executor, tmp_path: Path
+    ) -> None:
+        script = [item("server", act="lose_the_server", times=1), item("bad", act="fail", times=1)]
+        outcomes = run(executor, tmp_path, script)
+        assert (outcomes["server"].status, outcomes["server"].attempts) == ("ok", 2)
+        assert (outcomes["bad"].status, calls(tmp_path, "bad")) == ("failed", 1)
 
     def test_what_would_refuse_every_item_ends_the_run_at_the_first(
         self, executor: Executor, tmp_path: Path

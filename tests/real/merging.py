@@ -21,15 +21,19 @@ from encodeonce.harness.training.trainer import Trainer, silent
 from encodeonce.models.kv.trained.compressor import Compressor, new_compressor
 from encodeonce.models.kv.trained.distillation import Lesson, student
 from encodeonce.models.kv.trained.files import (
-    HEADER,
     WEIGHTS,
     header_text,
     load_weights,
-    read_header,
     write_compressor,
 )
-from encodeonce.models.kv.trained.header import CompressorForm, CompressorHeader
-from encodeonce.models.kv.trained.loss import LossSpec, mean_kl
+from encodeonce.models.kv.trained.header import (
+    HEADER,
+    CompressorForm,
+    CompressorHeader,
+    read_header,
+)
+from encodeonce.models.kv.trained.loss import mean_kl
+from encodeonce.models.kv.trained.loss_spec import LossSpec
 from tests.real.passages import ProseLessons
 
 LOSS = LossSpec(name="kl")

@@ -13,7 +13,7 @@ from encodeonce.harness.training.config import (
     TrainConfig,
     ValidationSpec,
 )
-from encodeonce.models.adapters.learning import LoraForm
+from encodeonce.models.adapters.form import LoraForm
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.spec import NONE, WeightsSpec
 

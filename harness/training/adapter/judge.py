@@ -15,8 +15,8 @@ from encodeonce.harness.workers.session import Session
 from encodeonce.models.adapters.learning import answer_loss
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.language.adapting import BASE
-from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.language.prefix import Prefix
+from encodeonce.models.spec import GenerationSpec
 from encodeonce.models.vision.visual import Visual
 
 logger = logging.getLogger(__name__)

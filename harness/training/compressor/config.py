@@ -6,10 +6,8 @@ from pydantic import Field, field_validator, model_validator
 
 from encodeonce.datasets.options import LocalPath
 from encodeonce.harness.training.config import LessonsSpec, StopSpec, TrainConfig
-from encodeonce.models.kv.trained.files import read_header
-from encodeonce.models.kv.trained.header import CompressorForm
-from encodeonce.models.kv.trained.loss import LossSpec
-from encodeonce.models.kv.trained.source import find_compressor
+from encodeonce.models.kv.trained.header import CompressorForm, find_compressor, read_header
+from encodeonce.models.kv.trained.loss_spec import LossSpec
 from encodeonce.models.spec import NONE, WeightsSpec
 
 

@@ -17,8 +17,8 @@ from encodeonce.harness.training.media import answers_of, visuals_of
 from encodeonce.harness.workers.session import Session
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.kv.trained.distillation import Lesson, make_lesson
-from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.language.prefix import Prefix
+from encodeonce.models.spec import GenerationSpec
 from encodeonce.models.vision.visual import Visual
 
 logger = logging.getLogger(__name__)

@@ -19,16 +19,15 @@ from encodeonce.harness.training.trainer import OnStep, Trainer, check_ranks, cr
 from encodeonce.harness.workers.session import Session
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.kv.trained.compressor import Compressor, new_compressor
-from encodeonce.models.kv.trained.files import (
+from encodeonce.models.kv.trained.files import WEIGHTS, header_text, load_weights
+from encodeonce.models.kv.trained.grouping import group_tokens
+from encodeonce.models.kv.trained.header import (
     HEADER,
-    WEIGHTS,
-    header_text,
-    load_weights,
+    CompressorForm,
+    CompressorHeader,
+    find_compressor,
     read_header,
 )
-from encodeonce.models.kv.trained.grouping import group_tokens
-from encodeonce.models.kv.trained.header import CompressorForm, CompressorHeader
-from encodeonce.models.kv.trained.source import find_compressor
 from encodeonce.models.language.prefix import Prefix
 
 _LIBRARIES = ("encodeonce", "torch", "transformers")

@@ -13,10 +13,10 @@ from encodeonce.harness.run.plan import MediaGroup
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
 from encodeonce.harness.training.media import first_in_turn, visuals_of
 from encodeonce.harness.workers.session import Session
+from encodeonce.models.answer import Generation
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.kv.trained.grouping import group_tokens
-from encodeonce.models.language.generation import Generation
 from encodeonce.models.language.prefix import Prefix
 from encodeonce.models.vision.visual import Visual
 

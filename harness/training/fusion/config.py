@@ -15,8 +15,8 @@ from encodeonce.harness.training.adapter.config import (
     TrainAdapterConfig,
 )
 from encodeonce.harness.training.config import Strict
-from encodeonce.models.adapters.learning import LoraForm
-from encodeonce.models.quantization.method import load_quantizer
+from encodeonce.models.adapters.form import LoraForm
+from encodeonce.models.quantization.registry import load_quantizer
 from encodeonce.models.spec import NONE, WeightsSpec
 
 _FLOOR = re.compile(r"(?P<of>alone|base)(?P<by>[+-]\d*\.?\d+)?")

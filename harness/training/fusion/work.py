@@ -27,7 +27,7 @@ from encodeonce.harness.training.ranks import Ranks
 from encodeonce.harness.workers.session import Session
 from encodeonce.models.adapters.checkpoint import ADAPTER_FILES, LowRank, read_adapter
 from encodeonce.models.adapters.combining import How, combined
-from encodeonce.models.adapters.learning import LoraForm
+from encodeonce.models.adapters.form import LoraForm
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.adapters.writing import write_adapter
 from encodeonce.models.decoder import PrefixDecoder

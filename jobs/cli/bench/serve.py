@@ -12,9 +12,10 @@ from encodeonce.harness.report.numbers import human_count
 from encodeonce.harness.report.plain_console import PlainConsole, plain_text
 from encodeonce.harness.report.terminal import print_report
 from encodeonce.harness.report.visible import on_one_line
+from encodeonce.harness.run.check_device import check_device
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.plan import Plan, make_plan
-from encodeonce.harness.run.read_config import check_device, load_run_file
+from encodeonce.harness.run.read_config import load_run_file
 from encodeonce.harness.serving.answered import Answered, answered, unanswered, with_served
 from encodeonce.harness.serving.config import ServeConfig
 from encodeonce.harness.serving.costs import Costs, check_model, costs_named
@@ -25,8 +26,8 @@ from encodeonce.harness.serving.specs import OpenAIEngine, RayEngine
 from encodeonce.harness.serving.summary import summarize_grid
 from encodeonce.harness.workers.session import OnMiss, Session
 from encodeonce.jobs.cli.run_options import Output, RayAddress
-from encodeonce.jobs.cli.running import running
 from encodeonce.jobs.cli.user_errors import stop, user_errors
+from encodeonce.jobs.running import running
 
 console = PlainConsole()
 

@@ -1,6 +1,7 @@
 """Requests of another harness: shared work, the store, pictures, errors in their place."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ from encodeonce.harness.bridges.requests import (
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import PlannedMedia
 from encodeonce.harness.workers.precompute import PrecomputeWorker
-from encodeonce.models.adapters.merging import merge_adapter
+from encodeonce.models.adapters.into_checkpoint import merge_adapter
 from encodeonce.models.adapters.spec import AdapterSpec
+from encodeonce.models.answer import Generation
 from encodeonce.models.language.context import PromptTooLong
-from encodeonce.models.language.generation import Generation, GenerationSpec
-from encodeonce.models.spec import ModelSpec
+from encodeonce.models.spec import GenerationSpec, ModelSpec
 from tests.contracts.logits import NotedLogits
 from tests.fixtures.clips import write_clip
 from tests.fixtures.tiny_models import write_tiny_llava
@@ -215,6 +216,61 @@ def test_batches_answer_as_one_at_a_time(answerer: Answerer, clip: MediaFile) ->
     assert texts(answerer.answers(batched)) == alone
 
 
+def test_media_that_follow_each_other_are_decoded_together(
+    answerer: Answerer, tmp_path: Path, clip: MediaFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = MediaFile(kind="video", path=write_clip(tmp_path / "other.mp4", num_frames=12))
+    absent = MediaFile(kind="video", path=tmp_path / "absent.mp4")
+    asked = [
+        question("What?", clip),
+        question("What?", other),
+        question("Who?"),
+        question("What?", absent),
+        question("<image>", other),
+        question("Where does it cross?", clip),
+        question("What?", other),
+        question("x" * 3000, clip),
+    ]
+    alone = [*answerer.answers(asked)]
+    engines = []
+    make = answerer._asker._decoder.engine
+    monkeypatch.setattr(
+        answerer._asker._decoder,
+        "engine",
+        lambda *arguments: engines.append(arguments[0].max_batch) or make(*arguments),
+    )
+    wide = SHORT.model_copy(update={"max_batch": 16})
+    together = [*answerer.answers([replace(one, generation=wide) for one in asked])]
+    assert engines == [7]  # one batch; the question asked twice has one row
+    for one, other_one in zip(alone, together, strict=True):
+        assert type(one) is type(other_one)
+        if isinstance(one, Generation):
+            assert isinstance(other_one, Generation)
+            assert one.text == other_one.text
+    engines.clear()
+    narrow = SHORT.model_copy(update={"max_batch": 4})
+    texts_of = [*answerer.answers([replace(one, generation=narrow) for one in asked[:3]])]
+    assert engines == [3]
+    assert [one.text for one in texts_of] == [one.text for one in alone[:3]]  # type: ignore[union-attr]
+
+
+def test_a_batch_that_fails_is_answered_group_by_group(
+    answerer: Answerer, clip: MediaFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = SHORT.model_copy(update={"max_batch": 8})
+    asked = [replace(question("What?", *media), generation=wide) for media in ([clip], [])]
+    expected = texts(answerer.answers(asked))
+    make = answerer._asker._decoder.engine
+
+    def too_much(spec: GenerationSpec, *others: Any, **options: Any) -> Any:
+        if spec.max_batch > 1:
+            raise MemoryError
+        return make(spec, *others, **options)
+
+    monkeypatch.setattr(answerer._asker._decoder, "engine", too_much)
+    assert texts(answerer.answers(asked)) == expected
+
+
 def test_texts_are_scored_with_those_of_the_same_prompt(
     answerer: Answerer, clip: MediaFile
 ) -> None:
@@ -305,7 +361,7 @@ def test_what_encodeonce_has_precomputed_is_found(
 
 
 def test_answers_are_under_the_adapter(model: Path, tmp_path: Path, clip: MediaFile) -> None:
-    """The same as under the adapter alone, and others than the base's."""
+    """The same as under the adapter in the weights, and others than the base's."""
     asked = [GenerationRequest(media=(clip,), prompt="What?", benchmark="b", generation=SHORT)]
     texts = [LikelihoodRequest(media=(clip,), prompt="What?", benchmark="b", text="ab")]
     widths = {"model.language_model.layers.0.self_attn.q_proj": (64, 64)}

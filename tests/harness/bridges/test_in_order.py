@@ -1,6 +1,6 @@
 """Grouped work, ordered results, and no work before it is due."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,30 +13,37 @@ class Log:
 
     def __init__(self, keys: str) -> None:
         self.keys = keys
+        self.parts = [
+            [n for n, key in enumerate(keys) if key == one] for one in dict.fromkeys(keys)
+        ]
         self.begun: list[str] = []
         self.done: list[int] = []
         self.expected: list[str] = []
 
-    def work(self, members: Sequence[int]) -> Iterator[str]:
-        assert len({self.keys[n] for n in members}) == 1
-        self.begun.append(self.keys[members[0]])
-        for n in members:
+    def work(self, part: int) -> Iterator[str]:
+        self.begun.append(self.keys[self.parts[part][0]])
+        for n in self.parts[part]:
             self.done.append(n)
             yield f"{self.keys[n]}{n}"
 
-    def expect(self, members: Sequence[int]) -> None:
-        self.expected.append(self.keys[members[0]])
+    def expect(self, part: int) -> None:
+        self.expected.append(self.keys[self.parts[part][0]])
 
     def results(self) -> Iterator[str]:
-        return in_order(self.keys, self.work, self.expect)
+        return in_order(self.parts, self.work, self.expect)
 
 
 @given(st.text("abcd", max_size=20))
-def test_every_item_gets_its_own_result_in_order_and_every_key_is_begun_once(keys: str) -> None:
+def test_every_item_gets_its_own_result_in_order_and_every_part_is_begun_once(keys: str) -> None:
     log = Log(keys)
     assert list(log.results()) == [f"{key}{n}" for n, key in enumerate(keys)]
     assert log.begun == list(dict.fromkeys(keys))
     assert log.expected == log.begun[1:]
+
+
+def test_results_come_by_position_in_whatever_order_a_part_yields_them() -> None:
+    parts = [[0, 3, 1], [2]]
+    assert [*in_order(parts, lambda part: parts[part])] == [0, 1, 2, 3]
 
 
 def test_results_that_follow_one_another_are_made_one_at_a_time() -> None:
@@ -47,7 +54,7 @@ def test_results_that_follow_one_another_are_made_one_at_a_time() -> None:
         assert log.done == list(range(n + 1))
 
 
-def test_of_keys_that_alternate_the_first_is_worked_off_before_the_second_begins() -> None:
+def test_of_parts_that_alternate_the_first_is_worked_off_before_the_second_begins() -> None:
     log = Log("abab")
     results = log.results()
     assert next(results) == "a0"

@@ -5,7 +5,7 @@ import pytest
 from encodeonce.harness.results.matrix import reference_variant, summarize_variants
 from encodeonce.harness.run.record import Record, SampleError
 from encodeonce.harness.run.variant import BASELINE, Variant
-from encodeonce.models.checkpoint.footprint import LoadedWeights
+from encodeonce.models.answer import LoadedWeights
 from tests.harness.records import record, use
 
 SAMPLES = ("a1", "a2", "b1", "b2")

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def executor(ray_cluster: None) -> RayExecutor:
-    return RayExecutor(num_workers=2, limits=Limits(max_attempts=MAX_ATTEMPTS))
+    return RayExecutor(num_workers=2, limits=Limits(max_attempts=MAX_ATTEMPTS, retry_after_s=0.1))
 
 
 class TestRayExecutor(ExecutorContract):

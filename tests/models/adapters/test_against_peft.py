@@ -11,7 +11,8 @@ from transformers import LlavaForConditionalGeneration
 from encodeonce.models.adapters.bank import AdapterBank
 from encodeonce.models.adapters.checkpoint import read_adapter
 from encodeonce.models.adapters.combining import How, combined
-from encodeonce.models.adapters.learning import LearntLora, LoraForm
+from encodeonce.models.adapters.form import LoraForm
+from encodeonce.models.adapters.learning import LearntLora
 from encodeonce.models.adapters.lora_config import AdapterError
 from encodeonce.models.adapters.operators import KINDS, Kind
 from encodeonce.models.adapters.sites import Sites
@@ -20,9 +21,8 @@ from encodeonce.models.adapters.writing import write_adapter
 from encodeonce.models.checkpoint.files import DEMO_CHECKPOINT
 from encodeonce.models.kv.spec import FULL
 from encodeonce.models.language.adapting import BASE
-from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.language.likelihood import extended_inputs
-from encodeonce.models.spec import VisionSpec
+from encodeonce.models.spec import GenerationSpec, VisionSpec
 from tests.compressors import DEMO_LAYERS
 from tests.contracts.family import Model, Scene
 from tests.contracts.logits import TOLERANCE, NotedLogits

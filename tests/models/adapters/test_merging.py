@@ -1,104 +1,106 @@
-"""Adapters merged into whole checkpoints: the language model's, and the tower's."""
+"""An adapter in the weights: what it gives, and that nothing of it stays."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText
+from torch import nn
 
 from encodeonce.models.adapters.bank import AdapterBank
+from encodeonce.models.adapters.checkpoint import Adapter
 from encodeonce.models.adapters.lora_config import AdapterError
-from encodeonce.models.adapters.merging import ORIGIN, merge_adapter
-from encodeonce.models.adapters.spec import AdapterSpec
-from encodeonce.models.family import find_family
-from encodeonce.models.spec import ModelSpec, VisionSpec
-from tests.contracts.family import Scene, media_info
-from tests.fixtures.tiny_models import write_tiny_llava
-from tests.models.adapters.made import factors, read, write
-
-LANGUAGE = "model.language_model.layers.0.self_attn.q_proj"
-TOWER = "encoder.layers.0.self_attn.q_proj"
+from encodeonce.models.adapters.merging import MergedWeights
+from tests.models.adapters.made import factors, read, widths_of, write
+from tests.models.adapters.test_bank import llama, logits
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_llava(tmp_path_factory.mktemp("base"))
+@pytest.fixture
+def model() -> Any:
+    return llama()
 
 
-def loaded(folder: Path) -> Any:
-    return AutoModelForImageTextToText.from_pretrained(folder).eval()
+@pytest.fixture
+def adapters(model: Any, tmp_path: Path) -> Sequence[Adapter]:
+    found = []
+    for seed, ends in enumerate((("q_proj", "down_proj"), ("down_proj", "o_proj"))):
+        weights = factors(widths_of(model, ends, "model."), 4, seed)
+        if seed:
+            biases = {
+                key.replace("B.weight", "B.bias"): torch.ones(len(one))
+                for key, one in weights.items()
+                if "lora_B" in key
+            }
+            weights |= biases
+        found.append(read(write(tmp_path / f"{seed}", weights, lora_bias=bool(seed))))
+    return found
 
 
-def adapter_of(model: Any, folder: Path, path: str) -> Path:
-    end = path.rpartition("encoder.")[2] if "vision" in path else path
-    (module,) = [
-        part
-        for name, part in model.named_modules()
-        if name.endswith(end) and ("vision" in name) == ("vision" in path)
-    ]
-    widths = {path: (module.in_features, module.out_features)}
-    return write(folder, factors(widths, 4, seed=1))
+def test_merged_answers_as_beside_the_weights(model: Any, adapters: Sequence[Adapter]) -> None:
+    bank = AdapterBank(adapters, model)
+    expected = []
+    for number in (0, 1):
+        with bank.using(number):
+            expected.append(logits(model))
+    bank.detach()
+    weights = MergedWeights(adapters, model)
+    for number in (0, 1, 0):
+        weights.switch(number)
+        assert weights.merged == number
+        torch.testing.assert_close(logits(model), expected[number], rtol=0, atol=1e-5)
 
 
-def signature(folder: Path) -> str:
-    spec = ModelSpec(path=str(folder), dtype="float32", device="cpu")
-    family, found = find_family(spec)
-    vision = family.vision(found, spec, VisionSpec())
-    scene = Scene("image")
-    return vision.signature(media_info("image", *scene.size, num_frames=1), [0]).digest
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_many_switches_leave_no_bit_behind(
+    model: Any, adapters: Sequence[Adapter], dtype: torch.dtype
+) -> None:
+    model.to(dtype)
+    before = {name: one.clone() for name, one in model.state_dict().items()}
+    weights = MergedWeights(adapters, model)
+    for number in (0, 1, None, 1, 0, 1):
+        weights.switch(number)
+    merged = model.state_dict()
+    assert any(not torch.equal(merged[name], one) for name, one in before.items())
+    weights.switch(None)
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], one) for name, one in before.items())
 
 
-def test_the_checkpoint_answers_as_base_and_adapter_do(base: Path, tmp_path: Path) -> None:
-    model = loaded(base)
-    folder = adapter_of(model, tmp_path / "adapter", LANGUAGE)
-    merged = merge_adapter(AdapterSpec(path=str(folder)), ModelSpec(path=str(base)), tmp_path / "m")
-    assert merged.modules == (LANGUAGE,)
-    ids = torch.arange(10, 20)[None]
-    with torch.inference_mode():
-        plain, found = model(input_ids=ids).logits, loaded(tmp_path / "m")(input_ids=ids).logits
-        with AdapterBank([read(folder)], model).using(0):
-            expected = model(input_ids=ids).logits
-    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
-    assert (found - plain).abs().max() > 1e-3
-    assert signature(tmp_path / "m") == signature(base), "features of the base are its own"
-    assert (tmp_path / "m" / ORIGIN).exists() and "adapter" in (
-        tmp_path / "m/README.md"
-    ).read_text()
-    with pytest.raises(AdapterError, match="not empty"):
-        merge_adapter(AdapterSpec(path=str(folder)), ModelSpec(path=str(base)), tmp_path / "m")
+def test_a_failure_while_merging_can_be_undone(
+    model: Any, adapters: Sequence[Adapter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {name: one.clone() for name, one in model.state_dict().items()}
+    weights = MergedWeights(adapters, model)
+    put, calls = weights._put, []
+
+    def failing(*args: Any) -> None:
+        calls.append(args)
+        if len(calls) == 3:
+            raise MemoryError
+        put(*args)
+
+    monkeypatch.setattr(weights, "_put", failing)
+    with pytest.raises(MemoryError):
+        weights.switch(0)
+    assert weights.merged is None
+    weights.switch(None)
+    assert all(torch.equal(model.state_dict()[name], one) for name, one in before.items())
 
 
-@pytest.mark.parametrize("before", ["model.vision_tower.", "vision_tower.vision_model."])
-def test_an_adapted_tower_has_features_of_its_own(base: Path, tmp_path: Path, before: str) -> None:
-    """Whether transformers 5 or 4 gave the names."""
-    folder = adapter_of(loaded(base), tmp_path / "adapter", before + TOWER)
-    merged = merge_adapter(AdapterSpec(path=str(folder)), ModelSpec(path=str(base)), tmp_path / "m")
-    assert len(merged.modules) == 1 and "vision" in merged.modules[0]
-    assert signature(tmp_path / "m") != signature(base)
+def test_what_cannot_be_merged(model: Any, adapters: Sequence[Adapter], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="adapter 2 of 2"):
+        MergedWeights(adapters, model).switch(2)
+    head = read(write(tmp_path / "head", factors({"lm_head": (32, 64)})))
+    model.lm_head.weight = model.model.embed_tokens.weight
+    with pytest.raises(AdapterError, match="lm_head shares its weights with the embeddings"):
+        MergedWeights([head], model)
 
+    class Packed(nn.Linear):
+        """Stands for a layer whose weights are packed."""
 
-def test_names_of_older_transformers_are_understood(base: Path, tmp_path: Path) -> None:
-    model = loaded(base)
-    old = "language_model.model.layers.0.self_attn.q_proj"
-    widths = {old: (64, 64)}
-    folder = write(tmp_path / "adapter", factors(widths, 4))
-    merged = merge_adapter(AdapterSpec(path=str(folder)), ModelSpec(path=str(base)), tmp_path / "m")
-    assert merged.modules == (LANGUAGE,)
-    assert LANGUAGE in dict(model.named_modules())
-
-
-def test_layers_of_no_model_are_refused(base: Path, tmp_path: Path) -> None:
-    folder = write(tmp_path / "a", factors({"model.layers.7.self_attn.q_proj": (64, 64)}, 4))
-    with pytest.raises(AdapterError, match="which the model does not have"):
-        merge_adapter(AdapterSpec(path=str(folder)), ModelSpec(path=str(base)), tmp_path / "m")
-    wide = write(tmp_path / "b", factors({LANGUAGE: (32, 64)}, 4))
-    with pytest.raises(AdapterError, match="64 inputs and 64 outputs in the model, and 32"):
-        merge_adapter(AdapterSpec(path=str(wide)), ModelSpec(path=str(base)), tmp_path / "m")
-    assert not (tmp_path / "m").exists()
-
-
-def test_a_head_that_is_the_embeddings_is_refused(tmp_path: Path) -> None:
-    folder = write(tmp_path / "a", factors({"lm_head": (256, 512)}, 4))
-    with pytest.raises(AdapterError, match="shares its weights with the embeddings"):
-        merge_adapter(AdapterSpec(path=str(folder)), ModelSpec(path="demo"), tmp_path / "m")
+    layer = model.model.layers[0].mlp
+    layer.down_proj.__class__ = Packed
+    with pytest.raises(AdapterError, match=r"layers\.0\.mlp\.down_proj is a Packed with quant"):
+        MergedWeights(adapters, model)

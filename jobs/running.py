@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from encodeonce.harness.results.work import Work, kept
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.output_error import OutputError
-from encodeonce.jobs.cli.interrupts import interruptible
 from encodeonce.jobs.execution.executor import WorkStopped
 from encodeonce.jobs.execution.select import executor_for
+from encodeonce.jobs.interrupts import interruptible
 from encodeonce.jobs.pipeline import Pipeline
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from encodeonce.jobs.cli.interrupts import interruptible
+from encodeonce.jobs.interrupts import interruptible
 
 ROOT = Path(__file__).parents[3]
 KEPT = "3 of 108 answers are kept"
 BUSY = f"""
 import hashlib, os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from encodeonce.jobs.cli.interrupts import interruptible
+from encodeonce.jobs.interrupts import interruptible
 with interruptible(lambda: "{KEPT}"):
     print("ready", flush=True)
     # One call in C, which takes minutes and hears of no signal before it returns.
