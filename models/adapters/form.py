@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-LANGUAGE_LINEARS = "language-linears"
+LANGUAGE_LINEARS: Literal["language-linears"] = "language-linears"
 
 
 class LoraForm(BaseModel):
