@@ -52,7 +52,12 @@ class Pipeline:
             config,
             checkpoint_sha256=session.checkpoint_sha256(),
             samples_sha256=self.plan.samples_sha256,
-            variants=session.variants(config.weights, config.kv, config.adapters),
+            variants=session.variants(
+                config.weights,
+                config.kv,
+                config.adapters,
+                needs_heads=any(spec.scoring == "head" for spec in config.benchmarks),
+            ),
         )
         self.work: dict[str, StageWork] = {}
         """What has been done so far, by stage; grows with every line of the folder."""

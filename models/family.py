@@ -146,6 +146,16 @@ class Decoder(Protocol):
         """
         ...
 
+    def classify(
+        self, prefix: Prefix, questions: Sequence[str], settings: Sequence[KVSpec] = (FULL,)
+    ) -> list[list[Likelihoods]]:
+        """Return how likely each class of an adapter's head is, as `score` does.
+
+        Raises:
+            AdapterError: the prefix is of no adapter with a head.
+        """
+        ...
+
     def inspect(self, visuals: Sequence[Visual], question: str, needs: Needs) -> PromptStatistics:
         """Return one prompt's statistics for KV methods, to calibrate them."""
         ...

@@ -61,9 +61,9 @@ def _about_tile(unit: Unit, color: str, scene: int) -> Asked:
 def rows(seed: int = DEFAULT_SEED) -> list[Row]:
     """Return the lines of units.jsonl: for each clip and unit, some of its questions."""
     found = []
-    for split in NUM_CLIPS:
+    for split, num_clips in NUM_CLIPS.items():
         rng = np.random.default_rng((seed, len(split), 2))
-        for name, scenes, _ in draw_split(split, seed):
+        for name, scenes, _ in draw_split(split, seed, num_clips):
             assert len(scenes) == NUM_SCENES
             for unit in UNITS:
                 asked = ask(unit, scenes)

@@ -85,7 +85,7 @@ def summarize_variants(
         by_variant[variant][record.benchmark, record.sample] = record
         by_weights[variant.weights].append(record)
     reference = reference_variant(variants)
-    found = {
+    found: Summary = {
         "reference": reference.name,
         "variants": {
             variant.name: {

@@ -24,6 +24,7 @@ from encodeonce.harness.workers.decoder_slot import DecoderSlot
 from encodeonce.harness.workers.features import FeatureSource
 from encodeonce.harness.workers.media_lookup import MediaLookup, MediaRequest
 from encodeonce.models.adapters.checkpoint import read_adapter
+from encodeonce.models.adapters.lora_config import AdapterError
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.checkpoint.files import checkpoint_digest, device
 from encodeonce.models.family import Decoder, Reference, find_family
@@ -182,6 +183,8 @@ class Session:
         weights: Sequence[WeightsSpec],
         kv: Sequence[KVSpec],
         adapters: Sequence[AdapterSpec | None] = (None,),
+        *,
+        needs_heads: bool = False,
     ) -> Meanings:
         """Return the meanings of variants.
 
@@ -190,8 +193,11 @@ class Session:
                 handled, or a KV method's options were made for another model.
         """
         for adapter in adapters:
-            if adapter is not None:
-                read_adapter(adapter)
+            if adapter is not None and read_adapter(adapter).head is None and needs_heads:
+                raise AdapterError(
+                    f"scoring: head needs adapters that were trained with a head; {adapter.title} "
+                    "has none. Train it with 'head' in TRAIN.yaml"
+                )
         for spec in weights:
             self.check_weights(spec)
         if methods := [method for method in map(find_method, kv) if method]:

@@ -50,8 +50,8 @@ def _say(output: Path, fused: Fused) -> None:
         words = "" if not failing else f": below the floor of {', '.join(failing)}"
         console.print(f"{one.unit}: {one.outcome} in {'+'.join(one.members)}{words}")
     _print_table(fused)
-    for name, one in fused.adapters.items():
-        console.print(f"{name}: {', '.join(one.members)}")
+    for name, packed in fused.adapters.items():
+        console.print(f"{name}: {', '.join(packed.members)}")
     console.print(
         f"use them in a run file: adapters: [none, {{from: {output / RESULT}}}]", soft_wrap=True
     )

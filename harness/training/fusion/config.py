@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from encodeonce.datasets.options import LocalPath
-from encodeonce.harness.run.config import AnswerConfig, BenchmarkSpec, CacheSpec
+from encodeonce.harness.run.cache_spec import CacheSpec
+from encodeonce.harness.run.config import AnswerConfig, BenchmarkSpec
 from encodeonce.harness.training.adapter.config import (
     AdapterDataSpec,
     AdapterOptimSpec,

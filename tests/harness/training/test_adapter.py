@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 from encodeonce.datasets.benchmarks import demo
 from encodeonce.harness.report.adapter_page import write_adapter_report
@@ -17,8 +18,11 @@ from encodeonce.harness.training.adapter.config import TrainAdapterConfig
 from encodeonce.harness.training.adapter.train import Trained, read_facts, train_adapter
 from encodeonce.harness.training.folder import TrainingFolderError
 from encodeonce.harness.training.ranks import Ranks
+from encodeonce.jobs.cli.app import app
 from encodeonce.models.adapters.checkpoint import read_adapter
+from encodeonce.models.adapters.heads import read_head
 from encodeonce.models.adapters.spec import AdapterSpec
+from tests.models.adapters.made import factors, write
 
 CLIPS = Path(demo.__file__).parents[1] / "demo" / "clips"
 RUN: Mapping[str, Any] = {
@@ -222,3 +226,81 @@ def test_processes_share_a_steps_lessons(cache: Path, tmp_path: Path) -> None:
     ranks.world = 3
     with pytest.raises(ValueError, match=r"prefixes_per_step: 3 processes .* got 2"):
         train_adapter(config(cache, tmp_path / "t"), ranks, quiet)
+
+
+HEAD = {"classes": ["1", "2"]}
+
+
+def test_a_head_is_trained_and_answers_in_a_run(cache: Path, tmp_path: Path) -> None:
+    """In one pass: beside it, the same adapter writes its answers."""
+    rows = [(clip, str(1 + clip % 2)) for clip in range(6)]
+    learnt = asked(tmp_path, "said", rows)
+    output = tmp_path / "t"
+    trained = train(
+        cache,
+        output,
+        benchmarks=[learnt],
+        head=HEAD,
+        data={"held_out": 0.3},
+        optim={"max_steps": 4, "lr": 1e-2},
+    )
+    assert 0 < trained.facts["held_out"]["said"]["loss"] < 3
+    head = read_head(output)
+    assert head is not None and head.classes == ("1", "2")
+
+    def killed(done: int, total: int, words: str) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    same = {"benchmarks": [learnt], "head": HEAD, "data": {"held_out": 0.3}}
+    again = config(cache, tmp_path / "again", **same, optim={"max_steps": 4, "lr": 1e-2})
+    with pytest.raises(KeyboardInterrupt):
+        train_adapter(again, Ranks(), killed)
+    train_adapter(again, Ranks(), quiet)
+    other = read_head(tmp_path / "again")
+    assert other is not None and torch.equal(head.weight, other.weight)
+
+    run = {
+        "model": RUN["model"],
+        "benchmarks": [{**learnt, "label": "head", "scoring": "head"}, learnt],
+        "adapters": [str(output)],
+        "kv": ["full", {"method": "snapkv", "keep": 0.5, "scope": "media"}],
+        "generation": {"max_new_tokens": 2},
+        "cache": {"path": str(cache)},
+        "workers": {"executor": "local"},
+        "output": str(tmp_path / "run"),
+    }
+    path = tmp_path / "run.yaml"
+    path.write_text(json.dumps(run))
+    done = CliRunner().invoke(app, ["run", str(path)])
+    assert done.exit_code == 0, done.stderr
+    lines = [
+        json.loads(line) for line in (tmp_path / "run" / "records.jsonl").read_text().splitlines()
+    ]
+    found = [line for line in lines if line["benchmark"] == "head"]
+    assert len(found) == 12 and {line["text"] for line in found} <= {"1", "2"}
+    for line in found:
+        assert set(line["log_probs"]) == {"1", "2"} and line["num_generated_tokens"] == 0
+        assert line["text"] == max(line["log_probs"], key=line["log_probs"].__getitem__)
+        assert line["score"] == (line["text"] == rows[int(line["sample"])][1])
+    for changes, words in (
+        ({"adapters": ["none", str(output)]}, "'none' has none"),
+        ({"kv": [{"method": "snapkv", "keep": 0.5}]}, "Write scope: media"),
+        ({"output": str(tmp_path / "no"), "adapters": [no_head(tmp_path)]}, "has none. Train it"),
+    ):
+        path.write_text(json.dumps({**run, **changes}))
+        done = CliRunner().invoke(app, ["run", str(path)])
+        assert done.exit_code == 1 and words in " ".join(done.stderr.split()), done.stderr
+
+
+def no_head(folder: Path) -> str:
+    widths = {"model.language_model.layers.0.self_attn.q_proj": (256, 256)}
+    return str(write(folder / "no-head", factors(widths, 4)))
+
+
+def test_classes_that_are_missing_are_named(cache: Path, tmp_path: Path) -> None:
+    learnt = asked(tmp_path, "said", [(0, "1"), (1, "7"), (2, "8"), (3, "9")])
+    with pytest.raises(ValueError, match=r"head.classes lacks answers .* it has 1, 2"):
+        train(cache, tmp_path / "t", benchmarks=[learnt], head=HEAD)
+    with pytest.raises(ConfigError, match="'1' is there twice"):
+        config(cache, tmp_path / "t", head={"classes": ["1", "1"]})
