@@ -56,7 +56,14 @@ class Pipeline:
                 config.weights,
                 config.kv,
                 config.adapters,
-                needs_heads=any(spec.scoring == "head" for spec in config.benchmarks),
+                needing_heads={
+                    adapter.title
+                    for adapter in config.adapters
+                    for spec in config.benchmarks
+                    if adapter is not None
+                    and spec.scoring == "head"
+                    and adapter.answers(spec.title)
+                },
             ),
         )
         self.work: dict[str, StageWork] = {}

@@ -200,6 +200,20 @@ class RunConfig(QuestionsConfig):
         return found
 
     @model_validator(mode="after")
+    def _adapters_name_benchmarks(self) -> Self:
+        known = [spec.title for spec in self.benchmarks]
+        for adapter in self.adapters:
+            unknown = [
+                name for name in (adapter.benchmarks if adapter else ()) if name not in known
+            ]
+            if adapter is not None and unknown:
+                raise ValueError(
+                    f"adapters: {adapter.title!r} is only for the benchmark {unknown[0]!r}, which "
+                    f"the run lacks; it has {', '.join(known) or 'none'}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _heads_can_answer(self) -> Self:
         if not any(spec.scoring == "head" for spec in self.benchmarks):
             return self

@@ -4,7 +4,7 @@ Workers, bridges, calibration and `bench` all begin here.
 """
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack, closing
 from functools import cached_property
 from importlib.metadata import version
@@ -184,16 +184,24 @@ class Session:
         kv: Sequence[KVSpec],
         adapters: Sequence[AdapterSpec | None] = (None,),
         *,
-        needs_heads: bool = False,
+        needing_heads: Collection[str] = (),
     ) -> Meanings:
         """Return the meanings of variants.
+
+        Args:
+            weights: weight variants.
+            kv: cache variants.
+            adapters: adapters; None is the base.
+            needing_heads: titles of the adapters that answer a benchmark by their heads.
 
         Raises:
             ValueError: weights cannot be loaded that way, a file is missing, an adapter is not
                 handled, or a KV method's options were made for another model.
         """
         for adapter in adapters:
-            if adapter is not None and read_adapter(adapter).head is None and needs_heads:
+            if adapter is None:
+                continue
+            if read_adapter(adapter).head is None and adapter.title in needing_heads:
                 raise AdapterError(
                     f"scoring: head needs adapters that were trained with a head; {adapter.title} "
                     "has none. Train it with 'head' in TRAIN.yaml"
