@@ -25,6 +25,14 @@ ARCHITECTURE = ROOT / "ARCHITECTURE.md"
 FOLDERS = ("cache_store", "datasets", "docs", "harness", "jobs", "models", "tests")
 SMALLEST_RUN = {"model": {"path": "demo"}, "benchmarks": [{"name": "demo"}], "output": "out"}
 """A minimal run file into which a fragment is put, to check that it is valid."""
+SMALLEST_SERVE = {
+    "arrivals": {"kind": "poisson", "rate": 1},
+    "limits": {"kv_bytes": "8MiB"},
+    "time": {"mode": "wall"},
+    "slo": {"ttft_s": 1.0, "tpot_s": 0.1},
+    "experiments": [{"name": "full", "kv": "full"}],
+}
+"""What a run file of `bench serve` has besides."""
 FORMS: Mapping[str, type[AnswerConfig]] = {
     "compressor": TrainCompressorConfig,
     "units": FuseConfig,
@@ -158,6 +166,8 @@ def problem_of_run_file(content: Any) -> str | None:
     if not isinstance(content, dict):
         return f"not a mapping: {content!r}"
     found = [form for key, form in FORMS.items() if key in content]
+    if "kind" in (content.get("engine") or ()):  # the engines of `bench serve` have kinds
+        found, content = [ServeConfig], {**SMALLEST_SERVE, **content}
     try:
         form = (found or [RunConfig])[0]
         least = {name: value for name, value in SMALLEST_RUN.items() if name in form.model_fields}

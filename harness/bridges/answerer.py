@@ -84,7 +84,7 @@ class Answerer:
             ValueError: the checkpoint, or the variant, cannot be used.
             StoreError: the store cannot.
         """
-        self._session = Session(config, adapters=[config.adapter])
+        self._session = Session(config, adapters=[config.adapter], engine=config.engine)
         self._session.check_weights(config.weights)
         self._window = window
         self._stopwatch = self._session.stopwatch

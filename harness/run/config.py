@@ -19,6 +19,7 @@ from encodeonce.datasets.media.probe import VideoBackend
 from encodeonce.datasets.media.sampling import FrameSampling, UniformInclusive
 from encodeonce.datasets.options import LocalPath
 from encodeonce.harness.run.cache_spec import CacheSpec
+from encodeonce.harness.run.engine import check_engine
 from encodeonce.harness.run.old_names import (
     NAMES_IN_FINGERPRINTS,
     list_old_names,
@@ -35,6 +36,7 @@ from encodeonce.harness.run.variant import (
 )
 from encodeonce.harness.run.workers_spec import WorkersSpec
 from encodeonce.models.adapters.spec import AdapterSpec, adapters_from
+from encodeonce.models.engine_spec import TRANSFORMERS, EngineSpec, engine_fields
 from encodeonce.models.kv.registry import check_kv, for_workers
 from encodeonce.models.kv.spec import FULL, KVSpec, expand_kv
 from encodeonce.models.quantization.registry import load_quantizer
@@ -161,6 +163,10 @@ class RunConfig(QuestionsConfig):
         description="Teacher-force the full cache's answer through every compressed cache: token "
         "agreement, mean KL. Needs 'full' in kv.",
     )
+    engine: EngineSpec = Field(
+        default=TRANSFORMERS,
+        description="What decodes: 'transformers', or 'vllm'. Another engine is another run.",
+    )
     limit: int | None = Field(
         default=None, ge=1, description="Only the first so many samples of each benchmark."
     )
@@ -250,6 +256,12 @@ class RunConfig(QuestionsConfig):
             )
         return value
 
+    @model_validator(mode="after")
+    def _engine_has_it_all(self) -> Self:
+        scorings = [one.scoring for one in self.benchmarks]
+        check_engine(self.engine, self.kv, scorings, fidelity=self.fidelity)
+        return self
+
     @property
     def variants(self) -> tuple[Variant, ...]:
         """The run's variants, in the order of its lists."""
@@ -265,7 +277,7 @@ class RunConfig(QuestionsConfig):
 
         A run's fingerprint is the digest of these, so their names are those of the first version.
         """
-        content = self.model_dump(mode="json", exclude=set(CHANGES_NO_ANSWER))
+        content = engine_fields(self.model_dump(mode="json", exclude=set(CHANGES_NO_ANSWER)))
         content["model"].pop("device")
         content["generation"].pop("max_cache_gib")
         if not content["generation"]["cuda_graphs"]:  # as in versions without them

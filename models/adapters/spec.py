@@ -2,12 +2,20 @@
 
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from encodeonce.datasets.local_path import local_path
 from encodeonce.datasets.strict_json import JsonError, parse_json
+
+
+class NumberedAdapters(Protocol):
+    """The adapters that a decoder has."""
+
+    def number(self, title: str) -> int:
+        """Return the number of the one of this title."""
+        ...
 
 
 class AdapterSpec(BaseModel):
