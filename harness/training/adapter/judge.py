@@ -71,7 +71,7 @@ class Judge:
         for group in groups:
             by_media.setdefault((group.root, group.media), []).append(group)
         self._by_media = list(by_media.values())
-        self._visuals: dict[int, list[Visual] | None] = {}
+        self._unusable: dict[int, MediaError] = {}
 
     def marks(self, adapter: int = BASE, titles: Collection[str] | None = None) -> dict[str, Marks]:
         """Return how the model answers under an adapter, by benchmark.
@@ -135,27 +135,24 @@ class Judge:
         Raises:
             MediaError: those of a benchmark cannot.
         """
-        answered, failed, wanted = set(), None, set()
+        answered, wanted = set(), set()
         for number, every in enumerate(self._by_media):
             groups = [one for one in every if titles is None or one.benchmark in titles]
             wanted |= {group.benchmark for group in groups}
-            if not groups:
+            if not groups or number in self._unusable:
                 continue
-            if number not in self._visuals:
-                try:
-                    self._visuals[number] = visuals_of(self._session, groups[0])
-                except MediaError as error:
-                    logger.warning("left out of validation: %s", error)
-                    self._visuals[number], failed = None, error
-            if (visuals := self._visuals[number]) is not None:
-                answered |= {group.benchmark for group in groups}
-                yield (
-                    visuals,
-                    [
-                        (group.benchmark, sample, prompt)
-                        for group in groups
-                        for sample, prompt in zip(group.samples, group.prompts, strict=True)
-                    ],
-                )
-        if failed is not None and answered != wanted:
-            raise failed
+            try:  # not kept: there may be many, and the store has them
+                visuals = visuals_of(self._session, groups[0])
+            except MediaError as error:
+                logger.warning("left out of validation: %s", error)
+                self._unusable[number] = error
+                continue
+            answered |= {group.benchmark for group in groups}
+            asked = [
+                (group.benchmark, sample, prompt)
+                for group in groups
+                for sample, prompt in zip(group.samples, group.prompts, strict=True)
+            ]
+            yield visuals, asked
+        if answered != wanted:
+            raise next(iter(self._unusable.values()))

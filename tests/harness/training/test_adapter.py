@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from encodeonce.datasets.benchmarks import demo
+from encodeonce.datasets.media.media import MediaError
 from encodeonce.harness.report.adapter_page import write_adapter_report
 from encodeonce.harness.run.config import ConfigError
 from encodeonce.harness.run.read_config import load_run_file
@@ -166,6 +167,23 @@ def test_it_is_judged_by_other_media_alone(cache: Path, tmp_path: Path) -> None:
     )
     assert list(trained.facts["held_out"]) == ["other"]
     assert trained.facts["num_media"] == {"training": 2, "held_out": 1}
+
+
+def test_media_that_cannot_be_decoded_are_left_out(cache: Path, tmp_path: Path) -> None:
+    """In either part; where nothing of a benchmark is left, that is said."""
+    for number in range(6):
+        content = (CLIPS / f"train-{number:02}.mp4").read_bytes()
+        damaged = f"no video {number}".encode()
+        path = tmp_path / f"train-{number:02}.mp4"
+        path.write_bytes(content if number % 2 else damaged)
+    learnt = asked(tmp_path, "learnt", [(n, "1") for n in range(4)], media_root=tmp_path)
+    judged = asked(tmp_path, "judged", [(4, "1"), (5, "1")], media_root=tmp_path)
+    few = {"max_steps": 3, "prefixes_per_step": 1}
+    trained = train(cache, tmp_path / "t", benchmarks=[learnt], check=[judged], optim=few)
+    assert trained.state.step == 3 and "judged" in trained.facts["held_out"]
+    lost = asked(tmp_path, "lost", [(4, "1")], media_root=tmp_path)
+    with pytest.raises(MediaError):
+        train(cache, tmp_path / "u", benchmarks=[learnt], check=[lost], optim=few)
 
 
 def test_another_recipe_or_beginning_is_refused(cache: Path, tmp_path: Path) -> None:
