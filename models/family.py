@@ -174,11 +174,7 @@ class Decoder(Protocol):
     def classify(
         self, prefix: Prefix, questions: Sequence[str], settings: Sequence[KVSpec] = (FULL,)
     ) -> list[list[Likelihoods]]:
-        """Return how likely each class of an adapter's head is, as `score` does.
-
-        Raises:
-            AdapterError: the prefix is of no adapter with a head.
-        """
+        """Return how likely each class of an adapter's head is, as `score` does."""
         ...
 
     def inspect(self, visuals: Sequence[Visual], question: str, needs: Needs) -> PromptStatistics:
