@@ -11,6 +11,7 @@ from torch import nn
 
 from encodeonce.models.adapters.bank import AdapterBank
 from encodeonce.models.adapters.checkpoint import read_adapter
+from encodeonce.models.adapters.lora_config import AdapterError
 from encodeonce.models.adapters.operators import Kind
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.answer import Generation, Likelihoods, LoadedWeights, sum_seconds
@@ -183,6 +184,37 @@ class PrefixDecoder(ABC):
                 token_ids = tokenize_continuations(self._tokenizer, texts)
             first, *others = sweep_likelihoods(self._model, prefix, settings, suffix, token_ids)
             found.append([_booked(first, watch.take()), *others])
+        return [[row[n] for row in found] for n in range(len(settings))]
+
+    def classify(
+        self, prefix: Prefix, questions: Sequence[str], settings: Sequence[KVSpec] = (FULL,)
+    ) -> list[list[Likelihoods]]:
+        """Return how likely each class of the head of the prefix's adapter is, as `score` does.
+
+        Log-softmax over the classes, float32. Settings of scope "question" change nothing: the
+        hidden state is the full prefill's.
+
+        Raises:
+            AdapterError: the prefix is of no adapter with a head.
+        """
+        head = None
+        if self.adapters is not None and prefix.adapter != BASE:
+            head = self.adapters.heads[prefix.adapter]
+        if head is None:
+            raise AdapterError(
+                "only adapters that were trained with a head classify; train one with 'head' in "
+                "TRAIN.yaml, or leave scoring: head out"
+            )
+        found = []
+        for question in questions:
+            watch = Stopwatch()
+            with watch.stage("prepare"):
+                suffix = prefix.suffix(question)
+            classes = [[number] for number in range(len(head.classes))]
+            with head.attached(self._model):
+                first, *others = sweep_likelihoods(self._model, prefix, settings, suffix, classes)
+            row = [_booked(first, watch.take()), *others]
+            found.append([replace(one, classes=head.classes) for one in row])
         return [[row[n] for row in found] for n in range(len(settings))]
 
     def inspect(self, visuals: Sequence[Visual], question: str, needs: Needs) -> PromptStatistics:

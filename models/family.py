@@ -171,6 +171,12 @@ class Decoder(Protocol):
         """
         ...
 
+    def classify(
+        self, prefix: Prefix, questions: Sequence[str], settings: Sequence[KVSpec] = (FULL,)
+    ) -> list[list[Likelihoods]]:
+        """Return how likely each class of an adapter's head is, as `score` does."""
+        ...
+
     def inspect(self, visuals: Sequence[Visual], question: str, needs: Needs) -> PromptStatistics:
         """Return one prompt's statistics for KV methods, to calibrate them."""
         ...

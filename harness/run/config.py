@@ -52,7 +52,7 @@ class ConfigError(ValueError):
     """The run file is wrong."""
 
 
-Scoring = Literal["generate", "choice_likelihood", "nll"]
+Scoring = Literal["generate", "choice_likelihood", "nll", "head"]
 
 
 class BenchmarkSpec(Strict):
@@ -69,7 +69,7 @@ class BenchmarkSpec(Strict):
         default="generate",
         description="'generate': the model writes an answer; 'choice_likelihood': the likeliest of "
         "the options' letters is its answer; 'nll': the negative log-likelihood of the target, "
-        "teacher-forced.",
+        "teacher-forced; 'head': the likeliest class of the adapter's linear head, in one pass.",
     )
 
     @property
@@ -204,6 +204,37 @@ class RunConfig(QuestionsConfig):
         found = tuple(for_workers(spec) for spec in value)
         check_kv_titles(found)
         return found
+
+    @model_validator(mode="after")
+    def _adapters_name_benchmarks(self) -> Self:
+        known = [spec.title for spec in self.benchmarks]
+        for adapter in self.adapters:
+            unknown = [
+                name for name in (adapter.benchmarks if adapter else ()) if name not in known
+            ]
+            if adapter is not None and unknown:
+                raise ValueError(
+                    f"adapters: {adapter.title!r} is only for the benchmark {unknown[0]!r}, which "
+                    f"the run lacks; it has {', '.join(known) or 'none'}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _heads_can_answer(self) -> Self:
+        if not any(spec.scoring == "head" for spec in self.benchmarks):
+            return self
+        if None in self.adapters:
+            raise ValueError(
+                "scoring: head is answered by adapters that were trained with a head, and 'none' "
+                "has none: give only such adapters, and the base in a run of its own"
+            )
+        behind = [spec.title for spec in self.kv if not spec.is_full and spec.scope == "question"]
+        if behind:
+            raise ValueError(
+                f"scoring: head answers at the prompt's last token, which caches of scope "
+                f"'question' come after: {behind[0]} would be the full cache. Write scope: media"
+            )
+        return self
 
     @field_validator("fidelity")
     @classmethod

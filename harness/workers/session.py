@@ -4,7 +4,7 @@ Workers, bridges, calibration and `bench` all begin here.
 """
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack, closing
 from functools import cached_property
 from importlib.metadata import version
@@ -25,6 +25,7 @@ from encodeonce.harness.workers.features import FeatureSource
 from encodeonce.harness.workers.media_lookup import MediaLookup, MediaRequest
 from encodeonce.harness.workers.stores import check_places, ledgers, open_store
 from encodeonce.models.adapters.checkpoint import read_adapter
+from encodeonce.models.adapters.lora_config import AdapterError
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.checkpoint.files import checkpoint_digest, device
 from encodeonce.models.engine_spec import TRANSFORMERS, EngineSpec
@@ -196,16 +197,29 @@ class Session:
         weights: Sequence[WeightsSpec],
         kv: Sequence[KVSpec],
         adapters: Sequence[AdapterSpec | None] = (None,),
+        *,
+        needing_heads: Collection[str] = (),
     ) -> Meanings:
         """Return the meanings of variants.
+
+        Args:
+            weights: weight variants.
+            kv: cache variants.
+            adapters: adapters; None is the base.
+            needing_heads: titles of the adapters that answer a benchmark by their heads.
 
         Raises:
             ValueError: weights cannot be loaded that way, a file is missing, an adapter is not
                 handled, or a KV method's options were made for another model.
         """
         for adapter in adapters:
-            if adapter is not None:
-                read_adapter(adapter)
+            if adapter is None:
+                continue
+            if read_adapter(adapter).head is None and adapter.title in needing_heads:
+                raise AdapterError(
+                    f"scoring: head needs adapters that were trained with a head; {adapter.title} "
+                    "has none. Train it with 'head' in TRAIN.yaml"
+                )
         for spec in weights:
             self.check_weights(spec)
         if methods := [method for method in map(find_method, kv) if method]:

@@ -49,6 +49,7 @@ class AdapterBank:
             AdapterError: two have the same title, or one does not fit the model.
         """
         self.titles = tuple(adapter.title for adapter in adapters)
+        self.heads = tuple(adapter.head for adapter in adapters)
         if repeated := sorted({one for one in self.titles if self.titles.count(one) > 1}):
             raise AdapterError(
                 f"two adapters are called {repeated[0]!r}; give one of them another label"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from encodeonce.harness.workers.features import FeatureSource
@@ -134,3 +135,22 @@ def test_adapters_that_cannot_be_meant_are_refused_before_anything_is_decoded(
     assert done.exit_code != 0 and words in done.stderr
     assert "Traceback" not in done.stderr
     assert not (scene.output / "records.jsonl").exists()
+
+
+def test_an_adapter_of_one_benchmark_answers_no_other(scene: Scene, tmp_path: Path) -> None:
+    (benchmark,) = yaml.safe_load(scene.run_file().read_text())["benchmarks"]
+    second = {**benchmark, "label": "second"}
+    only, everywhere = adapters(tmp_path)
+    limited = {"path": only, "benchmarks": ["second"]}
+    done = scene.execute(
+        "run", benchmarks=[benchmark, second], adapters=["none", limited, everywhere]
+    )
+    assert done.exit_code == 0, done.stderr
+    found = {(line["variant"], line["benchmark"]) for line in scene.lines("records")}
+    names = ("none/full", "none+adapter-1/full")
+    both = {(name, title) for name in names for title in ("questions", "second")}
+    assert found == both | {("none+adapter-0/full", "second")}
+    wrong = {"path": only, "benchmarks": ["third"]}
+    done = scene.execute("run", adapters=[wrong])
+    assert done.exit_code == 1
+    assert "'third', which the run lacks; it has questions" in " ".join(done.stderr.split())
