@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress test-peft test-vllm \
+.PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress test-peft test-vllm test-s3 \
 	test-real real-tables real-compressors accept-compressor easy-vqa test-triton test-gpu check types \
 	structure clean
 
@@ -34,6 +34,10 @@ test-vlmevalkit: $(VENV)-vlmevalkit/installed
 test-kvpress: $(VENV)-kvpress/installed
 	$(VENV)-kvpress/bin/python -m pytest tests/models/kv/test_kvpress_adapter.py tests/models/kv/test_presses.py
 
+# Features in object storage, against a local S3 server (moto).
+test-s3: $(VENV)-s3/installed
+	$(VENV)-s3/bin/python -m pytest tests/cache_store/objects
+
 test-peft: $(VENV)-peft/installed
 	$(VENV)-peft/bin/python -m pytest tests/models/adapters/test_against_peft.py \
 		tests/harness/bench/adapters/test_peft_ways.py
@@ -54,9 +58,14 @@ real-tables: $(VENV)-real/installed
 real-compressors: $(VENV)-real/installed
 	OMP_NUM_THREADS=1 $(VENV)-real/bin/python -m tests.real.compressors
 
-# Trains the demo's compressors and compares them with every other method: about 15 minutes of CPU.
-accept-compressor: $(VENV)/installed
+# Trains the demo's compressors and compares them with every other method: half an hour of CPU.
+accept-compressor: build/demo-training/questions.jsonl
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.acceptance.compressors
+
+# Clips to train on, beside those that ship: datasets/demo/compressor.yaml.
+build/demo-training/questions.jsonl: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo-build]'
+	$(BIN)/python -m encodeonce.datasets.demo.build --folder build/demo-training --seed 1 --train 240 --heldout 0
 
 # The kernel for quantised entries without a GPU: interpreted, then compiled for GPUs.
 test-triton: $(VENV)-triton/installed
@@ -120,6 +129,12 @@ $(VENV)-vllm/installed: pyproject.toml constraints.txt constraints-vllm.txt
 	$(PYTHON) -m venv $(VENV)-vllm
 	$(VENV)-vllm/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	$(VENV)-vllm/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-vllm.txt
+	touch $@
+
+$(VENV)-s3/installed: pyproject.toml constraints.txt constraints-s3.txt
+	$(PYTHON) -m venv $(VENV)-s3
+	$(VENV)-s3/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(VENV)-s3/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-s3.txt
 	touch $@
 
 $(VENV)-real/installed: pyproject.toml constraints.txt constraints-kvpress.txt constraints-real.txt

@@ -13,10 +13,11 @@ from pydantic import BaseModel, ValidationError
 
 from encodeonce.datasets.registry import benchmark_class
 from encodeonce.harness.bridges.lmms_eval.arguments import MODEL_ARGS
-from encodeonce.harness.run.config import QuestionsConfig, RunConfig
+from encodeonce.harness.run.config import AnswerConfig, RunConfig
 from encodeonce.harness.serving.config import ServeConfig
 from encodeonce.harness.training.adapter.config import TrainAdapterConfig
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
+from encodeonce.harness.training.fusion.config import FuseConfig
 from encodeonce.jobs.cli.app import app
 
 ROOT = Path(__file__).parent.parent
@@ -32,8 +33,9 @@ SMALLEST_SERVE = {
     "experiments": [{"name": "full", "kv": "full"}],
 }
 """What a run file of `bench serve` has besides."""
-FORMS: Mapping[str, type[QuestionsConfig]] = {
+FORMS: Mapping[str, type[AnswerConfig]] = {
     "compressor": TrainCompressorConfig,
+    "units": FuseConfig,
     "lora": TrainAdapterConfig,
     "experiments": ServeConfig,
 }
@@ -167,10 +169,12 @@ def problem_of_run_file(content: Any) -> str | None:
     if "kind" in (content.get("engine") or ()):  # the engines of `bench serve` have kinds
         found, content = [ServeConfig], {**SMALLEST_SERVE, **content}
     try:
-        config = (found or [RunConfig])[0].model_validate({**SMALLEST_RUN, **content})
+        form = (found or [RunConfig])[0]
+        least = {name: value for name, value in SMALLEST_RUN.items() if name in form.model_fields}
+        config = form.model_validate({**least, **content})
     except ValidationError as error:
         return str(error)
-    for spec in config.benchmarks:
+    for _, spec in config.placed_benchmarks():
         known = benchmark_class(spec.name).model_fields
         if wrong := [name for name in spec.options if name not in known]:
             return f"benchmark {spec.name!r} has no option {wrong[0]!r}; it has {', '.join(known)}"

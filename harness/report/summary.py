@@ -12,7 +12,7 @@ from encodeonce.harness.report.names import Names
 from encodeonce.harness.report.numbers import human_bytes, human_count, human_seconds, percent
 from encodeonce.harness.report.run_section import engine_of, run_section
 from encodeonce.harness.report.section import Section, Table
-from encodeonce.harness.report.work import work_lines
+from encodeonce.harness.report.work import history_lines, stage_hits, work_lines
 from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.results.work import Work
 from encodeonce.models.answer import NUM_FIRST_LOGITS
@@ -43,7 +43,7 @@ def headline(summary: Summary, work: Work | None = None) -> list[str]:
         summary: of the run's folder.
         work: what the command did; None for a command that only reports.
     """
-    lines = _history(summary) if work is None else work_lines(summary, work)
+    lines = history_lines(summary) if work is None else work_lines(summary, work)
     if evaluation := summary["evaluation"]:
         for name, result in evaluation["benchmarks"].items():
             lines.append(f"{result['measure']:<12} {_accuracy_words(result)} on {name}")
@@ -51,22 +51,6 @@ def headline(summary: Summary, work: Work | None = None) -> list[str]:
                 lines.append(f"{'':<12} {name}: {value:.2f}")
     if comparison := summary["comparison"]:
         lines.append(same_answers_sentence(comparison))
-    return lines
-
-
-def _history(summary: Summary) -> list[str]:
-    """Return what all commands of a run did."""
-    lines = []
-    if precompute := summary["precompute"]:
-        lines.append(
-            f"precompute   hit rate {percent(precompute['hit_rate'])}, "
-            f"{human_count(precompute['num_encoded'], 'unit')} encoded"
-        )
-    if evaluation := summary["evaluation"]:
-        lines.append(
-            f"evaluation   hit rate {percent(evaluation['hit_rate'])}, "
-            f"{evaluation['num_answered']} of {evaluation['num_samples']} answered"
-        )
     return lines
 
 
@@ -186,7 +170,7 @@ def _store(summary: Summary) -> Section:
                 (
                     name,
                     str(stage["num_units"]),
-                    percent(stage["hit_rate"]),
+                    stage_hits(stage),
                     str(stage["num_encoded"]),
                     str(stage["num_frames_decoded"]),
                     human_bytes(stage["bytes_read"]),

@@ -35,7 +35,7 @@ from encodeonce.harness.run.variant import (
     check_weights_titles,
 )
 from encodeonce.harness.run.workers_spec import WorkersSpec
-from encodeonce.models.adapters.spec import AdapterSpec
+from encodeonce.models.adapters.spec import AdapterSpec, adapters_from
 from encodeonce.models.engine_spec import TRANSFORMERS, EngineSpec, engine_fields
 from encodeonce.models.kv.registry import check_kv, for_workers
 from encodeonce.models.kv.spec import FULL, KVSpec, expand_kv
@@ -84,10 +84,17 @@ def listed(value: Any) -> Any:
 
 
 def listed_adapters(value: Any) -> Any:
-    """Return adapters as a list, with None for the base."""
+    """Return adapters as a list, with None for the base, and those that ``{from: FILE}`` names."""
     some = listed(value)
-    is_list = isinstance(some, list | tuple)
-    return [None if one == NO_ADAPTER else one for one in some] if is_list else some
+    if not isinstance(some, list | tuple):
+        return some
+    found: list[Any] = []
+    for one in some:
+        if isinstance(one, Mapping) and set(one) == {"from"} and isinstance(one["from"], str):
+            found += adapters_from(one["from"])
+        else:
+            found.append(None if one == NO_ADAPTER else one)
+    return found
 
 
 class AnswerConfig(Strict):
@@ -118,11 +125,19 @@ class AnswerConfig(Strict):
     def _renamed(cls, content: Any) -> Any:
         return under_new_names(content) if isinstance(content, Mapping) else content
 
+    def placed_benchmarks(self) -> list[tuple[tuple[str | int, ...], BenchmarkSpec]]:
+        """Return the benchmarks of the file, each with its place in it."""
+        return []
+
 
 class QuestionsConfig(AnswerConfig):
     """Which questions a model is asked."""
 
     benchmarks: tuple[BenchmarkSpec, ...] = Field(min_length=1)
+
+    def placed_benchmarks(self) -> list[tuple[tuple[str | int, ...], BenchmarkSpec]]:
+        """Return the benchmarks of the file, each with its place in it."""
+        return [(("benchmarks", number), spec) for number, spec in enumerate(self.benchmarks)]
 
 
 class RunConfig(QuestionsConfig):

@@ -32,6 +32,8 @@ class CacheUse:
 
     num_units: int = 0
     num_hits: int = 0
+    num_hits_below: int = 0
+    """Of the hits, those in `cache.readonly`."""
     num_encoded: int = 0
     num_frames_decoded: int = 0
     bytes_read: int = 0

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from encodeonce.cache_store.hdf5 import Hdf5Store
+from encodeonce.cache_store.levels.leveled import LeveledStore
 from encodeonce.datasets.media.digest import file_sha256
 from encodeonce.datasets.media.ledger import Ledger
 from encodeonce.datasets.media.media import MediaRef
@@ -23,6 +23,7 @@ from encodeonce.harness.run.variant import Meanings
 from encodeonce.harness.workers.decoder_slot import DecoderSlot
 from encodeonce.harness.workers.features import FeatureSource
 from encodeonce.harness.workers.media_lookup import MediaLookup, MediaRequest
+from encodeonce.harness.workers.stores import check_places, ledgers, open_store
 from encodeonce.models.adapters.checkpoint import read_adapter
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.checkpoint.files import checkpoint_digest, device
@@ -73,14 +74,16 @@ class Session:
         Raises:
             CheckpointError: there is no such checkpoint, no family for it, or its chat template
                 puts the question before the media.
+            StoreError: what ``cache.readonly`` names is no feature store.
         """
         self._config = config
         self._on_miss = on_miss or config.cache.on_miss
         self._family, self._checkpoint = find_family(config.model)
         self._family.check_prompts(self._checkpoint)
         self._vision = self._family.vision(self._checkpoint, config.model, config.vision)
+        check_places(config.cache)
         # Beside the store, so that a file is hashed and probed once for all runs and machines.
-        self._ledger = Ledger(config.cache.path / "media.jsonl")
+        self._ledger = Ledger(config.cache.path / "media.jsonl", also=ledgers(config.cache))
         self._resources = ExitStack()
         self.stopwatch = Stopwatch()
         self.media = MediaLookup(config, self._vision, self._ledger)
@@ -110,9 +113,9 @@ class Session:
         self.decoder_slot.empty()
 
     @cached_property
-    def store(self) -> Hdf5Store:
-        """The feature store; created if it does not exist."""
-        return Hdf5Store(self._config.cache.path / "features", codec=self._config.cache.codec)
+    def store(self) -> LeveledStore:
+        """The feature store, created if it does not exist, above those that are only read."""
+        return open_store(self._config.cache)
 
     @cached_property
     def features(self) -> FeatureSource:

@@ -7,8 +7,8 @@ import pytest
 
 from encodeonce.cache_store.features import Features
 from encodeonce.cache_store.hdf5 import Hdf5Store
-from encodeonce.cache_store.lru import LruStore
-from encodeonce.cache_store.memory import MemoryStore
+from encodeonce.cache_store.levels.lru import LruStore
+from encodeonce.cache_store.levels.memory import MemoryStore
 from encodeonce.cache_store.signature import FeatureKey
 from tests.contracts.store import StoreContract, an_entry, assert_same_bits
 

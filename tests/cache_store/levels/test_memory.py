@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from encodeonce.cache_store.memory import MemoryStore
+from encodeonce.cache_store.levels.memory import MemoryStore
 from tests.contracts.store import StoreContract
 
 
