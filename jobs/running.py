@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from encodeonce.harness.results.work import Work, kept
 from encodeonce.harness.run.config import RunConfig
+from encodeonce.harness.run.folder import LOGS
 from encodeonce.harness.run.output_error import OutputError
 from encodeonce.jobs.execution.executor import WorkStopped
 from encodeonce.jobs.execution.select import executor_for
@@ -27,7 +28,7 @@ def running(config: RunConfig, ray_address: str | None) -> Iterator[Pipeline]:
     work: Work = {}
     with (
         interruptible(lambda: kept(work)) as answer_sigterm,
-        executor_for(config.workers, ray_address) as executor,
+        executor_for(config.workers, ray_address, config.output / LOGS) as executor,
     ):
         answer_sigterm()
         pipeline = Pipeline(config, executor)

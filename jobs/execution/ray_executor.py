@@ -10,6 +10,7 @@ import pickle
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
@@ -21,6 +22,7 @@ from encodeonce.jobs.execution.executor import (
     describe,
     require_no_stop,
 )
+from encodeonce.jobs.execution.metrics import Metrics, RayMetrics
 from encodeonce.jobs.execution.queue import Chunk, WorkQueue
 from encodeonce.jobs.execution.ray_cluster import (
     Cluster,
@@ -41,6 +43,7 @@ from encodeonce.jobs.execution.work import (
     WorkError,
     WorkItem,
 )
+from encodeonce.jobs.execution.worker_log import list_worker
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +70,9 @@ class RayExecutor:
     limits: Limits = field(default_factory=Limits)
     env_vars: Mapping[str, str] = field(default_factory=dict)
     """Environment of the workers; nodes do not inherit this process's."""
+    log_folder: Path | None = None
+    """Where workers' logs go: a folder that all nodes see."""
+    metrics: Metrics = field(default_factory=RayMetrics)
 
     def __post_init__(self) -> None:
         if self.num_workers < 1 or min(self.num_cpus, self.num_gpus, self.memory_bytes) < 0:
@@ -151,6 +157,7 @@ class _Crew:
             runtime_env=worker_env(plan.num_cpus, plan.env_vars),
         )
         self._factory = _pickled(make_worker)
+        self._log_folder, self._metrics = plan.log_folder, plan.metrics
         self._head = Head(may_return=plan.cluster.address is not None)
         self._starting: dict[ray.ObjectRef[Any], Any] = {}
         self._actors: dict[str, Any] = {}
@@ -172,7 +179,7 @@ class _Crew:
         if self._num_failed_starts < self._max_failed_starts:
             while len(self._actors) + len(self._starting) < num_workers:
                 actor = self._actor_class.remote()
-                self._starting[actor.start.remote(self._factory)] = actor
+                self._starting[actor.start.remote(self._factory, self._log_folder)] = actor
         elif not self._actors and not self._starting:
             raise WorkerStartError(f"no worker could be made: {self._start_error}")
 
@@ -210,6 +217,7 @@ class _Crew:
     def remove(self, worker: str) -> None:
         """Kill a worker, unless it is dead already, and forget its chunks."""
         ray.kill(self._actors.pop(worker))
+        self._metrics.workers(len(self._actors))
         self._calls = {ref: call for ref, call in self._calls.items() if call[0] != worker}
 
     def dismiss(self) -> None:
@@ -260,6 +268,9 @@ class _Crew:
         if isinstance(started, Started):
             self._actors[started.id] = actor
             self._names[started.id] = started.name
+            self._metrics.workers(len(self._actors))
+            about = {"worker": started.name, "node": started.node, "actor": started.actor}
+            list_worker(self._log_folder, {**about, "gpus": started.gpus, "log": started.log})
             self._num_failed_starts = 0
             self._has_started = True
             return
