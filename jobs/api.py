@@ -18,6 +18,7 @@ from encodeonce.harness.run.overrides import Override, benchmarks
 from encodeonce.harness.run.read_config import load_run
 from encodeonce.harness.run.record import Record
 from encodeonce.harness.run.variant import Variant, adapters_in
+from encodeonce.jobs.execution.display import on_stderr
 from encodeonce.jobs.quiet import quieten_imports
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ def evaluate(run_file: Path | str | None = None, **words: Any) -> Run:
 
     Args:
         run_file: a run file, if there is one.
-        **words: see `configure`; and ``ray_address``, of a Ray cluster to join.
+        **words: see `configure`; and ``ray_address``, of a Ray cluster to join, and ``progress``:
+            ``"auto"``, ``"json"`` or ``"none"``, on standard error.
 
     Raises:
         ValueError: what is asked for cannot be done; says what to write instead.
@@ -207,7 +209,7 @@ def _leaves(value: Any) -> list[tuple[tuple[str, ...], Any]]:
 
 
 def _benchmarks(given: Entries) -> list[Any]:
-    found = []
+    found: list[Any] = []
     for one in [given] if isinstance(given, str | Mapping) else given:
         found += benchmarks([one], "benchmarks") if isinstance(one, str) else [dict(one)]
     return found
@@ -216,12 +218,13 @@ def _benchmarks(given: Entries) -> list[Any]:
 def _run(run_file: Path | str | None, words: Mapping[str, Any], stages: Sequence[str]) -> Run:
     given = dict(words)
     ray_address = given.pop("ray_address", None)
+    progress = given.pop("progress", "auto")
     config = configure(run_file, **given)
     quieten_imports()
     # Imported here: results are read without torch.
     from encodeonce.jobs.running import running
 
-    with running(config, ray_address) as pipeline:
+    with on_stderr(progress) as display, running(config, ray_address, display) as pipeline:
         for stage in stages:
             getattr(pipeline, stage)()
     return Run(config.output)

@@ -1,7 +1,6 @@
 """The main job: encode once, answer from the store, and check some answers without it."""
 
 import logging
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -27,6 +26,7 @@ from encodeonce.harness.workers.precompute import PrecomputeWorker
 from encodeonce.harness.workers.recorder import lost_records
 from encodeonce.harness.workers.reference import ReferenceWorker
 from encodeonce.harness.workers.session import Session
+from encodeonce.jobs.execution.display import Display, Nothing
 from encodeonce.jobs.execution.executor import Executor, WorkerFactory
 from encodeonce.jobs.execution.failures import FailureLimit
 from encodeonce.jobs.execution.progress import Progress, Tally
@@ -40,14 +40,22 @@ logger = logging.getLogger(__name__)
 class Pipeline:
     """The stages of one run. Each resumes where an interrupted process stopped."""
 
-    def __init__(self, config: RunConfig, executor: Executor) -> None:
+    def __init__(
+        self, config: RunConfig, executor: Executor, display: Display | None = None
+    ) -> None:
         """Load the benchmarks and make, or find, the run's output folder.
+
+        Args:
+            config: the run.
+            executor: does the work.
+            display: where progress is shown; nowhere by default.
 
         Raises:
             ValueError: the configuration, a benchmark or the checkpoint cannot be used.
         """
         self.plan = make_plan(config)
-        session = self._session = Session(config)  # opens nothing: there is nothing to close
+        # Opens nothing, so there is nothing to close.
+        session = self._session = Session(config, engine=config.engine)
         self.folder = RunFolder.create(
             config,
             checkpoint_sha256=session.checkpoint_sha256(),
@@ -59,6 +67,7 @@ class Pipeline:
         self._config = config
         self._executor = executor
         self._metrics = executor.metrics
+        self._display = display or Nothing()
 
     def precompute(self) -> None:
         """Put the features of all media into the store, without encoding any again.
@@ -73,9 +82,9 @@ class Pipeline:
         work = StageWork(unit="media", num_total=len(items), num_kept=0, is_at_least=True)
         self.work["precompute"] = work
         failures = self._failure_limit(work)
-        progress = _progress("precompute", "media", items, _count_media, len(items))
+        progress = self._progress("precompute", "media", items, _count_media, len(items))
         with self.folder.writer("precompute") as journal, progress:
-            for outcome in self._executor.run(items, make_worker):
+            for outcome in self._executor.run(items, make_worker, progress.workers):
                 journal.write({**asdict(outcome), "finished_at": now()})
                 if outcome.status == "ok":
                     cache = CacheUse(**outcome.value["cache"])
@@ -185,10 +194,10 @@ class Pipeline:
         num_answers = sum(block.num_missing for block in blocks)
         work = self.work[stage]
         failures = self._failure_limit(work)
-        progress = _progress(stage, "answers", items, count, num_answers)
+        progress = self._progress(stage, "answers", items, count, num_answers)
         lost = []
         with self.folder.writer(which) as file, progress:
-            for outcome in self._executor.run(items, make_worker):
+            for outcome in self._executor.run(items, make_worker, progress.workers):
                 if outcome.status != "ok" and len(todo[outcome.item].members) > 1:
                     lost.append(todo[outcome.item])
                     continue
@@ -205,6 +214,16 @@ class Pipeline:
                 if errors:
                     failures.add(len(errors), f"{errors[-1]['type']}: {errors[-1]['message']}")
         return lost
+
+    def _progress(
+        self,
+        stage: str,
+        unit: str,
+        items: Sequence[WorkItem],
+        count: Callable[[Outcome], Tally],
+        total: int,
+    ) -> Progress:
+        return Progress(items, count, title=stage, unit=unit, total=total, display=self._display)
 
     def _records(self, block: Block, outcome: Outcome) -> list[dict[str, Any]]:
         """Return the block's records; if it was lost, they say why."""
@@ -249,13 +268,3 @@ def _count_records(records: Sequence[Mapping[str, Any]]) -> Tally:
         hits=hits,
         misses=sum(record["cache"]["num_units"] for record in records) - hits,
     )
-
-
-def _progress(
-    stage: str,
-    unit: str,
-    items: Sequence[WorkItem],
-    count: Callable[[Outcome], Tally],
-    total: int,
-) -> Progress:
-    return Progress(items, count, title=stage, unit=unit, total=total, stream=sys.stderr)

@@ -14,8 +14,10 @@ _PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?%")
 class WorkersSpec(Strict):
     """The workers and their resources. Changes no result."""
 
-    executor: Literal["ray", "local"] = Field(
-        default="ray", description="'ray', or 'local': one worker in this process, without Ray."
+    executor: Literal["auto", "ray", "local"] = Field(
+        default="auto",
+        description="'ray'; 'local': one worker in this process, without Ray; or 'auto': Ray where "
+        "it is installed.",
     )
     num_workers: int = Field(default=2, ge=1, description="Worker processes (Ray).")
     gpus_per_worker: float | None = Field(

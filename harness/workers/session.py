@@ -27,6 +27,7 @@ from encodeonce.harness.workers.stores import check_places, ledgers, open_store
 from encodeonce.models.adapters.checkpoint import read_adapter
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.checkpoint.files import checkpoint_digest, device
+from encodeonce.models.engine_spec import TRANSFORMERS, EngineSpec
 from encodeonce.models.family import Decoder, Reference, find_family
 from encodeonce.models.kv.registry import find_method
 from encodeonce.models.kv.spec import KVSpec
@@ -35,6 +36,7 @@ from encodeonce.models.quantization.method import check_weights
 from encodeonce.models.spec import WeightsSpec
 from encodeonce.models.timing import Stopwatch
 from encodeonce.models.vision.visual import Decoded, Visual
+from encodeonce.models.vllm.loading import check_vllm, load_vllm
 
 OnMiss = Literal["error", "encode"]
 """What to do about units that the store lacks."""
@@ -58,6 +60,7 @@ class Session:
         config: AnswerConfig,
         on_miss: OnMiss | None = None,
         adapters: Sequence[AdapterSpec | None] = (),
+        engine: EngineSpec = TRANSFORMERS,
     ) -> None:
         """Find the checkpoint and describe its vision side.
 
@@ -66,6 +69,7 @@ class Session:
             on_miss: what to do about units that the store lacks; by default what
                 ``config.cache.on_miss`` says.
             adapters: that every decoder has beside it; None, the base, needs nothing.
+            engine: what decodes.
 
         Raises:
             CheckpointError: there is no such checkpoint, no family for it, or its chat template
@@ -84,6 +88,7 @@ class Session:
         self.stopwatch = Stopwatch()
         self.media = MediaLookup(config, self._vision, self._ledger)
         self._adapters = [one for one in adapters if one is not None]
+        self._engine = engine
         self.decoder_slot = DecoderSlot(self._load_decoder)
 
     def __enter__(self) -> Self:
@@ -163,6 +168,10 @@ class Session:
 
     def _load_decoder(self, weights: WeightsSpec) -> Decoder:
         model, vision = self._config.model, self._config.vision
+        if self._engine.is_vllm:
+            max_batch = self._config.generation.max_batch
+            source = (self._family, self._checkpoint, model, vision, weights)
+            return load_vllm(*source, self._adapters, self._engine, max_batch)
         decoder = self._family.decoder(self._checkpoint, model, vision, weights)
         if self._adapters:
             decoder.load_adapters(self._adapters)
@@ -179,6 +188,8 @@ class Session:
             WeightsError: it cannot be loaded here, or not from this checkpoint.
         """
         check_weights(weights, self._config.model, self._checkpoint)
+        if self._engine.is_vllm:
+            check_vllm(self._family, self._checkpoint, weights)
 
     def variants(
         self,

@@ -4,27 +4,30 @@ torch is imported once the run file has been read: that takes seconds, and findi
 file needs none of it.
 """
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.jobs.cli.report import finish
-from encodeonce.jobs.cli.run_options import RayAddress, RunOptions, with_run_options
+from encodeonce.jobs.cli.run_options import How, RayAddress, RunOptions, with_run_options
 from encodeonce.jobs.cli.user_errors import stop, user_errors
+from encodeonce.jobs.execution.display import on_stderr
+from encodeonce.jobs.execution.select import uses_ray
 
 if TYPE_CHECKING:
     from encodeonce.jobs.pipeline import Pipeline
 
 
 @with_run_options
-def run(options: RunOptions, ray_address: RayAddress = None) -> None:
+def run(options: RunOptions, ray_address: RayAddress = None, progress: How = "auto") -> None:
     """Encode what is missing, answer all questions, and report. Run it again to resume."""
     with user_errors():
         config = options.load()
         _check_device(options, config, ray_address)
-        with _running(config, ray_address) as pipeline:
+        with _running(config, ray_address, progress) as pipeline:
             pipeline.precompute()
             pipeline.check_uncached()
             pipeline.evaluate()
@@ -35,6 +38,7 @@ def run(options: RunOptions, ray_address: RayAddress = None) -> None:
 def precompute(
     options: RunOptions,
     ray_address: RayAddress = None,
+    progress: How = "auto",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print how much the store has and lacks.")
     ] = False,
@@ -49,13 +53,13 @@ def precompute(
             print_coverage(coverage, config, options.command("precompute"))
             raise typer.Exit(1 if coverage.errors else 0)
         _check_device(options, config, ray_address)
-        with _running(config, ray_address) as pipeline:
+        with _running(config, ray_address, progress) as pipeline:
             pipeline.precompute()
         finish(pipeline.folder, work=pipeline.work)
 
 
 @with_run_options
-def evaluate(options: RunOptions, ray_address: RayAddress = None) -> None:
+def evaluate(options: RunOptions, ray_address: RayAddress = None, progress: How = "auto") -> None:
     """Answer all questions of a run from stored features, and report."""
     with user_errors():
         config = options.load()
@@ -67,7 +71,7 @@ def evaluate(options: RunOptions, ray_address: RayAddress = None) -> None:
             if not coverage.is_complete:
                 print_coverage(coverage, config, options.command("precompute"))
                 stop("evaluation needs features that are not in the store (cache.on_miss: error)")
-        with _running(config, ray_address) as pipeline:
+        with _running(config, ray_address, progress) as pipeline:
             pipeline.check_uncached()
             pipeline.evaluate()
         finish(pipeline.folder, work=pipeline.work)
@@ -75,13 +79,17 @@ def evaluate(options: RunOptions, ray_address: RayAddress = None) -> None:
 
 def _check_device(options: RunOptions, config: RunConfig, ray_address: str | None) -> None:
     """Refuse a device that the workers lack, where they are on this machine."""
-    if config.workers.executor == "local" or not ray_address:
+    if not ray_address or not uses_ray(config.workers, ray_address):
         from encodeonce.harness.run.check_device import check_device
 
         check_device(options.path, config, options.overrides())
 
 
-def _running(config: RunConfig, ray_address: str | None) -> AbstractContextManager["Pipeline"]:
-    from encodeonce.jobs.running import running
+@contextmanager
+def _running(config: RunConfig, ray_address: str | None, progress: str) -> "Iterator[Pipeline]":
+    with on_stderr(progress) as display:
+        display.phase("loading libraries")
+        from encodeonce.jobs.running import running
 
-    return running(config, ray_address)
+        with running(config, ray_address, display) as pipeline:
+            yield pipeline

@@ -22,6 +22,15 @@ RayAddress = Annotated[
         help="Ray cluster to join: 'auto' or host:port. By default one is started on this machine.",
     ),
 ]
+How = Annotated[
+    str,
+    typer.Option(
+        "--progress",
+        metavar="HOW",
+        help="On stderr: auto (a bar, or lines in pipes and log files), json (an object a line), "
+        "none.",
+    ),
+]
 Output = Annotated[Path | None, typer.Option(help="Output folder, in place of the run file's.")]
 
 _PANEL = "In place of a run file's keys"

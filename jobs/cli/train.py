@@ -23,6 +23,7 @@ from encodeonce.harness.training.trainer import OnStep
 from encodeonce.jobs.cli.progress_bar import progress_bar
 from encodeonce.jobs.cli.run_options import Output, RayAddress
 from encodeonce.jobs.cli.user_errors import user_errors
+from encodeonce.jobs.execution.select import uses_ray
 from encodeonce.models.kv.trained.header import read_header
 
 train_app = typer.Typer(
@@ -100,7 +101,7 @@ def _trained(
 ) -> bool:
     """Train to the end, and show how far it is; return whether this process speaks of it."""
     with _shown() as on_step:
-        if config.workers.executor == "ray":
+        if uses_ray(config.workers, ray_address):
             # Imported here so that one machine can train without Ray installed.
             from encodeonce.jobs.execution.ray_train import train_on_ray
 

@@ -73,6 +73,14 @@ WorkerFactory = Callable[[], Worker]
 """Makes a worker in the worker's process: picklable, e.g. `functools.partial` of its class."""
 
 
+OnWorkers = Callable[[int, int], None]
+"""Called with the numbers of workers that are ready, and that are asked for."""
+
+
+def ignore_workers(ready: int, wanted: int) -> None:
+    """Do nothing."""
+
+
 class Executor(Protocol):
     """Runs items on workers and yields their outcomes in the order they end."""
 
@@ -81,8 +89,18 @@ class Executor(Protocol):
         """Where what a run has done is counted."""
         ...
 
-    def run(self, items: Sequence[WorkItem], make_worker: WorkerFactory) -> Iterator[Outcome]:
+    def run(
+        self,
+        items: Sequence[WorkItem],
+        make_worker: WorkerFactory,
+        on_workers: OnWorkers = ignore_workers,
+    ) -> Iterator[Outcome]:
         """Yield one outcome for each item. Closing the iterator stops the workers.
+
+        Args:
+            items: the work.
+            make_worker: makes a worker where it works.
+            on_workers: is told how many workers are ready, whenever that changes.
 
         Raises:
             WorkError: two items have the same id.

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from encodeonce.jobs.execution.executor import (
+    OnWorkers,
     Worker,
     WorkerFactory,
     WorkerStartError,
     attempt_all,
     close_quietly,
     describe,
+    ignore_workers,
     require_no_stop,
 )
 from encodeonce.jobs.execution.metrics import Metrics
@@ -34,7 +36,12 @@ class LocalExecutor:
     """Where the worker's log goes."""
     metrics: Metrics = field(default_factory=Metrics)
 
-    def run(self, items: Sequence[WorkItem], make_worker: WorkerFactory) -> Iterator[Outcome]:
+    def run(
+        self,
+        items: Sequence[WorkItem],
+        make_worker: WorkerFactory,
+        on_workers: OnWorkers = ignore_workers,
+    ) -> Iterator[Outcome]:
         """Yield one outcome for each item; see `Executor.run`."""
         queue = WorkQueue(items, self.limits)
         name = f"{socket.gethostname()}:{os.getpid()}"
@@ -44,7 +51,10 @@ class LocalExecutor:
         worker: Worker | None = None
         try:
             while queue.num_open:
-                worker = worker or _make(make_worker)
+                if worker is None:
+                    on_workers(0, 1)
+                    worker = _make(make_worker)
+                    on_workers(1, 1)
                 chunk = queue.take(name, time.monotonic())
                 if chunk is None:  # the only worker holds nothing: all that is left rests
                     time.sleep(max(0.0, queue.next_event_s() - time.monotonic()))

@@ -125,10 +125,10 @@ def bootstrap(differences: Sequence[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def judge(rows: Mapping[str, Row]) -> bool:
+def judge(rows: Mapping[str, Row], factors: Sequence[int]) -> bool:
     """Print each claim with what was found; return whether all hold."""
     holds = True
-    for factor in FACTORS:
+    for factor in factors:
         ours = rows[f"ccm @{factor}"]
         rivals = [
             row
@@ -161,10 +161,12 @@ def judge(rows: Mapping[str, Row]) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--work", type=Path, default=Path("build/accept-compressor"))
-    work = parser.parse_args().work.absolute()
+    parser.add_argument("--factors", type=int, nargs="+", default=FACTORS)
+    options = parser.parse_args()
+    work = options.work.absolute()
     work.mkdir(parents=True, exist_ok=True)
     began_s = time.monotonic()
-    folders = {factor: train(work, factor) for factor in FACTORS}
+    folders = {factor: train(work, factor) for factor in options.factors}
     folder = run(work, settings(folders))
     by_variant: dict[str, list[Record]] = {}
     for record in folder.records("records"):
@@ -176,7 +178,7 @@ def main() -> int:
         kept = 1.0 if row.label == "full" else row.kept
         say(f"| {row.label} | {100 * row.accuracy:.1f} % | {kl} | {100 * kept:.1f} % |")
     say("")
-    holds = judge(rows)
+    holds = judge(rows, options.factors)
     say(f"{time.monotonic() - began_s:.0f} s")
     return 0 if holds else 1
 

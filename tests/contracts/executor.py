@@ -112,6 +112,15 @@ class ExecutorContract:
         assert all(calls(tmp_path, name) == 1 for name in outcomes)
         assert calls(tmp_path, "closed") == calls(tmp_path, "made") >= 1
 
+    def test_it_tells_how_many_workers_are_ready(self, executor: Executor, tmp_path: Path) -> None:
+        told: list[tuple[int, int]] = []
+        make_worker = partial(ScriptedWorker, tmp_path)
+        items = [item(f"i{n}") for n in range(6)]
+        assert len(list(executor.run(items, make_worker, lambda *now: told.append(now)))) == 6
+        assert told[0][0] == 0
+        assert max(ready for ready, _ in told) >= 1
+        assert all(wanted >= 1 for _, wanted in told)
+
     def test_values_do_not_depend_on_the_order_of_the_items(
         self, executor: Executor, tmp_path: Path
     ) -> None:

@@ -1,5 +1,6 @@
 """Runs from the command line alone, and files that `init` writes."""
 
+import json
 import shlex
 from pathlib import Path
 
@@ -124,3 +125,31 @@ def test_every_option_is_in_the_command_that_is_told() -> None:
         *("--model", "--tasks", "--kv", "--weights", "--adapters", "--frames", "--limit"),
         *("--device", "--seed", "--set", "--output"),
     }
+
+
+def test_progress_is_shown_from_the_first_second(scene: Scene) -> None:
+    path = scene.run_file()
+    lines = call("run", path).stderr.splitlines()
+    assert lines[:3] == [
+        "loading libraries",
+        "reading benchmarks and checkpoint",
+        "precompute: 0/2 media, loading",
+    ]
+    assert lines[-1].startswith("evaluate: 4/4 answers, hit rate 100.0 %, errors 0, ")
+
+
+def test_progress_for_programs_is_an_object_a_line(scene: Scene) -> None:
+    done = call("run", scene.run_file(), "--progress", "json")
+    assert done.exit_code == 0
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert events[0] == {"event": "phase", "phase": "loading libraries"}
+    ends = [one for one in events if one.get("is_last")]
+    assert [(one["stage"], one["done"], one["total"]) for one in ends] == [
+        ("precompute", 2, 2),
+        ("evaluate", 4, 4),
+    ]
+    assert ends[1]["hit_rate"] == 1.0
+    assert not call("run", scene.run_file(), "--progress", "none").stderr
+    refused = call("run", scene.run_file(), "--progress", "loud")
+    assert refused.exit_code == 1
+    assert "auto, json or none; got 'loud'" in refused.stderr

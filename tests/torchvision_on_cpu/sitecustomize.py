@@ -1,9 +1,9 @@
-"""Lets VLMEvalKit's ``import torchvision`` succeed beside a CPU build of torch.
+"""Lets other programs' ``import torchvision`` succeed beside a CPU build of torch.
 
 PyPI's torchvision for Linux is linked to CUDA. Beside a CPU build of torch its operators do not
-load, and then the module fails to register fakes for them. The kit needs no operator of it for
-what the tests do, so it is enough that the two exist by name. Python imports this file when it
-starts with this folder on PYTHONPATH, which only the tests' processes do.
+load, and then the module fails to register fakes for them. VLMEvalKit and vLLM need no operator of
+it for what the tests do, so it is enough that the two exist by name. Python imports this file when
+it starts with this folder on PYTHONPATH, which only the tests' processes do.
 """
 
 import torch
