@@ -54,7 +54,8 @@ class Pipeline:
             ValueError: the configuration, a benchmark or the checkpoint cannot be used.
         """
         self.plan = make_plan(config)
-        session = self._session = Session(config)  # opens nothing: there is nothing to close
+        # Opens nothing, so there is nothing to close.
+        session = self._session = Session(config, engine=config.engine)
         self.folder = RunFolder.create(
             config,
             checkpoint_sha256=session.checkpoint_sha256(),

@@ -19,8 +19,8 @@ from encodeonce.harness.serving.monitor import Monitor, Probe
 from encodeonce.harness.serving.remote import Piece, RemoteWorkload
 from encodeonce.harness.serving.replica import Replica
 from encodeonce.harness.serving.request import Request
-from encodeonce.harness.serving.scheduler import Totals
 from encodeonce.harness.serving.specs import RayEngine
+from encodeonce.harness.serving.totals import Totals
 from encodeonce.harness.serving.workload import Workload
 
 APPLICATION = "encodeonce-bench-serve"

@@ -55,8 +55,9 @@ class Generation:
 
     text: str
     token_ids: tuple[int, ...]
-    logits_sha256: str
-    """Digest of the float32 logits of every generated token: equal digests, equal bits."""
+    logits_sha256: str | None
+    """Digest of the float32 logits of every generated token: equal digests, equal bits. None where
+    an engine gives the largest ones only."""
     first_logits: Mapping[int, float]
     """The largest of the first token's logits, by token id."""
     num_visual_units: int
@@ -66,6 +67,9 @@ class Generation:
     num_prefix_tokens: int = 0
     """Of these, up to the last visual token: what questions about the same media share. 0 where
     the prompt was not prefilled in two parts."""
+    num_cached_tokens: int = 0
+    """Of the prompt's tokens, those whose keys and values vLLM found in its own prefix cache; 0
+    where prefixes are shared by this program, which needs no look-up."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """By stage: ``prepare`` (prompt, and projector or preprocessing), ``prefill``, ``compress``,
     ``generate``, ``compare`` (fidelity)."""

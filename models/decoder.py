@@ -210,6 +210,11 @@ class PrefixDecoder(ABC):
             suffix = prefix.suffix(question)
             return logits_from(self._model, prefix.fork(), suffix, [token_ids])[0]
 
+    def close(self) -> None:
+        """Take the adapters off the model; all else goes with the decoder."""
+        if self.adapters is not None:
+            self.adapters.detach()
+
     def _prefill(
         self,
         visuals: Sequence[Visual],

@@ -32,7 +32,7 @@ ORDER: Mapping[str, Sequence[str]] = {
         "demo",
     ),
     "models": (
-        "answer plugin_file spec timing",
+        "answer engine_spec plugin_file spec timing",
         "checkpoint",
         "vision",
         "language",
@@ -44,6 +44,7 @@ ORDER: Mapping[str, Sequence[str]] = {
         "quantization",
         "family_bases",
         "families",
+        "vllm",
         "synthetic demo easy_vqa",
     ),
     "harness": ("run", "results workers", "training serving", "report", "bench bridges"),

@@ -24,6 +24,7 @@ ONLY_IN = {
     "transformers": {"models", "harness"},
     "lmms_eval": {"harness"},
     "vlmeval": {"harness"},
+    "vllm": {"models", "harness"},
 }
 
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from encodeonce.cache_store.hdf5 import Hdf5Store
-from encodeonce.cache_store.layout import StoreFolder
+from encodeonce.cache_store.layout import store_folder
 from encodeonce.cache_store.maintenance.stat import MediaListing, SignatureStat, ls, stat
 from encodeonce.cache_store.signature import FeatureKey
 from encodeonce.cache_store.store import StoreError
@@ -102,13 +102,6 @@ class FeatureStore:
     ) -> None:
         """Close it."""
         self.close()
-
-
-def store_folder(path: Path) -> StoreFolder:
-    """Return the store in a folder: run files name the folder above the store itself."""
-    is_store = StoreFolder(path).header.exists()
-    inner = StoreFolder(path / "features")
-    return inner if not is_store and inner.header.exists() else StoreFolder(path)
 
 
 def _digest(media: Path | str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from encodeonce.datasets.refusals import checked
 from encodeonce.harness.bench.nnls import Floats, fit_relative, held_out_residual
+from encodeonce.harness.serving.adapters.costs import AdapterCosts
 from encodeonce.harness.serving.costs import VariantCosts
 
 Clock = Literal["wall", "processor"]
@@ -49,6 +50,8 @@ class CostPoints:
     variants: tuple[str, ...]
     shared: Mapping[str, str]
     """Which measurement is that of ``VARIANT: STAGE``."""
+    adapters: AdapterCosts | None = None
+    """Where the run file has any."""
 
     def coefficients(self, stage: str) -> tuple[float, ...]:
         """Return a stage's coefficients, none negative."""

@@ -14,10 +14,13 @@ from typing import cast
 import torch
 
 from encodeonce.datasets.media.sampling import UniformInclusive
+from encodeonce.harness.bench.adapters.costs import measure_adapters
 from encodeonce.harness.bench.cost_points import CLOCKS, Arguments, Clock, CostPoints, Measured
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import MediaGroup, make_plan
 from encodeonce.harness.run.variant import Variant
+from encodeonce.harness.serving.adapters.costs import AdapterCosts
+from encodeonce.harness.serving.adapters.load import AdaptersLoad
 from encodeonce.harness.serving.config import ServeConfig
 from encodeonce.harness.serving.costs import num_places
 from encodeonce.harness.workers.media_lookup import MediaRequest
@@ -59,6 +62,7 @@ def run_costs_bench(
     shared: dict[str, str] = {}
     token_bytes = 0
     clock: Clock | None = None
+    adapters: AdapterCosts | None = None
     for run in config.answers():
         with closing(_Job(run, stages, shared)) as job:
             for number in range(1 + num_rounds):
@@ -70,11 +74,19 @@ def run_costs_bench(
                 for kv in run.kv:
                     on_run(Variant.of(run.weights[0], kv).name)
                     job.measure(kv)
+            if config.adapters is not None and adapters is None:
+                on_run("adapters")
+                adapters = job.adapters(config.adapters, num_rounds)
             token_bytes, clock = job.token_bytes, job.clock
             names += [Variant.of(run.weights[0], kv).name for kv in run.kv]
     assert clock is not None, "a run file has experiments"
     return CostPoints(
-        clock=clock, token_bytes=token_bytes, stages=stages, variants=tuple(names), shared=shared
+        clock=clock,
+        token_bytes=token_bytes,
+        stages=stages,
+        variants=tuple(names),
+        shared=shared,
+        adapters=adapters,
     )
 
 
@@ -108,6 +120,10 @@ class _Job:
     def close(self) -> None:
         """Close the session."""
         self._session.close()
+
+    def adapters(self, load: AdaptersLoad, num_rounds: int) -> AdapterCosts:
+        """Return what adapters cost beside these weights."""
+        return measure_adapters(self._decoder.model, load, num_rounds, self._clock)
 
     def measure_features(self) -> None:
         """Measure reading features, and computing them."""

@@ -1,6 +1,7 @@
 """Reports what the stages of serving cost, and makes the file of it."""
 
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 
 from encodeonce.datasets.refusals import checked
@@ -9,6 +10,7 @@ from encodeonce.harness.bench.machine import hardware, versions
 from encodeonce.harness.bench.result_file import command_line
 from encodeonce.harness.report.numbers import percent
 from encodeonce.harness.report.section import Section, Table
+from encodeonce.harness.serving.adapters.costs import AdapterCosts
 from encodeonce.harness.serving.config import ServeConfig
 from encodeonce.harness.serving.costs import FORMAT, Costs, architecture_sha256
 
@@ -39,11 +41,29 @@ def to_costs(config: ServeConfig, result: CostPoints, when: datetime) -> Costs:
             "clock": result.clock,
             "token_bytes": result.token_bytes,
             **{stage: result.coefficients(stage) for stage in ("fetch", "encode", "swap")},
+            "adapters": result.adapters and result.adapters.model_dump(),
             "variants": {name: result.variant(name) for name in result.variants},
             "residuals": result.residuals(),
             "points": result.points(),
         },
     )
+
+
+def _adapters(costs: AdapterCosts) -> Section:
+    rows = [(f"decode, {kind}", *_ms(found)) for kind, found in costs.decode.items()]
+    rows += [("prompt", *_ms(costs.prompt), ""), ("switch", *_ms([costs.switch_s]), "", "")]
+    return Section(
+        title=f"Milliseconds that adapters of rank {costs.rank} add",
+        table=Table(columns=("", "a", "b", "c"), rows=tuple(rows)),
+        sentences=(
+            "Decode: a + b adapters + c rows. Prompt: a + b tokens. Switch: another adapter, or "
+            "none, in the weights.",
+        ),
+    )
+
+
+def _ms(seconds: Sequence[float]) -> tuple[str, ...]:
+    return tuple(f"{1e3 * one:.3g}" for one in seconds)
 
 
 def sections(costs: Costs) -> list[Section]:
@@ -54,7 +74,9 @@ def sections(costs: Costs) -> list[Section]:
         found = getattr(costs.variants[variant] if variant else costs, kind)
         cells = [f"{1e3 * one:.3g}" for one in found] + [""] * (4 - len(found))
         rows.append((stage, _FORMS[kind], *cells, percent(residual)))
+    found = [] if costs.adapters is None else [_adapters(costs.adapters)]
     return [
+        *found,
         Section(
             title="Milliseconds of each stage",
             table=Table(
@@ -68,5 +90,5 @@ def sections(costs: Costs) -> list[Section]:
                 "several variants share is listed under the first of them.",
                 *costs.warnings(),
             ),
-        )
+        ),
     ]

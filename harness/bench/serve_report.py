@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from encodeonce.harness.bench.adapters.serve_tables import adapters_section
 from encodeonce.harness.bench.cells import ABSENT
 from encodeonce.harness.bench.serve_figures import all_figures
 from encodeonce.harness.bench.serve_tables import beside_section, cells_section
@@ -26,6 +27,8 @@ def sections(summary: Summary) -> list[Section]:
         found.append(_best(summary, [name], f"Not comparable: {name}", why))
     if summary["beside"] is not None:
         found.append(beside_section(summary))
+    if summary["adapters"] is not None:
+        found.insert(0, adapters_section(summary))
     found.append(_conditions(summary))
     for cap in sorted({cell["kv_bytes"] for cell in summary["cells"]}):
         found.append(cells_section(summary, cap))

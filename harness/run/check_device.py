@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from encodeonce.datasets.strict_yaml import parse_yaml
-from encodeonce.harness.run.config import ConfigError, QuestionsConfig
+from encodeonce.harness.run.config import AnswerConfig, ConfigError
 from encodeonce.harness.run.overrides import Override, place_of
 from encodeonce.models.checkpoint.files import CheckpointError, device
 
 
 def check_device(
-    path: Path | None, config: QuestionsConfig, overrides: Sequence[Override] = ()
+    path: Path | None, config: AnswerConfig, overrides: Sequence[Override] = ()
 ) -> None:
     """Refuse a device that this machine lacks, where it is this machine that computes.
 

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -19,6 +19,7 @@ from encodeonce.datasets.media.probe import VideoBackend
 from encodeonce.datasets.media.sampling import FrameSampling, UniformInclusive
 from encodeonce.datasets.options import LocalPath
 from encodeonce.harness.run.cache_spec import CacheSpec
+from encodeonce.harness.run.engine import check_engine
 from encodeonce.harness.run.old_names import (
     NAMES_IN_FINGERPRINTS,
     list_old_names,
@@ -34,7 +35,8 @@ from encodeonce.harness.run.variant import (
     check_weights_titles,
 )
 from encodeonce.harness.run.workers_spec import WorkersSpec
-from encodeonce.models.adapters.spec import AdapterSpec
+from encodeonce.models.adapters.spec import AdapterSpec, adapters_from
+from encodeonce.models.engine_spec import TRANSFORMERS, EngineSpec, engine_fields
 from encodeonce.models.kv.registry import check_kv, for_workers
 from encodeonce.models.kv.spec import FULL, KVSpec, expand_kv
 from encodeonce.models.quantization.registry import load_quantizer
@@ -82,10 +84,17 @@ def listed(value: Any) -> Any:
 
 
 def listed_adapters(value: Any) -> Any:
-    """Return adapters as a list, with None for the base."""
+    """Return adapters as a list, with None for the base, and those that ``{from: FILE}`` names."""
     some = listed(value)
-    is_list = isinstance(some, list | tuple)
-    return [None if one == NO_ADAPTER else one for one in some] if is_list else some
+    if not isinstance(some, list | tuple):
+        return some
+    found: list[Any] = []
+    for one in some:
+        if isinstance(one, Mapping) and set(one) == {"from"} and isinstance(one["from"], str):
+            found += adapters_from(one["from"])
+        else:
+            found.append(None if one == NO_ADAPTER else one)
+    return found
 
 
 class AnswerConfig(Strict):
@@ -116,11 +125,19 @@ class AnswerConfig(Strict):
     def _renamed(cls, content: Any) -> Any:
         return under_new_names(content) if isinstance(content, Mapping) else content
 
+    def placed_benchmarks(self) -> list[tuple[tuple[str | int, ...], BenchmarkSpec]]:
+        """Return the benchmarks of the file, each with its place in it."""
+        return []
+
 
 class QuestionsConfig(AnswerConfig):
     """Which questions a model is asked."""
 
     benchmarks: tuple[BenchmarkSpec, ...] = Field(min_length=1)
+
+    def placed_benchmarks(self) -> list[tuple[tuple[str | int, ...], BenchmarkSpec]]:
+        """Return the benchmarks of the file, each with its place in it."""
+        return [(("benchmarks", number), spec) for number, spec in enumerate(self.benchmarks)]
 
 
 class RunConfig(QuestionsConfig):
@@ -145,6 +162,10 @@ class RunConfig(QuestionsConfig):
         default=False,
         description="Teacher-force the full cache's answer through every compressed cache: token "
         "agreement, mean KL. Needs 'full' in kv.",
+    )
+    engine: EngineSpec = Field(
+        default=TRANSFORMERS,
+        description="What decodes: 'transformers', or 'vllm'. Another engine is another run.",
     )
     limit: int | None = Field(
         default=None, ge=1, description="Only the first so many samples of each benchmark."
@@ -204,6 +225,12 @@ class RunConfig(QuestionsConfig):
             )
         return value
 
+    @model_validator(mode="after")
+    def _engine_has_it_all(self) -> Self:
+        scorings = [one.scoring for one in self.benchmarks]
+        check_engine(self.engine, self.kv, scorings, fidelity=self.fidelity)
+        return self
+
     @property
     def variants(self) -> tuple[Variant, ...]:
         """The run's variants, in the order of its lists."""
@@ -219,7 +246,7 @@ class RunConfig(QuestionsConfig):
 
         A run's fingerprint is the digest of these, so their names are those of the first version.
         """
-        content = self.model_dump(mode="json", exclude=set(CHANGES_NO_ANSWER))
+        content = engine_fields(self.model_dump(mode="json", exclude=set(CHANGES_NO_ANSWER)))
         content["model"].pop("device")
         content["generation"].pop("max_cache_gib")
         if not content["generation"]["cuda_graphs"]:  # as in versions without them

@@ -9,7 +9,7 @@ from encodeonce.datasets.refusals import Location, Refused, checked
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import BenchmarkError
 from encodeonce.datasets.strict_yaml import YamlDocument, YamlError, parse_yaml
-from encodeonce.harness.run.config import ConfigError, QuestionsConfig, RunConfig
+from encodeonce.harness.run.config import AnswerConfig, ConfigError, RunConfig
 from encodeonce.harness.run.old_names import RENAMED
 from encodeonce.harness.run.overrides import (
     Override,
@@ -21,7 +21,7 @@ from encodeonce.harness.run.overrides import (
 
 logger = logging.getLogger(__name__)
 
-Form = TypeVar("Form", bound=QuestionsConfig)
+Form = TypeVar("Form", bound=AnswerConfig)
 
 
 def load_config(path: Path) -> RunConfig:
@@ -75,7 +75,7 @@ def load_run(
     return config.model_copy(update={"output": default_output(config)})
 
 
-def _document(path: Path, form: type[QuestionsConfig]) -> YamlDocument:
+def _document(path: Path, form: type[AnswerConfig]) -> YamlDocument:
     try:
         document = parse_yaml(path.read_bytes())
     except OSError as error:
@@ -109,11 +109,11 @@ def _checked(form: type[Form], content: Any, place: Callable[[Location], str]) -
     except Refused as error:
         lines = [f"{place(problem.path)}{problem.words}" for problem in error.problems]
         raise ConfigError("\n".join(lines)) from error
-    for number, spec in enumerate(config.benchmarks):
+    for where, spec in config.placed_benchmarks():
         try:
             load_benchmark(spec.name, spec.options, config.frames)
         except BenchmarkError as error:
-            raise ConfigError(f"{place(('benchmarks', number))}{error}") from error
+            raise ConfigError(f"{place(where)}{error}") from error
     return config
 
 

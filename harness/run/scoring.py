@@ -62,6 +62,7 @@ def with_generation(
         num_visual_units=got.num_visual_units,
         num_prompt_tokens=got.num_prompt_tokens,
         num_prefix_tokens=got.num_prefix_tokens,
+        num_cached_tokens=got.num_cached_tokens,
         num_generated_tokens=len(got.token_ids),
         kv=got.kv,
         fidelity=got.fidelity,

@@ -57,29 +57,30 @@ class Answered:
         """Return a sample's record under a variant."""
         return self.records[(*asked.key, variant.name)]
 
-    def quality(self, variant: Variant, baseline: Variant) -> dict[str, Any]:
-        """Return how good a variant's answers are, as plain JSON values.
+    def quality(self, variants: Sequence[Variant], baselines: Sequence[Variant]) -> dict[str, Any]:
+        """Return how good an experiment's answers are, as plain JSON values.
 
         Args:
-            variant: the variant.
-            baseline: what its answers are compared with, sample by sample.
+            variants: the experiment's, one for each adapter, or one.
+            baselines: what their answers are compared with, sample by sample.
         """
-        mine = [self.record(one, variant) for one in self.asked]
-        base = [self.record(one, baseline) for one in self.asked]
+        mine = [self.record(one, variant) for variant in variants for one in self.asked]
+        base = [self.record(one, baseline) for baseline in baselines for one in self.asked]
+        is_baseline = tuple(variants) == tuple(baselines)
         pairs = [
             (first.score, second.score, first.group)
             for first, second in zip(base, mine, strict=True)
             if first.score is not None and second.score is not None
         ]
         difference = None
-        if variant != baseline and pairs:
+        if not is_baseline and pairs:
             first, second, groups = zip(*pairs, strict=True)
             difference = paired_difference(first, second, groups)
         by_sample = {(record.benchmark, record.sample): record for record in base}
         return {
             **estimate(mine),
             "difference": asdict(difference) if difference else None,
-            "fidelity": summarize_fidelity(mine, by_sample) if variant != baseline else None,
+            "fidelity": None if is_baseline else summarize_fidelity(mine, by_sample),
             "kept": _kept(mine),
         }
 

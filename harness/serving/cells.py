@@ -18,6 +18,7 @@ from encodeonce.cache_store import durable
 from encodeonce.cache_store.signature import canonical_json
 from encodeonce.harness.run.jsonl import read_json_lines
 from encodeonce.harness.run.output_error import writing
+from encodeonce.harness.serving.adapters.load import AdaptersLoad
 from encodeonce.harness.serving.arrivals import arrival_times_s
 from encodeonce.harness.serving.config import Experiment, ServeConfig
 from encodeonce.harness.serving.loads import Arrivals, ClosedArrivals, Limits, at_each, axis_of
@@ -112,7 +113,13 @@ def meaning(config: ServeConfig, cell: Cell, workload: Workload, engine: Any) ->
         "output_tokens": config.output_tokens.model_dump(mode="json"),
         "monitor": config.monitor.model_dump(mode="json"),
         "requests": workload.sha256,
+        **({} if config.adapters is None else {"adapters": _without_folders(config.adapters)}),
     }
+
+
+def _without_folders(adapters: AdaptersLoad) -> dict[str, Any]:
+    """Return what decides seconds: not where adapters are, which the demands speak for."""
+    return adapters.model_dump(mode="json", exclude={"folders"})
 
 
 def digest_of(content: dict[str, Any]) -> str:

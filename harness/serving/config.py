@@ -11,8 +11,9 @@ from encodeonce.harness.run.config import QuestionsConfig, RunConfig
 from encodeonce.harness.run.strict import Strict
 from encodeonce.harness.run.variant import Variant, check_kv_titles, check_weights_titles
 from encodeonce.harness.run.workers_spec import WorkersSpec
+from encodeonce.harness.serving.adapters.load import AdaptersLoad
 from encodeonce.harness.serving.loads import Arrivals, Limits, PoissonArrivals
-from encodeonce.harness.serving.policy import check_policy
+from encodeonce.harness.serving.policy import check_policy, is_about_adapters, merges
 from encodeonce.harness.serving.specs import (
     SLO,
     ForcedLength,
@@ -124,6 +125,9 @@ class ServeConfig(QuestionsConfig):
         description="'none': a request is admitted once its longest answer has room; 'recompute' "
         "and 'swap': the youngest gives way when there is no room.",
     )
+    adapters: AdaptersLoad | None = Field(
+        default=None, description="LoRA adapters, of which every request is under one."
+    )
     slo: SLO = Field(description="The service level.")
     monitor: MonitorSpec = Field(default=MonitorSpec(), description="The state over time.")
     experiments: tuple[Experiment, ...] = Field(
@@ -181,6 +185,11 @@ class ServeConfig(QuestionsConfig):
             )
         if self.engine.kind == "openai":
             self._check_for_server()
+        about = {e.name: self.policy_of(e) for e in self.experiments}
+        if self.adapters is not None:
+            self._check_for_adapters(self.adapters)
+        elif found := [name for name in about.values() if is_about_adapters(name)]:
+            raise ValueError(f"policy {found[0]!r} is about adapters: add the section 'adapters'")
         for benchmark in self.benchmarks:
             if benchmark.scoring != "generate":
                 raise ValueError(
@@ -188,6 +197,28 @@ class ServeConfig(QuestionsConfig):
                     "are answers that are generated: use scoring: generate"
                 )
         return self
+
+    def _check_for_adapters(self, adapters: AdaptersLoad) -> None:
+        """Refuse what cannot be served under adapters.
+
+        Raises:
+            ValueError: names it.
+        """
+        if self.time.mode != "virtual":
+            raise ValueError("adapters are served in virtual time: set time.mode: virtual")
+        if self.fidelity:
+            raise ValueError("fidelity is measured without adapters: leave one of them out")
+        for one in self.experiments:
+            policy = self.policy_of(one)
+            if one.weights.is_none:
+                continue
+            if merges(policy) or adapters.allow_mixed:
+                what = f"policy {policy!r} merges" if merges(policy) else "allow_mixed merges"
+                raise ValueError(
+                    f"experiments: {one.name!r}: {what} adapters into weights, which under "
+                    f"{one.weights.title!r} are quantised and would be quantised again; use "
+                    "slora, punica or another policy that does not, and allow_mixed: false"
+                )
 
     def _check_for_server(self) -> None:
         """Refuse what a server elsewhere cannot do.
@@ -220,6 +251,15 @@ class ServeConfig(QuestionsConfig):
         own = experiment.share_prefixes
         return self.share_prefixes if own is None else own
 
+    def variants_of(self, experiment: Experiment) -> tuple[Variant, ...]:
+        """Return the variants that an experiment answers under: of each adapter, if they are
+        real.
+        """
+        folders = () if self.adapters is None else self.adapters.folders
+        found = tuple(Variant.of(experiment.weights, experiment.kv, one) for one in folders)
+        number = 1 if self.adapters is None else self.adapters.number
+        return found or (experiment.variant,) * number
+
     def answers(self) -> tuple[RunConfig, ...]:
         """Return the runs that give every sample's answer, one for each weight variant."""
         found = []
@@ -230,6 +270,7 @@ class ServeConfig(QuestionsConfig):
                 RunConfig(
                     **{name: getattr(self, name) for name in QuestionsConfig.model_fields},
                     weights=(weights,),
+                    adapters=self.adapters.folders or (None,) if self.adapters else (None,),
                     kv=kv,
                     fidelity=self.fidelity and any(one.is_full for one in kv),
                     limit=self.limit,

@@ -24,6 +24,7 @@ from encodeonce.datasets.local_path import local_path
 from encodeonce.datasets.refusals import Refused, checked
 from encodeonce.datasets.strict_json import parse_json
 from encodeonce.harness.run.strict import Strict
+from encodeonce.harness.serving.adapters.costs import AdapterCosts
 from encodeonce.harness.serving.specs import BUILT_IN
 from encodeonce.models.checkpoint.files import read_config
 from encodeonce.models.family import find_family
@@ -101,6 +102,8 @@ class Costs(Strict):
     swap: Two
     variants: dict[str, VariantCosts]
     """By `Variant.name`."""
+    adapters: AdapterCosts | None = None
+    """Where they were measured."""
     residuals: dict[str, float]
     """The largest relative residual on points that were left out of the fit, by stage."""
     points: dict[str, list[list[float]]]

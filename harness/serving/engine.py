@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from encodeonce.harness.serving.adapters.modes import UNMERGED, Mode
 from encodeonce.harness.serving.policy import Stage
 from encodeonce.harness.serving.request import Request
 
@@ -26,8 +27,8 @@ class Step:
 class Engine(Protocol):
     """Carries out one action at a time; stages do not overlap."""
 
-    def run(self, work: Work, requests: Sequence[Request]) -> Step:
-        """Carry out an action.
+    def run(self, work: Work, requests: Sequence[Request], mode: Mode = UNMERGED) -> Step:
+        """Carry out an action, with what a mode says in the weights.
 
         Every request of a prefill or a decode step gets a token by it; under a setting that reads
         the question late, by its compression instead.

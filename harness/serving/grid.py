@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from encodeonce.harness.run.variant import Variant
+from encodeonce.harness.serving.adapters.modes import Terms
 from encodeonce.harness.serving.answered import Answered
 from encodeonce.harness.serving.arrivals import Source
 from encodeonce.harness.serving.cells import (
@@ -23,10 +24,11 @@ from encodeonce.harness.serving.engine import Clock, Engine, VirtualClock
 from encodeonce.harness.serving.ledger import Ledger
 from encodeonce.harness.serving.loads import Arrivals, TraceArrivals
 from encodeonce.harness.serving.monitor import Monitor, Probe
-from encodeonce.harness.serving.policy import make_policy
+from encodeonce.harness.serving.policy import lora_kind, make_policy
 from encodeonce.harness.serving.request import Request
-from encodeonce.harness.serving.scheduler import Scheduler, Totals
+from encodeonce.harness.serving.scheduler import Scheduler
 from encodeonce.harness.serving.simulated import SimulatedEngine
+from encodeonce.harness.serving.totals import Totals
 from encodeonce.harness.serving.workload import Workload, check_fits, make_workload
 
 
@@ -65,7 +67,8 @@ class VirtualServer:
 
     def identity(self, variant: Variant) -> Any:
         """Return the costs."""
-        common = self._costs.model_dump(mode="json", include={"fetch", "encode", "swap"})
+        included = {"fetch", "encode", "swap"} | ({"adapters"} if self._config.adapters else set())
+        common = self._costs.model_dump(mode="json", include=included)
         return {"virtual": self._costs.of(variant.name).model_dump(mode="json"), **common}
 
     def serve(
@@ -73,8 +76,15 @@ class VirtualServer:
     ) -> tuple[list[Request], Totals]:
         """Add up seconds."""
         variant = cell.experiment.variant.name
-        engine = SimulatedEngine(self._costs, variant, encodes=self._config.features == "encode")
-        return schedule(self._config, cell, workload.source(), engine, VirtualClock(), monitor)
+        engine = SimulatedEngine(
+            self._costs,
+            variant,
+            encodes=self._config.features == "encode",
+            lora=lora_kind(self._config.policy_of(cell.experiment)),
+        )
+        terms = terms_of(self._config, self._costs)
+        source = workload.source()
+        return schedule(self._config, cell, source, engine, VirtualClock(), monitor, terms)
 
     def answer(self, request: Request) -> tuple[str | None, Sequence[int]]:
         """Return nothing: what would be answered is known from elsewhere."""
@@ -92,6 +102,7 @@ def schedule(
     engine: Engine,
     clock: Clock,
     monitor: Monitor,
+    terms: Terms | None = None,
 ) -> tuple[list[Request], Totals]:
     """Serve a cell by our own scheduler."""
     experiment = cell.experiment
@@ -104,8 +115,22 @@ def schedule(
         monitor,
         preempt=config.preempt_of(experiment),
         shares_prefixes=config.shares_prefixes(experiment),
+        terms=terms,
     )
     return scheduler.run(), scheduler.totals
+
+
+def terms_of(config: ServeConfig, costs: Costs) -> Terms:
+    """Return what policies know of adapters; half of the time that a first token may take is
+    patience, as VaLoRA's starvation threshold.
+    """
+    if config.adapters is None or costs.adapters is None:
+        return Terms()
+    return Terms(
+        switch_s=costs.adapters.switch_s,
+        patience_s=config.slo.ttft_s / 2,
+        allow_mixed=config.adapters.allow_mixed,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

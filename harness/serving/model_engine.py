@@ -9,6 +9,7 @@ import torch
 
 from encodeonce.harness.run.record import SampleError
 from encodeonce.harness.run.variant import Variant
+from encodeonce.harness.serving.adapters.modes import UNMERGED, Mode
 from encodeonce.harness.serving.answered import Answered, Asked
 from encodeonce.harness.serving.cells import Cell
 from encodeonce.harness.serving.config import Experiment, ServeConfig
@@ -17,7 +18,7 @@ from encodeonce.harness.serving.grid import schedule
 from encodeonce.harness.serving.monitor import Monitor, Probe
 from encodeonce.harness.serving.probe import machine_probe
 from encodeonce.harness.serving.request import Request
-from encodeonce.harness.serving.scheduler import Totals
+from encodeonce.harness.serving.totals import Totals
 from encodeonce.harness.serving.workload import Workload
 from encodeonce.harness.workers.session import Session
 from encodeonce.models.answer import Generation
@@ -136,8 +137,9 @@ class ModelEngine:
         self._emitted: dict[int, list[int]] = {}
         self._resident: dict[str, Prefix] = {}
 
-    def run(self, work: Work, requests: Sequence[Request]) -> Step:
+    def run(self, work: Work, requests: Sequence[Request], mode: Mode = UNMERGED) -> Step:
         """Carry out an action, and wait for the device."""
+        assert mode == UNMERGED, "adapters are served in virtual time"
         synchronize()
         start = time.perf_counter()
         failed: list[tuple[Request, str]] = []

@@ -21,8 +21,8 @@ from encodeonce.harness.serving.config import ServeConfig
 from encodeonce.harness.serving.monitor import Monitor, Probe
 from encodeonce.harness.serving.remote import Piece, RemoteWorkload
 from encodeonce.harness.serving.request import Request
-from encodeonce.harness.serving.scheduler import Totals
 from encodeonce.harness.serving.specs import OpenAIEngine
+from encodeonce.harness.serving.totals import Totals
 from encodeonce.harness.serving.workload import Workload
 from encodeonce.harness.workers.session import Session
 

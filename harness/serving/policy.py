@@ -9,9 +9,11 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from encodeonce.datasets.refusal_words import suggestion
+from encodeonce.harness.serving.adapters.costs import FASTEST
+from encodeonce.harness.serving.adapters.modes import UNMERGED, Mode, Terms
 from encodeonce.harness.serving.loads import Limits
 from encodeonce.harness.serving.request import Request
 
@@ -26,7 +28,15 @@ class Action:
 
     stage: Stage
     requests: Sequence[Request]
-    """In the order in which they are served; a decode step is over all that run."""
+    """In the order in which they are served; a decode step is over all that run, if nothing is
+    merged."""
+    mode: Mode = UNMERGED
+    """What is in the weights meanwhile; of encoding, nothing."""
+
+    def may(self, request: Request) -> bool:
+        """Return whether a request can be computed with what is in the weights."""
+        is_own = self.mode.kind != "merged" or request.demand.adapter == self.mode.adapter
+        return is_own or self.stage == "encode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +60,18 @@ class View:
     limits: Limits
     fits: Callable[[Sequence[Request]], bool]
     """Whether there is room for some more requests, prefilled together."""
+    num_others: int = 0
+    """Requests that take up memory and are not shown."""
+    merged: int | None = None
+    """The adapter that is in the weights."""
+    terms: Terms = Terms()
+    step_s: Callable[[Sequence[Request], Mode], float] | None = None
+    """Estimates the seconds of a decode step; None where nobody can."""
 
     @property
     def admitted(self) -> int:
         """Requests that take up memory."""
-        return len(self.prefilled) + len(self.running)
+        return self.num_others + len(self.prefilled) + len(self.running)
 
     def queue(self, stage: Stage) -> Sequence[Request]:
         """Return who waits for a stage."""
@@ -128,6 +145,25 @@ def check_policy(name: str) -> str:
 
 def make_policy(name: str) -> Policy:
     """Return a policy without a past."""
-    module = importlib.import_module(f"encodeonce.harness.serving.policies.{check_policy(name)}")
-    found: Policy = module.POLICY()
+    found: Policy = _class_of(name)()
     return found
+
+
+def lora_kind(name: str) -> str:
+    """Return how a policy has rows of different adapters computed."""
+    return str(getattr(_class_of(name), "lora", FASTEST))
+
+
+def is_about_adapters(name: str) -> bool:
+    """Return whether a policy says something only where there are adapters."""
+    return merges(name) or hasattr(_class_of(name), "lora")
+
+
+def merges(name: str) -> bool:
+    """Return whether a policy may ask for an adapter in the weights."""
+    return bool(getattr(_class_of(name), "merges", False))
+
+
+def _class_of(name: str) -> Any:
+    module = importlib.import_module(f"encodeonce.harness.serving.policies.{check_policy(name)}")
+    return module.POLICY

@@ -43,6 +43,8 @@ class Demand:
     """Whether there is a stage that compresses."""
     reads_late: bool = False
     """Whether the media alone are compressed, and the question is read after that."""
+    adapter: int | None = field(default=None, repr=False)
+    """Number of the adapter to answer under; None for the base."""
 
     @property
     def num_question_tokens(self) -> int:

@@ -6,8 +6,9 @@ carry it out, and books the time. Ties are broken by the request's number.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
+from encodeonce.harness.serving.adapters.modes import UNMERGED, Mode, Terms
 from encodeonce.harness.serving.arrivals import Source
 from encodeonce.harness.serving.config import Preemption
 from encodeonce.harness.serving.engine import Clock, Engine, Step, Work, first_token_stage
@@ -23,25 +24,9 @@ from encodeonce.harness.serving.policy import (
     Wait,
 )
 from encodeonce.harness.serving.request import Request, State
+from encodeonce.harness.serving.totals import Totals
 
 _AFTER: dict[Stage, State] = {"encode": State.ENCODED, "compress": State.RUNNING}
-
-
-@dataclass(slots=True, kw_only=True)
-class Totals:
-    """Counts over a workload."""
-
-    num_actions: int = 0
-    num_steps: int = 0
-    """Decode steps."""
-    num_rows: int = 0
-    """Summed over decode steps."""
-    num_preempted: int = 0
-    num_hits: int = 0
-    num_misses: int = 0
-    peak_reserved_bytes: int = 0
-    peak_allocated_bytes: int = 0
-    ended_s: float = 0.0
 
 
 class Scheduler:
@@ -58,8 +43,11 @@ class Scheduler:
         *,
         preempt: Preemption = "none",
         shares_prefixes: bool = False,
+        terms: Terms | None = None,
     ) -> None:
         """Take a workload that has not begun; ``limits`` has a single cap on bytes."""
+        self._terms = terms or Terms()
+        self._merged: int | None = None
         self._source, self._engine, self._policy = source, engine, policy
         self._clock, self._limits, self._monitor = clock, limits, monitor
         self._preempt, self._shares = preempt, shares_prefixes
@@ -125,6 +113,9 @@ class Scheduler:
             running=tuple(self._queues[State.RUNNING]),
             limits=self._limits,
             fits=self._fits,
+            merged=self._merged,
+            terms=self._terms,
+            step_s=getattr(self._engine, "step_s", None),
         )
 
     def _fits(self, some: Sequence[Request]) -> bool:
@@ -146,14 +137,14 @@ class Scheduler:
 
     def _cut(self, action: Action) -> Action | None:
         """Return as much of an action as the limits and the memory allow; None for nothing."""
-        some = action.requests
+        some: Sequence[Request] = [one for one in action.requests if action.may(one)]
         if action.stage == "encode":
             some = self._some_units(some)
         elif action.stage == "prefill":
             some = self._some_prompts(some)
         elif action.stage == "compress":
             some = some[: self._limits.compress_requests]
-        return Action(action.stage, tuple(some)) if some else None
+        return replace(action, requests=tuple(some)) if some else None
 
     def _some_units(self, requests: Sequence[Request]) -> Sequence[Request]:
         total, count = 0, 0
@@ -182,23 +173,36 @@ class Scheduler:
     def _carry_out(self, action: Action) -> None:
         requests = list(action.requests)
         if action.stage == "decode":
-            self._make_room()
-            requests = list(self._queues[State.RUNNING])
+            self._make_room(self._decoded(action))
+            requests = self._decoded(action)
         elif action.stage == "prefill":
             for request in requests:
                 self._ledger.admit(request)
                 self.totals.num_hits += request.is_hit
                 self.totals.num_misses += self._shares and not request.is_hit
-        step = self._run(action.stage, requests)
+        step = self._run(action.stage, requests, action.mode)
         self._policy.done(action, step.seconds)
         self._stamp(action.stage, requests)
         self._move(action.stage, requests, step)
 
-    def _run(self, work: Work, requests: Sequence[Request]) -> Step:
+    def _decoded(self, action: Action) -> list[Request]:
+        """Return who a decode step is over: all that run, unless an adapter is in the weights."""
+        running = self._queues[State.RUNNING]
+        if action.mode.kind == "unmerged":
+            return list(running)
+        wanted = set(map(id, action.requests))
+        return [one for one in running if id(one) in wanted and action.may(one)]
+
+    def _run(self, work: Work, requests: Sequence[Request], mode: Mode = UNMERGED) -> Step:
         """Have an action carried out, and book its time on everybody in it."""
         began_s = self._clock.now_s
-        step = self._engine.run(work, requests)
+        step = self._engine.run(work, requests, mode)
         self._clock.pass_by(step.seconds)
+        if work in ("prefill", "compress", "decode"):
+            self.totals.num_switches += mode.adapter != self._merged
+            self._merged = mode.adapter
+            self.totals.merged_s += step.seconds * (mode.kind == "merged")
+            self.totals.mixed_s += step.seconds * (mode.kind == "mixed")
         for request in requests:
             waited_s = began_s - request.since_s
             request.queue_s[work] = request.queue_s.get(work, 0.0) + waited_s
@@ -250,7 +254,7 @@ class Scheduler:
         self._engine.drop(request)
         self._source.ended(request)
 
-    def _make_room(self) -> None:
+    def _make_room(self, decoded: Sequence[Request]) -> None:
         """Let the youngest give way until those that remain have room for one more token."""
         if self._preempt == "none":
             return
@@ -266,8 +270,9 @@ class Scheduler:
                 self._engine.drop(youngest)
                 self._put(youngest, State.ENCODED, first=True)
             self._ledger.release(youngest)
-        for request in running:
-            self._ledger.grow(request)
+        for request in decoded:
+            if request.state is State.RUNNING:
+                self._ledger.grow(request)
 
     def _swap_in(self) -> bool:
         """Let the oldest of those that were swapped out return, if there is room again."""

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from encodeonce.harness.serving.adapters.costs import FASTEST, AdapterCosts
+from encodeonce.harness.serving.adapters.modes import UNMERGED, Mode
 from encodeonce.harness.serving.costs import Costs, VariantCosts, linear_s
 from encodeonce.harness.serving.engine import Step, Work, first_token_stage
 from encodeonce.harness.serving.request import Request
@@ -12,13 +14,14 @@ class SimulatedEngine:
 
     allocated_bytes = 0
 
-    def __init__(self, costs: Costs, variant: str, *, encodes: bool) -> None:
+    def __init__(self, costs: Costs, variant: str, *, encodes: bool, lora: str = FASTEST) -> None:
         """Serve under one variant.
 
         Args:
             costs: of the machine.
             variant: `Variant.name`.
             encodes: whether the tower runs; else features are read from the store.
+            lora: how rows of different adapters are computed, where requests are under any.
 
         Raises:
             CostsError: the variant was not measured.
@@ -26,8 +29,10 @@ class SimulatedEngine:
         self._all = costs
         self._costs: VariantCosts = costs.of(variant)
         self._features = costs.encode if encodes else costs.fetch
+        self._lora = lora
+        self._merged: int | None = None
 
-    def run(self, work: Work, requests: Sequence[Request]) -> Step:
+    def run(self, work: Work, requests: Sequence[Request], mode: Mode = UNMERGED) -> Step:
         """Return an action's seconds, and who has the last token by it."""
         seconds = {
             "encode": self._encode,
@@ -37,6 +42,11 @@ class SimulatedEngine:
             "swap_out": self._swap,
             "swap_in": self._swap,
         }[work](requests)
+        if self._all.adapters is not None and work in ("prefill", "compress", "decode"):
+            seconds += self._adapted_s(self._all.adapters, work, requests, mode)
+            if mode.adapter != self._merged:
+                seconds += self._all.adapters.switch_s
+                self._merged = mode.adapter
         ended = [
             one
             for one in requests
@@ -44,6 +54,28 @@ class SimulatedEngine:
             and one.num_emitted + 1 >= one.demand.num_tokens
         ]
         return Step(seconds=seconds, ended=ended)
+
+    def step_s(self, requests: Sequence[Request], mode: Mode) -> float:
+        """Return what a decode step over some requests would take; switching aside."""
+        seconds = self._decode(requests)
+        if self._all.adapters is not None:
+            seconds += self._adapted_s(self._all.adapters, "decode", requests, mode)
+        return seconds
+
+    def _adapted_s(
+        self, costs: AdapterCosts, work: Work, requests: Sequence[Request], mode: Mode
+    ) -> float:
+        """Return the seconds that the requests' adapters add."""
+        demands = [one.demand for one in requests]
+        if work == "decode":
+            return costs.decode_s(self._lora, mode, [one.adapter for one in demands])
+        total = 0.0
+        for one, demand in zip(requests, demands, strict=True):
+            num_tokens = demand.num_question_tokens if work == first_token_stage(one) else 0
+            if work == "prefill" and not one.is_hit:
+                num_tokens += demand.num_prefix_tokens
+            total += costs.prompt_s(mode, demand.adapter, num_tokens)
+        return total
 
     def drop(self, request: Request) -> None:
         """Do nothing."""

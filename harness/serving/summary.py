@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from encodeonce.harness.run.variant import Variant
+from encodeonce.harness.serving.adapters.metrics import under_adapters
 from encodeonce.harness.serving.answered import Answered
 from encodeonce.harness.serving.config import Experiment, ServeConfig
 from encodeonce.harness.serving.grid import ServedCell
@@ -18,10 +18,10 @@ NUM_MOMENTS = 80
 """Points of a curve over time."""
 
 
-def baseline_of(config: ServeConfig) -> Variant:
-    """Return the variant that answers are compared with: the first full cache, else the first."""
-    full = [one.variant for one in config.experiments if one.kv == FULL]
-    return full[0] if full else config.experiments[0].variant
+def baseline_of(config: ServeConfig) -> Experiment:
+    """Return whose answers others are compared with: the first full cache, else the first."""
+    full = [one for one in config.experiments if one.kv == FULL]
+    return full[0] if full else config.experiments[0]
 
 
 def summarize_grid(
@@ -41,9 +41,9 @@ def summarize_grid(
         beside: the same cells in virtual time, where a clock ran.
         warnings: sentences that belong into every report.
     """
-    baseline = baseline_of(config)
+    baseline = baseline_of(config).variant
     results = [_cell(config, known, one) for one in cells]
-    experiments = [_experiment(config, known, one, baseline) for one in config.experiments]
+    experiments = [_experiment(config, known, one) for one in config.experiments]
     return {
         "model": config.model.path.rstrip("/").rpartition("/")[2],
         "time": config.time.mode,
@@ -54,6 +54,7 @@ def summarize_grid(
         "axis": axis_of(config.arrivals),
         "limits": config.limits.model_dump(mode="json"),
         "slo": config.slo.model_dump(mode="json"),
+        "adapters": _adapters(config),
         "baseline": baseline.name,
         "num_samples": len(known.asked),
         "left_out": dict(known.left_out),
@@ -65,9 +66,13 @@ def summarize_grid(
     }
 
 
-def _experiment(
-    config: ServeConfig, known: Answered, experiment: Experiment, baseline: Variant
-) -> Summary:
+def _experiment(config: ServeConfig, known: Answered, experiment: Experiment) -> Summary:
+    variants = dict.fromkeys(config.variants_of(experiment))
+    quality = known.quality(
+        list(variants), list(dict.fromkeys(config.variants_of(baseline_of(config))))
+    )
+    if config.adapters is not None and config.adapters.random is not None:
+        quality |= {"accuracy": None, "difference": None, "fidelity": None}
     return {
         "name": experiment.name,
         "variant": experiment.variant.name,
@@ -75,8 +80,20 @@ def _experiment(
         "preempt": config.preempt_of(experiment),
         "share_prefixes": config.shares_prefixes(experiment),
         "not_comparable": experiment.not_comparable,
-        "quality": known.quality(experiment.variant, baseline),
+        "quality": quality,
+        "accuracy_by_adapter": {
+            one.adapter: known.quality([one], [one])["accuracy"]
+            for one in variants
+            if one.adapter is not None
+        },
     }
+
+
+def _adapters(config: ServeConfig) -> Summary | None:
+    if config.adapters is None:
+        return None
+    titles = list(config.adapters.titles)
+    return {**config.adapters.model_dump(mode="json", exclude={"folders"}), "titles": titles}
 
 
 def _cell(config: ServeConfig, known: Answered, one: ServedCell) -> Summary:
@@ -93,7 +110,13 @@ def _cell(config: ServeConfig, known: Answered, one: ServedCell) -> Summary:
         "num_fewer_media": one.workload.num_fewer_media,
         "same_tokens": _same_tokens(known, one, outcome.requests),
         "over_time": _thinned(outcome.samples),
+        "adapters": None if config.adapters is None else _under_adapters(one),
     }
+
+
+def _under_adapters(one: ServedCell) -> Summary:
+    prompts = [demand.num_prompt_tokens for demand in one.workload.demands]
+    return under_adapters(one.outcome.requests, prompts, one.cell.arrivals.warmup)
 
 
 def _same_tokens(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from encodeonce.harness.run.record import Record
 from encodeonce.harness.run.sizes import human_bytes
+from encodeonce.harness.serving.adapters.load import adapters_asked
 from encodeonce.harness.serving.answered import Answered, Asked
 from encodeonce.harness.serving.arrivals import (
     ClosedSource,
@@ -76,14 +77,18 @@ def make_workload(
     else:
         rows = [None] * arrivals.requests
     asked = _chosen(known, rows, arrivals.seed)
+    under: Sequence[int | None] = [None] * len(rows)
+    if config.adapters is not None:
+        under = adapters_asked(config.adapters, arrivals.seed, len(rows))
     demands = [
-        _demand(config, experiment, one, known, row, token_bytes)
-        for one, row in zip(asked, rows, strict=True)
+        _demand(config, experiment, one, known, row, token_bytes, adapter)
+        for one, row, adapter in zip(asked, rows, under, strict=True)
     ]
+    names = [] if config.adapters is None else under
     return Workload(
         asked=asked,
         demands=demands,
-        sha256=hashlib.sha256(repr(demands).encode()).hexdigest(),
+        sha256=hashlib.sha256(f"{demands!r}{names or ''}".encode()).hexdigest(),
         arrivals=arrivals,
         num_short=sum(
             row is not None and row.num_prompt_tokens < demand.num_prompt_tokens
@@ -136,8 +141,10 @@ def _demand(
     known: Answered,
     row: TraceRow | None,
     token_bytes: int,
+    adapter: int | None,
 ) -> Demand:
-    record = known.records.get((*asked.key, experiment.variant.name))
+    variant = config.variants_of(experiment)[adapter or 0]
+    record = known.records.get((*asked.key, variant.name))
     if record is None:
         return _unknown(config, asked, row)
     num_tokens, max_tokens = _lengths(config, record, row)
@@ -149,9 +156,11 @@ def _demand(
         num_prompt_tokens = max(num_prompt_tokens, row.num_prompt_tokens)
         full_bytes = full_bytes * num_prompt_tokens // record.num_prompt_tokens
         kept_bytes = kept_bytes * num_prompt_tokens // record.num_prompt_tokens
+    # Keys and values are an adapter's own: prompts about the same media begin alike under one.
+    media = asked.media if adapter is None else f"{asked.media}|{adapter}"
     return Demand(
         sample=asked.name,
-        media=asked.media,
+        media=media,
         num_units=record.num_visual_units,
         num_prefix_tokens=record.num_prefix_tokens,
         num_prompt_tokens=num_prompt_tokens,
@@ -162,6 +171,7 @@ def _demand(
         token_bytes=token_bytes,
         is_compressed=not experiment.kv.is_full,
         reads_late=experiment.kv.scope == "media",
+        adapter=adapter,
     )
 
 

@@ -14,8 +14,10 @@ HeldOut = dict[str, dict[str, Any]]
 class Subject(Protocol):
     """Weights that are new, beside a model that stays as it is."""
 
-    figures: Sequence[str]
-    """Names of what a lesson is summed up by; the first is the loss."""
+    @property
+    def figures(self) -> Sequence[str]:
+        """Names of what a lesson is summed up by; the first is the loss."""
+        ...
 
     @property
     def module(self) -> nn.Module:

@@ -18,8 +18,7 @@ from encodeonce.harness.run.scoring import continuations
 from encodeonce.harness.workers.decoder_slot import adapter_number
 from encodeonce.harness.workers.recorder import Result, scoring_of
 from encodeonce.models.answer import Generation, sum_seconds
-from encodeonce.models.family import Decoder
-from encodeonce.models.kv.engine import DecodeEngine
+from encodeonce.models.family import AnswerEngine, Decoder
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.language.prefix import Prefix
 from encodeonce.models.vision.visual import Visual
@@ -60,7 +59,7 @@ class _Read:
     together: Sequence[str]
     prefix_s: Mapping[str, float]
     """Seconds of the prefix by stage. Not the prefix: its memory is the engine's to free."""
-    engine: DecodeEngine
+    engine: AnswerEngine
     settings: tuple[KVSpec, ...]
     is_beside: bool
     """Whether the full cache is answered from for comparison only."""
@@ -107,7 +106,7 @@ class BlockEvaluator:
         found: dict[int, Found] = {}
         refused: dict[int, Mapping[str, SampleError]] = {}
         read: dict[int, _Read] = {}
-        engines: dict[tuple[str, ...], DecodeEngine] = {}
+        engines: dict[tuple[str, ...], AnswerEngine] = {}
         for number, one in enumerate(block):
             try:
                 visuals = one.visuals()
@@ -164,7 +163,7 @@ class BlockEvaluator:
     def _ask(
         self,
         decoder: Decoder,
-        engines: dict[tuple[str, ...], DecodeEngine],
+        engines: dict[tuple[str, ...], AnswerEngine],
         one: AskedBranch,
         number: int,
         prefix: Prefix,

@@ -58,6 +58,8 @@ class DecoderSlot:
 
     def empty(self) -> None:
         """Drop the decoder, and free its memory unless something else holds it."""
+        if self._decoder is not None:
+            self._decoder.close()
         self._title = self._decoder = None
         gc.collect()  # a transformers model is part of a reference cycle: its modules refer to it
         if torch.cuda.is_available():

@@ -89,7 +89,7 @@ class EvaluateWorker:
             only: the weight variant, if there is just one: if it cannot be loaded, the worker
                 does not start. Otherwise each is loaded when its turn comes.
         """
-        self._session = Session(config, adapters=config.adapters)
+        self._session = Session(config, adapters=config.adapters, engine=config.engine)
         self._stopwatch = self._session.stopwatch
         self._features = self._session.features
         self._evaluator = BlockEvaluator(config)

@@ -56,6 +56,8 @@ class _Commands(LazyGroup):
             "train:train_app",
             "Train LoRA adapters, and what some KV methods need, from stored features.",
         ),
+        "fuse": Lazy("fuse:fuse_app", "Pack several skills into few adapters."),
+        "merge": Lazy("merge:merge_app", "Merge adapters into checkpoints."),
         "convert": Lazy(
             "convert:convert_app", "Convert what other projects have trained into files of ours."
         ),

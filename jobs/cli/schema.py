@@ -7,16 +7,18 @@ from typing import Annotated
 import typer
 
 from encodeonce.harness.report.plain_console import PlainConsole
-from encodeonce.harness.run.config import QuestionsConfig, RunConfig
+from encodeonce.harness.run.config import AnswerConfig, RunConfig
 from encodeonce.harness.serving.config import ServeConfig
 from encodeonce.harness.training.adapter.config import TrainAdapterConfig
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
+from encodeonce.harness.training.fusion.config import FuseConfig
 from encodeonce.jobs.cli.user_errors import user_errors
 
-RUN_FILES: Mapping[str, type[QuestionsConfig]] = {
+RUN_FILES: Mapping[str, type[AnswerConfig]] = {
     "run": RunConfig,
     "train": TrainCompressorConfig,
     "adapter": TrainAdapterConfig,
+    "fuse": FuseConfig,
     "serve": ServeConfig,
 }
 

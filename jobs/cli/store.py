@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from encodeonce.cache_store.layout import StoreFolder, store_folder
 from encodeonce.cache_store.maintenance.gc import GcPolicy, GcReport, gc
-from encodeonce.cache_store.maintenance.library import store_folder
 from encodeonce.cache_store.maintenance.stat import MediaListing, SignatureStat, describe, ls, stat
 from encodeonce.cache_store.maintenance.transfer import TransferReport, export_store, import_store
 from encodeonce.cache_store.maintenance.verify import VerifyReport, verify
@@ -54,7 +54,7 @@ def show(store: Store) -> None:
         user_errors(OSError),
         progress_bar("reading the index", human_count_of("pack")) as on_progress,
     ):
-        stats = stat(store_folder(store), on_progress)
+        stats = stat(_shown(store), on_progress)
     if not stats:
         console.print("the store is empty")
     for found in stats:
@@ -100,7 +100,7 @@ def check(store: Store) -> None:
     Exits with 1 if anything was damaged, even if it was repaired.
     """
     with user_errors(OSError), progress_bar("verifying", human_bytes) as on_progress:
-        report = verify(store_folder(store), on_progress)
+        report = verify(_shown(store), on_progress)
     _print_verified(report)
     if not report.clean:
         sys.exit(1)
@@ -141,7 +141,7 @@ def collect(
             grace_s=parse_seconds(grace),
             dry_run=dry_run,
         )
-        report = gc(store_folder(store), policy)
+        report = gc(_shown(store), policy)
     _print_collected(report, policy)
 
 
@@ -171,6 +171,14 @@ def receive(
     with user_errors(OSError), progress_bar("importing", human_count_of("pack")) as on_progress:
         report = import_store(store_folder(store), source, on_progress)
     _print_transferred("imported", report)
+
+
+def _shown(path: Path) -> StoreFolder:
+    """Return the store in a folder, and say which it is: a cache may have other levels."""
+    found = store_folder(path)
+    if found.exists():
+        console.print(plain_text(f"store {found.root}"), soft_wrap=True)
+    return found
 
 
 def human_count_of(noun: str) -> Callable[[int], str]:

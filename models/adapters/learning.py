@@ -15,46 +15,18 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from encodeonce.models.adapters.checkpoint import Adapter, LowRank
+from encodeonce.models.adapters.form import LANGUAGE_LINEARS, LoraForm
 from encodeonce.models.adapters.lora_config import AdapterError
 from encodeonce.models.adapters.sites import Sites
 from encodeonce.models.checkpoint.decoder_layers import decoder_layers
 from encodeonce.models.language.prefix import Prefix, continued
-
-LANGUAGE_LINEARS = "language-linears"
-
-
-class LoraForm(BaseModel):
-    """What a LoRA adapter is made of."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    r: int = Field(default=8, ge=1, description="Rank of the products.")
-    alpha: float = Field(
-        default=16.0, gt=0.0, description="Products are scaled by alpha / r (rslora: alpha / √r)."
-    )
-    rslora: bool = Field(default=False, description="Rank-stabilised scaling.")
-    dropout: float = Field(
-        default=0.0, ge=0.0, lt=1.0, description="Of what goes into the products, while training."
-    )
-    target_modules: Literal["language-linears"] | tuple[str, ...] = Field(
-        default=LANGUAGE_LINEARS,
-        description="'language-linears': all linear layers inside the language model's layers; or "
-        "the ends of such layers' names, e.g. [q_proj, v_proj]. Tower and projector are never "
-        "adapted: stored features would be the adapter's own.",
-    )
-
-    @property
-    def scaling(self) -> float:
-        """The factor of the products."""
-        return self.alpha / (math.sqrt(self.r) if self.rslora else self.r)
 
 
 def language_linears(model: Any, targets: str | Sequence[str]) -> dict[str, nn.Module]:
@@ -115,11 +87,11 @@ class LearntLora(nn.Module):
         self.a = nn.ParameterList()
         self.b = nn.ParameterList()
         for module in self._adapted.values():
-            width: Any = module.in_features
-            bound = 1 / math.sqrt(width)  # Kaiming's with a = √5
-            a = torch.empty(form.r, width).uniform_(-bound, bound, generator=noise)
+            linear: Any = module
+            bound = 1 / math.sqrt(linear.in_features)  # Kaiming's with a = √5
+            a = torch.empty(form.r, linear.in_features).uniform_(-bound, bound, generator=noise)
             self.a.append(nn.Parameter(a))
-            self.b.append(nn.Parameter(torch.zeros(module.out_features, form.r)))
+            self.b.append(nn.Parameter(torch.zeros(linear.out_features, form.r)))
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ Kind = Literal["rows", "gather", "segment", "grouped", "concat"]
 
 _WORTH_COPYING = 2**15
 """Numbers of one adapter's factors up to which a CPU copies them for every row."""
+_WORTH_HOLDING = 2**20
+"""Bytes of copies that are held for one module, however few the adapters."""
 _ALIGNED = 4
 """Float32 numbers in 16 bytes, of which grouped products want rows to be a multiple."""
 
@@ -97,8 +99,18 @@ def by_rows(stack: Stack, rows: AdaptedRows, x: torch.Tensor, y: torch.Tensor) -
     for row, number in enumerate(rows.numbers):
         place = stack.place.get(number)
         if place is not None:
-            y[row] = _sum(y[row], stack.product(place, x[row]))
+            _add_to(y[row], stack, place, x[row])
     return y
+
+
+def _add_to(y: torch.Tensor, stack: Stack, place: int, x: torch.Tensor) -> None:
+    """Add an adapter's product to y (M, O) in place, x (M, I) float32."""
+    if y.dtype != torch.float32 or stack.bias is not None:
+        y.copy_(_sum(y, stack.product(place, x)))
+        return
+    rank = stack.ranks[place]
+    inner = nn.functional.linear(x, stack.a[place, :rank])
+    y.addmm_(inner, stack.b[place, :, :rank].T)
 
 
 def segment(stack: Stack, rows: AdaptedRows, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -110,7 +122,7 @@ def segment(stack: Stack, rows: AdaptedRows, x: torch.Tensor, y: torch.Tensor) -
             continue
         first, last = positions[0], positions[-1] + 1
         if last - first == len(positions):
-            y[first:last] = _sum(y[first:last], stack.product(place, x[first:last]))
+            _add_to(y[first:last].flatten(0, 1), stack, place, x[first:last].flatten(0, 1))
         else:
             at = torch.tensor(positions, device=x.device)
             y.index_copy_(0, at, _sum(y[at], stack.product(place, x[at])))
@@ -122,13 +134,40 @@ def gather(stack: Stack, rows: AdaptedRows, x: torch.Tensor, y: torch.Tensor) ->
 
     A row's bits depend on itself alone: shapes are the same whoever is present.
     """
-    places = rows.places(stack.numbers, x.device)
+    a, b, bias, is_base = _gathered(stack, rows, x.device)
+    inner = torch.bmm(x, a)
+    if y.dtype == torch.float32:
+        found = torch.baddbmm(y, inner, b)
+        found = found if bias is None else found + bias
+    else:
+        product = torch.bmm(inner, b)
+        found = _sum(y, product if bias is None else product + bias)
+    return found if is_base is None else torch.where(is_base, y, found)
+
+
+_Gathered = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]
+
+
+def _gathered(stack: Stack, rows: AdaptedRows, device: torch.device) -> _Gathered:
+    """Return every row's A (N, I, R), B (N, R, O), bias (N, 1, O), and which are the base's.
+
+    The copies are held for the next passes of the same rows, unless they are large, and larger
+    than the adapters themselves.
+    """
+    if (found := rows.held.get(stack)) is not None:
+        return found
+    places = rows.places(stack.numbers, device)
     chosen = places.clamp(min=0)
-    inner = torch.bmm(x, stack.a[chosen].transpose(1, 2))
-    product = torch.bmm(inner, stack.b[chosen].transpose(1, 2))
-    if stack.bias is not None:
-        product = product + stack.bias[chosen][:, None]
-    return torch.where((places >= 0)[:, None, None], _sum(y, product), y)
+    is_base = (places < 0)[:, None, None]
+    found = (
+        stack.a[chosen].transpose(1, 2),
+        stack.b[chosen].transpose(1, 2),
+        None if stack.bias is None else stack.bias[chosen][:, None],
+        is_base if any(number not in stack.place for number in rows.numbers) else None,
+    )
+    if 4 * (found[0].numel() + found[1].numel()) <= max(stack.nbytes, _WORTH_HOLDING):
+        rows.held[stack] = found
+    return found
 
 
 def concat(stack: Stack, rows: AdaptedRows, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from safetensors.torch import save
 
 from encodeonce.cache_store import durable
 from encodeonce.models.adapters.checkpoint import WEIGHTS, LowRank
-from encodeonce.models.adapters.learning import LoraForm
+from encodeonce.models.adapters.form import LoraForm
 from encodeonce.models.adapters.lora_config import CONFIG
 
 _LAYER = re.compile(r"(.*\.)?layers\.(\d+)\.(.+)")

@@ -1,7 +1,7 @@
 """Memory: what a loaded model holds, what loading it took, and the most that was in use."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,6 @@ class LoadingMeasure:
 
     def take(self, model: Any, projector: nn.Module | None) -> LoadedWeights:
         """Return what was measured, and what a model and its projector hold."""
-        synchronize()
-        load_s = time.perf_counter() - self._start
         counted: set[int] = set()
         parts = {
             "layers": decoder_layers(model),
@@ -36,14 +34,15 @@ class LoadingMeasure:
             "projector": projector,
             "other": model,
         }
-        return LoadedWeights(
-            bytes_by_part={
-                name: 0 if part is None else held_bytes(part, counted)
-                for name, part in parts.items()
-            },
-            load_s=load_s,
-            peak_bytes=peak(),
+        return self.taken(
+            {name: 0 if part is None else held_bytes(part, counted) for name, part in parts.items()}
         )
+
+    def taken(self, bytes_by_part: Mapping[str, int]) -> LoadedWeights:
+        """Return what was measured, and what a model holds."""
+        synchronize()
+        load_s = time.perf_counter() - self._start
+        return LoadedWeights(bytes_by_part=bytes_by_part, load_s=load_s, peak_bytes=peak())
 
 
 def reset_peak() -> None:

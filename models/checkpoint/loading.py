@@ -79,7 +79,7 @@ def load_partial(
             **hooks.arguments(skeleton, where),
         )
     name = str(folder or model_class.__name__)
-    _check_loaded(name, info)
+    check_loaded(name, info)
     check_finite(name, model, spec)
     hooks.finish(model, where)
     return model.eval().requires_grad_(False)
@@ -105,7 +105,7 @@ def load_whole(model_class: Any, folder: Path, spec: ModelSpec) -> Any:
             ignore_mismatched_sizes=True,
             local_files_only=True,
         )
-    _check_loaded(str(folder), info)
+    check_loaded(str(folder), info)
     check_finite(str(folder), model, spec)
     return model.eval().to(device(spec))
 
@@ -122,7 +122,7 @@ def _without_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _check_loaded(name: str, info: Mapping[str, Any]) -> None:
+def check_loaded(name: str, info: Mapping[str, Any]) -> None:
     """Refuse a model some of whose weights are not the checkpoint's."""
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])

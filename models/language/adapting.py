@@ -7,10 +7,11 @@ a model without any is not concerned.
 Shapes: N rows, T tokens of each.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -28,6 +29,9 @@ class AdaptedRows:
             differ.
         numbers: otherwise of each row, or of each token, row after row.
         shape: (N,) or (N, T) of ``numbers``.
+        highest: the highest number.
+        is_base: whether nothing is under an adapter.
+        held: what operators have derived from them, each by a key of its own.
     """
 
     def __init__(self, index: Index) -> None:
@@ -55,17 +59,10 @@ class AdaptedRows:
                     raise ValueError("rows have different numbers of tokens; pad their adapters")
         if min(self.numbers, default=BASE) < BASE:
             raise ValueError(f"adapters are numbered from 0, {BASE} is the base; got {index!r}")
+        self.highest = max(self.numbers, default=BASE)
+        self.is_base = self.highest == BASE
+        self.held: dict[Hashable, Any] = {}
         self._places: dict[tuple[tuple[int, ...], torch.device], torch.Tensor] = {}
-
-    @property
-    def highest(self) -> int:
-        """The highest number."""
-        return max(self.numbers, default=BASE)
-
-    @property
-    def is_base(self) -> bool:
-        """Whether nothing is under an adapter."""
-        return self.highest == BASE
 
     @cached_property
     def segments(self) -> list[tuple[int, list[int]]]:

@@ -14,9 +14,8 @@ def model_card(config: TrainAdapterConfig, facts: Mapping[str, Any]) -> str:
         f"{100 * one['accuracy']:.1f} % | {one['loss']:.4f} |"
         for title, one in facts["held_out"].items()
     )
-    targets = lora.target_modules
-    if not isinstance(targets, str):
-        targets = ", ".join(targets)
+    modules = lora.target_modules
+    targets = modules if isinstance(modules, str) else ", ".join(modules)
     learnt = ", ".join(f"{name} ({count})" for name, count in facts["num_questions"].items())
     labels = "the benchmarks' targets" if config.data.labels is None else config.data.labels.name
     versions = ", ".join(f"{name} {one}" for name, one in facts["versions"].items())

@@ -13,7 +13,7 @@ from encodeonce.harness.training.config import (
     TrainConfig,
     ValidationSpec,
 )
-from encodeonce.models.adapters.learning import LoraForm
+from encodeonce.models.adapters.form import LoraForm
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.spec import NONE, WeightsSpec
 
@@ -102,3 +102,8 @@ class TrainAdapterConfig(TrainConfig):
                     "answers, and is judged by what it writes: leave scoring out"
                 )
         return self
+
+    def placed_benchmarks(self) -> list[tuple[tuple[str | int, ...], BenchmarkSpec]]:
+        """Return the benchmarks of the file, each with its place in it."""
+        checks = [(("check", number), spec) for number, spec in enumerate(self.check)]
+        return [*super().placed_benchmarks(), *checks]

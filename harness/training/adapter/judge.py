@@ -1,7 +1,7 @@
 """Judges an adapter by answers to questions that it has not learnt from."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -72,15 +72,19 @@ class Judge:
         self._by_media = list(by_media.values())
         self._visuals: dict[int, list[Visual] | None] = {}
 
-    def marks(self, adapter: int = BASE) -> dict[str, Marks]:
+    def marks(self, adapter: int = BASE, titles: Collection[str] | None = None) -> dict[str, Marks]:
         """Return how the model answers under an adapter, by benchmark.
+
+        Args:
+            adapter: number of an adapter that is loaded.
+            titles: only of these benchmarks.
 
         Raises:
             MediaError: no medium of a benchmark can be decoded.
         """
         found: dict[str, Marks] = {}
         losses: dict[str, list[float]] = {}
-        for visuals, asked in self._asked():
+        for visuals, asked in self._asked(titles):
             prefix = self._decoder.prefill(visuals, adapter=adapter)
             prompts = [prompt for _, _, prompt in asked]
             (answers,) = self._decoder.answer(prefix, prompts, self._generation)
@@ -107,14 +111,18 @@ class Judge:
         with torch.inference_mode():
             return float(answer_loss(self._decoder.model, prefix, rows))
 
-    def _asked(self) -> Iterator[tuple[list[Visual], list[_Asked]]]:
+    def _asked(self, titles: Collection[str] | None) -> Iterator[tuple[list[Visual], list[_Asked]]]:
         """Yield media that can be decoded, with all questions about them.
 
         Raises:
             MediaError: those of a benchmark cannot.
         """
-        answered, failed = set(), None
-        for number, groups in enumerate(self._by_media):
+        answered, failed, wanted = set(), None, set()
+        for number, every in enumerate(self._by_media):
+            groups = [one for one in every if titles is None or one.benchmark in titles]
+            wanted |= {group.benchmark for group in groups}
+            if not groups:
+                continue
             if number not in self._visuals:
                 try:
                     self._visuals[number] = visuals_of(self._session, groups[0])
@@ -131,7 +139,5 @@ class Judge:
                         for sample, prompt in zip(group.samples, group.prompts, strict=True)
                     ],
                 )
-        if failed is not None and answered != {
-            group.benchmark for groups in self._by_media for group in groups
-        }:
+        if failed is not None and answered != wanted:
             raise failed

@@ -69,7 +69,7 @@ def train_adapter(config: TrainAdapterConfig, ranks: Ranks, on_step: OnStep) -> 
     with Session(config, config.on_miss) as session:
         questions = questions_of(config, session)
         with TrainingFolder(config.output) as folder:
-            create(folder, _asked(config, questions, session), ranks)
+            create(folder, asked(config, questions, session), ranks)
             decoder = session.decoder_slot.put(config.weights)
             assert isinstance(decoder, PrefixDecoder)
             return train_beside(decoder, config, questions, session, folder, ranks, on_step)
@@ -160,22 +160,22 @@ def read_facts(folder: Path) -> Facts:
     return parsed(folder / FACTS, remedy)
 
 
-def _asked(config: TrainAdapterConfig, questions: Questions, session: Session) -> dict[str, Any]:
-    """Return everything that decides what a step does."""
-    asked = {
+def asked(config: TrainAdapterConfig, questions: Questions, session: Session) -> dict[str, Any]:
+    """Return everything that decides what a step does, for `TrainingFolder.create`."""
+    found = {
         **config.step_fields(),
         "checkpoint files": session.checkpoint_sha256(),
         **questions.sha256,
     }
     if config.data.labels is not None:
-        asked["labels"] = hashlib.sha256(config.data.labels.read_bytes()).hexdigest()
+        found["labels"] = hashlib.sha256(config.data.labels.read_bytes()).hexdigest()
     if config.lora.init_from is not None:
         folder = adapter_folder(config.lora.init_from)
         # A folder that has moved is still the same.
-        asked["lora"]["init_from"] = {
+        found["lora"]["init_from"] = {
             name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ADAPTER_FILES
         }
-    return asked
+    return found
 
 
 def _facts(

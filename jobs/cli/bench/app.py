@@ -36,6 +36,10 @@ class _Commands(LazyGroup):
             "Compare rows of different adapters in one batch with peft's ways, and with merging a "
             "copy.",
         ),
+        "peers": Lazy(
+            "bench.peers:peers",
+            "Do one job by plain transformers, by vLLM in several ways, and by us.",
+        ),
         "store": Lazy(
             "bench.store:store",
             "Compare our store with torch.save, safetensors, gzip, zarr and LMDB on the same data.",

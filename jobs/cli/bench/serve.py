@@ -16,12 +16,14 @@ from encodeonce.harness.run.check_device import check_device
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.plan import Plan, make_plan
 from encodeonce.harness.run.read_config import load_run_file
+from encodeonce.harness.serving.adapters.costs import check_kinds
 from encodeonce.harness.serving.answered import Answered, answered, unanswered, with_served
 from encodeonce.harness.serving.config import ServeConfig
 from encodeonce.harness.serving.costs import Costs, check_model, costs_named
 from encodeonce.harness.serving.grid import Grid, ServedCell, Server, VirtualServer
 from encodeonce.harness.serving.model_engine import ModelServer
 from encodeonce.harness.serving.openai_client import OpenAIServer, check_client
+from encodeonce.harness.serving.policy import lora_kind
 from encodeonce.harness.serving.specs import OpenAIEngine, RayEngine
 from encodeonce.harness.serving.summary import summarize_grid
 from encodeonce.harness.workers.session import OnMiss, Session
@@ -89,6 +91,10 @@ def _costs(config: ServeConfig) -> Costs | None:
     check_model(found, config.time.costs, config.model)
     for experiment in config.experiments:
         found.of(experiment.variant.name)
+    if config.adapters is not None:
+        random = config.adapters.random
+        kinds = {one.name: lora_kind(config.policy_of(one)) for one in config.experiments}
+        check_kinds(found.adapters, None if random is None else random.rank, kinds)
     return found
 
 
@@ -110,7 +116,8 @@ def _answers(config: ServeConfig, ray_address: str | None) -> Answered:
             pipeline.evaluate()
     assert plan is not None, "a run file has experiments"
     records = RunFolder(Path(config.output) / "answers").records("records")
-    return answered(plan, records, [one.variant for one in config.experiments])
+    variants = dict.fromkeys(v for one in config.experiments for v in config.variants_of(one))
+    return answered(plan, records, list(variants))
 
 
 @contextmanager

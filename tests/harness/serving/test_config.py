@@ -59,6 +59,7 @@ def test_answers_are_asked_for_once_for_each_variant(tmp_path: Path) -> None:
 
 
 ONE = {"name": "one"}
+SIXTEEN = {"number": 16, "random": {"rank": 16}}
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"arrivals": {"kind": "poisson", "rate": 0}}, "arrivals.rate.*must be above 0; got 0"),
     ({"arrivals": {"kind": "poisson", "rate": True}}, "arrivals.rate: must be a number; got true"),
@@ -86,7 +87,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"experiments": [{"name": "a", "limits": {"kv_bytes": "1MiB"}}]}, "not_comparable"),
     ({"experiments": [{"name": "a", "not_comparable": "so"}]}, "neither limits nor arrivals"),
     ({"experiments": [{"name": "a", "policy": "fcfss"}]}, "no policy 'fcfss'.*'fcfs'"),
-    ({"policy": "sjf"}, "policy: there is no policy 'sjf'. Allowed: decode_first, fastcache"),
+    (
+        {"policy": "sjf"},
+        "policy: there is no policy 'sjf'. Allowed: decode_first, dlora, fastcache",
+    ),
     ({"output_tokens": {"kind": "trace"}}, "arrivals.kind must be 'trace' as well; got 'poisson'"),
     ({"output_tokens": {"kind": "forced", "tokens": 0}}, "output_tokens.tokens.*at least 1"),
     ({"time": {"mode": "wall"}, "preempt": "swap"}, "'swap' exists in virtual time only"),
@@ -99,6 +103,22 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "fidelity is measured against the full cache",
     ),
     ({"benchmarks": [{"name": "demo", "scoring": "nll"}]}, "use scoring: generate"),
+    ({"policy": "slora"}, "policy 'slora' is about adapters: add the section 'adapters'"),
+    ({"adapters": {**SIXTEEN, "skew": {"kind": "hot", "s": 1.5}}}, "skew.s: must be below 1"),
+    ({"adapters": {"number": 16, "folders": ["a", "b"]}}, "number is 16, and 2 folders are given"),
+    ({"adapters": SIXTEEN, "time": {"mode": "wall"}}, "adapters are served in virtual time"),
+    ({"adapters": SIXTEEN, "fidelity": True}, "fidelity is measured without adapters"),
+    (
+        {"adapters": SIXTEEN, "experiments": [{"name": "a", "weights": "rtn", "policy": "valora"}]},
+        "policy 'valora' merges adapters into weights.*quantised again",
+    ),
+    (
+        {
+            "adapters": {**SIXTEEN, "allow_mixed": True},
+            "experiments": [{"name": "a", "weights": "rtn", "policy": "slora"}],
+        },
+        "allow_mixed merges adapters into weights",
+    ),
     ({"arrival": {}}, "arrival: unknown key.*Did you mean 'arrivals'"),
     ({"kv": "full"}, "kv: unknown key"),
 ]
@@ -110,3 +130,14 @@ def test_what_cannot_be_served_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         load(tmp_path, **changes)
+
+
+def test_real_adapters_are_answered_under_each(tmp_path: Path) -> None:
+    config = load(tmp_path, adapters={"number": 2, "folders": ["a/counting", "a/order"]})
+    runs = config.answers()
+    assert [[one and one.title for one in run.adapters] for run in runs] == [["counting", "order"]]
+    names = [one.name for one in config.variants_of(config.experiments[1])]
+    assert names == ["none+counting/snapkv@0.2", "none+order/snapkv@0.2"]
+    random = load(tmp_path, adapters=SIXTEEN)
+    assert random.answers()[0].adapters == (None,)
+    assert {one.name for one in random.variants_of(random.experiments[0])} == {"none/full"}

@@ -10,7 +10,9 @@ from transformers import LlavaForConditionalGeneration
 
 from encodeonce.models.adapters.bank import AdapterBank
 from encodeonce.models.adapters.checkpoint import read_adapter
-from encodeonce.models.adapters.learning import LearntLora, LoraForm
+from encodeonce.models.adapters.combining import How, combined
+from encodeonce.models.adapters.form import LoraForm
+from encodeonce.models.adapters.learning import LearntLora
 from encodeonce.models.adapters.lora_config import AdapterError
 from encodeonce.models.adapters.operators import KINDS, Kind
 from encodeonce.models.adapters.sites import Sites
@@ -219,3 +221,31 @@ def test_trained_factors_get_pefts_gradients(tmp_path: Path) -> None:
         for part, ours in (("A", lora.a[number].grad), ("B", lora.b[number].grad)):
             other = theirs[f"base_model.model.{name}.lora_{part}.default.weight"]
             assert torch.allclose(ours, other, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.5])
+@pytest.mark.parametrize(("how", "theirs"), [("cat", "cat"), ("svd", "svd"), ("ties", "ties_svd")])
+def test_adapters_are_merged_in_weight_space_as_by_peft(
+    tmp_path: Path, how: How, theirs: str, weight: float
+) -> None:
+    config = peft.LoraConfig(r=4, target_modules=["q_proj"], exclude_modules=OUTSIDE)
+    folders = [tmp_path / name for name in ("one", "other")]
+    for seed, folder in enumerate(folders):
+        model = peft.get_peft_model(whole(), config)
+        noise = torch.Generator().manual_seed(seed)
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.data = torch.randn(parameter.shape, generator=noise)
+        model.save_pretrained(folder)
+    adapted = peft.PeftModel.from_pretrained(whole(), folders[0], adapter_name="one")
+    adapted.load_adapter(folders[1], adapter_name="other")
+    more = {} if how == "cat" else {"svd_rank": 3}
+    if how == "ties":
+        more["density"] = 0.2
+    adapted.add_weighted_adapter(["one", "other"], [weight, weight], "both", theirs, **more)
+    read = [read_adapter(AdapterSpec(path=str(folder))).products for folder in folders]
+    for name, ours in combined(read, how, weight, max_rank=3).items():
+        module = adapted.base_model.model.get_submodule(name)
+        product = module.lora_B["both"].weight @ module.lora_A["both"].weight
+        wanted = module.scaling["both"] * product.detach()
+        assert (ours.scaling * ours.b @ ours.a - wanted).abs().max() <= 1e-4 * wanted.abs().max()

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from encodeonce.models.adapters.bank import AdapterBank
-from encodeonce.models.adapters.learning import LearntLora, LoraForm, answer_loss, language_linears
+from encodeonce.models.adapters.form import LoraForm
+from encodeonce.models.adapters.learning import LearntLora, answer_loss, language_linears
 from encodeonce.models.adapters.lora_config import AdapterError
 from encodeonce.models.adapters.writing import targets, write_adapter
 from encodeonce.models.checkpoint.files import DEMO_CHECKPOINT

@@ -1,0 +1,111 @@
+"""Tables of a workload under several adapters."""
+
+from encodeonce.harness.bench.cells import ABSENT
+from encodeonce.harness.report.numbers import human_bytes, human_count, percent
+from encodeonce.harness.report.section import Section, Table
+from encodeonce.harness.serving.summary import Summary
+
+WITHIN = 1.05
+"""How much slower a token may be than under the best policy without being called behind."""
+_NAMED = 8
+"""Adapters whose accuracy is listed."""
+
+
+def adapters_section(summary: Summary) -> Section:
+    """Return how each policy served several adapters."""
+    rows = [_row(cell, _policies(summary)) for cell in summary["cells"]]
+    adapters = summary["adapters"]
+    skew = ", ".join(f"{key} {value}" for key, value in adapters["skew"].items())
+    what = "random, all different, so nothing is scored" if adapters["random"] else "real"
+    return Section(
+        title=f"Under {human_count(adapters['number'], 'adapter')}",
+        table=Table(
+            columns=(
+                "",
+                "policy",
+                "load",
+                "KV MiB",
+                "ms a token",
+                "ms an output token",
+                "first in 6 s",
+                "satisfied",
+                "switches",
+                "merged",
+                "mixed",
+            ),
+            rows=tuple(rows),
+            num_words=2,
+        ),
+        sentences=(
+            f"Requests fall on adapters by {skew}; they are {what}. Policies are those of the "
+            "papers on this engine and its costs: no figure of the systems themselves.",
+            "A token: the mean time of a request over its mean number of tokens, picture included. "
+            "Satisfied: mean of 1 - (TTFT / 6 s)². Merged, mixed: share of the time with an "
+            "adapter in the weights.",
+            *_where_valora_stands(summary),
+            *_accuracies(summary),
+        ),
+    )
+
+
+def _policies(summary: Summary) -> dict[str, str]:
+    return {one["name"]: one["policy"] for one in summary["experiments"]}
+
+
+def _row(cell: Summary, policies: dict[str, str]) -> tuple[str, ...]:
+    found, total_s = cell["adapters"], cell["ended_s"]
+    shares = [
+        percent(cell[key] / total_s) if total_s else ABSENT for key in ("merged_s", "mixed_s")
+    ]
+    return (
+        cell["experiment"],
+        policies[cell["experiment"]],
+        f"{cell['load']:g}",
+        f"{cell['kv_bytes'] / 2**20:g}",
+        f"{1e3 * found['token_s']:.3g}",
+        f"{1e3 * found['output_token_s']:.3g}",
+        percent(found["first_attainment"], 1),
+        f"{found['satisfaction']:.3f}",
+        str(cell["num_switches"]),
+        *shares,
+    )
+
+
+def _where_valora_stands(summary: Summary) -> list[str]:
+    """Say at which cells VaLoRA's policy is slower a token than another one, and by how much."""
+    policies = _policies(summary)
+    lost, count = [], 0
+    for at in dict.fromkeys((cell["kv_bytes"], cell["load"]) for cell in summary["cells"]):
+        token_s = {
+            policies[cell["experiment"]]: cell["adapters"]["token_s"]
+            for cell in summary["cells"]
+            if (cell["kv_bytes"], cell["load"]) == at
+        }
+        mine = token_s.pop("valora", None)
+        if mine is None or not token_s:
+            return []
+        count += 1
+        best = min(token_s, key=lambda name: token_s[name])
+        if mine > WITHIN * token_s[best]:
+            more = percent(mine / token_s[best] - 1)
+            lost.append(f"at load {at[1]:g} under {human_bytes(at[0])} {more} behind {best}")
+    if not lost:
+        return [f"valora is within {percent(WITHIN - 1)} of the best at all {count} cells."]
+    return [f"valora loses at {len(lost)} of {count} cells, a token: {'; '.join(lost)}."]
+
+
+def _accuracies(summary: Summary) -> list[str]:
+    """Return a sentence for each experiment whose adapters are scored."""
+    found = []
+    for one in summary["experiments"]:
+        by_adapter = [
+            f"{title} {percent(accuracy['mean'], 1)}"
+            for title, accuracy in one["accuracy_by_adapter"].items()
+            if accuracy is not None
+        ]
+        if by_adapter:
+            more = f" and {len(by_adapter) - _NAMED} more" if len(by_adapter) > _NAMED else ""
+            found.append(
+                f"Accuracy by adapter, {one['name']}: {', '.join(by_adapter[:_NAMED])}{more}."
+            )
+    return found
