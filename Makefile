@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress test-peft \
+.PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress test-peft test-vllm test-s3 \
 	test-real real-tables real-compressors accept-compressor easy-vqa test-triton test-gpu check types \
 	structure clean
 
@@ -22,7 +22,7 @@ test-processors: $(VENV)/installed
 	$(BIN)/python -m tests.processors
 
 # Other harnesses and libraries, each in an environment of its own.
-test-plugins: test-lmms test-vlmevalkit test-kvpress test-peft
+test-plugins: test-lmms test-vlmevalkit test-kvpress test-peft test-vllm
 
 test-lmms: $(VENV)-lmms/installed
 	$(VENV)-lmms/bin/python -m pytest tests/plugins/lmms_eval tests/harness/bridges/export/test_lmms_eval.py
@@ -34,9 +34,18 @@ test-vlmevalkit: $(VENV)-vlmevalkit/installed
 test-kvpress: $(VENV)-kvpress/installed
 	$(VENV)-kvpress/bin/python -m pytest tests/models/kv/test_kvpress_adapter.py tests/models/kv/test_presses.py
 
+# Features in object storage, against a local S3 server (moto).
+test-s3: $(VENV)-s3/installed
+	$(VENV)-s3/bin/python -m pytest tests/cache_store/objects
+
 test-peft: $(VENV)-peft/installed
 	$(VENV)-peft/bin/python -m pytest tests/models/adapters/test_against_peft.py \
 		tests/harness/bench/adapters/test_peft_ways.py
+
+# vLLM's build for CPUs: docs/vllm.md. Starting it takes from half a minute to several, a dozen times.
+test-vllm: $(VENV)-vllm/installed
+	OMP_NUM_THREADS=1 PYTHONPATH=tests/torchvision_on_cpu \
+		$(VENV)-vllm/bin/python -m pytest tests/plugins/vllm
 
 # A small language model with trained weights, English prose, and easy-VQA: docs/measurements.md. The
 # first takes minutes; the second prints that page's tables, and takes a quarter of an hour.
@@ -49,9 +58,20 @@ real-tables: $(VENV)-real/installed
 real-compressors: $(VENV)-real/installed
 	OMP_NUM_THREADS=1 $(VENV)-real/bin/python -m tests.real.compressors
 
-# Trains the demo's compressors and compares them with every other method: about 15 minutes of CPU.
-accept-compressor: $(VENV)/installed
+# Trains the demo's compressors and compares them with every other method: half an hour of CPU.
+accept-compressor: build/demo-training/questions.jsonl build/demo-heldout/questions.jsonl
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.acceptance.compressors
+
+# Clips to train on (datasets/demo/compressor.yaml) and to judge by, beside those that ship.
+build/demo-training/questions.jsonl: $(VENV)/installed-demo-build
+	$(BIN)/python -m encodeonce.datasets.demo.build --folder build/demo-training --seed 1 --train 240 --heldout 0
+
+build/demo-heldout/questions.jsonl: $(VENV)/installed-demo-build
+	$(BIN)/python -m encodeonce.datasets.demo.build --folder build/demo-heldout --seed 1 --train 0 --heldout 48
+
+$(VENV)/installed-demo-build: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo-build]'
+	touch $@
 
 # The kernel for quantised entries without a GPU: interpreted, then compiled for GPUs.
 test-triton: $(VENV)-triton/installed
@@ -84,7 +104,8 @@ check: $(VENV)/installed-dev types
 # mypy follows folders, not the mapping in pyproject.toml: it is shown a tree of links.
 types: $(VENV)/installed-dev
 	mkdir -p build/typing/encodeonce
-	ln -sfn $(addprefix ../../../,cache_store datasets harness jobs models) build/typing/encodeonce/
+	ln -sfn $(addprefix ../../../,cache_store datasets harness jobs models encodeonce/__init__.py) \
+		build/typing/encodeonce/
 	$(BIN)/mypy -p encodeonce
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -108,6 +129,18 @@ $(VENV)-peft/installed: pyproject.toml constraints.txt constraints-peft.txt
 	$(PYTHON) -m venv $(VENV)-peft
 	$(VENV)-peft/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	$(VENV)-peft/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-peft.txt
+	touch $@
+
+$(VENV)-vllm/installed: pyproject.toml constraints.txt constraints-vllm.txt
+	$(PYTHON) -m venv $(VENV)-vllm
+	$(VENV)-vllm/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(VENV)-vllm/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-vllm.txt
+	touch $@
+
+$(VENV)-s3/installed: pyproject.toml constraints.txt constraints-s3.txt
+	$(PYTHON) -m venv $(VENV)-s3
+	$(VENV)-s3/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(VENV)-s3/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-s3.txt
 	touch $@
 
 $(VENV)-real/installed: pyproject.toml constraints.txt constraints-kvpress.txt constraints-real.txt
@@ -145,4 +178,4 @@ structure:
 	@$(PYTHON) -m tests.structure
 
 clean:
-	rm -rf $(VENV) $(VENV)-lmms $(VENV)-vlmevalkit $(VENV)-kvpress $(VENV)-peft $(VENV)-real $(VENV)-triton build dist demo-run *.egg-info
+	rm -rf $(VENV) $(VENV)-lmms $(VENV)-vlmevalkit $(VENV)-kvpress $(VENV)-peft $(VENV)-vllm $(VENV)-real $(VENV)-triton build dist demo-run *.egg-info

@@ -5,6 +5,7 @@ Others may append at the same moment; both look again after whatever came in bet
 
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from encodeonce.cache_store.index import NamespaceIndex
 from encodeonce.cache_store.log import DamageRecord, PackRecord
@@ -13,7 +14,17 @@ from encodeonce.cache_store.store import CorruptFeatures, StoreError
 logger = logging.getLogger(__name__)
 
 
-def commit_pack(index: NamespaceIndex, record: PackRecord, is_wanted: Callable[[], bool]) -> bool:
+def remove(path: Path) -> None:
+    """Remove a pack, if it is there."""
+    path.unlink(missing_ok=True)
+
+
+def commit_pack(
+    index: NamespaceIndex,
+    record: PackRecord,
+    is_wanted: Callable[[], bool],
+    discard: Callable[[Path], None] = remove,
+) -> bool:
     """Commit ``record`` as long as its pack is wanted; say whether it is committed.
 
     A pack that is no longer wanted is removed. After an error it stays: its record may have
@@ -23,6 +34,7 @@ def commit_pack(index: NamespaceIndex, record: PackRecord, is_wanted: Callable[[
         index: the namespace's, refreshed.
         record: of a pack that is in its place.
         is_wanted: called again whenever others have committed something.
+        discard: removes the pack.
 
     Raises:
         StoreError: the log cannot be read or written.
@@ -33,12 +45,14 @@ def commit_pack(index: NamespaceIndex, record: PackRecord, is_wanted: Callable[[
             # `has_pack` covers a link whose success the network lost.
             if index.commit(record) or index.has_pack(pack):
                 return True
-    index.namespace.pack(pack).unlink(missing_ok=True)
+    discard(index.namespace.pack(pack))
     return False
 
 
 def quarantine(index: NamespaceIndex, pack: int, reasons: Mapping[bytes, str]) -> None:
-    """Mark units of a pack as damaged; if nothing can be written, log it.
+    """Mark units of a pack as damaged, in this process alone where the store is only read.
+
+    If nothing can be written, that is logged.
 
     The pack stays where it is: its other units are good, and are verified on every read.
 
@@ -48,6 +62,11 @@ def quarantine(index: NamespaceIndex, pack: int, reasons: Mapping[bytes, str]) -
         reasons: what is wrong, by digest of the unit.
     """
     reason = next(iter(reasons.values()))
+    if not index.is_writer:
+        index.set_aside(pack, tuple(reasons))
+        told = len(reasons), index.pack_path(pack), reason
+        logger.error("%d unit(s) of %s, which is only read, set aside: %s", *told)
+        return
     record = DamageRecord(index.packs[pack].pack, tuple(reasons), reason)
     try:
         index.append(lambda: record)

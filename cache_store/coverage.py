@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from encodeonce.cache_store.hdf5 import Hdf5Store
+from encodeonce.cache_store.levels.leveled import LeveledStore
 from encodeonce.cache_store.signature import FeatureKey
 from encodeonce.cache_store.unit_table import unit_digest
 
@@ -30,7 +31,7 @@ class Coverage:
         return len(self.present) / num_asked if num_asked else 1.0
 
 
-def coverage(store: Hdf5Store, keys: Sequence[FeatureKey]) -> Coverage:
+def coverage(store: Hdf5Store | LeveledStore, keys: Sequence[FeatureKey]) -> Coverage:
     """Sort ``keys`` into present, missing and damaged.
 
     Raises:

@@ -6,25 +6,23 @@ one store; there is no server, and nothing is locked.
 
 import os
 import threading
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
 from encodeonce.cache_store.codec import find_chunk_codec
-from encodeonce.cache_store.commit import commit_pack, corrupt, quarantine
+from encodeonce.cache_store.commit import corrupt, quarantine
 from encodeonce.cache_store.durable import explain
-from encodeonce.cache_store.encoding import Pending, check_entry, cut_batches, encode_pack
+from encodeonce.cache_store.encoding import check_entry, cut_batches
 from encodeonce.cache_store.features import Features
+from encodeonce.cache_store.home import Home
 from encodeonce.cache_store.index import NamespaceIndex
-from encodeonce.cache_store.layout import DIGEST, StoreFolder
+from encodeonce.cache_store.layout import DIGEST
 from encodeonce.cache_store.lossy import find_lossy
 from encodeonce.cache_store.manifest import Table
-from encodeonce.cache_store.pack import write_pack
 from encodeonce.cache_store.parallel import Threads
 from encodeonce.cache_store.reading import (
     ArrayRead,
@@ -35,9 +33,16 @@ from encodeonce.cache_store.reading import (
     allocate,
 )
 from encodeonce.cache_store.signature import FeatureKey
-from encodeonce.cache_store.store import Entry, MissingFeatures, StoreCounters, check_one_media
+from encodeonce.cache_store.store import (
+    Entry,
+    MissingFeatures,
+    StoreCounters,
+    StoreNotWritable,
+    check_one_media,
+)
 from encodeonce.cache_store.unit_table import Place, unit_digest
 from encodeonce.cache_store.usage import LastUse
+from encodeonce.cache_store.writing import PackWriter
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -61,19 +66,31 @@ class Hdf5Store:
         codec: how lossless features are written, ``"zstd"`` or ``"raw"``. Both can be read,
             whatever this says. A lossy codec is chosen by `Signature.codec` alone.
         num_threads: threads that compress and decompress.
+        read_only: write nothing, not even that packs are in use or that units are damaged.
+        home: where packs and log are, if not in ``root``; ``read_only`` is the home's then.
     """
 
-    def __init__(self, root: Path | str, codec: str = "zstd", num_threads: int | None = None):
+    def __init__(
+        self,
+        root: Path | str,
+        codec: str = "zstd",
+        num_threads: int | None = None,
+        read_only: bool = False,
+        home: Home | None = None,
+    ):
         self.counters = StoreCounters()
-        self.folder = StoreFolder(Path(root))
-        self.folder.exists()
-        self._codec = find_chunk_codec(codec)
+        self._home = home or Home(Path(root), read_only)
+        self.folder = self._home.folder
         self._threads = Threads(num_threads or min(4, os.cpu_count() or 1))
         self._indexes: dict[str, NamespaceIndex] = {}
-        self._files = PackFiles()
+        self._files = PackFiles(self._home.open_pack)
         self._reader = ChunkReader()
         self._last_use = LastUse()
         self._lock = threading.Lock()
+        self._writer = PackWriter(
+            *(self._home, find_chunk_codec(codec), self._threads),
+            *(self.counters, self._lock, self._mark_used),
+        )
 
     def __contains__(self, key: FeatureKey) -> bool:
         """Say whether a unit is committed. Reads the index, never a pack."""
@@ -150,84 +167,45 @@ class Hdf5Store:
                 were finished before are committed; put the same entries again to continue.
             ValueError: an entry cannot be stored.
         """
+        if self._home.read_only:
+            raise StoreNotWritable(f"{self.folder.root} was opened to be read only")
         by_signature: dict[str, list[Entry]] = {}
         for entry in entries:
             check_entry(entry)
             if entry.units:
                 by_signature.setdefault(entry.signature.digest, []).append(entry)
         for group in by_signature.values():
-            self.folder.create_namespace(group[0].signature)
+            self._home.create_namespace(group[0].signature)
             index = self.index(group[0].signature.digest)
             assert index is not None  # its folder has just been made
             for batch in cut_batches(group):
-                self._put_pack(index, batch)
+                self._writer.put(index, batch)
             index.snapshot_if_due()
 
     def keys(self) -> Iterator[FeatureKey]:
         """Iterate over the committed units."""
-        for namespace in self.folder.namespaces():
-            index = self.index(namespace.digest)
+        for digest in self._home.signatures():
+            index = self.index(digest)
             if index is None:
                 continue
             index.refresh()
             for pack in index.live_packs():
                 for _, media, unit in index.live_rows(pack):
-                    yield FeatureKey(media, namespace.digest, unit)
+                    yield FeatureKey(media, digest, unit)
 
     def index(self, signature: str) -> NamespaceIndex | None:
         """Return the index of a signature's features; None while there are none."""
         with self._lock:
             index = self._indexes.get(signature)
             if index is None and DIGEST.fullmatch(signature):
-                namespace = self.folder.namespace(signature)
-                if namespace.log.is_dir():
-                    index = self._indexes[signature] = NamespaceIndex(namespace)
+                index = self._home.open_index(signature)
+                if index is not None:
+                    self._indexes[signature] = index
             return index
 
     def close(self) -> None:
         """End the threads. The store can still be used: they are started again."""
         self._threads.close()
-
-    def _put_pack(self, index: NamespaceIndex, batch: Sequence[Entry]) -> None:
-        index.refresh()
-        num_units = sum(len(entry.units) for entry in batch)
-        while pending := self._absent(index, batch):
-            manifest, frames = encode_pack(
-                uuid.uuid4().hex, pending, self._codec, self._threads.map
-            )
-            record = write_pack(index.namespace, manifest, frames)
-            if commit_pack(index, record, partial(self._is_still, index, batch, pending)):
-                with self._lock:
-                    self.counters.written += manifest.num_rows
-                    self.counters.skipped += num_units - manifest.num_rows
-                    self.counters.bytes_written += manifest.raw_bytes
-                    self.counters.bytes_stored += record.file_bytes
-                return
-        with self._lock:
-            self.counters.skipped += num_units
-
-    def _is_still(
-        self, index: NamespaceIndex, batch: Sequence[Entry], pending: Sequence[Pending]
-    ) -> bool:
-        now = self._absent(index, batch)
-        return [(id(p.entry), p.rows) for p in now] == [(id(p.entry), p.rows) for p in pending]
-
-    def _absent(self, index: NamespaceIndex, batch: Sequence[Entry]) -> list[Pending]:
-        """Return the part of a batch that is not stored; a unit that is in it twice counts once."""
-        absent, seen = [], set()
-        for entry in batch:
-            digests = [unit_digest(entry.media, unit) for unit in entry.units]
-            places = index.locate_committed(digests)
-            self._mark_used(index, places)
-            rows = [
-                row
-                for row, (digest, place) in enumerate(zip(digests, places, strict=True))
-                if place is None and digest not in seen
-            ]
-            seen.update(digests)
-            if rows:
-                absent.append(Pending(entry, tuple(rows)))
-        return absent
 
     def _raise_missing(
         self, keys: Sequence[FeatureKey], places: Sequence[Place | None]
@@ -246,6 +224,7 @@ class Hdf5Store:
     ) -> list[Failure]:
         """Fill the arrays; return what could not be read."""
         lossy = find_lossy(index.manifest(located[0].pack).codec)
+        files = self._ahead(index, located, files)
         work = [
             ArrayRead(
                 position, files[unit.pack], layout, unit.row, arrays[layout.name][position, ...]
@@ -258,6 +237,21 @@ class Hdf5Store:
         except OSError as error:
             raise explain(error, "reading", index.namespace.folder) from error
         return [failure for failure in results if failure is not None]
+
+    def _ahead(
+        self, index: NamespaceIndex, located: Sequence[_Located], files: Mapping[int, PackFile]
+    ) -> dict[int, PackFile]:
+        """Return the files, told what will be read of each: far away, a few large reads do it."""
+        ranges: dict[int, list[tuple[int, int]]] = {pack: [] for pack in files}
+        for unit in located:
+            for layout in unit.table.arrays:
+                for part in layout.parts:
+                    offset, size, _ = part.chunks[unit.row].item()
+                    ranges[unit.pack].append((offset, offset + size))
+        try:
+            return {pack: file.ahead(ranges[pack]) for pack, file in files.items()}
+        except OSError as error:
+            raise explain(error, "reading", index.namespace.folder) from error
 
     def _raise_damage(
         self, index: NamespaceIndex, located: Sequence[_Located], failures: Sequence[Failure]
@@ -277,6 +271,8 @@ class Hdf5Store:
         raise corrupt(index, first, by_pack[first])
 
     def _mark_used(self, index: NamespaceIndex, places: Iterable[Place | None]) -> None:
+        if self._home.read_only:
+            return
         packs = {place[0] for place in places if place is not None}
         self._last_use.mark(index.namespace.used(index.packs[pack].pack) for pack in packs)
 

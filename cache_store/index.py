@@ -40,9 +40,11 @@ class NamespaceIndex:
         self,
         namespace: Namespace,
         read: Callable[[Namespace], Snapshot | None] = read_snapshot,
+        is_writer: bool = True,
+        log: Log | None = None,
     ) -> None:
         self.namespace = namespace
-        self.log = Log(namespace)
+        self.log = log or Log(namespace)
         self.packs: list[PackInfo] = []
         self.damaged_records: list[int] = []
         """Numbers of the records that cannot be read."""
@@ -50,6 +52,8 @@ class NamespaceIndex:
         """In their place: records of packs that no readable record mentions."""
         self.tail = 0
         """Number of the last record that was applied."""
+        self.is_writer = is_writer
+        """Whether anything may be written into the store."""
         self.lock = threading.RLock()
         self._numbers: dict[str, int] = {}
         self._adopted_numbers: set[int] = set()
@@ -88,6 +92,11 @@ class NamespaceIndex:
         """Say whether a unit was stored, was found damaged, and was not stored again."""
         with self.lock:
             return self._units.is_damaged(digest)
+
+    def set_aside(self, pack: int, digests: Sequence[bytes]) -> None:
+        """Take units of a pack for damaged, in this process alone."""
+        with self.lock:
+            self._units.mark_damaged(digests, pack)
 
     def num_damaged(self) -> int:
         """Return how many units are damaged and not stored again."""
@@ -187,7 +196,7 @@ class NamespaceIndex:
             many_units = max(MIN_UNITS_A_SNAPSHOT, self._units.num_in_table // 16)
             num_records, num_units = self.tail - self._snapshot_seq, self._units.num_recent
             is_due = num_records >= many_records or num_units >= many_units
-            if is_due and not self.damaged_records:
+            if is_due and self.is_writer and not self.damaged_records:
                 self.write_snapshot()
 
     def write_snapshot(self) -> None:

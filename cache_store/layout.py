@@ -15,6 +15,9 @@ FORMAT = 1
 FEATURES = frozenset({"raw", "zstd", "int8 channel-centre-scale token-absmax 1"})
 """What this program can read. A store or pack that requires anything else is refused."""
 
+PACKS_IN = "packs in "
+"""How a folder's header says that its packs are in object storage: then the URL."""
+
 DIGEST = re.compile(r"[0-9a-f]{64}")
 PACK_ID = re.compile(r"[0-9a-f]{32}")
 RECORDS_A_FOLDER = 1000
@@ -123,14 +126,7 @@ class StoreFolder:
             return False
         except OSError as error:
             raise explain(error, "reading", self.header) from error
-        try:
-            header = json.loads(text)
-            format_, requires = header["format"], header["requires"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"{self.header} is damaged ({error}); put this line there again: {_header_text()}"
-            ) from error
-        refuse_unknown(format_, requires, self.header)
+        check_header(text, self.header)
         return True
 
     def require(self) -> None:
@@ -155,9 +151,13 @@ class StoreFolder:
             return
         try:
             make_folder(self.root)
-            publish_first(_header_text().encode(), self.header, self.root)
+            publish_first(self.header_text().encode(), self.header, self.root)
         except OSError as error:
             raise explain(error, "making a store in", self.root) from error
+
+    def header_text(self) -> str:
+        """Return what a new store's header says."""
+        return header_text()
 
     def namespace(self, digest: str) -> Namespace:
         """Return the folder of a signature's features, which may not exist yet."""
@@ -190,6 +190,33 @@ class StoreFolder:
         return [Namespace(path) for path in found]
 
 
+def store_folder(path: Path) -> StoreFolder:
+    """Return the store in a folder: run files name the folder above the store itself.
+
+    Raises:
+        StoreError: it is in an unknown format.
+    """
+    is_store = StoreFolder(path).exists()
+    inner = StoreFolder(path / "features")
+    return inner if not is_store and inner.exists() else StoreFolder(path)
+
+
+def check_header(text: bytes, where: Path) -> None:
+    """Check what a store's header says.
+
+    Raises:
+        StoreError: the store is in an unknown format.
+    """
+    try:
+        header = json.loads(text)
+        format_, requires = header["format"], header["requires"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{where} is damaged ({error}); put this line there again: {header_text()}"
+        ) from error
+    refuse_unknown(format_, requires, where)
+
+
 def refuse_unknown(format_: object, requires: object, where: Path) -> None:
     """Refuse what a newer program wrote and this one would misread.
 
@@ -202,6 +229,11 @@ def refuse_unknown(format_: object, requires: object, where: Path) -> None:
             "use the version of encodeonce that wrote it"
         )
     unknown = set(requires if isinstance(requires, list) else [requires]) - FEATURES
+    if elsewhere := [one for one in unknown if str(one).startswith(PACKS_IN)]:
+        raise StoreError(
+            f"{where.parent} is only a copy of a log; the store has its {elsewhere[0]}, which "
+            "runs read and write and these commands do not"
+        )
     if unknown:
         raise StoreError(
             f"{where} requires {sorted(map(str, unknown))}, this program knows "
@@ -209,5 +241,6 @@ def refuse_unknown(format_: object, requires: object, where: Path) -> None:
         )
 
 
-def _header_text() -> str:
-    return canonical_json({"format": FORMAT, "requires": []})
+def header_text(*requires: str) -> str:
+    """Return what the header of a store says that requires some features."""
+    return canonical_json({"format": FORMAT, "requires": list(requires)})

@@ -4,7 +4,7 @@ import errno
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,11 +55,20 @@ class PackFile:
             offset += num_bytes
             target = target[num_bytes:]
 
+    def ahead(self, ranges: Sequence[tuple[int, int]]) -> "PackFile":
+        """Return what to read the bytes in ``ranges``, each (start, end), from: a disk, as it is.
+
+        Raises:
+            OSError: they cannot be read.
+        """
+        return self
+
 
 class PackFiles:
     """The packs used most recently, kept open."""
 
-    def __init__(self) -> None:
+    def __init__(self, open_pack: Callable[[Path], PackFile] = PackFile) -> None:
+        self._open_pack = open_pack
         self._open: OrderedDict[Path, PackFile] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -70,7 +79,7 @@ class PackFiles:
             OSError: it cannot be opened.
         """
         with self._lock:
-            file = self._open.pop(path, None) or PackFile(path)
+            file = self._open.pop(path, None) or self._open_pack(path)
             self._open[path] = file
             if len(self._open) > OPEN_PACKS:
                 self._open.popitem(last=False)

@@ -1,6 +1,7 @@
 """Find benchmarks: the folder `benchmarks/` is the registry."""
 
 import importlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,55 @@ def benchmark_class(name: str) -> Any:
             f"no benchmark is called {name!r}; known: {', '.join(names)}.{suggestion(name, names)}"
         )
     return importlib.import_module(f"encodeonce.datasets.benchmarks.{name}").BENCHMARK
+
+
+def benchmark_called(name: str) -> str:
+    """Return our name of a benchmark that others call by another: ``Video-MME``, ``mlvu_dev``.
+
+    Raises:
+        BenchmarkError: no benchmark is called so, here or in lmms-eval or VLMEvalKit.
+    """
+    names = benchmark_names()
+    if name in names:
+        return name
+    wanted = _bare(name)
+    for one in names:
+        if wanted in map(_bare, (one, *benchmark_class(one).about.also)):
+            return one
+    raise BenchmarkError(
+        f"no benchmark is called {name!r}, nor is it a name in lmms-eval or VLMEvalKit of one that "
+        f"is here; known: {', '.join(names)}.{suggestion(name, names)} Any of their tasks: "
+        "lmms_eval_task:FILE.yaml, vlmevalkit_tsv:FILE.tsv"
+    )
+
+
+def _bare(name: str) -> str:
+    """Return a name without signs and capitals, in which it may differ from program to program."""
+    return re.sub(r"[\W_]", "", name).lower()
+
+
+def entry_of(text: str) -> dict[str, Any]:
+    """Return a run file's entry for a benchmark written as ``NAME`` or ``NAME:PATH``.
+
+    The path is that of its data: the option ``folder``, or ``file``. Where media have a folder of
+    their own (``media_root``), it is the file's.
+
+    Raises:
+        BenchmarkError: there is no such benchmark, or it has no such option.
+    """
+    name, _, path = text.partition(":")
+    found = benchmark_called(name)
+    entry: dict[str, Any] = {"name": found}
+    if not path:
+        return entry
+    options = benchmark_class(found).model_fields
+    places = [option for option in ("folder", "file") if option in options]
+    if not places:
+        raise BenchmarkError(f"benchmark {found!r} has neither folder nor file; got {text!r}")
+    entry["options"] = {places[0]: path}
+    if "media_root" in options:
+        entry["options"]["media_root"] = str(Path(path).parent)
+    return entry
 
 
 def load_benchmark(

@@ -73,6 +73,9 @@ class About:
     """Where it was published: a URL, or the paper."""
     download: str
     """What to download, under which licence, and where to put it."""
+    also: tuple[str, ...] = ()
+    """Its names in lmms-eval and VLMEvalKit, where they differ from ours by more than signs and
+    capitals."""
 
 
 class Benchmark(Protocol):

@@ -1,7 +1,6 @@
 """The main job: encode once, answer from the store, and check some answers without it."""
 
 import logging
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -27,7 +26,9 @@ from encodeonce.harness.workers.precompute import PrecomputeWorker
 from encodeonce.harness.workers.recorder import lost_records
 from encodeonce.harness.workers.reference import ReferenceWorker
 from encodeonce.harness.workers.session import Session
+from encodeonce.jobs.execution.display import Display, Nothing
 from encodeonce.jobs.execution.executor import Executor, WorkerFactory
+from encodeonce.jobs.execution.failures import FailureLimit
 from encodeonce.jobs.execution.progress import Progress, Tally
 from encodeonce.jobs.execution.work import Outcome, WorkItem
 from encodeonce.models.kv.spec import FULL
@@ -39,14 +40,22 @@ logger = logging.getLogger(__name__)
 class Pipeline:
     """The stages of one run. Each resumes where an interrupted process stopped."""
 
-    def __init__(self, config: RunConfig, executor: Executor) -> None:
+    def __init__(
+        self, config: RunConfig, executor: Executor, display: Display | None = None
+    ) -> None:
         """Load the benchmarks and make, or find, the run's output folder.
+
+        Args:
+            config: the run.
+            executor: does the work.
+            display: where progress is shown; nowhere by default.
 
         Raises:
             ValueError: the configuration, a benchmark or the checkpoint cannot be used.
         """
         self.plan = make_plan(config)
-        session = self._session = Session(config)  # opens nothing: there is nothing to close
+        # Opens nothing, so there is nothing to close.
+        session = self._session = Session(config, engine=config.engine)
         self.folder = RunFolder.create(
             config,
             checkpoint_sha256=session.checkpoint_sha256(),
@@ -57,6 +66,7 @@ class Pipeline:
         """What has been done so far, by stage; grows with every line of the folder."""
         self._config = config
         self._executor = executor
+        self._display = display or Nothing()
 
     def precompute(self) -> None:
         """Put the features of all media into the store, without encoding any again.
@@ -70,14 +80,17 @@ class Pipeline:
         make_worker = partial(PrecomputeWorker, self._config)
         work = StageWork(unit="media", num_total=len(items), num_kept=0, is_at_least=True)
         self.work["precompute"] = work
-        progress = _progress("precompute", "media", items, _count_media, len(items))
+        failures = self._failure_limit(work)
+        progress = self._progress("precompute", "media", items, _count_media, len(items))
         with self.folder.writer("precompute") as journal, progress:
-            for outcome in self._executor.run(items, make_worker):
+            for outcome in self._executor.run(items, make_worker, progress.workers):
                 journal.write({**asdict(outcome), "finished_at": now()})
                 if outcome.status == "ok":
                     cache = CacheUse(**outcome.value["cache"])
                     work.add(num_new=cache.num_encoded > 0, num_kept=1, cache=cache)
                 progress.update(outcome)
+                if outcome.error is not None:
+                    failures.add(1, f"{outcome.error.type}: {outcome.error.message}")
 
     def evaluate(self) -> None:
         """Give all missing answers under all variants, from stored features."""
@@ -99,6 +112,10 @@ class Pipeline:
         # What killed the workers of a block may be one of its groups alone.
         again = [one for block in lost for one in apart(block)]
         self._answer("evaluate", again, make_worker, "records")
+
+    def _failure_limit(self, work: StageWork) -> FailureLimit:
+        most = self._config.workers.most_failed(work.num_total)
+        return FailureLimit(most, num_total=work.num_total, unit=work.unit)
 
     def _left(self, answered: Collection[tuple[str, str, str]]) -> tuple[Branch, ...]:
         """Return what is left to answer, given what is answered."""
@@ -172,19 +189,34 @@ class Pipeline:
 
         num_answers = sum(block.num_missing for block in blocks)
         work = self.work[stage]
-        progress = _progress(stage, "answers", items, count, num_answers)
+        failures = self._failure_limit(work)
+        progress = self._progress(stage, "answers", items, count, num_answers)
         lost = []
         with self.folder.writer(which) as file, progress:
-            for outcome in self._executor.run(items, make_worker):
+            for outcome in self._executor.run(items, make_worker, progress.workers):
                 if outcome.status != "ok" and len(todo[outcome.item].members) > 1:
                     lost.append(todo[outcome.item])
                     continue
+                errors = []
                 for record in records(outcome):
                     file.write({**record, "finished_at": now()})
                     is_answer = record["error"] is None
                     work.add(num_new=1, num_kept=is_answer, cache=CacheUse(**record["cache"]))
+                    errors += [] if is_answer else [record["error"]]
                 progress.update(outcome)
+                if errors:
+                    failures.add(len(errors), f"{errors[-1]['type']}: {errors[-1]['message']}")
         return lost
+
+    def _progress(
+        self,
+        stage: str,
+        unit: str,
+        items: Sequence[WorkItem],
+        count: Callable[[Outcome], Tally],
+        total: int,
+    ) -> Progress:
+        return Progress(items, count, title=stage, unit=unit, total=total, display=self._display)
 
     def _records(self, block: Block, outcome: Outcome) -> list[dict[str, Any]]:
         """Return the block's records; if it was lost, they say why."""
@@ -229,13 +261,3 @@ def _count_records(records: Sequence[Mapping[str, Any]]) -> Tally:
         hits=hits,
         misses=sum(record["cache"]["num_units"] for record in records) - hits,
     )
-
-
-def _progress(
-    stage: str,
-    unit: str,
-    items: Sequence[WorkItem],
-    count: Callable[[Outcome], Tally],
-    total: int,
-) -> Progress:
-    return Progress(items, count, title=stage, unit=unit, total=total, stream=sys.stderr)

@@ -7,7 +7,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import Any
 
 import ray
@@ -27,19 +26,6 @@ from encodeonce.harness.serving.workload import Workload
 APPLICATION = "encodeonce-bench-serve"
 MOST_ON_THE_WAY = 100_000
 """Requests that Serve hands to a replica: which of them run is for the replica's scheduler."""
-
-
-def check_ray_serve() -> None:
-    """Refuse to begin without Ray Serve.
-
-    Raises:
-        ValueError: it is not installed.
-    """
-    if find_spec("starlette") is None:
-        raise ValueError(
-            "engine: kind ray needs Ray Serve, which is not installed; type: pip install "
-            '"encodeonce[serve]"'
-        )
 
 
 @contextmanager

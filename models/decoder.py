@@ -13,7 +13,7 @@ from encodeonce.models.adapters.bank import AdapterBank
 from encodeonce.models.adapters.checkpoint import read_adapter
 from encodeonce.models.adapters.operators import Kind
 from encodeonce.models.adapters.spec import AdapterSpec
-from encodeonce.models.checkpoint.footprint import LoadedWeights
+from encodeonce.models.answer import Generation, Likelihoods, LoadedWeights, sum_seconds
 from encodeonce.models.checkpoint.rows import mixes_rows
 from encodeonce.models.kv.budget import cache_bytes
 from encodeonce.models.kv.engine import DecodeEngine
@@ -24,16 +24,15 @@ from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.kv.statistics import Needs, PromptStatistics
 from encodeonce.models.language.adapting import BASE, using
 from encodeonce.models.language.context import check_length, refuse_unknown_tokens
-from encodeonce.models.language.generation import Generation, GenerationSpec
 from encodeonce.models.language.likelihood import (
-    Likelihoods,
     extended_inputs,
     logits_from,
     read_on,
     tokenize_continuations,
 )
 from encodeonce.models.language.prefix import Observation, Opening, Prefix, continued, prefill
-from encodeonce.models.timing import Stopwatch, sum_seconds, synchronize
+from encodeonce.models.spec import GenerationSpec
+from encodeonce.models.timing import Stopwatch, synchronize
 from encodeonce.models.vision.visual import Visual
 
 
@@ -101,10 +100,17 @@ class PrefixDecoder(ABC):
         """
         read = [read_adapter(spec) for spec in specs]
         bank = AdapterBank(read, self._model, self.projector, kind=kind)
-        if self.adapters is not None:
-            self.adapters.detach()
+        self.drop_adapters()
         self.adapters = bank
         parts = {**self.loaded.bytes_by_part, "adapters": bank.nbytes}
+        self.loaded = replace(self.loaded, bytes_by_part=parts)
+
+    def drop_adapters(self) -> None:
+        """Leave the base alone."""
+        if self.adapters is not None:
+            self.adapters.detach()
+        self.adapters = None
+        parts = {k: n for k, n in self.loaded.bytes_by_part.items() if k != "adapters"}
         self.loaded = replace(self.loaded, bytes_by_part=parts)
 
     @abstractmethod
@@ -122,6 +128,10 @@ class PrefixDecoder(ABC):
         is_watched = not all(setting.is_full for setting in settings)
         seen = prefix_observation(needs_of(settings)) if is_watched else None
         return self._prefill(visuals, seen, adapter)
+
+    def prefill_with_gradients(self, visuals: Sequence[Visual]) -> Prefix:
+        """Prefill the same with a graph, for what is trained beside the frozen model."""
+        return self._prefill(visuals, None, with_gradients=True)
 
     def answer(
         self,
@@ -200,8 +210,18 @@ class PrefixDecoder(ABC):
             suffix = prefix.suffix(question)
             return logits_from(self._model, prefix.fork(), suffix, [token_ids])[0]
 
+    def close(self) -> None:
+        """Take the adapters off the model; all else goes with the decoder."""
+        if self.adapters is not None:
+            self.adapters.detach()
+
     def _prefill(
-        self, visuals: Sequence[Visual], observation: Observation | None, adapter: int = BASE
+        self,
+        visuals: Sequence[Visual],
+        observation: Observation | None,
+        adapter: int = BASE,
+        *,
+        with_gradients: bool = False,
     ) -> Prefix:
         num_adapters = 0 if self.adapters is None else len(self.adapters.titles)
         if not BASE <= adapter < num_adapters:
@@ -214,7 +234,10 @@ class PrefixDecoder(ABC):
             opening = self._open(visuals)
         check_length(self._model.config, len(opening.token_ids) + opening.position_offset, 1)
         synchronize()
-        return prefill(self._model, opening, time.perf_counter() - start, observation, adapter)
+        prepare_s = time.perf_counter() - start
+        return prefill(
+            self._model, opening, prepare_s, observation, adapter, with_gradients=with_gradients
+        )
 
     def _independent(self, generation: GenerationSpec) -> GenerationSpec:
         """Return settings under which no answer depends on the others in its batch."""

@@ -5,31 +5,54 @@ The folder `families/` is the registry: each file there defines one ``FAMILY``.
 """
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from encodeonce.models.adapters.bank import AdapterBank
-from encodeonce.models.adapters.spec import AdapterSpec
+from encodeonce.models.adapters.spec import AdapterSpec, NumberedAdapters
+from encodeonce.models.answer import Generation, Likelihoods, LoadedWeights
 from encodeonce.models.checkpoint.files import CheckpointError, local_checkpoint, read_config
-from encodeonce.models.checkpoint.footprint import LoadedWeights
-from encodeonce.models.kv.engine import DecodeEngine
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.kv.statistics import Needs, PromptStatistics
 from encodeonce.models.language.adapting import BASE
-from encodeonce.models.language.generation import Generation, GenerationSpec
-from encodeonce.models.language.likelihood import Likelihoods
 from encodeonce.models.language.prefix import Prefix
-from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
+from encodeonce.models.spec import NONE, GenerationSpec, ModelSpec, VisionSpec, WeightsSpec
 from encodeonce.models.vision.interface import Vision
 from encodeonce.models.vision.visual import Decoded, Visual
+
+
+class AnswerEngine(Protocol):
+    """Takes questions about several media, and decodes their answers together."""
+
+    def ask(self, key: Hashable, prefix: Prefix, questions: Sequence[str], place: int = 0) -> None:
+        """Take questions about the media of a prefix.
+
+        Args:
+            key: to find the answers by.
+            prefix: from `Decoder.prefill`.
+            questions: texts of the prompts, without media; at least one.
+            place: the first of the places that their rows take in the batch.
+        """
+        ...
+
+    def finish(self) -> dict[Hashable, list[list[Generation]]]:
+        """Return all answers since the last call: by key, by setting, in the questions' order."""
+        ...
 
 
 class Decoder(Protocol):
     """The loaded language side. Never loads the tower."""
 
     loaded: LoadedWeights
-    adapters: AdapterBank | None
+
+    @property
+    def adapters(self) -> NumberedAdapters | None:
+        """The adapters beside the model."""
+        ...
+
+    def close(self) -> None:
+        """Free what dropping the decoder would not."""
+        ...
 
     def check(self, question: str) -> None:
         """Refuse a question that cannot be asked.
@@ -118,7 +141,7 @@ class Decoder(Protocol):
         settings: Sequence[KVSpec] = (FULL,),
         *,
         fidelity: bool = False,
-    ) -> DecodeEngine:
+    ) -> AnswerEngine:
         """Return an engine that decodes answers about several media together.
 
         Args:

@@ -9,17 +9,13 @@ from typing import Any
 from PIL import Image
 from transformers import AutoModelForImageTextToText
 
+from encodeonce.models.answer import Generation, Likelihoods
 from encodeonce.models.checkpoint.loading import load_whole
 from encodeonce.models.language.chat import load_processor
 from encodeonce.models.language.context import check_length, has_three_axes
-from encodeonce.models.language.generation import Generation, GenerationSpec
-from encodeonce.models.language.likelihood import (
-    Likelihoods,
-    log_probs_at_once,
-    tokenize_continuations,
-)
+from encodeonce.models.language.likelihood import log_probs_at_once, tokenize_continuations
 from encodeonce.models.language.plain import generate
-from encodeonce.models.spec import ModelSpec
+from encodeonce.models.spec import GenerationSpec, ModelSpec
 from encodeonce.models.timing import Stopwatch
 from encodeonce.models.vision.visual import Decoded
 

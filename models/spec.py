@@ -1,28 +1,17 @@
-"""The part of a run file about the model: its checkpoint, precision, device and weights."""
+"""The parts of a run file about the model: its checkpoint, device, weights, and how it answers."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Tap = Literal["tower", "projected"]
 
 
-def device_named(name: str) -> torch.device:
-    """Return the device of a name, whether or not this machine has it.
-
-    Raises:
-        ValueError: torch knows no such device, or none that holds numbers.
-    """
-    try:
-        found = torch.device(name)
-    except RuntimeError:
-        found = torch.device("meta")
-    if found.type == "meta":
-        raise ValueError(f"must be auto, cpu, cuda or the like of cuda:1; got {name!r}")
-    return found
+_DEVICE = re.compile(r"(auto|cpu|(cuda|hpu|mps|mtia|npu|xla|xpu)(:\d+)?)")
+"""PyTorch's devices that hold numbers; whether one is there is seen when it is used."""
 
 
 class RemoteCode(BaseModel):
@@ -82,8 +71,8 @@ class ModelSpec(BaseModel):
     @field_validator("device")
     @classmethod
     def _is_a_device(cls, value: str) -> str:
-        if value != "auto":
-            device_named(value)
+        if not _DEVICE.fullmatch(value):
+            raise ValueError(f"must be auto, cpu, cuda or the like of cuda:1; got {value!r}")
         return value
 
     @model_validator(mode="after")
@@ -114,6 +103,36 @@ class VisionSpec(BaseModel):
         le=256,
         description="Units encoded together. The shape is fixed (short batches are padded), so "
         "that a unit's features do not depend on its neighbours; part of the signature.",
+    )
+
+
+class GenerationSpec(BaseModel):
+    """How answers are generated: greedily, so that two runs can be compared token by token."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_new_tokens: int = Field(default=32, ge=1, description="Longest answer, in tokens.")
+    max_batch: int = Field(
+        default=16,
+        ge=1,
+        description="Answers that are decoded together, about any media: places in a batch.",
+    )
+    max_forks: int = Field(
+        default=64,
+        ge=1,
+        description="Most compressed caches that are decoded together: settings times max_batch, "
+        "rounded down to whole settings, at least one.",
+    )
+    max_cache_gib: float | None = Field(
+        default=None,
+        gt=0,
+        description="GiB of keys and values that may wait for others to be decoded with; null: a "
+        "share of what the device has free. Changes no answer.",
+    )
+    cuda_graphs: bool = Field(
+        default=False,
+        description="On a GPU, record a decode step as a CUDA graph and replay it while its shapes "
+        "repeat. Nothing on a CPU.",
     )
 
 

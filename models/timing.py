@@ -1,7 +1,7 @@
 """Seconds by stage, measured after the device has finished."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -43,12 +43,3 @@ class Stopwatch:
         """Return the seconds by stage since the last call, and reset to zero."""
         seconds, self._seconds = self._seconds, {}
         return seconds
-
-
-def sum_seconds(stages: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Add up seconds by stage."""
-    total: dict[str, float] = {}
-    for seconds in stages:
-        for stage, value in seconds.items():
-            total[stage] = total.get(stage, 0.0) + value
-    return total

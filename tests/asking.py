@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from encodeonce.models.answer import Generation
 from encodeonce.models.kv.spec import KVSpec
-from encodeonce.models.language.generation import Generation, GenerationSpec
+from encodeonce.models.spec import GenerationSpec
 from encodeonce.models.vision.visual import Visual
 
 

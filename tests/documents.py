@@ -13,9 +13,11 @@ from pydantic import BaseModel, ValidationError
 
 from encodeonce.datasets.registry import benchmark_class
 from encodeonce.harness.bridges.lmms_eval.arguments import MODEL_ARGS
-from encodeonce.harness.run.config import QuestionsConfig, RunConfig
+from encodeonce.harness.run.config import AnswerConfig, RunConfig
 from encodeonce.harness.serving.config import ServeConfig
+from encodeonce.harness.training.adapter.config import TrainAdapterConfig
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
+from encodeonce.harness.training.fusion.config import FuseConfig
 from encodeonce.jobs.cli.app import app
 
 ROOT = Path(__file__).parent.parent
@@ -23,8 +25,18 @@ ARCHITECTURE = ROOT / "ARCHITECTURE.md"
 FOLDERS = ("cache_store", "datasets", "docs", "harness", "jobs", "models", "tests")
 SMALLEST_RUN = {"model": {"path": "demo"}, "benchmarks": [{"name": "demo"}], "output": "out"}
 """A minimal run file into which a fragment is put, to check that it is valid."""
-FORMS: Mapping[str, type[QuestionsConfig]] = {
+SMALLEST_SERVE = {
+    "arrivals": {"kind": "poisson", "rate": 1},
+    "limits": {"kv_bytes": "8MiB"},
+    "time": {"mode": "wall"},
+    "slo": {"ttft_s": 1.0, "tpot_s": 0.1},
+    "experiments": [{"name": "full", "kv": "full"}],
+}
+"""What a run file of `bench serve` has besides."""
+FORMS: Mapping[str, type[AnswerConfig]] = {
     "compressor": TrainCompressorConfig,
+    "units": FuseConfig,
+    "lora": TrainAdapterConfig,
     "experiments": ServeConfig,
 }
 """Run files of other commands, by a key that only they have."""
@@ -76,7 +88,12 @@ def command_lines(text: str) -> Iterator[list[str]]:
 @cache
 def command_line() -> Any:
     """Return the program's command line, as typer builds it."""
-    return typer.main.get_command(app)
+    found: Any = typer.main.get_command(app)
+    for name in found.commands:
+        found.load(name)
+    for name in found.commands["bench"].commands:
+        found.commands["bench"].load(name)
+    return found
 
 
 def problem_of(words: list[str], *, is_whole: bool) -> str | None:
@@ -149,11 +166,15 @@ def problem_of_run_file(content: Any) -> str | None:
     if not isinstance(content, dict):
         return f"not a mapping: {content!r}"
     found = [form for key, form in FORMS.items() if key in content]
+    if "kind" in (content.get("engine") or ()):  # the engines of `bench serve` have kinds
+        found, content = [ServeConfig], {**SMALLEST_SERVE, **content}
     try:
-        config = (found or [RunConfig])[0].model_validate({**SMALLEST_RUN, **content})
+        form = (found or [RunConfig])[0]
+        least = {name: value for name, value in SMALLEST_RUN.items() if name in form.model_fields}
+        config = form.model_validate({**least, **content})
     except ValidationError as error:
         return str(error)
-    for spec in config.benchmarks:
+    for _, spec in config.placed_benchmarks():
         known = benchmark_class(spec.name).model_fields
         if wrong := [name for name in spec.options if name not in known]:
             return f"benchmark {spec.name!r} has no option {wrong[0]!r}; it has {', '.join(known)}"

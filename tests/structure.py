@@ -32,7 +32,7 @@ ORDER: Mapping[str, Sequence[str]] = {
         "demo",
     ),
     "models": (
-        "spec timing",
+        "answer engine_spec plugin_file spec timing",
         "checkpoint",
         "vision",
         "language",
@@ -44,10 +44,11 @@ ORDER: Mapping[str, Sequence[str]] = {
         "quantization",
         "family_bases",
         "families",
+        "vllm",
         "synthetic demo easy_vqa",
     ),
     "harness": ("run", "results workers", "training serving", "report", "bench bridges"),
-    "jobs": ("execution", "pipeline serve_ray", "cli"),
+    "jobs": ("execution interrupts quiet", "pipeline serve_ray", "running", "cli api"),
 }
 """By folder, from the bottom up: a room imports from those before it, never from those after it or
 beside it in the same line. ``*`` stands for the rooms that are not named, which may import each

@@ -100,7 +100,7 @@ def test_commands_in_the_text_are_known(path: Path) -> None:
 
 @page_for_users
 def test_options_in_the_text_are_known(path: Path) -> None:
-    if path.name == "other-harnesses.md":
+    if path.name in ("other-harnesses.md", "vllm.md"):
         return  # there most options are the other programs'
     for code in inline_code(path):
         assert not code.startswith("--") or code.split()[0] in options(), f"no such option: {code}"
@@ -128,7 +128,7 @@ def test_dotted_keys_are_in_the_schema(path: Path) -> None:
     sections = "|".join(RunConfig.model_fields)
     for code in inline_code(path):
         key = re.fullmatch(rf"({sections})(?:\[\])?((?:\.[a-z_]+)+)(: .*)?", code)
-        if not key:
+        if not key or code.endswith(".json"):
             continue
         model: Any = RunConfig
         for name in (key[1] + key[2]).split("."):
@@ -156,7 +156,6 @@ def test_files_that_are_named_exist(path: Path) -> None:
 def test_the_tree_is_drawn_as_it_is() -> None:
     drawn = {folder.rstrip("/") for folder, _ in tree()}
     coming = {name.rstrip("/") for name in to_come()}
-    assert coming, "nothing is to come"
     there = [name for name in sorted(coming) if (ROOT / name).exists()]
     assert not there, f"no longer to come: {there}"
     gone = [name for name in sorted(drawn - coming) if not (ROOT / name).is_dir()]
@@ -179,7 +178,7 @@ def test_a_sample_is_followed_in_at_most_twenty_files() -> None:
 WRONG_COMMANDS = (
     ["encodeonce", "rum", "run.yaml"],
     ["encodeonce", "run", "run.yaml", "--rey-address", "auto"],
-    ["encodeonce", "run"],
+    ["encodeonce", "report"],
     ["encodeonce", "bench", "prefix", "--frames", "0"],
     ["make", "tea"],
     ["python", "-m", "encodeonce.models.demo.trian"],

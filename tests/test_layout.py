@@ -24,6 +24,7 @@ ONLY_IN = {
     "transformers": {"models", "harness"},
     "lmms_eval": {"harness"},
     "vlmeval": {"harness"},
+    "vllm": {"models", "harness"},
 }
 
 
@@ -77,7 +78,22 @@ def test_no_folder_is_a_regular_package() -> None:
 def test_packages_in_pyproject_are_the_folders_on_disk() -> None:
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
     on_disk = {".".join(("encodeonce", *path.parent.relative_to(ROOT).parts)) for path in modules()}
-    assert set(tools["setuptools"]["packages"]) == on_disk
+    assert set(tools["setuptools"]["packages"]) == on_disk | {"encodeonce"}
+
+
+def test_the_one_regular_package_holds_nothing_but_its_names() -> None:
+    assert {path.name for path in (ROOT / "encodeonce").iterdir()} - {"__pycache__"} == {
+        "__init__.py"
+    }
+    code = (
+        "import sys, encodeonce; assert 'encodeonce.jobs' not in sys.modules\n"
+        "from encodeonce import Comparison, FeatureStore, Run, compare, configure, evaluate\n"
+        "from encodeonce import precompute\n"
+        "assert set(dir(encodeonce)) == set(encodeonce.__all__)\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_the_tests_that_the_makefile_names_exist() -> None:

@@ -54,6 +54,7 @@ class BENCHMARK(BaseModel):
             "Option `file` is testdev_balanced_questions.json, option `images` the folder with "
             "n161313.jpg and the others."
         ),
+        also=("GQA_TestDev_Balanced",),
     )
 
     file: LocalPath = Field(

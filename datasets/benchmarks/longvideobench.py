@@ -71,6 +71,7 @@ class BENCHMARK(FolderBenchmark):
             "`cat videos.tar.part.* | tar x` and `tar xf subtitles.tar`, which gives videos/ and "
             "subtitles/ beside lvb_val.json. Option `folder` is that folder."
         ),
+        also=("longvideobench_val_v",),
     )
 
     folder: LocalPath = Field(

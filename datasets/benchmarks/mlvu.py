@@ -63,6 +63,7 @@ class BENCHMARK(FolderBenchmark):
             "BY-NC-SA 4.0, after asking for access), which gives MLVU/json/*.json and "
             "MLVU/video/1_plotQA/*.mp4 and so on. Option `folder` is MVLU/MLVU."
         ),
+        also=("mlvu_dev", "MLVU_MCQ"),
     )
 
     folder: LocalPath = Field(

@@ -43,6 +43,7 @@ class BENCHMARK(BaseModel):
             "https://github.com/open-compass/MMBench (Apache-2.0; the pictures are their "
             "sources'). Option `file` is that file; its pictures are written to images/ beside it."
         ),
+        also=("mmbench_en_dev", "MMBench_DEV_EN", "MMBench_DEV_EN_V11"),
     )
 
     file: LocalPath = Field(

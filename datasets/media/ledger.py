@@ -24,9 +24,15 @@ class Ledger:
     not mix; a line torn by a crash is skipped by readers and closed off by the next writer.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        """Open the ledger at ``path``; with None it remembers within this process only."""
+    def __init__(self, path: Path | None, also: Sequence[Path] = ()) -> None:
+        """Open a ledger.
+
+        Args:
+            path: of its file; with None it remembers within this process only.
+            also: other ledgers' files, which are read once and never written.
+        """
         self._path = path
+        self._also = list(also)
         self._lock = threading.Lock()
         self._values: dict[str, Any] = {}
         self._read_bytes = 0
@@ -36,6 +42,7 @@ class Ledger:
         text = _key_text(key)
         with self._lock:
             if text not in self._values:
+                self._read_others()
                 self._read_new_lines()
             return self._values.get(text)
 
@@ -62,6 +69,12 @@ class Ledger:
                 os.close(descriptor)
         except OSError as error:
             self._give_up("written", error)
+
+    def _read_others(self) -> None:
+        while self._also:
+            other = Ledger(self._also.pop())
+            other._read_new_lines()
+            self._values = {**other._values, **self._values}
 
     def _read_new_lines(self) -> None:
         if self._path is None:

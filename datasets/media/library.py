@@ -44,7 +44,9 @@ class MediaLibrary:
             path = (self._root / parts).resolve(strict=True)
             is_file = path.is_file()
         except (OSError, RuntimeError, ValueError) as error:  # absent; a loop of links; "\0"
-            raise MissingMedia(f"{name!r} is not in the media root {self._root}: {error}") from None
+            raise MissingMedia(
+                f"{name!r} is not in the media root {self._root}: {error}"
+            ) from error
         if not path.is_relative_to(self._root):
             raise MediaOutsideRoot(
                 f"{name!r} is a link to {path}, outside the media root {self._root}; use a media "

@@ -26,8 +26,8 @@ from encodeonce.harness.serving.costs import num_places
 from encodeonce.harness.workers.media_lookup import MediaRequest
 from encodeonce.harness.workers.session import Session
 from encodeonce.models.decoder import PrefixDecoder
-from encodeonce.models.kv.method import find_method
 from encodeonce.models.kv.prompts import needs_of
+from encodeonce.models.kv.registry import find_method
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.language.context import PromptTooLong
 from encodeonce.models.language.prefix import Prefix

@@ -19,10 +19,10 @@ from torch import nn
 from encodeonce.datasets.media.media import MediaRef
 from encodeonce.harness.bench.limits import Limits, measure_limits
 from encodeonce.harness.bench.scene import Scene, SceneSpec
+from encodeonce.models.answer import Generation
 from encodeonce.models.decoder import PrefixDecoder
-from encodeonce.models.language.generation import Generation, GenerationSpec
 from encodeonce.models.language.prefix import Prefix, continued
-from encodeonce.models.spec import NONE
+from encodeonce.models.spec import NONE, GenerationSpec
 from encodeonce.models.synthetic.media import write_picture
 from encodeonce.models.timing import synchronize
 from encodeonce.models.vision.visual import Visual

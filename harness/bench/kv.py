@@ -14,12 +14,12 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from encodeonce.harness.bench.scene import Scene, SceneSpec
+from encodeonce.models.answer import sum_seconds
 from encodeonce.models.checkpoint.footprint import peak, reset_peak
 from encodeonce.models.family import Decoder
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.language.generation import GenerationSpec
-from encodeonce.models.spec import NONE
-from encodeonce.models.timing import sum_seconds, synchronize
+from encodeonce.models.spec import NONE, GenerationSpec
+from encodeonce.models.timing import synchronize
 from encodeonce.models.vision.visual import Visual
 
 TRANSFORMERS = "transformers' cache"

@@ -12,11 +12,11 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from encodeonce.harness.bench.scene import Scene, SceneSpec
+from encodeonce.models.answer import Generation, sum_seconds
 from encodeonce.models.checkpoint.footprint import peak, reset_peak
 from encodeonce.models.family import Decoder
-from encodeonce.models.language.generation import Generation, GenerationSpec
-from encodeonce.models.spec import NONE
-from encodeonce.models.timing import sum_seconds, synchronize
+from encodeonce.models.spec import NONE, GenerationSpec
+from encodeonce.models.timing import synchronize
 
 Answers = tuple[list[Generation], float]
 """Answers, and the seconds from the start until the first token of the first."""

@@ -15,14 +15,14 @@ from typing import Any
 import torch
 
 from encodeonce.harness.bench.scene import Scene, SceneSpec
-from encodeonce.models.checkpoint.footprint import LoadedWeights, peak, reset_peak
+from encodeonce.models.answer import Generation, LoadedWeights, sum_seconds
+from encodeonce.models.checkpoint.footprint import peak, reset_peak
 from encodeonce.models.decoder import PrefixDecoder
-from encodeonce.models.language.generation import Generation, GenerationSpec
 from encodeonce.models.quantization.grid import Grid
 from encodeonce.models.quantization.making.make import Calibration, make_quantized
 from encodeonce.models.quantization.making.recipe import Recipe
-from encodeonce.models.spec import NONE, WeightsSpec
-from encodeonce.models.timing import sum_seconds, synchronize
+from encodeonce.models.spec import NONE, GenerationSpec, WeightsSpec
+from encodeonce.models.timing import synchronize
 from encodeonce.models.vision.visual import Visual
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from encodeonce.datasets.media.media import MediaKind, MediaRef
 from encodeonce.datasets.media.sampling import FrameSampling
-from encodeonce.harness.run.config import BenchmarkSpec, CacheSpec, RunConfig
+from encodeonce.harness.run.cache_spec import CacheSpec
+from encodeonce.harness.run.config import BenchmarkSpec, RunConfig
 from encodeonce.harness.workers.session import Session
 from encodeonce.models.spec import ModelSpec, VisionSpec
 from encodeonce.models.vision.visual import Visual

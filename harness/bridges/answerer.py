@@ -26,10 +26,11 @@ from encodeonce.harness.bridges.requests import (
     VariantConfig,
     Work,
 )
+from encodeonce.harness.workers.decoder_slot import adapter_number
 from encodeonce.harness.workers.media_lookup import MediaRequest
 from encodeonce.harness.workers.session import Session
-from encodeonce.models.checkpoint.footprint import LoadedWeights
-from encodeonce.models.language.generation import Generation, GenerationSpec
+from encodeonce.models.answer import Generation, LoadedWeights
+from encodeonce.models.spec import GenerationSpec
 from encodeonce.models.vision.visual import Visual
 
 logger = logging.getLogger(__name__)
@@ -83,14 +84,15 @@ class Answerer:
             ValueError: the checkpoint, or the variant, cannot be used.
             StoreError: the store cannot.
         """
-        self._session = Session(config)
+        self._session = Session(config, adapters=[config.adapter], engine=config.engine)
         self._session.check_weights(config.weights)
         self._window = window
         self._stopwatch = self._session.stopwatch
         self._features = self._session.features
         decoder = self._session.decoder_slot.put(config.weights)
         self.loaded: LoadedWeights = decoder.loaded
-        self._asker = Asker(decoder, config.kv, self._stopwatch)
+        adapter = adapter_number(decoder, config.adapter)
+        self._asker = Asker(decoder, config.kv, self._stopwatch, adapter)
         self._returned: Counter[str] = Counter()
 
     def answers(self, questions: Iterable[GenerationRequest]) -> Iterator[Generation | Exception]:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from encodeonce.harness.bridges.requests import GenerationRequest, LikelihoodRequest, TextScore
 from encodeonce.harness.workers.block import reason_against
+from encodeonce.models.answer import Generation, KVUse
 from encodeonce.models.family import Decoder
 from encodeonce.models.kv.spec import KVSpec
-from encodeonce.models.language.generation import Generation, GenerationSpec, KVUse
+from encodeonce.models.language.adapting import BASE
 from encodeonce.models.language.prefix import Prefix
+from encodeonce.models.spec import GenerationSpec
 from encodeonce.models.timing import Stopwatch
 from encodeonce.models.vision.visual import Visual
 
@@ -27,16 +29,19 @@ class AskedGroup:
 
 
 class Asker:
-    """Answers under one cache setting, and books what that costs.
+    """Answers under one cache setting and adapter, and books what that costs.
 
     Attributes:
         done: answers' tokens, prefills, bytes of keys and values, since it was last emptied.
     """
 
-    def __init__(self, decoder: Decoder, kv: KVSpec, stopwatch: Stopwatch) -> None:
+    def __init__(
+        self, decoder: Decoder, kv: KVSpec, stopwatch: Stopwatch, adapter: int = BASE
+    ) -> None:
         self.done: Counter[str] = Counter()
         self._decoder = decoder
         self._kv = kv
+        self._adapter = adapter
         self._stopwatch = stopwatch
 
     def answers(
@@ -105,7 +110,7 @@ class Asker:
 
     def _prefill(self, visuals: Sequence[Visual]) -> Prefix:
         self.done["prefills"] += 1
-        prefix = self._decoder.prefill(visuals, [self._kv])
+        prefix = self._decoder.prefill(visuals, [self._kv], adapter=self._adapter)
         self._book(prefix.seconds)
         return prefix
 

@@ -3,20 +3,22 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 from PIL import Image
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from encodeonce.datasets.media.media import MediaKind
 from encodeonce.harness.run.config import AnswerConfig
+from encodeonce.harness.run.engine import check_engine
 from encodeonce.harness.run.record import CacheUse
-from encodeonce.harness.run.variant import Variant
-from encodeonce.models.kv.method import check_kv
+from encodeonce.harness.run.variant import NO_ADAPTER, Variant
+from encodeonce.models.adapters.spec import AdapterSpec
+from encodeonce.models.engine_spec import TRANSFORMERS, EngineSpec
+from encodeonce.models.kv.registry import check_kv
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.language.generation import GenerationSpec
-from encodeonce.models.quantization.method import load_quantizer
-from encodeonce.models.spec import NONE, WeightsSpec
+from encodeonce.models.quantization.registry import load_quantizer
+from encodeonce.models.spec import NONE, GenerationSpec, WeightsSpec
 
 
 class VariantConfig(AnswerConfig):
@@ -24,6 +26,10 @@ class VariantConfig(AnswerConfig):
 
     weights: WeightsSpec = Field(default=NONE, description="How the weights are held.")
     kv: KVSpec = Field(default=FULL, description="How keys and values are compressed.")
+    engine: EngineSpec = Field(default=TRANSFORMERS, description="What decodes.")
+    adapter: AdapterSpec | None = Field(
+        default=None, description="A LoRA adapter as peft saves it; null is the base."
+    )
 
     @field_validator("weights")
     @classmethod
@@ -37,6 +43,21 @@ class VariantConfig(AnswerConfig):
     def _usable_kv(cls, value: KVSpec) -> KVSpec:
         check_kv(value)
         return value
+
+    @field_validator("adapter", mode="before")
+    @classmethod
+    def _base_by_name(cls, value: Any) -> Any:
+        return None if value in (NO_ADAPTER, {"path": NO_ADAPTER}) else value
+
+    @property
+    def variant(self) -> Variant:
+        """What answers."""
+        return Variant.of(self.weights, self.kv, self.adapter)
+
+    @model_validator(mode="after")
+    def _engine_has_it_all(self) -> Self:
+        check_engine(self.engine, [self.kv])
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

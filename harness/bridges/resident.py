@@ -12,13 +12,14 @@ from encodeonce.datasets.media.sampling import FrameSampling
 from encodeonce.harness.run.config import AnswerConfig
 from encodeonce.harness.run.plan import PlannedMedia
 from encodeonce.harness.run.record import CacheUse
+from encodeonce.harness.workers.decoder_slot import adapter_number
 from encodeonce.harness.workers.media_lookup import MediaRequest
 from encodeonce.harness.workers.session import Session
+from encodeonce.models.adapters.spec import AdapterSpec
+from encodeonce.models.answer import Generation, sum_seconds
 from encodeonce.models.kv.spec import KVSpec
-from encodeonce.models.language.generation import Generation
 from encodeonce.models.language.prefix import Prefix
 from encodeonce.models.spec import WeightsSpec
-from encodeonce.models.timing import sum_seconds
 
 Shared = tuple[tuple[FeatureKey, ...], ...]
 """Key of a shared prefix: the units of each media item, by content."""
@@ -49,7 +50,12 @@ class ResidentAnswerer:
     """
 
     def __init__(
-        self, config: AnswerConfig, weights: WeightsSpec, kv: KVSpec, num_prefixes: int
+        self,
+        config: AnswerConfig,
+        weights: WeightsSpec,
+        kv: KVSpec,
+        num_prefixes: int,
+        adapter: AdapterSpec | None = None,
     ) -> None:
         """Load the language side of a model.
 
@@ -57,16 +63,20 @@ class ResidentAnswerer:
             config: which model, frames and store.
             weights: a weight variant.
             kv: a cache variant.
-            num_prefixes: how many of the prefixes used last stay in memory.
+            num_prefixes: how many of the prefixes used last stay in memory. All are of the one
+                adapter: keys and values depend on it.
+            adapter: an adapter; None is the base.
 
         Raises:
-            CheckpointError: there is no such checkpoint, or no family for it.
+            CheckpointError: there is no such checkpoint, or no family for it, or the adapter does
+                not fit it.
         """
-        self._session = Session(config)
+        self._session = Session(config, adapters=[adapter])
         self._stopwatch = self._session.stopwatch
         self._features = self._session.features
         with self._stopwatch.stage("load"):
             self._decoder = self._session.decoder_slot.put(weights)
+        self._adapter = adapter_number(self._decoder, adapter)
         self._kv = kv
         self._generation = config.generation
         self._num_prefixes = num_prefixes
@@ -121,7 +131,7 @@ class ResidentAnswerer:
             # Dropped before the new one is made: memory may not hold both.
             self._prefixes.popitem(last=False)
         visuals = [self._session.visual(request) for request in requests]
-        prefix = self._decoder.prefill(visuals, [self._kv])
+        prefix = self._decoder.prefill(visuals, [self._kv], adapter=self._adapter)
         self._stopwatch.book(prefix.seconds)
         self._num_prefills += 1
         self._prefixes[shared] = prefix

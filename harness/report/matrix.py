@@ -50,7 +50,8 @@ def _quality(summary: Summary, benchmark: str, cells: Cells) -> Section:
             "media's part of a prompt, once for all questions; 'after the question' compresses "
             "the whole prompt.",
             "Differences are paired, sample by sample, with clustered 95 % "
-            "intervals; p is from the exact McNemar test, which assumes independent samples. "
+            "intervals; p is from the exact McNemar test, which assumes independent samples; "
+            "of three adapters or more, p is Holm's for as many comparisons with their base. "
             "'Kept' is the measured share of the bytes of the prompt's keys and values. Tokens per "
             "second are those of the batch in which a variant's answers were decoded: a full "
             "cache's alone, those of all compressed caches together.",
@@ -72,7 +73,7 @@ def _scores(cells: Cells, reference: Variant, names: Names) -> Table:
         own = (_difference(against.get(variant.own_full.name)),) if is_own_shown else ()
         bare = replace(variant, adapter=None).name
         if has_adapters:
-            own = (*own, _difference(against.get(bare)) if variant.adapter is not None else "-")
+            own = (*own, _adapted(against.get(bare)) if variant.adapter is not None else "-")
         rows.append(
             (
                 *(names.variant(variant), variant.name),
@@ -150,6 +151,15 @@ def _difference(difference: Summary | None) -> str:
         return "-"
     low, high = points(difference["low"]), points(difference["high"])
     return f"{points(difference['mean'])} ({low} to {high})"
+
+
+def _adapted(difference: Summary | None) -> str:
+    """Return what an adapter changes, and how likely chance does as much."""
+    if difference is None:
+        return "-"
+    corrected = difference.get("mcnemar_p_holm")
+    words = f"p {difference['mcnemar_p']:.2g}" if corrected is None else f"Holm p {corrected:.2g}"
+    return f"{_difference(difference)}; {words}"
 
 
 def _flips(difference: Summary | None) -> str:

@@ -15,9 +15,9 @@ from typing import Any, Self, TypeVar
 from encodeonce.datasets.refusals import Refused, checked
 from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.run.variant import Meanings, Variant
-from encodeonce.models.kv.method import method_class
+from encodeonce.models.kv.registry import display_name as kv_display_name
 from encodeonce.models.kv.spec import FULL_METHOD, KVSpec
-from encodeonce.models.quantization.method import quantizer_class
+from encodeonce.models.quantization.registry import display_name as weights_display_name
 from encodeonce.models.spec import WeightsSpec
 
 Spec = TypeVar("Spec", KVSpec, WeightsSpec)
@@ -40,7 +40,7 @@ def curve_name(spec: KVSpec) -> str:
 def weights_name(spec: WeightsSpec) -> str:
     """Return the display name of a weight variant, whatever its label."""
     try:
-        name = quantizer_class(spec.method).display_name
+        name = weights_display_name(spec.method)
     except ValueError:  # a method that this version does not have
         name = spec.method
     source = () if spec.path is None else (PurePath(spec.path).name,)
@@ -51,7 +51,7 @@ def _method_words(spec: KVSpec) -> str:
     if spec.method == FULL_METHOD:
         return "full cache"
     try:
-        name = method_class(spec.method).display_name
+        name = kv_display_name(spec.method)
     except ValueError:  # a method that this version does not have
         name = spec.method
     return f"{name}{_in_brackets(**spec.options)}"

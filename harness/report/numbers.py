@@ -3,6 +3,16 @@
 from encodeonce.harness.run.sizes import human_bytes as human_bytes
 
 
+def hit_rate_words(rate: float | None, num_below: int, num_hits: int) -> str:
+    """Return a hit rate, and how much of it are hits in caches that are only read.
+
+    >>> hit_rate_words(0.5, 10, 40)
+    '50 % (25 % of it in read-only caches)'
+    """
+    below = f" ({percent(num_below / num_hits)} of it in read-only caches)" if num_below else ""
+    return f"{percent(rate)}{below}"
+
+
 def percent(fraction: float | None, digits: int = 0) -> str:
     """Return ``"97 %"``; never rounds up to 100 % nor down to 0 %."""
     if fraction is None:

@@ -10,23 +10,24 @@ from encodeonce.harness.report.grids import grid_sections
 from encodeonce.harness.report.matrix import variant_sections
 from encodeonce.harness.report.names import Names
 from encodeonce.harness.report.numbers import human_bytes, human_count, human_seconds, percent
+from encodeonce.harness.report.run_section import engine_of, run_section
 from encodeonce.harness.report.section import Section, Table
-from encodeonce.harness.report.work import work_lines
+from encodeonce.harness.report.work import history_lines, stage_hits, work_lines
 from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.results.work import Work
-from encodeonce.models.language.generation import NUM_FIRST_LOGITS
+from encodeonce.models.answer import NUM_FIRST_LOGITS
 
 
 def sections(summary: Summary) -> list[Section]:
     """Return the report's sections; empty ones are left out."""
-    found = [_what(summary)]
+    found = [run_section(summary)]
     if summary["evaluation"] is not None:
         found.append(_answers(summary))
         found.extend(_own_scores(summary["evaluation"]))
         found.extend(variant_sections(summary))
         found.extend(grid_sections(summary))
     if summary["comparison"] is not None:
-        found.append(_same_answers(summary["comparison"]))
+        found.append(_same_answers(summary))
     found.append(_store(summary))
     if summary["evaluation"] is not None:
         found.append(_time(summary))
@@ -42,7 +43,7 @@ def headline(summary: Summary, work: Work | None = None) -> list[str]:
         summary: of the run's folder.
         work: what the command did; None for a command that only reports.
     """
-    lines = _history(summary) if work is None else work_lines(summary, work)
+    lines = history_lines(summary) if work is None else work_lines(summary, work)
     if evaluation := summary["evaluation"]:
         for name, result in evaluation["benchmarks"].items():
             lines.append(f"{result['measure']:<12} {_accuracy_words(result)} on {name}")
@@ -50,22 +51,6 @@ def headline(summary: Summary, work: Work | None = None) -> list[str]:
                 lines.append(f"{'':<12} {name}: {value:.2f}")
     if comparison := summary["comparison"]:
         lines.append(same_answers_sentence(comparison))
-    return lines
-
-
-def _history(summary: Summary) -> list[str]:
-    """Return what all commands of a run did."""
-    lines = []
-    if precompute := summary["precompute"]:
-        lines.append(
-            f"precompute   hit rate {percent(precompute['hit_rate'])}, "
-            f"{human_count(precompute['num_encoded'], 'unit')} encoded"
-        )
-    if evaluation := summary["evaluation"]:
-        lines.append(
-            f"evaluation   hit rate {percent(evaluation['hit_rate'])}, "
-            f"{evaluation['num_answered']} of {evaluation['num_samples']} answered"
-        )
     return lines
 
 
@@ -81,38 +66,6 @@ def same_answers_sentence(comparison: Summary) -> str:
         notes.append(f"log-probabilities differ by at most {difference:.2g}")
     same = f"cached and uncached answers identical: {comparison['num_same_text']} of {total}"
     return f"{same} ({'; '.join(notes)})"
-
-
-def _what(summary: Summary) -> Section:
-    run = summary["run"]
-    config = run["config"]
-    frames = config["frames"]
-    kernels = [("decode kernels", words)] if (words := _kernels(summary)) else []
-    return Section(
-        title="Run",
-        table=Table(
-            columns=("", ""),
-            rows=(
-                ("model", config["model"]["path"]),
-                ("checkpoint", f"sha256 {run['identity']['checkpoint files'][:16]}"),
-                ("precision", f"{config['model']['dtype']}, {config['model']['attention']}"),
-                *kernels,
-                ("frames", ", ".join(f"{k} {v}" for k, v in frames.items() if v is not None)),
-                ("features", f"taken at the {config['vision']['tap']}"),
-                ("fingerprint", run["fingerprint"][:16]),
-                ("software", ", ".join(f"{k} {v}" for k, v in run["versions"].items())),
-            ),
-        ),
-    )
-
-
-def _kernels(summary: Summary) -> str:
-    """Return what attended to caches while answers were decoded, e.g. ``prefix flash``."""
-    found: dict[str, set[str]] = {}
-    for one in summary["variants"]["weights"].values() if summary["evaluation"] else ():
-        for part, names in one["kernels"].items():
-            found.setdefault(part, set()).update(names)
-    return ", ".join(f"{part} {' or '.join(sorted(names))}" for part, names in found.items())
 
 
 def _answers(summary: Summary) -> Section:
@@ -179,7 +132,8 @@ def _accuracy_words(result: Summary) -> str:
     return f"{mean} (95 % interval {interval}, {scored} scored)"
 
 
-def _same_answers(comparison: Summary) -> Section:
+def _same_answers(summary: Summary) -> Section:
+    comparison = summary["comparison"]
     return Section(
         title="Did caching change an answer?",
         sentences=(
@@ -188,6 +142,7 @@ def _same_answers(comparison: Summary) -> Section:
             "anew. Cached answers encode frames in other batches and prefill the prompt in two "
             "steps (media, then question); both change the rounding. Of the first token, the "
             f"largest {NUM_FIRST_LOGITS} logits are compared.",
+            *_other_kernels(summary),
         ),
         bullets=tuple(
             f"{item['benchmark']}/{item['sample']}: cached {item['cached']!r}, "
@@ -195,6 +150,16 @@ def _same_answers(comparison: Summary) -> Section:
             for item in comparison["different"]
         ),
     )
+
+
+def _other_kernels(summary: Summary) -> list[str]:
+    """Say that the two ways differ in more than caching, where another engine decoded."""
+    if engine_of(summary["run"]["config"])["name"] == "transformers":
+        return []
+    return [
+        "vLLM decoded the cached answers, with kernels of its own: where two tokens are about "
+        "equally likely, it may choose the other one. Differences are no error of the run."
+    ]
 
 
 def _store(summary: Summary) -> Section:
@@ -205,7 +170,7 @@ def _store(summary: Summary) -> Section:
                 (
                     name,
                     str(stage["num_units"]),
-                    percent(stage["hit_rate"]),
+                    stage_hits(stage),
                     str(stage["num_encoded"]),
                     str(stage["num_frames_decoded"]),
                     human_bytes(stage["bytes_read"]),
@@ -259,6 +224,9 @@ def _time(summary: Summary) -> Section:
             f"'Cached' is under {Names.of(summary).variant(shown)} ({shown.name}) alone; work that "
             "it shares with other variants counts in full."
         )
+    if cached := summary["evaluation"].get("num_cached_tokens"):
+        share = percent(cached / summary["evaluation"]["num_prompt_tokens"])
+        sentences.append(f"{share} of the prompts' tokens were found in vLLM's prefix cache.")
     if len(total) == 2 and total[1] > 0:
         sentences.append(
             f"With stored features, an answer takes {total[0] / total[1]:.1f} times less worker "

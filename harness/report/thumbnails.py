@@ -15,9 +15,9 @@ from encodeonce.datasets.media.ledger import Ledger
 from encodeonce.datasets.media.library import MediaLibrary
 from encodeonce.datasets.media.media import MediaError, MediaRef
 from encodeonce.datasets.media.probe import probe
-from encodeonce.datasets.refusals import checked
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.harness.run.config import RunConfig
+from encodeonce.harness.run.stored import questions_of
 
 SampleKey = tuple[str, str]
 """Benchmark and sample."""
@@ -80,7 +80,7 @@ def previews(
     """
     keys = list(wanted)
     try:
-        config = checked(RunConfig, run["config"])
+        config = questions_of(run["config"])
         shown = _shown(config, keys)
     except (ValueError, OSError) as error:
         strip = Strip(missing=f"the benchmark cannot be read here: {error}")

@@ -9,7 +9,7 @@ from encodeonce.harness.report.numbers import human_count, percent
 from encodeonce.harness.report.section import Figure, Section, Table
 from encodeonce.harness.report.tiles import Tile
 from encodeonce.harness.report.write import write_pages
-from encodeonce.harness.training.compressor.folder import State
+from encodeonce.harness.training.folder import State
 from encodeonce.models.kv.trained.header import CompressorHeader
 
 _NAMES = {"full": "full cache", "ccm": "this compressor", "random": "random choice"}
@@ -124,7 +124,7 @@ def _figures(state: State) -> Iterator[Figure]:
     if len(history) < 2:
         return
     steps = Axis(title="step", low=0)
-    loss = _curve("training", history, lambda entry: entry["loss"])
+    loss = curve("training", history, lambda entry: entry["loss"])
     title = "Loss"
     svg = line_chart([loss], x=steps, y=Axis(title="loss, nats", low=0), title=title)
     yield Figure(title=title, svg=svg, words="Mean over the steps since the last validation.")
@@ -132,9 +132,9 @@ def _figures(state: State) -> Iterator[Figure]:
     if known:
         title = "Divergence from the full cache"
         curves = [
-            _curve("training", known, lambda entry: entry["train_kl"]),
-            _curve("held out", known, lambda entry: entry["held_out"]["ccm"]["kl"]),
-            _curve(
+            curve("training", known, lambda entry: entry["train_kl"]),
+            curve("held out", known, lambda entry: entry["held_out"]["ccm"]["kl"]),
+            curve(
                 "held out, random choice", known, lambda entry: entry["held_out"]["random"]["kl"]
             ),
         ]
@@ -142,7 +142,7 @@ def _figures(state: State) -> Iterator[Figure]:
         yield Figure(title=title, svg=svg, words="Teacher-forced, over the answers' tokens.")
     title = "Accuracy on held-out questions"
     curves = [
-        _curve(words, history, lambda entry, name=name: 100 * entry["held_out"][name]["accuracy"])
+        curve(words, history, lambda entry, name=name: 100 * entry["held_out"][name]["accuracy"])
         for name, words in _NAMES.items()
     ]
     y = Axis(title="right, %", low=0, high=100)
@@ -171,6 +171,7 @@ def _quality(state: State) -> Figure:
     return Figure(title=title, svg=svg, words="Held-out questions, at the step that is kept.")
 
 
-def _curve(name: str, history: Sequence[Entry], value: Any) -> Series:
+def curve(name: str, history: Sequence[Entry], value: Any) -> Series:
+    """Return a figure of each validation over the steps."""
     points = (Point(x=entry["step"], y=value(entry)) for entry in history)
     return Series(name=name, points=tuple(points))

@@ -17,10 +17,7 @@ from encodeonce.harness.run.config import CHANGES_NO_ANSWER
 from encodeonce.harness.run.old_names import under_new_names
 from encodeonce.harness.run.record import Record
 from encodeonce.harness.run.scoring import REFERENCE
-from encodeonce.harness.run.variant import Variant, adapters_in
-
-VARIANTS = ("weights", "adapters", "kv")
-"""The lists of variants: keys of a run file and of the meanings in run.json."""
+from encodeonce.harness.run.variant import VARIANTS, Variant, adapters_in
 
 
 class CompareError(ValueError):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from encodeonce.harness.results.shared_time import Seconds, VariantTime
 from encodeonce.harness.results.summary import Summary
-from encodeonce.models.timing import sum_seconds
+from encodeonce.models.answer import sum_seconds
 
 
 def compare_times(first: Sequence[VariantTime], second: Sequence[VariantTime]) -> list[Summary]:

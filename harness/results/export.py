@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 
-from encodeonce.datasets.refusals import checked
 from encodeonce.datasets.sample import BenchmarkError, Sample
 from encodeonce.harness.run.config import BenchmarkSpec, RunConfig
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.plan import make_plan
 from encodeonce.harness.run.record import Record
+from encodeonce.harness.run.stored import questions_of
 
 
 class ExportError(ValueError):
@@ -70,7 +70,7 @@ def read_run(folder: Path) -> list[VariantExport]:
     description, records = run.description(), run.records("records")
     if not records:
         raise ExportError(f"{folder} has no records yet; type: encodeonce eval RUN.yaml")
-    config = checked(RunConfig, description["config"])
+    config = questions_of(description["config"])
     samples = _samples(config, description["identity"]["questions"])
     modified_s = (folder / "records.jsonl").stat().st_mtime
     names = file_names(dict.fromkeys(record.variant for record in records))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 Z_95 = 1.959964
 """0.975 quantile of the normal distribution."""
+Z_ONE_SIDED_95 = 1.644854
+"""0.95 quantile of the normal distribution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +21,9 @@ class Estimate:
     num_clusters: int
 
 
-def clustered_mean(scores: Sequence[float], clusters: Sequence[str]) -> Estimate | None:
+def clustered_mean(
+    scores: Sequence[float], clusters: Sequence[str], z: float = Z_95
+) -> Estimate | None:
     """Return the mean of scores in [0, 1], with a 95 % interval clustered by ``clusters``.
 
     A Wilson score interval on the effective number of samples, n divided by the design effect
@@ -28,7 +32,8 @@ def clustered_mean(scores: Sequence[float], clusters: Sequence[str]) -> Estimate
     stays within [0, 1], and is not a point when every answer is right. Then the design effect
     cannot be measured, and each cluster counts as one sample.
 
-    Returns None if there are no scores.
+    With another ``z``, an interval of that quantile: from `Z_ONE_SIDED_95`, the lower end is a
+    one-sided 95 % bound. Returns None if there are no scores.
     """
     n = len(scores)
     if n == 0:
@@ -39,7 +44,7 @@ def clustered_mean(scores: Sequence[float], clusters: Sequence[str]) -> Estimate
         residuals[cluster] = residuals.get(cluster, 0.0) + score - mean
     num_clusters = len(residuals)
     n_effective = _effective_samples(scores, mean, residuals)
-    low, high = _wilson(mean, n_effective)
+    low, high = _wilson(mean, n_effective, z)
     return Estimate(mean=mean, low=low, high=high, num_samples=n, num_clusters=num_clusters)
 
 
@@ -54,11 +59,11 @@ def _effective_samples(scores: Sequence[float], mean: float, residuals: dict[str
     return min(float(n), n * independent / clustered) if clustered > 0 else float(n)
 
 
-def _wilson(mean: float, n: float) -> tuple[float, float]:
+def _wilson(mean: float, n: float, z: float) -> tuple[float, float]:
     """Wilson, Probable inference, the law of succession, and statistical inference, 1927."""
-    z2 = Z_95 * Z_95
+    z2 = z * z
     centre = (mean + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z_95 / (1 + z2 / n) * math.sqrt(mean * (1 - mean) / n + z2 / (4 * n * n))
+    half = z / (1 + z2 / n) * math.sqrt(mean * (1 - mean) / n + z2 / (4 * n * n))
     # With all right or all wrong an end is the mean itself, which rounding may miss by 1e-16;
     # enough to show it as 99.9 %, beside a mean of 100.0 %.
     return max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))

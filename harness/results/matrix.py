@@ -46,7 +46,7 @@ from dataclasses import asdict, replace
 from encodeonce.datasets.sample import Benchmark
 from encodeonce.harness.results.fidelity import summarize_fidelity
 from encodeonce.harness.results.kv_bytes import summarize_cache_size
-from encodeonce.harness.results.paired import paired_difference
+from encodeonce.harness.results.paired import holm, paired_difference
 from encodeonce.harness.results.shared_time import answering_seconds, own_stages
 from encodeonce.harness.results.summary import Summary, scores
 from encodeonce.harness.run.record import Record
@@ -54,6 +54,10 @@ from encodeonce.harness.run.variant import BASELINE, Variant
 
 BySample = Mapping[tuple[str, str], Record]
 """Records of one variant by benchmark and sample."""
+
+
+FEWEST_CORRECTED = 3
+"""Adapters compared with one base from which p-values are corrected for their number."""
 
 
 def reference_variant(variants: Sequence[Variant]) -> Variant:
@@ -81,7 +85,7 @@ def summarize_variants(
         by_variant[variant][record.benchmark, record.sample] = record
         by_weights[variant.weights].append(record)
     reference = reference_variant(variants)
-    return {
+    found: Summary = {
         "reference": reference.name,
         "variants": {
             variant.name: {
@@ -99,6 +103,28 @@ def summarize_variants(
         },
         "weights": {title: _weights(some) for title, some in by_weights.items()},
     }
+    _correct(found["variants"], variants)
+    return found
+
+
+def _correct(summaries: Summary, variants: Sequence[Variant]) -> None:
+    """Add Holm's p to what adapters change, where several are compared with the same base.
+
+    With one adapter there is nothing to correct, and two are little: `FEWEST_CORRECTED`.
+    """
+    families: dict[tuple[Variant, str], list[Summary]] = {}
+    for variant in variants:
+        if variant.adapter is None:
+            continue
+        bare = replace(variant, adapter=None)
+        for benchmark, cell in summaries[variant.name]["benchmarks"].items():
+            if (difference := cell["against"].get(bare.name)) is not None:
+                families.setdefault((bare, benchmark), []).append(difference)
+    for family in families.values():
+        if len(family) >= FEWEST_CORRECTED:
+            corrected = holm([difference["mcnemar_p"] for difference in family])
+            for difference, p in zip(family, corrected, strict=True):
+                difference["mcnemar_p_holm"] = p
 
 
 def _cell(

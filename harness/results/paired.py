@@ -93,6 +93,21 @@ def mcnemar_exact(num_worse: int, num_better: int) -> float:
     return min(1.0, 2 * tail / (1 << num_changed))
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values of several comparisons, corrected so that one false find is as unlikely.
+
+    Holm, A simple sequentially rejective multiple test procedure, 1979: the k-th smallest of n is
+    multiplied by n - k + 1, and none is smaller than one before it. Whatever depends on what.
+    """
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    found = [1.0] * len(p_values)
+    highest = 0.0
+    for k, n in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - k) * p_values[n]))
+        found[n] = highest
+    return found
+
+
 def _effective_samples(
     differences: Sequence[float], mean: float, residuals: Mapping[str, float]
 ) -> float:

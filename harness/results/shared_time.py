@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from encodeonce.harness.run.record import LOADING, Record
-from encodeonce.models.timing import sum_seconds
+from encodeonce.models.answer import sum_seconds
 
 OWN_STAGES = ("compress", "generate", "compare", "score")
 """Stages that each cache variant runs on its own; all others serve every cache of the weights."""

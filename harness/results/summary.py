@@ -10,8 +10,7 @@ from encodeonce.harness.results.perplexity import summarize_nll
 from encodeonce.harness.results.shared_time import answering_seconds, variant_times
 from encodeonce.harness.run.record import CacheUse, Record
 from encodeonce.harness.run.variant import BASELINE
-from encodeonce.models.language.generation import largest_difference
-from encodeonce.models.timing import sum_seconds
+from encodeonce.models.answer import largest_difference, sum_seconds
 
 Summary = dict[str, Any]
 
@@ -71,6 +70,7 @@ def summarize_evaluation(
         "answered_at": _answered_at(records),
         "num_visual_units": sum(record.num_visual_units for record in records),
         "num_prompt_tokens": sum(record.num_prompt_tokens for record in records),
+        "num_cached_tokens": sum(record.num_cached_tokens for record in records),
         "num_generated_tokens": sum(record.num_generated_tokens for record in records),
         **_cache(record.cache for record in records),
         "seconds": answering_seconds(records),
@@ -210,7 +210,9 @@ def problems(summary: Summary) -> list[str]:
             num_failed = stage["num_samples"] - stage["num_answered"]
             found.append(f"{num_failed} of {stage['num_samples']} {words}samples have no answer")
     comparison = summary["comparison"]
-    if comparison is not None and comparison["different"]:
+    is_ours = summary["run"]["config"].get("engine", {"name": "transformers"})["name"] != "vllm"
+    # vLLM's kernels are its own: that a few answers differ is reported, and is no failure.
+    if comparison is not None and comparison["different"] and is_ours:
         num_different = len(comparison["different"])
         found.append(f"{num_different} cached answers differ from the uncached ones")
     if not found and summary["precompute"] is not None and summary["precompute"]["errors"]:

@@ -4,11 +4,9 @@
 """
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -20,11 +18,14 @@ from pydantic import (
 from encodeonce.datasets.media.probe import VideoBackend
 from encodeonce.datasets.media.sampling import FrameSampling, UniformInclusive
 from encodeonce.datasets.options import LocalPath
+from encodeonce.harness.run.cache_spec import CacheSpec
+from encodeonce.harness.run.engine import check_engine
 from encodeonce.harness.run.old_names import (
     NAMES_IN_FINGERPRINTS,
     list_old_names,
     under_new_names,
 )
+from encodeonce.harness.run.strict import Strict
 from encodeonce.harness.run.variant import (
     BASELINE,
     NO_ADAPTER,
@@ -33,12 +34,13 @@ from encodeonce.harness.run.variant import (
     check_kv_titles,
     check_weights_titles,
 )
-from encodeonce.models.adapters.spec import AdapterSpec
-from encodeonce.models.kv.method import check_kv, for_workers
+from encodeonce.harness.run.workers_spec import WorkersSpec
+from encodeonce.models.adapters.spec import AdapterSpec, adapters_from
+from encodeonce.models.engine_spec import TRANSFORMERS, EngineSpec, engine_fields
+from encodeonce.models.kv.registry import check_kv, for_workers
 from encodeonce.models.kv.spec import FULL, KVSpec, expand_kv
-from encodeonce.models.language.generation import GenerationSpec
-from encodeonce.models.quantization.method import load_quantizer
-from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
+from encodeonce.models.quantization.registry import load_quantizer
+from encodeonce.models.spec import NONE, GenerationSpec, ModelSpec, VisionSpec, WeightsSpec
 
 _COMPUTES = ("cache", "workers", "output", "limit", "check_uncached")
 CHANGES_NO_ANSWER = (*_COMPUTES, "weights", "adapters", "kv")
@@ -48,12 +50,6 @@ each variant's name is kept separately (`variant.describe_variants`)."""
 
 class ConfigError(ValueError):
     """The run file is wrong."""
-
-
-class Strict(BaseModel):
-    """A section of a run file: unknown keys are refused, and nothing changes later."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 Scoring = Literal["generate", "choice_likelihood", "nll"]
@@ -82,82 +78,23 @@ class BenchmarkSpec(Strict):
         return self.label or self.name
 
 
-class CacheSpec(Strict):
-    """The feature store."""
-
-    path: LocalPath = Field(
-        default=Path("encodeonce-cache"),
-        validate_default=True,
-        description="Folder shared by runs, jobs and machines; relative to the working directory.",
-    )
-    codec: Literal["zstd", "raw"] = Field(
-        default="zstd", description="'zstd' (lossless) or 'raw' (larger, faster from memory)."
-    )
-    memory_mib: int = Field(
-        default=0,
-        ge=0,
-        description="Features that each worker keeps in memory, MiB, for media that several "
-        "benchmarks share.",
-    )
-    on_miss: Literal["error", "encode"] = Field(
-        default="error",
-        description="What evaluation does when features are missing: 'error' fails the sample, "
-        "'encode' computes and stores them, which needs the tower on every worker.",
-    )
-
-
-class WorkersSpec(Strict):
-    """The workers and their resources. Changes no result."""
-
-    executor: Literal["ray", "local"] = Field(
-        default="ray", description="'ray', or 'local': one worker in this process, without Ray."
-    )
-    num_workers: int = Field(default=2, ge=1, description="Worker processes (Ray).")
-    gpus_per_worker: float | None = Field(
-        default=None,
-        ge=0,
-        description="GPUs of a worker; by default 1 where the cluster has GPUs, else 0.",
-    )
-    cpus_per_worker: int = Field(
-        default=1,
-        ge=1,
-        description="Cores, and so threads, of a worker. Another number of threads may round "
-        "differently.",
-    )
-    env: dict[str, str] = Field(
-        default_factory=dict,
-        description="Environment of workers, e.g. HF_HUB_OFFLINE; they do not inherit the shell's.",
-    )
-    wheel: LocalPath | None = Field(
-        default=None,
-        description="Wheel of encodeonce (`pip wheel --no-deps .`) for nodes that lack it.",
-    )
-    groups_at_once: int = Field(
-        default=2,
-        ge=1,
-        description="Media groups handed to a worker together: it reads the next one's features "
-        "while it computes. More also suits groups that take only milliseconds.",
-    )
-    lease_s: float = Field(
-        default=1800.0,
-        gt=0,
-        description="A media group not finished within this many seconds is taken to hang.",
-    )
-    max_attempts: int = Field(
-        default=3, ge=1, description="Workers a media group may kill before it is set aside."
-    )
-
-
 def listed(value: Any) -> Any:
     """Return a list of one where a run file gives one thing alone."""
     return [value] if isinstance(value, str | Mapping) else value
 
 
 def listed_adapters(value: Any) -> Any:
-    """Return adapters as a list, with None for the base."""
+    """Return adapters as a list, with None for the base, and those that ``{from: FILE}`` names."""
     some = listed(value)
-    is_list = isinstance(some, list | tuple)
-    return [None if one == NO_ADAPTER else one for one in some] if is_list else some
+    if not isinstance(some, list | tuple):
+        return some
+    found: list[Any] = []
+    for one in some:
+        if isinstance(one, Mapping) and set(one) == {"from"} and isinstance(one["from"], str):
+            found += adapters_from(one["from"])
+        else:
+            found.append(None if one == NO_ADAPTER else one)
+    return found
 
 
 class AnswerConfig(Strict):
@@ -188,11 +125,19 @@ class AnswerConfig(Strict):
     def _renamed(cls, content: Any) -> Any:
         return under_new_names(content) if isinstance(content, Mapping) else content
 
+    def placed_benchmarks(self) -> list[tuple[tuple[str | int, ...], BenchmarkSpec]]:
+        """Return the benchmarks of the file, each with its place in it."""
+        return []
+
 
 class QuestionsConfig(AnswerConfig):
     """Which questions a model is asked."""
 
     benchmarks: tuple[BenchmarkSpec, ...] = Field(min_length=1)
+
+    def placed_benchmarks(self) -> list[tuple[tuple[str | int, ...], BenchmarkSpec]]:
+        """Return the benchmarks of the file, each with its place in it."""
+        return [(("benchmarks", number), spec) for number, spec in enumerate(self.benchmarks)]
 
 
 class RunConfig(QuestionsConfig):
@@ -217,6 +162,10 @@ class RunConfig(QuestionsConfig):
         default=False,
         description="Teacher-force the full cache's answer through every compressed cache: token "
         "agreement, mean KL. Needs 'full' in kv.",
+    )
+    engine: EngineSpec = Field(
+        default=TRANSFORMERS,
+        description="What decodes: 'transformers', or 'vllm'. Another engine is another run.",
     )
     limit: int | None = Field(
         default=None, ge=1, description="Only the first so many samples of each benchmark."
@@ -276,6 +225,12 @@ class RunConfig(QuestionsConfig):
             )
         return value
 
+    @model_validator(mode="after")
+    def _engine_has_it_all(self) -> Self:
+        scorings = [one.scoring for one in self.benchmarks]
+        check_engine(self.engine, self.kv, scorings, fidelity=self.fidelity)
+        return self
+
     @property
     def variants(self) -> tuple[Variant, ...]:
         """The run's variants, in the order of its lists."""
@@ -291,7 +246,7 @@ class RunConfig(QuestionsConfig):
 
         A run's fingerprint is the digest of these, so their names are those of the first version.
         """
-        content = self.model_dump(mode="json", exclude=set(CHANGES_NO_ANSWER))
+        content = engine_fields(self.model_dump(mode="json", exclude=set(CHANGES_NO_ANSWER)))
         content["model"].pop("device")
         content["generation"].pop("max_cache_gib")
         if not content["generation"]["cuda_graphs"]:  # as in versions without them

@@ -1,20 +1,27 @@
 """Reads run files strictly: one message names every mistake, its place, and what is allowed."""
 
 import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from encodeonce.datasets.refusals import Location, Refused, checked
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import BenchmarkError
-from encodeonce.datasets.strict_yaml import YamlError, parse_yaml
-from encodeonce.harness.run.config import ConfigError, QuestionsConfig, RunConfig
+from encodeonce.datasets.strict_yaml import YamlDocument, YamlError, parse_yaml
+from encodeonce.harness.run.config import AnswerConfig, ConfigError, RunConfig
 from encodeonce.harness.run.old_names import RENAMED
-from encodeonce.models.checkpoint.files import CheckpointError, device
+from encodeonce.harness.run.overrides import (
+    Override,
+    default_output,
+    place_of,
+    with_overrides,
+    with_seed,
+)
 
 logger = logging.getLogger(__name__)
 
-Form = TypeVar("Form", bound=QuestionsConfig)
+Form = TypeVar("Form", bound=AnswerConfig)
 
 
 def load_config(path: Path) -> RunConfig:
@@ -29,53 +36,85 @@ def load_run_file(path: Path, form: type[Form]) -> Form:
         ConfigError: the file is missing, is not YAML, or contains something that is not allowed;
             the message names every place and its line.
     """
+    document = _document(path, form)
+
+    def place(location: Location) -> str:
+        return f"{path}, line {document.line(_as_written(location))}: "
+
+    return _checked(form, document.value, place)
+
+
+def load_run(
+    path: Path | None, overrides: Sequence[Override] = (), seed: int | None = None
+) -> RunConfig:
+    """Return the run of a file, of what was typed in place of one, or of both.
+
+    Args:
+        path: of the run file, if there is one.
+        overrides: values that replace the file's, or stand for it.
+        seed: see `with_seed`.
+
+    Raises:
+        ConfigError: something is missing or not allowed; the message names the line or the option.
+    """
+    document = None if path is None else _document(path, RunConfig)
+
+    def place(location: Location) -> str:
+        if written := place_of(location, overrides):
+            return f"{written}: "
+        if document is None:
+            return ""
+        return f"{path}, line {document.line(_as_written(location))}: "
+
+    content = with_overrides({} if document is None else document.value, overrides)
+    if seed is not None:
+        content = with_seed(content, seed)
+    if "output" in content or path is not None:
+        return _checked(RunConfig, content, place)
+    config = _checked(RunConfig, {**content, "output": "."}, place)
+    return config.model_copy(update={"output": default_output(config)})
+
+
+def _document(path: Path, form: type[AnswerConfig]) -> YamlDocument:
     try:
         document = parse_yaml(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"cannot read the run file {path}: {error.strerror or error}") from error
     except YamlError as error:
         raise ConfigError(f"{path}: {error}") from error
-    content = document.value
-    if not isinstance(content, dict):
+    if not isinstance(document.value, dict):
         raise ConfigError(
             f"{path}: a run file is a mapping with the keys {', '.join(form.model_fields)}; "
-            f"got {type(content).__name__}"
+            f"got {type(document.value).__name__}"
         )
     for old, new in RENAMED.items():
-        if old in content:
+        if old in document.value:
             logger.warning("%s: %s: is now %s: (the old name still works)", path, old, new)
+    return document
+
+
+def _checked(form: type[Form], content: Any, place: Callable[[Location], str]) -> Form:
+    """Check a run file's content.
+
+    Args:
+        form: of the file.
+        content: what it holds.
+        place: returns where something stands, and a colon.
+
+    Raises:
+        ConfigError: something in it is not allowed.
+    """
     try:
         config = checked(form, content)
     except Refused as error:
-        lines = [
-            f"{path}, line {document.line(_as_written(problem.path))}: {problem.words}"
-            for problem in error.problems
-        ]
+        lines = [f"{place(problem.path)}{problem.words}" for problem in error.problems]
         raise ConfigError("\n".join(lines)) from error
-    for number, spec in enumerate(config.benchmarks):
+    for where, spec in config.placed_benchmarks():
         try:
             load_benchmark(spec.name, spec.options, config.frames)
         except BenchmarkError as error:
-            line = document.line(("benchmarks", number))
-            raise ConfigError(f"{path}, line {line}: {error}") from error
+            raise ConfigError(f"{place(where)}{error}") from error
     return config
-
-
-def check_device(path: Path, config: QuestionsConfig) -> None:
-    """Refuse a device that this machine lacks, where it is this machine that computes.
-
-    Args:
-        path: of the run file, for the message.
-        config: what it says.
-
-    Raises:
-        ConfigError: there is no such device here.
-    """
-    try:
-        device(config.model)
-    except CheckpointError as error:
-        line = parse_yaml(path.read_bytes()).line(("model", "device"))
-        raise ConfigError(f"{path}, line {line}: model.{error}") from error
 
 
 def _as_written(location: Location) -> Location:

@@ -6,8 +6,7 @@ from typing import Any, Self
 
 from encodeonce.datasets.refusal_words import told
 from encodeonce.harness.run.variant import BASELINE
-from encodeonce.models.checkpoint.footprint import LoadedWeights
-from encodeonce.models.language.generation import Fidelity, KVUse
+from encodeonce.models.answer import Fidelity, KVUse, LoadedWeights
 
 LOADING = ("load",)
 """Stages of `Record.seconds` that load a model; the tower is loaded where features were missing."""
@@ -33,6 +32,8 @@ class CacheUse:
 
     num_units: int = 0
     num_hits: int = 0
+    num_hits_below: int = 0
+    """Of the hits, those in `cache.readonly`."""
     num_encoded: int = 0
     num_frames_decoded: int = 0
     bytes_read: int = 0
@@ -91,6 +92,8 @@ class Record:
     num_prompt_tokens: int = 0
     num_prefix_tokens: int = 0
     """Of these, what questions about the same media share; 0 in records of earlier versions."""
+    num_cached_tokens: int = 0
+    """Of the prompt, found in vLLM's prefix cache; 0 under another engine."""
     num_generated_tokens: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
     cache: CacheUse = field(default_factory=CacheUse)

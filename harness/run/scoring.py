@@ -7,8 +7,7 @@ from dataclasses import replace
 from encodeonce.datasets.sample import Benchmark, BenchmarkError, Sample
 from encodeonce.harness.run.config import Scoring
 from encodeonce.harness.run.record import Record
-from encodeonce.models.language.generation import Generation
-from encodeonce.models.language.likelihood import Likelihoods
+from encodeonce.models.answer import Generation, Likelihoods
 
 REFERENCE = "reference"
 """Name of the target among `Record.log_probs`."""
@@ -63,6 +62,7 @@ def with_generation(
         num_visual_units=got.num_visual_units,
         num_prompt_tokens=got.num_prompt_tokens,
         num_prefix_tokens=got.num_prefix_tokens,
+        num_cached_tokens=got.num_cached_tokens,
         num_generated_tokens=len(got.token_ids),
         kv=got.kv,
         fidelity=got.fidelity,

@@ -1,13 +1,16 @@
 """Checks what the files of a run's folder say: its description, records, precompute's journal."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from encodeonce.datasets.refusal_words import reason
+from encodeonce.datasets.refusals import checked
+from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.record import CacheUse, Record, SampleError
-from encodeonce.harness.run.variant import Variant
+from encodeonce.harness.run.variant import VARIANTS, Variant
 
 Form = TypeVar("Form")
 
@@ -112,3 +115,17 @@ def _check_time(finished_at: str | None) -> None:
 
 
 _NAMES = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "a boolean"}
+
+
+def questions_of(config: Mapping[str, Any]) -> RunConfig:
+    """Return what run.json says was asked, about what and of which model; without the variants.
+
+    Their methods are not looked for: libraries, files and folders of theirs need not be here.
+
+    Args:
+        config: run.json's ``config``.
+
+    Raises:
+        Refused: it holds what a run file may not.
+    """
+    return checked(RunConfig, {key: one for key, one in config.items() if key not in VARIANTS})

@@ -4,22 +4,20 @@ A record knows its variant by name only. The meanings of the titles in it are ke
 that variants can be added to a run, and a title never means two things in one folder.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Self
 
-from encodeonce.datasets.local_path import local_path
-from encodeonce.models.adapters.checkpoint import ADAPTER_FILES, adapter_folder
 from encodeonce.models.adapters.spec import AdapterSpec
-from encodeonce.models.checkpoint.files import local_checkpoint
-from encodeonce.models.kv.method import file_options
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.spec import NONE, ModelSpec, WeightsSpec
+from encodeonce.models.spec import NONE, WeightsSpec
 
 Meanings = dict[str, dict[str, Any]]
 """By ``weights``, ``kv`` and, where there are any, ``adapters``, then by title: a variant's fields,
 and the digests of its files. The base's title among adapters is `NO_ADAPTER`."""
+
+VARIANTS = ("weights", "adapters", "kv")
+"""The lists of variants: keys of a run file and of the meanings in run.json."""
 
 NO_ADAPTER = "none"
 """How the base is called among adapters."""
@@ -180,29 +178,6 @@ def variants_of(meanings: Meanings) -> list[Variant]:
     ]
 
 
-def describe_variants(
-    weights: Iterable[WeightsSpec],
-    kv: Iterable[KVSpec],
-    sha256: Callable[[Path], str],
-    adapters: Sequence[AdapterSpec | None] = (None,),
-) -> Meanings:
-    """Return the meaning of each variant's title.
-
-    Args:
-        weights: weight variants.
-        kv: cache variants.
-        sha256: returns the digest of a file, or of a checkpoint's folder.
-        adapters: adapters; None is the base.
-    """
-    found = {
-        "weights": {spec.title: _meaning(spec, sha256) for spec in weights},
-        "kv": {spec.title: _meaning(spec, sha256) for spec in kv},
-    }
-    if any(adapters):
-        found["adapters"] = dict(_adapter_meaning(one, sha256) for one in adapters)
-    return found
-
-
 def changed_titles(known: Meanings, wanted: Meanings) -> list[str]:
     """Return the titles whose meaning has changed."""
     return [
@@ -221,49 +196,8 @@ def joined(known: Meanings, wanted: Meanings) -> Meanings:
     }
 
 
-def _adapter_meaning(
-    spec: AdapterSpec | None, sha256: Callable[[Path], str]
-) -> tuple[str, dict[str, Any]]:
-    """Return an adapter's title and meaning."""
-    if spec is None:
-        return NO_ADAPTER, {}
-    folder = adapter_folder(spec)
-    files = {name: sha256(folder / name) for name in ADAPTER_FILES if (folder / name).is_file()}
-    # A folder that has moved is still the same: its digests say what it is.
-    return spec.title, {"path": Path(spec.path).name, "files": files}
-
-
 def _require_names(titles: Sequence[str]) -> None:
     if not titles:
         raise ValueError("there must be at least one variant; leave the key out for the plain one")
     if twice := sorted({title for title in titles if titles.count(title) > 1}):
         raise ValueError(f"two variants are named {twice[0]!r}; give one of them a 'label'")
-
-
-def _meaning(spec: WeightsSpec | KVSpec, sha256: Callable[[Path], str]) -> dict[str, Any]:
-    content = spec.model_dump(mode="json", exclude={"label"})
-    files = {name: sha256(path) for name, path in _files(spec)}
-    # A folder that has moved is still the same: its name and digest say what it is.
-    for option in file_options(spec) if isinstance(spec, KVSpec) else ():
-        path = spec.options[option]
-        content["options"][option] = Path(path).name
-        files[Path(path).name] = files.pop(path)
-    return {**content, "files": files}
-
-
-def _files(spec: WeightsSpec | KVSpec) -> Iterator[tuple[str, Path]]:
-    """Yield what a variant's answers depend on besides its fields: a checkpoint, a profile."""
-    if isinstance(spec, WeightsSpec) and spec.path is not None:
-        yield spec.path, local_checkpoint(ModelSpec(path=spec.path))
-    for value in spec.options.values():
-        if isinstance(value, str) and value and (path := _existing(value)) is not None:
-            yield value, path
-
-
-def _existing(value: str) -> Path | None:
-    """Return the file that a text names, if it names one."""
-    try:
-        path = local_path(value)
-        return path if path.exists() else None
-    except (ValueError, OSError):  # not a path, or one that is too long
-        return None

@@ -7,8 +7,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from encodeonce.datasets.options import LocalPath
-from encodeonce.harness.run.config import QuestionsConfig, RunConfig, Strict, WorkersSpec
+from encodeonce.harness.run.config import QuestionsConfig, RunConfig
+from encodeonce.harness.run.strict import Strict
 from encodeonce.harness.run.variant import Variant, check_kv_titles, check_weights_titles
+from encodeonce.harness.run.workers_spec import WorkersSpec
 from encodeonce.harness.serving.adapters.load import AdaptersLoad
 from encodeonce.harness.serving.loads import Arrivals, Limits, PoissonArrivals
 from encodeonce.harness.serving.policy import check_policy, is_about_adapters, merges
@@ -24,9 +26,9 @@ from encodeonce.harness.serving.specs import (
     VirtualTime,
     WallTime,
 )
-from encodeonce.models.kv.method import check_kv
+from encodeonce.models.kv.registry import check_kv
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.quantization.method import load_quantizer
+from encodeonce.models.quantization.registry import load_quantizer
 from encodeonce.models.spec import NONE, WeightsSpec
 
 Preemption = Literal["none", "recompute", "swap"]

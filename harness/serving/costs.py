@@ -23,7 +23,7 @@ from encodeonce.datasets.demo import questions
 from encodeonce.datasets.local_path import local_path
 from encodeonce.datasets.refusals import Refused, checked
 from encodeonce.datasets.strict_json import parse_json
-from encodeonce.harness.run.config import Strict
+from encodeonce.harness.run.strict import Strict
 from encodeonce.harness.serving.adapters.costs import AdapterCosts
 from encodeonce.harness.serving.specs import BUILT_IN
 from encodeonce.models.checkpoint.files import read_config

@@ -7,8 +7,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.refusal_words import got
-from encodeonce.harness.run.config import Strict
 from encodeonce.harness.run.sizes import parse_bytes
+from encodeonce.harness.run.strict import Strict
 
 
 def _one_or_more(value: Any) -> Any:

@@ -21,9 +21,9 @@ from encodeonce.harness.serving.request import Request
 from encodeonce.harness.serving.totals import Totals
 from encodeonce.harness.serving.workload import Workload
 from encodeonce.harness.workers.session import Session
+from encodeonce.models.answer import Generation
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.kv.spec import FULL
-from encodeonce.models.language.generation import Generation
 from encodeonce.models.language.prefix import Prefix
 from encodeonce.models.serving.pool import Served, ServingPool
 from encodeonce.models.spec import WeightsSpec

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from encodeonce.harness.run.config import Strict
+from encodeonce.harness.run.strict import Strict
 
 BUILT_IN = "built-in"
 

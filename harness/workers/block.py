@@ -9,20 +9,18 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from encodeonce.cache_store.store import StoreNotWritable
 from encodeonce.datasets.sample import Sample
 from encodeonce.harness.run.config import RunConfig
+from encodeonce.harness.run.passing import is_own_fault
 from encodeonce.harness.run.plan import Branch
 from encodeonce.harness.run.record import SampleError
 from encodeonce.harness.run.scoring import continuations
 from encodeonce.harness.workers.decoder_slot import adapter_number
 from encodeonce.harness.workers.recorder import Result, scoring_of
-from encodeonce.models.family import Decoder
-from encodeonce.models.kv.engine import DecodeEngine
+from encodeonce.models.answer import Generation, sum_seconds
+from encodeonce.models.family import AnswerEngine, Decoder
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.language.generation import Generation
 from encodeonce.models.language.prefix import Prefix
-from encodeonce.models.timing import sum_seconds
 from encodeonce.models.vision.visual import Visual
 
 logger = logging.getLogger(__name__)
@@ -61,7 +59,7 @@ class _Read:
     together: Sequence[str]
     prefix_s: Mapping[str, float]
     """Seconds of the prefix by stage. Not the prefix: its memory is the engine's to free."""
-    engine: DecodeEngine
+    engine: AnswerEngine
     settings: tuple[KVSpec, ...]
     is_beside: bool
     """Whether the full cache is answered from for comparison only."""
@@ -80,12 +78,13 @@ class BlockEvaluator:
 
         Raises:
             StoreNotWritable: features had to be encoded, and cannot be stored.
+            Exception: one that may pass; the block is worth another attempt.
         """
         try:
             return self._together(decoder, block)
-        except StoreNotWritable:  # no answer of the run can be given
-            raise
         except Exception as error:
+            if not is_own_fault(error):
+                raise
             logger.info("%d groups failed together", len(block), exc_info=True)
             reason = SampleError.of(error)
         # Outside the handler: the memory of the failed attempt is free by now.
@@ -107,14 +106,14 @@ class BlockEvaluator:
         found: dict[int, Found] = {}
         refused: dict[int, Mapping[str, SampleError]] = {}
         read: dict[int, _Read] = {}
-        engines: dict[tuple[str, ...], DecodeEngine] = {}
+        engines: dict[tuple[str, ...], AnswerEngine] = {}
         for number, one in enumerate(block):
             try:
                 visuals = one.visuals()
-            except StoreNotWritable:
-                raise
             # Missing features (a damaged file, a miss) fail these samples alone.
             except Exception as error:
+                if not is_own_fault(error):
+                    raise
                 logger.info("group %s failed", one.branch.group.media, exc_info=True)
                 reason = SampleError.of(error)
                 found[number] = {kv.title: reason for kv in one.branch.settings}
@@ -164,7 +163,7 @@ class BlockEvaluator:
     def _ask(
         self,
         decoder: Decoder,
-        engines: dict[tuple[str, ...], DecodeEngine],
+        engines: dict[tuple[str, ...], AnswerEngine],
         one: AskedBranch,
         number: int,
         prefix: Prefix,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from encodeonce.models.adapters.spec import AdapterSpec
-from encodeonce.models.checkpoint.footprint import LoadedWeights
+from encodeonce.models.answer import LoadedWeights
 from encodeonce.models.family import Decoder
 from encodeonce.models.language.adapting import BASE
 from encodeonce.models.spec import WeightsSpec
@@ -58,6 +58,8 @@ class DecoderSlot:
 
     def empty(self) -> None:
         """Drop the decoder, and free its memory unless something else holds it."""
+        if self._decoder is not None:
+            self._decoder.close()
         self._title = self._decoder = None
         gc.collect()  # a transformers model is part of a reference cycle: its modules refer to it
         if torch.cuda.is_available():

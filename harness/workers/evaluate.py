@@ -24,11 +24,10 @@ from encodeonce.harness.workers.block import (
 from encodeonce.harness.workers.media_lookup import MediaRequest
 from encodeonce.harness.workers.recorder import NO_USE, Recorder, Result
 from encodeonce.harness.workers.session import Session
-from encodeonce.models.checkpoint.footprint import LoadedWeights
+from encodeonce.models.answer import LoadedWeights, sum_seconds
 from encodeonce.models.family import Decoder
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.spec import WeightsSpec
-from encodeonce.models.timing import sum_seconds
 from encodeonce.models.vision.visual import Visual
 
 logger = logging.getLogger(__name__)
@@ -90,7 +89,7 @@ class EvaluateWorker:
             only: the weight variant, if there is just one: if it cannot be loaded, the worker
                 does not start. Otherwise each is loaded when its turn comes.
         """
-        self._session = Session(config, adapters=config.adapters)
+        self._session = Session(config, adapters=config.adapters, engine=config.engine)
         self._stopwatch = self._session.stopwatch
         self._features = self._session.features
         self._evaluator = BlockEvaluator(config)

@@ -11,8 +11,8 @@ from pathlib import Path
 from encodeonce.cache_store.claims import Claims
 from encodeonce.cache_store.coverage import coverage
 from encodeonce.cache_store.features import Features
-from encodeonce.cache_store.hdf5 import Hdf5Store
-from encodeonce.cache_store.lru import LruStore
+from encodeonce.cache_store.levels.leveled import LeveledStore
+from encodeonce.cache_store.levels.lru import LruStore
 from encodeonce.cache_store.signature import FeatureKey
 from encodeonce.cache_store.store import Entry, FeatureStore, MissingFeatures
 from encodeonce.harness.run.record import CacheUse
@@ -36,7 +36,7 @@ class FeatureSource:
 
     def __init__(
         self,
-        store: Hdf5Store,
+        store: LeveledStore,
         load_tower: Callable[[], Tower] | None,
         stopwatch: Stopwatch,
         provenance: Mapping[str, str],
@@ -128,7 +128,11 @@ class FeatureSource:
     def _fill(self, request: MediaRequest, missing: Sequence[FeatureKey]) -> None:
         """Count hits and misses; encode and store the units that are missing."""
         num_units = len(request.units)
-        self._use += CacheUse(num_units=num_units, num_hits=num_units - len(missing))
+        self._use += CacheUse(
+            num_units=num_units,
+            num_hits=num_units - len(missing),
+            num_hits_below=self._store.num_below(request.keys),
+        )
         if not missing:
             return
         if self._load_tower is None:

@@ -10,14 +10,14 @@ from typing import Any
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark, Sample
 from encodeonce.harness.run.config import RunConfig, Scoring
+from encodeonce.harness.run.passing import is_own_fault
 from encodeonce.harness.run.plan import Branch
 from encodeonce.harness.run.record import CacheUse, Record, SampleError
 from encodeonce.harness.run.scoring import with_generation, with_likelihoods
 from encodeonce.harness.run.variant import Variant
-from encodeonce.models.checkpoint.footprint import LoadedWeights, peak
+from encodeonce.models.answer import Generation, Likelihoods, LoadedWeights
+from encodeonce.models.checkpoint.footprint import peak
 from encodeonce.models.kv.spec import KVSpec
-from encodeonce.models.language.generation import Generation
-from encodeonce.models.language.likelihood import Likelihoods
 from encodeonce.models.timing import Stopwatch
 
 logger = logging.getLogger(__name__)
@@ -64,6 +64,8 @@ class Recorder:
                 record = self._answered(record, branch, sample, answer(kv, sample, prompt))
             # A sample that cannot be answered must not fail the others.
             except Exception as error:
+                if not is_own_fault(error):  # the block is tried again
+                    raise
                 logger.info("sample %s failed", sample.id, exc_info=True)
                 record = replace(record, error=SampleError.of(error))
             records.append(self._booked(replace(record, loaded=loaded), use))

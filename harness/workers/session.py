@@ -12,27 +12,31 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from encodeonce.cache_store.hdf5 import Hdf5Store
+from encodeonce.cache_store.levels.leveled import LeveledStore
 from encodeonce.datasets.media.digest import file_sha256
 from encodeonce.datasets.media.ledger import Ledger
 from encodeonce.datasets.media.media import MediaRef
 from encodeonce.datasets.media.sampling import FrameSampling
 from encodeonce.harness.run.config import AnswerConfig
-from encodeonce.harness.run.variant import Meanings, describe_variants
+from encodeonce.harness.run.meanings import describe_variants
+from encodeonce.harness.run.variant import Meanings
 from encodeonce.harness.workers.decoder_slot import DecoderSlot
 from encodeonce.harness.workers.features import FeatureSource
 from encodeonce.harness.workers.media_lookup import MediaLookup, MediaRequest
+from encodeonce.harness.workers.stores import check_places, ledgers, open_store
 from encodeonce.models.adapters.checkpoint import read_adapter
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.checkpoint.files import checkpoint_digest, device
+from encodeonce.models.engine_spec import TRANSFORMERS, EngineSpec
 from encodeonce.models.family import Decoder, Reference, find_family
-from encodeonce.models.kv.method import find_method
+from encodeonce.models.kv.registry import find_method
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.language.context import head_shape, whole_layers
 from encodeonce.models.quantization.method import check_weights
 from encodeonce.models.spec import WeightsSpec
 from encodeonce.models.timing import Stopwatch
 from encodeonce.models.vision.visual import Decoded, Visual
+from encodeonce.models.vllm.loading import check_vllm, load_vllm
 
 OnMiss = Literal["error", "encode"]
 """What to do about units that the store lacks."""
@@ -56,6 +60,7 @@ class Session:
         config: AnswerConfig,
         on_miss: OnMiss | None = None,
         adapters: Sequence[AdapterSpec | None] = (),
+        engine: EngineSpec = TRANSFORMERS,
     ) -> None:
         """Find the checkpoint and describe its vision side.
 
@@ -64,22 +69,26 @@ class Session:
             on_miss: what to do about units that the store lacks; by default what
                 ``config.cache.on_miss`` says.
             adapters: that every decoder has beside it; None, the base, needs nothing.
+            engine: what decodes.
 
         Raises:
             CheckpointError: there is no such checkpoint, no family for it, or its chat template
                 puts the question before the media.
+            StoreError: what ``cache.readonly`` names is no feature store.
         """
         self._config = config
         self._on_miss = on_miss or config.cache.on_miss
         self._family, self._checkpoint = find_family(config.model)
         self._family.check_prompts(self._checkpoint)
         self._vision = self._family.vision(self._checkpoint, config.model, config.vision)
+        check_places(config.cache)
         # Beside the store, so that a file is hashed and probed once for all runs and machines.
-        self._ledger = Ledger(config.cache.path / "media.jsonl")
+        self._ledger = Ledger(config.cache.path / "media.jsonl", also=ledgers(config.cache))
         self._resources = ExitStack()
         self.stopwatch = Stopwatch()
         self.media = MediaLookup(config, self._vision, self._ledger)
         self._adapters = [one for one in adapters if one is not None]
+        self._engine = engine
         self.decoder_slot = DecoderSlot(self._load_decoder)
 
     def __enter__(self) -> Self:
@@ -104,9 +113,9 @@ class Session:
         self.decoder_slot.empty()
 
     @cached_property
-    def store(self) -> Hdf5Store:
-        """The feature store; created if it does not exist."""
-        return Hdf5Store(self._config.cache.path / "features", codec=self._config.cache.codec)
+    def store(self) -> LeveledStore:
+        """The feature store, created if it does not exist, above those that are only read."""
+        return open_store(self._config.cache)
 
     @cached_property
     def features(self) -> FeatureSource:
@@ -159,6 +168,10 @@ class Session:
 
     def _load_decoder(self, weights: WeightsSpec) -> Decoder:
         model, vision = self._config.model, self._config.vision
+        if self._engine.is_vllm:
+            max_batch = self._config.generation.max_batch
+            source = (self._family, self._checkpoint, model, vision, weights)
+            return load_vllm(*source, self._adapters, self._engine, max_batch)
         decoder = self._family.decoder(self._checkpoint, model, vision, weights)
         if self._adapters:
             decoder.load_adapters(self._adapters)
@@ -175,6 +188,8 @@ class Session:
             WeightsError: it cannot be loaded here, or not from this checkpoint.
         """
         check_weights(weights, self._config.model, self._checkpoint)
+        if self._engine.is_vllm:
+            check_vllm(self._family, self._checkpoint, weights)
 
     def variants(
         self,

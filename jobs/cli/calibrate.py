@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from encodeonce.harness.report.plain_console import PlainConsole, plain_text
-from encodeonce.harness.run.read_config import check_device, load_config
+from encodeonce.harness.run.check_device import check_device
+from encodeonce.harness.run.read_config import load_config
 from encodeonce.harness.training.prefixkv import calibrate_prefixkv
 from encodeonce.jobs.cli.user_errors import user_errors
 

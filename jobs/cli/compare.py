@@ -12,9 +12,9 @@ from encodeonce.harness.report.markdown import to_markdown
 from encodeonce.harness.report.plain_console import PlainConsole
 from encodeonce.harness.report.terminal import print_report
 from encodeonce.harness.report.visible import on_one_line
-from encodeonce.harness.results.compare import CompareError, Side, compare
-from encodeonce.harness.results.summary import Summary, summarize_precompute
-from encodeonce.harness.run.folder import RunFolder
+from encodeonce.harness.results.compare import CompareError, compare
+from encodeonce.harness.results.sides import read_side
+from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.run.output_error import writing
 from encodeonce.jobs.cli.user_errors import user_errors
 
@@ -47,48 +47,6 @@ def compare_runs(
         console.print(line, style="bold", soft_wrap=True)
     for path in files:
         console.print(f"written: {path}", soft_wrap=True)
-
-
-def read_side(text: str) -> Side:
-    """Read the run or variant that ``FOLDER`` or ``FOLDER:VARIANT`` names.
-
-    Raises:
-        CompareError: the folder has no answers, or none of this variant.
-        RunFolderError: there is no run in the folder.
-    """
-    path, variant = _split(text)
-    folder = RunFolder(path)
-    run = folder.description()
-    every = folder.records("records")
-    if not every:
-        raise CompareError(f"{path} has no answers yet; run `encodeonce eval` first")
-    records = [record for record in every if variant in (None, record.variant)]
-    if variant is not None:
-        known = dict.fromkeys(record.variant for record in every)
-        if not records:
-            raise CompareError(
-                f"{path} has no answers of the variant {variant!r}; it has {', '.join(known)}"
-            )
-    journal = folder.precompute_outcomes()
-    return Side(
-        name=text,
-        run=run,
-        records=tuple(records),
-        precompute=summarize_precompute(journal) if journal else None,
-        others=tuple(record for record in every if variant not in (None, record.variant)),
-    )
-
-
-def _split(text: str) -> tuple[Path, str | None]:
-    """Split at the last colon that follows a folder's name; both names may contain colons."""
-    if Path(text).is_dir():
-        return Path(text), None
-    at = text.rfind(":")
-    while at > 0:
-        if Path(text[:at]).is_dir():
-            return Path(text[:at]), text[at + 1 :]
-        at = text.rfind(":", 0, at)
-    return Path(text), None
 
 
 def _check_endings(files: list[Path]) -> None:

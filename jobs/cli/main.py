@@ -1,19 +1,15 @@
 """The entry point of the ``encodeonce`` command."""
 
 import importlib
-import logging
 import signal
 import sys
 
-_TALKATIVE = ("torchao", "torch.utils._pytree")
-"""transformers imports torchao wherever it is installed. These loggers then warn about kernels for
-absent GPUs, and about how torchao registers its own enumerations."""
+from encodeonce.jobs.quiet import quieten_imports
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C while its libraries are read, which takes seconds, ends it."""
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    """Run the command line; Ctrl-C while its libraries are read, which takes a while, ends it."""
+    quieten_imports()
     try:
         importlib.import_module("encodeonce.jobs.cli.app").main()
     except KeyboardInterrupt:

@@ -7,8 +7,9 @@ import typer
 
 from encodeonce.harness.report.numbers import human_count
 from encodeonce.harness.report.plain_console import PlainConsole
+from encodeonce.harness.run.check_device import check_device
 from encodeonce.harness.run.config import RunConfig
-from encodeonce.harness.run.read_config import check_device, load_config
+from encodeonce.harness.run.read_config import load_config
 from encodeonce.harness.training.prompts import run_calibration
 from encodeonce.jobs.cli.progress_bar import progress_bar
 from encodeonce.jobs.cli.specs import model_from_options

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from encodeonce.datasets.refusals import Refused, checked
 from encodeonce.datasets.strict_yaml import YamlError, parse_yaml
 from encodeonce.models.checkpoint.files import CheckpointError, device
-from encodeonce.models.quantization.method import load_quantizer
+from encodeonce.models.quantization.registry import load_quantizer
 from encodeonce.models.spec import ModelSpec, WeightsSpec
 
 Spec = TypeVar("Spec", bound=BaseModel)

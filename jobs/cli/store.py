@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from encodeonce.cache_store.layout import StoreFolder
+from encodeonce.cache_store.layout import StoreFolder, store_folder
 from encodeonce.cache_store.maintenance.gc import GcPolicy, GcReport, gc
 from encodeonce.cache_store.maintenance.stat import MediaListing, SignatureStat, describe, ls, stat
 from encodeonce.cache_store.maintenance.transfer import TransferReport, export_store, import_store
@@ -54,7 +54,7 @@ def show(store: Store) -> None:
         user_errors(OSError),
         progress_bar("reading the index", human_count_of("pack")) as on_progress,
     ):
-        stats = stat(_store(store), on_progress)
+        stats = stat(_shown(store), on_progress)
     if not stats:
         console.print("the store is empty")
     for found in stats:
@@ -74,7 +74,7 @@ def list_media(
 ) -> None:
     """List the stored media, one line per media item and pack."""
     with user_errors(OSError):
-        rows = [_listed(found) for found in ls(_store(store), signature, media)]
+        rows = [_listed(found) for found in ls(store_folder(store), signature, media)]
     if not rows:
         asked = signature or media
         console.print("nothing that matches is stored" if asked else "the store is empty")
@@ -100,7 +100,7 @@ def check(store: Store) -> None:
     Exits with 1 if anything was damaged, even if it was repaired.
     """
     with user_errors(OSError), progress_bar("verifying", human_bytes) as on_progress:
-        report = verify(_store(store), on_progress)
+        report = verify(_shown(store), on_progress)
     _print_verified(report)
     if not report.clean:
         sys.exit(1)
@@ -141,7 +141,7 @@ def collect(
             grace_s=parse_seconds(grace),
             dry_run=dry_run,
         )
-        report = gc(_store(store), policy)
+        report = gc(_shown(store), policy)
     _print_collected(report, policy)
 
 
@@ -158,7 +158,7 @@ def send(
     """Write a store, or a part of it, to one file, for import on another cluster."""
     with user_errors(OSError), progress_bar("exporting", human_count_of("pack")) as on_progress:
         media = None if media_list is None else set(media_list.read_text("ascii").split())
-        report = export_store(_store(store), target, signature, media, on_progress)
+        report = export_store(store_folder(store), target, signature, media, on_progress)
     _print_transferred("exported", report)
 
 
@@ -169,15 +169,16 @@ def receive(
 ) -> None:
     """Add the contents of an export to a store; existing entries stay."""
     with user_errors(OSError), progress_bar("importing", human_count_of("pack")) as on_progress:
-        report = import_store(_store(store), source, on_progress)
+        report = import_store(store_folder(store), source, on_progress)
     _print_transferred("imported", report)
 
 
-def _store(path: Path) -> StoreFolder:
-    """Return the store in a folder: run files name the folder above the store itself."""
-    is_store = StoreFolder(path).header.exists()
-    inner = StoreFolder(path / "features")
-    return inner if not is_store and inner.header.exists() else StoreFolder(path)
+def _shown(path: Path) -> StoreFolder:
+    """Return the store in a folder, and say which it is: a cache may have other levels."""
+    found = store_folder(path)
+    if found.exists():
+        console.print(plain_text(f"store {found.root}"), soft_wrap=True)
+    return found
 
 
 def human_count_of(noun: str) -> Callable[[int], str]:

@@ -10,11 +10,9 @@ from encodeonce.harness.bridges.vlmevalkit.run_file import KitConfig
 from encodeonce.harness.bridges.vlmevalkit.tally import Tally
 from encodeonce.harness.report.numbers import human_count
 from encodeonce.harness.report.plain_console import PlainConsole
-from encodeonce.harness.run.read_config import check_device, load_run_file
+from encodeonce.harness.run.check_device import check_device
+from encodeonce.harness.run.read_config import load_run_file
 from encodeonce.jobs.cli.user_errors import stop, user_errors
-
-UNTOUCHED = {"allow_interspersed_args": False}
-"""Everything after the run file goes to run.py, whatever it looks like."""
 
 
 def vlmevalkit(

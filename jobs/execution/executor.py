@@ -12,15 +12,16 @@ from typing import Any, Protocol
 
 from encodeonce.cache_store.store import StoreNotWritable
 from encodeonce.datasets.refusal_words import told
+from encodeonce.harness.run.passing import may_pass
 from encodeonce.jobs.execution.work import Attempt, ItemError, Outcome, Verdict, WorkItem
 
 logger = logging.getLogger(__name__)
 
 
 class RetryableError(Exception):
-    """Raised by a worker for an error that may pass: a file server that did not answer.
+    """Raised by a worker for an error that may pass, where no `OSError` says so.
 
-    Any other exception is the item's own fault and is not tried again.
+    Any exception for which `may_pass` is false is the item's own fault and is not tried again.
     """
 
 
@@ -49,7 +50,7 @@ class Worker(Protocol):
         Whatever the value reports must be durable by then: the process may die before `close`.
 
         Raises:
-            RetryableError: worth another attempt.
+            RetryableError: worth another attempt, as is any error of which `may_pass` is true.
             StoreNotWritable: no item can be finished; the run stops.
             Exception: this item fails; the worker is fit for the next one.
         """
@@ -71,11 +72,29 @@ WorkerFactory = Callable[[], Worker]
 """Makes a worker in the worker's process: picklable, e.g. `functools.partial` of its class."""
 
 
+OnWorkers = Callable[[int, int], None]
+"""Called with the numbers of workers that are ready, and that are asked for."""
+
+
+def ignore_workers(ready: int, wanted: int) -> None:
+    """Do nothing."""
+
+
 class Executor(Protocol):
     """Runs items on workers and yields their outcomes in the order they end."""
 
-    def run(self, items: Sequence[WorkItem], make_worker: WorkerFactory) -> Iterator[Outcome]:
+    def run(
+        self,
+        items: Sequence[WorkItem],
+        make_worker: WorkerFactory,
+        on_workers: OnWorkers = ignore_workers,
+    ) -> Iterator[Outcome]:
         """Yield one outcome for each item. Closing the iterator stops the workers.
+
+        Args:
+            items: the work.
+            make_worker: makes a worker where it works.
+            on_workers: is told how many workers are ready, whenever that changes.
 
         Raises:
             WorkError: two items have the same id.
@@ -123,7 +142,7 @@ def attempt(worker: Worker, item: WorkItem) -> Attempt:
     except StoreNotWritable as caught:
         verdict, error = "stop", describe(caught)
     except Exception as caught:
-        verdict, error = "failed", describe(caught)
+        verdict, error = "retry" if may_pass(caught) else "failed", describe(caught)
     seconds = time.perf_counter() - start_s
     return Attempt(item=item.id, verdict=verdict, value=value, error=error, seconds=seconds)
 

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from encodeonce.jobs.execution.executor import (
+    OnWorkers,
     Worker,
     WorkerFactory,
     WorkerStartError,
     attempt_all,
     close_quietly,
     describe,
+    ignore_workers,
     require_no_stop,
 )
 from encodeonce.jobs.execution.queue import WorkQueue
@@ -28,16 +30,26 @@ class LocalExecutor:
 
     limits: Limits = field(default_factory=Limits)
 
-    def run(self, items: Sequence[WorkItem], make_worker: WorkerFactory) -> Iterator[Outcome]:
+    def run(
+        self,
+        items: Sequence[WorkItem],
+        make_worker: WorkerFactory,
+        on_workers: OnWorkers = ignore_workers,
+    ) -> Iterator[Outcome]:
         """Yield one outcome for each item; see `Executor.run`."""
         queue = WorkQueue(items, self.limits)
         name = f"{socket.gethostname()}:{os.getpid()}"
         worker: Worker | None = None
         try:
             while queue.num_open:
-                worker = worker or _make(make_worker)
+                if worker is None:
+                    on_workers(0, 1)
+                    worker = _make(make_worker)
+                    on_workers(1, 1)
                 chunk = queue.take(name, time.monotonic())
-                assert chunk is not None, "the only worker holds nothing, so every item is waiting"
+                if chunk is None:  # the only worker holds nothing: all that is left rests
+                    time.sleep(max(0.0, queue.next_event_s() - time.monotonic()))
+                    continue
                 try:
                     attempts = attempt_all(worker, chunk.items)
                 except SystemExit as gone:

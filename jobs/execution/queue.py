@@ -59,9 +59,23 @@ class _Waiting:
 
     def __init__(self) -> None:
         self._lines: dict[str, list[tuple[tuple[bool, float, int], Chunk]]] = {}
+        self._resting: list[tuple[float, int, Chunk]] = []
+        """Those not to be tried before a time, the earliest first."""
 
     def __len__(self) -> int:
         return sum(map(len, self._lines.values()))
+
+    @property
+    def next_s(self) -> float:
+        """When the next chunk has rested enough; infinity if none rests."""
+        return self._resting[0][0] if self._resting else math.inf
+
+    def rest(self, chunk: Chunk, until_s: float) -> None:
+        heapq.heappush(self._resting, (until_s, chunk.number, chunk))
+
+    def wake(self, now_s: float) -> None:
+        while self.next_s <= now_s:
+            self.push(heapq.heappop(self._resting)[2])
 
     def push(self, chunk: Chunk) -> None:
         heapq.heappush(self._lines.setdefault(chunk.affinity, []), (chunk.rank, chunk))
@@ -131,6 +145,7 @@ class WorkQueue:
 
     def take(self, worker: str, now_s: float) -> Chunk | None:
         """Give the next chunk to ``worker``, any unique id; None if there is none for it now."""
+        self._waiting.wake(now_s)
         holding = self._holdings.get(worker)
         prepared = self._prepared.get(worker)
         chunk = self._waiting.first_for(prepared, Counter(self._prepared.values()))
@@ -164,7 +179,7 @@ class WorkQueue:
         is_stop = bool(attempts) and attempts[-1].verdict == "stop"
         assert tried == list(items)[: len(tried) if is_stop else None], "an attempt at each item"
         judged = attempts[:-1] if is_stop else attempts
-        outcomes = [self._judge(items[attempt.item], attempt, worker) for attempt in judged]
+        outcomes = [self._judge(items[one.item], one, worker, now_s) for one in judged]
         return [outcome for outcome in outcomes if outcome is not None]
 
     def lose(self, worker: str, reason: ItemError, now_s: float) -> list[Outcome]:
@@ -189,9 +204,10 @@ class WorkQueue:
         """Return the workers whose lease has expired. Kill them, then call `lose`."""
         return [w for w, held in self._holdings.items() if self._deadline_s(held) <= now_s]
 
-    def next_deadline_s(self) -> float:
-        """When the next lease expires; infinity if nothing is leased."""
-        return min(map(self._deadline_s, self._holdings.values()), default=math.inf)
+    def next_event_s(self) -> float:
+        """When the next lease expires, or an item is to be tried again; infinity if neither."""
+        deadline_s = min(map(self._deadline_s, self._holdings.values()), default=math.inf)
+        return min(deadline_s, self._waiting.next_s)
 
     def _may_hold_more(self, holding: _Holding, following: Chunk) -> bool:
         return (
@@ -207,10 +223,13 @@ class WorkQueue:
     def _deadline_s(self, holding: _Holding) -> float:
         return holding.since_s + self._limits.lease_s * len(holding.oldest.items)
 
-    def _judge(self, item: WorkItem, attempt: Attempt, worker: str) -> Outcome | None:
+    def _judge(self, item: WorkItem, attempt: Attempt, worker: str, now_s: float) -> Outcome | None:
         if attempt.verdict == "retry":
             assert attempt.error is not None
-            return self._retry_or_end(item, "failed", attempt.error, attempt.seconds, worker)
+            again_s = now_s + self._limits.retry_after_s * 2 ** self._attempts[item.id]
+            return self._retry_or_end(
+                item, "failed", attempt.error, attempt.seconds, worker, again_s
+            )
         assert attempt.verdict != "stop", "it is no outcome"
         self._open.remove(item.id)
         return Outcome(
@@ -224,11 +243,20 @@ class WorkQueue:
         )
 
     def _retry_or_end(
-        self, item: WorkItem, status: Status, error: ItemError, seconds: float, worker: str
+        self,
+        item: WorkItem,
+        status: Status,
+        error: ItemError,
+        seconds: float,
+        worker: str,
+        again_s: float | None = None,
     ) -> Outcome | None:
         self._attempts[item.id] += 1
         if self._attempts[item.id] < self._limits.max_attempts:
-            self._enqueue([item], again=True)
+            if again_s is None:
+                self._enqueue([item], again=True)
+            else:
+                self._waiting.rest(self._chunk([item], again=True), again_s)
             return None
         self._open.remove(item.id)
         return Outcome(
@@ -241,5 +269,8 @@ class WorkQueue:
         )
 
     def _enqueue(self, items: Sequence[WorkItem], again: bool = False) -> None:
-        self._waiting.push(Chunk(number=self._num_chunks, items=tuple(items), again=again))
+        self._waiting.push(self._chunk(items, again))
+
+    def _chunk(self, items: Sequence[WorkItem], again: bool) -> Chunk:
         self._num_chunks += 1
+        return Chunk(number=self._num_chunks - 1, items=tuple(items), again=again)

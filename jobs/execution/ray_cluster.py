@@ -151,18 +151,53 @@ def num_gpus_available() -> float:
     return resources.get("GPU", 0.0)
 
 
-def require_room(num_cpus: float, num_gpus: float) -> None:
+def gpus_of_a_worker(asked: float | None) -> float:
+    """Return the GPUs of one worker: what is asked for, or one where the cluster has any."""
+    if asked is not None:
+        return asked
+    return 1.0 if num_gpus_available() else 0.0
+
+
+def require_room(num_cpus: float, num_gpus: float, memory_bytes: int = 0) -> None:
     """Check that some node is large enough for one worker; Ray would wait for one forever.
 
     Raises:
         ClusterError: none is; the message says what the nodes declare.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    declared = [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes]
-    if not any(cpus >= num_cpus and gpus >= num_gpus for cpus, gpus in declared):
-        has = "; ".join(f"{cpus:g} CPUs and {gpus:g} GPUs" for cpus, gpus in declared)
+    asked = {"CPU": num_cpus, "GPU": num_gpus, "memory": float(memory_bytes)}
+    nodes = _declared()
+    if not any(_num_fitting(node, asked) for node in nodes):
+        has = "; ".join(_in_words(node) for node in nodes)
         raise ClusterError(
-            f"a worker asks for {num_cpus:g} CPUs and {num_gpus:g} GPUs on one node, but the "
+            f"a worker asks for {_in_words(asked)} on one node, but the "
             f"cluster's {len(nodes)} node(s) declare {has}. Ask for less, or start the node "
-            "with `ray start --num-cpus ... --num-gpus ...`"
+            "with `ray start --num-cpus ... --num-gpus ... --memory ...`"
         )
+
+
+def num_fitting(num_cpus: float, num_gpus: float, memory_bytes: int = 0) -> int:
+    """Return how many workers the nodes hold together, if nobody else uses them."""
+    asked = {"CPU": num_cpus, "GPU": num_gpus, "memory": float(memory_bytes)}
+    return sum(_num_fitting(node, asked) for node in _declared())
+
+
+def _declared() -> list[dict[str, float]]:
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return [{name: node.get(name, 0.0) for name in ("CPU", "GPU", "memory")} for node in nodes]
+
+
+def _num_fitting(node: Mapping[str, float], asked: Mapping[str, float]) -> int:
+    """Return how many workers a node holds; workers that share a GPU share a whole one."""
+    found = []
+    for name, amount in asked.items():
+        if 0 < amount < 1:
+            found.append(math.floor(node[name]) * math.floor(1 / amount + 1e-9))
+        elif amount:
+            found.append(math.floor(node[name] / amount))
+    return min(found, default=1)
+
+
+def _in_words(resources: Mapping[str, float]) -> str:
+    memory = resources["memory"]
+    told = f"{resources['CPU']:g} CPUs and {resources['GPU']:g} GPUs"
+    return f"{told} and {memory / 2**30:.1f} GiB of memory" if memory else told

@@ -9,24 +9,26 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from encodeonce.harness.training.compressor.config import TrainCompressorConfig
-from encodeonce.harness.training.compressor.train import train_compressor
+from encodeonce.harness.training.config import TrainConfig
 from encodeonce.harness.training.ranks import TIMEOUT, Ranks
+from encodeonce.harness.training.trainer import OnStep
 from encodeonce.jobs.execution.ray_cluster import (
     Cluster,
     connected,
-    num_gpus_available,
+    gpus_of_a_worker,
     require_room,
     worker_env,
 )
 
-OnStep = Callable[[int, int, str], None]
+Config = TypeVar("Config", bound=TrainConfig)
+Train = Callable[[Config, Ranks, OnStep], object]
+"""Trains to the end as one of the ranks."""
 _ASK_EVERY_S = 0.5
 _RAYS_FOLDER = ".ray-train"
 _LIBRARY_LOGS = ("ray.train", "ray.tune")
@@ -36,10 +38,13 @@ class TrainingFailed(ValueError):
     """The processes did not finish; the message is that of the one that failed."""
 
 
-def train_on_ray(config: TrainCompressorConfig, address: str | None, on_step: OnStep) -> None:
-    """Train the compressor of a run file on a cluster's workers.
+def train_on_ray(
+    train: Train[Config], config: Config, address: str | None, on_step: OnStep
+) -> None:
+    """Train what a run file describes on a cluster's workers.
 
     Args:
+        train: what each process does: a function that they can import.
         config: the run file; ``workers`` says how many there are, and what each has.
         address: of the cluster; None starts one on this machine.
         on_step: called with what the first process says of its steps.
@@ -51,21 +56,28 @@ def train_on_ray(config: TrainCompressorConfig, address: str | None, on_step: On
     workers = config.workers
     cluster = Cluster(address=address, wheel=workers.wheel)
     with connected(cluster, workers.num_workers, workers.cpus_per_worker):
-        num_gpus = workers.gpus_per_worker
-        if num_gpus is None:
-            num_gpus = 1.0 if num_gpus_available() else 0.0
-        require_room(workers.cpus_per_worker, num_gpus)
+        num_gpus = gpus_of_a_worker(workers.gpus_per_worker)
+        require_room(workers.cpus_per_worker, num_gpus, workers.memory_bytes)
         board: Any = ray.remote(num_cpus=0)(_Board).remote()
         for name in _LIBRARY_LOGS:
             logging.getLogger(name).setLevel(logging.ERROR)
         trainer = TorchTrainer(
             _train_as_one,
-            train_loop_config={"config": config.model_dump(mode="json"), "board": board},
+            train_loop_config={
+                "train": train,
+                "kind": type(config),
+                "config": config.model_dump(mode="json"),
+                "board": board,
+            },
             torch_config=TorchConfig(timeout_s=int(TIMEOUT.total_seconds())),
             scaling_config=ScalingConfig(
                 num_workers=workers.num_workers,
                 use_gpu=num_gpus > 0,
-                resources_per_worker={"CPU": workers.cpus_per_worker, "GPU": num_gpus},
+                resources_per_worker={
+                    "CPU": workers.cpus_per_worker,
+                    "GPU": num_gpus,
+                    "memory": workers.memory_bytes,
+                },
             ),
             run_config=RunConfig(  # type: ignore[call-arg]  # checkers see Ray Train's first version
                 name=_RAYS_FOLDER,
@@ -86,7 +98,7 @@ def train_on_ray(config: TrainCompressorConfig, address: str | None, on_step: On
 
 def _train_as_one(settings: dict[str, Any]) -> None:
     """Train as one of the processes that Ray Train has joined."""
-    config = TrainCompressorConfig(**settings["config"])
+    config = settings["kind"](**settings["config"])
     board = settings["board"]
 
     def on_step(done: int, total: int, words: str) -> None:
@@ -97,7 +109,7 @@ def _train_as_one(settings: dict[str, Any]) -> None:
     if refusal is not None:
         return  # no restart mends what a process has refused
     try:
-        train_compressor(config, Ranks(), on_step)
+        settings["train"](config, Ranks(), on_step)
     except ValueError as error:
         ray.get(board.give_up.remote(str(error)))
         raise  # or the others would wait for this process

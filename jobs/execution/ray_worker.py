@@ -1,8 +1,10 @@
 """What runs in a Ray worker's process: the actor that makes one worker and passes it its work."""
 
+import gc
 import os
 import pickle
 import socket
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -21,7 +23,7 @@ class Started(NamedTuple):
 
 
 class WorkerHost:
-    """The actor: a process that makes one worker and passes it what the driver sends."""
+    """The actor: a process that makes one worker at a time and passes it what the driver sends."""
 
     def __init__(self) -> None:
         log_visibly()  # Ray shows the driver's user what workers write to stderr
@@ -45,9 +47,14 @@ class WorkerHost:
         return attempt_all(self._worker, items)
 
     def close(self) -> None:
-        """Close the worker."""
-        if self._worker is not None:
-            close_quietly(self._worker)
+        """Close the worker, and give back what it held: another may be made in its place."""
+        if self._worker is None:
+            return
+        close_quietly(self._worker)
+        self._worker = None
+        gc.collect()
+        if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def process_name() -> str:

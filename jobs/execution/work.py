@@ -88,9 +88,14 @@ class Limits:
     lease_s: float = 1800.0
     """Seconds one item may take before its worker counts as hanging."""
 
+    retry_after_s: float = 5.0
+    """Seconds until an item that met an error that may pass is tried again; doubled each time."""
+
     def __post_init__(self) -> None:
         for name in ("chunk_size", "max_in_flight", "max_attempts"):
             if getattr(self, name) < 1:
                 raise WorkError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.lease_s > 0:
             raise WorkError(f"lease_s must be positive, got {self.lease_s}")
+        if not (math.isfinite(self.retry_after_s) and self.retry_after_s >= 0):
+            raise WorkError(f"retry_after_s must be finite and >= 0, got {self.retry_after_s}")

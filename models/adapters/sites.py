@@ -26,6 +26,8 @@ _TOWERS = {
     "audio_tower",
 }
 _PROJECTORS = {"multi_modal_projector", "mm_projector", "connector", "resampler"}
+OUTSIDE = frozenset(_TOWERS | _PROJECTORS)
+"""Names of the parts of a model that are not its language model."""
 _LANGUAGE = {"model", "language_model", "text_model", "llm"}
 _LAYER = re.compile(r"(?:(?P<before>.+?)\.)?layers\.(?P<number>\d+)\.(?P<rest>.+)")
 HEAD = "lm_head"
@@ -58,8 +60,8 @@ class Sites:
             self._check_copy(adapter, path, copy)
         found: dict[str, tuple[nn.Module, LowRank]] = {}
         for path, product in adapter.products.items():
-            name, module = self._at(adapter, path)
-            _check_shapes(adapter, path, module, product)
+            name, module = self.at(adapter, path)
+            check_shapes(adapter, path, module, product)
             if name in found:
                 raise AdapterError(f"{adapter.file} adapts {name} twice, the second time as {path}")
             found[name] = module, product
@@ -79,7 +81,12 @@ class Sites:
                 f"is of another model. {MERGE}"
             )
 
-    def _at(self, adapter: Adapter, path: str) -> tuple[str, nn.Module]:
+    def at(self, adapter: Adapter, path: str) -> tuple[str, nn.Module]:
+        """Return the module that a path of an adapter means, with its name here.
+
+        Raises:
+            AdapterError: the model has no such module, or it is on the way to the stored features.
+        """
         parts = path.split(".")
         if _TOWERS & set(parts):
             raise AdapterError(self._on_the_way(adapter, _TOWERS, "the vision tower"))
@@ -137,7 +144,7 @@ def _is_linear(module: nn.Module) -> bool:
     return isinstance(getattr(module, "in_features", None), int)
 
 
-def _check_shapes(adapter: Adapter, path: str, module: Any, product: LowRank) -> None:
+def check_shapes(adapter: Adapter, path: str, module: Any, product: LowRank) -> None:
     """Refuse a product that does not fit its module."""
     if not _is_linear(module):
         raise AdapterError(

@@ -1,11 +1,21 @@
 """The part of a run file about one adapter: where its checkpoint is, and what it is called."""
 
+from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from encodeonce.datasets.local_path import local_path
+from encodeonce.datasets.strict_json import JsonError, parse_json
+
+
+class NumberedAdapters(Protocol):
+    """The adapters that a decoder has."""
+
+    def number(self, title: str) -> int:
+        """Return the number of the one of this title."""
+        ...
 
 
 class AdapterSpec(BaseModel):
@@ -55,3 +65,33 @@ class AdapterSpec(BaseModel):
         if not folder.is_dir():
             return self
         return self.model_copy(update={"path": str(folder.resolve()), "label": self.title})
+
+
+def adapters_from(value: str) -> list[dict[str, str]]:
+    """Return the adapters that a fusion's adapters.json names, as a run file would list them.
+
+    Args:
+        value: path of the file, or of its folder.
+
+    Raises:
+        ValueError: there is none, or it names no adapters.
+    """
+    path = local_path(value)
+    path = path / "adapters.json" if path.is_dir() else path
+    example = "give the adapters.json that `encodeonce fuse adapters` wrote"
+    try:
+        found = parse_json(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"from: {path} cannot be read ({error.strerror}); {example}") from error
+    except JsonError as error:
+        raise ValueError(f"from: {path} is damaged: {error}; {example}") from error
+    adapters = found.get("adapters") if isinstance(found, Mapping) else None
+    if not isinstance(adapters, Mapping) or not adapters:
+        raise ValueError(f"from: {path} names no adapters; {example}")
+    for name, one in adapters.items():
+        if not isinstance(one, Mapping) or not isinstance(one.get("path"), str):
+            raise ValueError(f"from: {path}: the adapter {name!r} has no 'path'; {example}")
+    return [
+        {"path": str((path.parent / one["path"]).resolve()), "label": name}
+        for name, one in adapters.items()
+    ]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import transformers
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors import safe_open
@@ -19,7 +18,7 @@ from encodeonce.datasets.local_path import local_path
 from encodeonce.datasets.strict_json import JsonError, read_json
 from encodeonce.models.checkpoint.integrity import find_problem
 from encodeonce.models.checkpoint.tensors import to_array
-from encodeonce.models.spec import ModelSpec, device_named
+from encodeonce.models.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
 
@@ -257,11 +256,6 @@ def _tensor_digest(tensor: torch.Tensor) -> str:
     return digest.hexdigest()
 
 
-def hide_loading_bars() -> None:
-    """Switch off transformers' progress bars, which break up a stage's own bar."""
-    transformers.utils.logging.disable_progress_bar()
-
-
 def device(spec: ModelSpec) -> torch.device:
     """Return the device that ``spec.device`` means on this machine.
 
@@ -270,7 +264,12 @@ def device(spec: ModelSpec) -> torch.device:
     """
     if spec.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = device_named(spec.device)
+    try:
+        found = torch.device(spec.device)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"device: this torch knows no {spec.device}; use auto or cpu"
+        ) from error
     # Counting opens no GPU, which would take memory from the workers.
     num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if found.type == "cuda" and (found.index or 0) >= num_gpus:

@@ -3,38 +3,17 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from encodeonce.models.answer import LoadedWeights
 from encodeonce.models.checkpoint.decoder_layers import decoder_layers
 from encodeonce.models.timing import synchronize
 
 _COUNTER, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedWeights:
-    """What a decoder holds, and what loading it took."""
-
-    bytes_by_part: Mapping[str, int]
-    """Of parameters and buffers: ``layers`` (what is quantised), ``embeddings``, ``head``,
-    ``projector``, ``other``. What is tied is counted once."""
-    load_s: float
-    peak_bytes: int | None
-    """Most memory held while loading: allocated on the GPU, or resident; None where the system
-    does not say."""
-    kernels: Mapping[str, str] = field(default_factory=dict)
-    """What will attend to its caches while it decodes, by what is attended to: see
-    `models.kv.kernels.choice`."""
-
-    @property
-    def num_bytes(self) -> int:
-        """All parts together."""
-        return sum(self.bytes_by_part.values())
 
 
 class LoadingMeasure:
@@ -47,8 +26,6 @@ class LoadingMeasure:
 
     def take(self, model: Any, projector: nn.Module | None) -> LoadedWeights:
         """Return what was measured, and what a model and its projector hold."""
-        synchronize()
-        load_s = time.perf_counter() - self._start
         counted: set[int] = set()
         parts = {
             "layers": decoder_layers(model),
@@ -57,14 +34,15 @@ class LoadingMeasure:
             "projector": projector,
             "other": model,
         }
-        return LoadedWeights(
-            bytes_by_part={
-                name: 0 if part is None else held_bytes(part, counted)
-                for name, part in parts.items()
-            },
-            load_s=load_s,
-            peak_bytes=peak(),
+        return self.taken(
+            {name: 0 if part is None else held_bytes(part, counted) for name, part in parts.items()}
         )
+
+    def taken(self, bytes_by_part: Mapping[str, int]) -> LoadedWeights:
+        """Return what was measured, and what a model holds."""
+        synchronize()
+        load_s = time.perf_counter() - self._start
+        return LoadedWeights(bytes_by_part=bytes_by_part, load_s=load_s, peak_bytes=peak())
 
 
 def reset_peak() -> None:

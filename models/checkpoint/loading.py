@@ -2,13 +2,15 @@
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.utils import logging
 
 from encodeonce.models.checkpoint.files import CheckpointError, device, load_config, refusing
 from encodeonce.models.checkpoint.integrity import not_finite
@@ -64,19 +66,20 @@ def load_partial(
             empty: nn.Module = partial(copy.deepcopy(config))
         return empty
 
-    model, info = partial.from_pretrained(
-        folder,
-        config=config,
-        state_dict=None if weights is None else dict(weights),
-        dtype=getattr(torch, spec.dtype),
-        attn_implementation=spec.attention,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,  # they are refused below, by name
-        local_files_only=True,
-        **hooks.arguments(skeleton, where),
-    )
+    with _without_bars():
+        model, info = partial.from_pretrained(
+            folder,
+            config=config,
+            state_dict=None if weights is None else dict(weights),
+            dtype=getattr(torch, spec.dtype),
+            attn_implementation=spec.attention,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
+            local_files_only=True,
+            **hooks.arguments(skeleton, where),
+        )
     name = str(folder or model_class.__name__)
-    _check_loaded(name, info)
+    check_loaded(name, info)
     check_finite(name, model, spec)
     hooks.finish(model, where)
     return model.eval().requires_grad_(False)
@@ -93,20 +96,33 @@ def load_whole(model_class: Any, folder: Path, spec: ModelSpec) -> Any:
     Raises:
         CheckpointError: as `load_partial`.
     """
-    model, info = model_class.from_pretrained(
-        folder,
-        dtype=getattr(torch, spec.dtype),
-        attn_implementation=spec.attention,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-        local_files_only=True,
-    )
-    _check_loaded(str(folder), info)
+    with _without_bars():
+        model, info = model_class.from_pretrained(
+            folder,
+            dtype=getattr(torch, spec.dtype),
+            attn_implementation=spec.attention,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            local_files_only=True,
+        )
+    check_loaded(str(folder), info)
     check_finite(str(folder), model, spec)
     return model.eval().to(device(spec))
 
 
-def _check_loaded(name: str, info: Mapping[str, Any]) -> None:
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Hide transformers' bars, which break up a stage's own."""
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
+
+
+def check_loaded(name: str, info: Mapping[str, Any]) -> None:
     """Refuse a model some of whose weights are not the checkpoint's."""
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])

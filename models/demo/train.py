@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel, LlavaForConditionalGeneration
 
+from encodeonce.models.checkpoint.hub_names import rename_tower
 from encodeonce.models.demo.architecture import (
     make_config,
     make_generation_config,
@@ -71,6 +72,7 @@ def train(output: Path, work: Path, tower_steps: int, seed: int) -> None:
 
     def save() -> None:
         model.save_pretrained(output)
+        rename_tower(output)
         processor.save_pretrained(output)
 
     train_language(model, processor, library, COURSES, seed, save)

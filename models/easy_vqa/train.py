@@ -14,6 +14,7 @@ from transformers import CLIPVisionConfig, LlavaForConditionalGeneration
 
 from encodeonce.datasets.benchmarks.easy_vqa import BENCHMARK
 from encodeonce.datasets.sample import BenchmarkError
+from encodeonce.models.checkpoint.hub_names import rename_tower
 from encodeonce.models.easy_vqa.architecture import (
     make_config,
     make_generation_config,
@@ -56,6 +57,7 @@ def train(
     features = encode(model, album)
     train_language(model, Layout(processor), features, pictures, language_steps, seed)
     model.save_pretrained(output)
+    rename_tower(output)
     processor.save_pretrained(output)
     logger.info("wrote %s", output)
 

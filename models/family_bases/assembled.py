@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from encodeonce.cache_store.features import MAIN
-from encodeonce.models.checkpoint.footprint import LoadedWeights, LoadingMeasure
+from encodeonce.models.answer import LoadedWeights
+from encodeonce.models.checkpoint.footprint import LoadingMeasure
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.checkpoint.tensors import to_tensor
 from encodeonce.models.decoder import PrefixDecoder
@@ -31,7 +32,8 @@ from encodeonce.models.language.splicing import (
     up_to_last_media,
     visible,
 )
-from encodeonce.models.quantization.method import find_candidate, load_quantizer
+from encodeonce.models.quantization.method import find_candidate
+from encodeonce.models.quantization.registry import load_quantizer
 from encodeonce.models.reference import PlainReference
 from encodeonce.models.spec import NONE, ModelSpec, Tap, VisionSpec, WeightsSpec
 from encodeonce.models.vision.preprocessing import Preprocessing, blank_picture, try_out

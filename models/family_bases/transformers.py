@@ -5,40 +5,38 @@ What differs between architectures is in `encodeonce.models.family_bases.archite
 Shapes: U units, P patches, D width of the tap, B micro-batch, N visual tokens.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from encodeonce.cache_store.features import MAIN
-from encodeonce.datasets.media.media import MediaKind
+from encodeonce.models.answer import LoadedWeights
 from encodeonce.models.checkpoint.files import (
     CheckpointError,
     check_names,
     load_config,
     weights_digest,
 )
-from encodeonce.models.checkpoint.footprint import LoadedWeights, LoadingMeasure
+from encodeonce.models.checkpoint.footprint import LoadingMeasure
 from encodeonce.models.checkpoint.loading import load_without
 from encodeonce.models.checkpoint.quantized_parts import part_hooks, part_quantization
-from encodeonce.models.checkpoint.tensors import to_tensor
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.family import Reference
 from encodeonce.models.family_bases.architecture import Architecture, tapped
-from encodeonce.models.language.chat import Chat, Slot, load_chat, load_tokenizer
-from encodeonce.models.language.placeholders import Projected, Shown
+from encodeonce.models.family_bases.opener import Opener
+from encodeonce.models.language.chat import Chat, load_chat, load_tokenizer
 from encodeonce.models.language.prefix import Opening
-from encodeonce.models.quantization.method import Candidate, find_candidate, load_quantizer
+from encodeonce.models.quantization.method import Candidate, find_candidate
+from encodeonce.models.quantization.registry import load_quantizer
 from encodeonce.models.reference import load_reference
 from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
 from encodeonce.models.vision.preprocessing import Preprocessing, try_out
 from encodeonce.models.vision.signature import TowerIdentity
 from encodeonce.models.vision.vision_side import LoadedTower, VisionSide
-from encodeonce.models.vision.visual import Visual, num_frames
+from encodeonce.models.vision.visual import Visual
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +95,22 @@ class TransformersFamily(Architecture):
             find_candidate(weights, model, folder), vision, weights
         )
         loaded = measure.take(language, projector)
-        chat = self.chat(folder, language.config)
-        preprocessing = self.preprocessing(folder)
-        return TransformersDecoder(self, language, chat, preprocessing, projector, loaded)
+        return TransformersDecoder(self._opener(folder, language, projector), loaded)
+
+    def opener(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> Opener:
+        """Load what makes prompts' openings, without tower and language model."""
+        left_out = [self.tower, *self.language]
+        if self.projector is not None and vision.tap == "projected":
+            left_out.append(self.projector)
+        hooks = part_hooks(folder, [] if self.projector is None else [last_name(self.projector)])
+        between = load_without(self.model_class, left_out, folder, model, hooks)
+        has_projector = self.projector is not None and vision.tap == "tower"
+        projector = between.get_submodule(self.projector) if has_projector else None
+        return self._opener(folder, between, projector)
+
+    def _opener(self, folder: Path, model: Any, projector: Any | None) -> Opener:
+        chat, preprocessing = self.chat(folder, model.config), self.preprocessing(folder)
+        return Opener(self, model, chat, preprocessing, projector)
 
     def _language_side(
         self, variant: Candidate, vision: VisionSpec, weights: WeightsSpec
@@ -183,97 +194,21 @@ class TransformersVision(VisionSide):
 class TransformersDecoder(PrefixDecoder):
     """The language side; features enter through ``mm_encoder_outputs``."""
 
-    def __init__(
-        self,
-        family: Architecture,
-        model: Any,
-        chat: Chat,
-        preprocessing: Preprocessing,
-        projector: Any | None,
-        loaded: LoadedWeights,
-    ) -> None:
-        super().__init__(model, chat.tokenizer, loaded)
-        self._family = family
-        self._preprocessing = preprocessing
-        self._chat = chat
-        self._projector = projector
+    def __init__(self, opener: Opener, loaded: LoadedWeights) -> None:
+        super().__init__(opener.model, opener.chat.tokenizer, loaded)
+        self._opener = opener
 
     @property
     def projector(self) -> nn.Module | None:
         """What features go through; None where they are stored behind it."""
-        return self._projector
+        return self._opener.projector
 
     def check(self, question: str) -> None:
         """Refuse a question that contains a placeholder."""
-        self._chat.check(question)
+        self._opener.chat.check(question)
 
     def _open(self, visuals: Sequence[Visual]) -> Opening:
-        with torch.inference_mode():
-            media = [self._project(visual) for visual in visuals]
-            shown = self._family.show(self._model, self._tokenizer, media)
-        slots = [Slot(one.slot, one.text) for one in shown]
-        config, device = self._model.config, self._model.device
-
-        def prompt(question: str) -> list[int]:
-            text = self._chat.prompt(slots, question)
-            token_ids: list[int] = self._chat.tokenize(text, device)["input_ids"][0].tolist()
-            return token_ids
-
-        visual = self._family.visual_token_ids(config)
-        whole = prompt("")
-        token_ids = up_to_last(whole, visual) or whole[:1]
-        input_ids = torch.tensor([token_ids], device=device)
-        inputs: dict[str, Any] = {
-            "input_ids": input_ids,
-            "attention_mask": torch.ones_like(input_ids),
-            **self._family.inputs(config, input_ids, shown),
-        }
-        if shown:
-            inputs["mm_encoder_outputs"] = encoder_outputs(self._family, shown)
-        state = self._family.state_after(self._model, inputs)
-        return Opening(
-            token_ids=tuple(token_ids),
-            inputs=inputs,
-            prompt=prompt,
-            state=state,
-            is_visual=[token in visual for token in token_ids],
-            position_offset=self._family.position_offset(state),
-            num_visual_units=sum(len(visual.units) for visual in visuals),
-        )
-
-    def _project(self, visual: Visual) -> Projected:
-        arrays = {
-            name: to_tensor(array, self._model.device)
-            for name, array in visual.features.arrays.items()
-        }
-        if self._projector is not None:
-            main = arrays[MAIN]
-            projected = self._projector(main.flatten(0, -3))
-            arrays[MAIN] = projected.unflatten(0, main.shape[:-2])
-        recipe = self._preprocessing.recipe(visual.info, num_frames(visual.units))
-        return Projected(info=visual.info, units=visual.units, recipe=recipe, arrays=arrays)
-
-
-def encoder_outputs(
-    family: Architecture, shown: Sequence[Shown]
-) -> dict[MediaKind, BaseModelOutputWithPooling]:
-    """Return what the model's vision side would have given, by modality."""
-    outputs: dict[MediaKind, BaseModelOutputWithPooling] = {}
-    for modality in {one.modality: None for one in shown}:  # each once, in order
-        ours = [one for one in shown if one.modality == modality]
-        pooled = family.pooled(modality, [one.tokens for one in ours])
-        output = BaseModelOutputWithPooling(pooler_output=pooled)
-        if ours[0].levels:
-            levels = zip(*(one.levels for one in ours), strict=True)
-            output["deepstack_features"] = [list(level) for level in levels]
-        outputs[modality] = output
-    return outputs
-
-
-def up_to_last(token_ids: Sequence[int], wanted: Collection[int]) -> list[int]:
-    """Return the tokens up to the last one that is in ``wanted``; none if there is none."""
-    last = max((n for n, token in enumerate(token_ids) if token in wanted), default=-1)
-    return list(token_ids[: last + 1])
+        return self._opener.open(visuals)[0]
 
 
 def last_name(part: str) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 
 from encodeonce.models.kv.forks import Fork, KVLayer
-from encodeonce.models.kv.method import find_method
 from encodeonce.models.kv.prompts import Prompts
+from encodeonce.models.kv.registry import find_method
 from encodeonce.models.kv.selection import Entries
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.kv.statistics import PromptStatistics

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from encodeonce.models.answer import Generation
 from encodeonce.models.kv.asked import Asked, batches
 from encodeonce.models.kv.cohort import Cohort, cohort_behind, cohort_of, read
 from encodeonce.models.kv.comparing import Comparing
@@ -31,9 +32,10 @@ from encodeonce.models.kv.prompts import Prompts, needs_of, question_observation
 from encodeonce.models.kv.seating import Scope, Seating
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.kv.waves import Row, Seat, choose, decode
-from encodeonce.models.language.generation import Answering, Generation, GenerationSpec, ends_of
+from encodeonce.models.language.generation import Answering, ends_of
 from encodeonce.models.language.logits_rules import logits_rules
 from encodeonce.models.language.prefix import Prefix
+from encodeonce.models.spec import GenerationSpec
 from encodeonce.models.timing import synchronize
 
 _FIRST_ROOM = 32

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
+from encodeonce.models.answer import Fidelity
 from encodeonce.models.kv.cohort import cohort_of, teacher_forced
 from encodeonce.models.kv.forks import Fork
-from encodeonce.models.language.generation import Answering, Fidelity
+from encodeonce.models.language.generation import Answering
 from encodeonce.models.language.prefix import Prefix
 
 

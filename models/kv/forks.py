@@ -9,11 +9,11 @@ from itertools import islice
 
 import torch
 
+from encodeonce.models.answer import KVUse
 from encodeonce.models.kv.cache import Eviction
-from encodeonce.models.kv.method import PositionPolicy
 from encodeonce.models.kv.selection import Entries
+from encodeonce.models.kv.spec import PositionPolicy
 from encodeonce.models.kv.storage import Precision, entry_bytes
-from encodeonce.models.language.generation import KVUse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

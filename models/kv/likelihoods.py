@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from encodeonce.models.answer import Likelihoods
 from encodeonce.models.checkpoint.rows import companies
 from encodeonce.models.kv.cohort import cohort_of, teacher_forced
 from encodeonce.models.kv.compress import compress
@@ -17,7 +18,6 @@ from encodeonce.models.kv.forks import Fork
 from encodeonce.models.kv.prompts import Prompts, needs_of, question_observation
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.language.likelihood import (
-    Likelihoods,
     Scored,
     are_likeliest,
     log_probs_from,

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from encodeonce.models.kv.forks import KVLayer
-from encodeonce.models.kv.method import find_method
 from encodeonce.models.kv.observe import Observation, Seen, text_rotary
+from encodeonce.models.kv.registry import find_method
 from encodeonce.models.kv.selection import Entries
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.kv.statistics import LayerStatistics, ModuleInputs, Needs, PromptStatistics

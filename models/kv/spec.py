@@ -4,14 +4,25 @@ The project uses ``keep``, the fraction of the prompt's keys and values that sta
 other conventions are converted here and nowhere else.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from encodeonce.datasets.refusal_words import got
+from encodeonce.datasets.strict_yaml import parse_yaml
 
 FULL_METHOD = "full"
+
+PositionPolicy = Literal["original", "compressed"]
+"""The next token's position: behind all tokens seen, or behind the entries left in the first
+layer."""
+
+_TITLE = re.compile(
+    r"(?P<method>[\w-]+)(?:@(?P<keep>[^(+:]+))?(?:\((?P<options>[^()]*)\))?"
+    r"(?:\+(?P<precision>int8|int4))?(?::(?P<scope>question|media))?"
+)
 
 _OTHER_RATIOS: Mapping[str, str] = {
     "compression_ratio": "fraction removed, as kvpress and PrefixKV's code count",
@@ -48,7 +59,7 @@ class KVSpec(BaseModel):
     @classmethod
     def _from_other_conventions(cls, value: Any) -> Any:
         if isinstance(value, str):
-            return {"method": value}
+            return fields_of(value)
         if not isinstance(value, Mapping):
             return value
         fields = dict(value)
@@ -96,6 +107,23 @@ class KVSpec(BaseModel):
 
 
 FULL = KVSpec(method=FULL_METHOD)
+
+
+def fields_of(title: str) -> dict[str, Any]:
+    """Return the fields of a setting that is written as its title: ``snapkv@0.2+int8:media``.
+
+    What is no title is a method's name.
+    """
+    found = _TITLE.fullmatch(title)
+    if found is None:
+        return {"method": title}
+    fields: dict[str, Any] = {name: text for name, text in found.groupdict().items() if text}
+    if "keep" in fields:
+        fields["keep"] = parse_yaml(fields["keep"]).value
+    if "options" in fields:
+        pairs = (pair.partition("=") for pair in fields["options"].split(","))
+        fields["options"] = {name.strip(): parse_yaml(text).value for name, _, text in pairs}
+    return fields
 
 
 def expand_kv(value: Any) -> Any:

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from transformers import LogitsProcessorList
 
+from encodeonce.models.answer import Fidelity
 from encodeonce.models.kv.cohort import Cohort
 from encodeonce.models.kv.forks import Fork, ForkBytes
 from encodeonce.models.kv.kernels.recording import Recorder
 from encodeonce.models.kv.kernels.transfer import Download
 from encodeonce.models.kv.running_batch import RunningBatch
-from encodeonce.models.language.generation import Answering, Fidelity
+from encodeonce.models.language.generation import Answering
 from encodeonce.models.language.prefix import Prefix
 
 

@@ -7,7 +7,7 @@ Shapes: C continuations, L tokens of the longest, S tokens of a question, V voca
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,28 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 
 from encodeonce.models.checkpoint.rows import companies
-from encodeonce.models.language.generation import KVUse
 from encodeonce.models.language.prefix import fork
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Likelihoods:
-    """A model's likelihoods of some texts as the answer to one question."""
-
-    log_probs: tuple[float, ...]
-    """Natural logarithm of each text's probability."""
-    num_tokens: tuple[int, ...]
-    """Tokens of each text."""
-    first_log_probs: tuple[float, ...] = ()
-    """The part of ``log_probs`` that is the first token's. Under a compressed cache it comes from
-    the full prefill, so that perplexities may leave it out."""
-    are_greedy: tuple[bool, ...] = ()
-    """Whether greedy generation would begin with each text."""
-    kv: KVUse | None = None
-    """Where the cache was compressed."""
-    num_visual_units: int
-    num_prompt_tokens: int
-    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 def tokenize_continuations(tokenizer: Any, continuations: Sequence[str]) -> list[list[int]]:

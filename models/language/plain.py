@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
 
-from encodeonce.models.language.generation import Answering, Generation, GenerationSpec, ends_of
+from encodeonce.models.answer import Generation
+from encodeonce.models.language.generation import Answering, ends_of
+from encodeonce.models.spec import GenerationSpec
 from encodeonce.models.timing import synchronize
 
 

@@ -156,6 +156,8 @@ def prefill(
     prepare_s: float,
     observation: Observation | None = None,
     adapter: int = BASE,
+    *,
+    with_gradients: bool = False,
 ) -> Prefix:
     """Run the model over an opening.
 
@@ -165,6 +167,8 @@ def prefill(
         prepare_s: seconds already spent on making ``opening``.
         observation: watches, without changing what is computed.
         adapter: under which the opening is read.
+        with_gradients: whether gradients are to reach what is trained beside the model, through
+            keys and values.
     """
     config = model.config.get_text_config()
     cache = DynamicCache(config=config)
@@ -178,8 +182,8 @@ def prefill(
     synchronize()
     start = time.perf_counter()
     ending = suppress(AllLayersFilled)
-    inference = torch.inference_mode()
-    with inference, _restored(model, opening.state), using(adapter), watching, ending:
+    grad = torch.enable_grad() if with_gradients else torch.inference_mode()
+    with grad, _restored(model, opening.state), using(adapter), watching, ending:
         model(**opening.inputs, past_key_values=filling, use_cache=True, logits_to_keep=1)
     synchronize()
     seconds = {"prepare": prepare_s, "prefill": time.perf_counter() - start}

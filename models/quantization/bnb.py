@@ -23,7 +23,8 @@ from encodeonce.models.quantization.checks import (
     refuse_quantised,
     require,
 )
-from encodeonce.models.quantization.method import Candidate, WeightsError
+from encodeonce.models.quantization.method import Candidate
+from encodeonce.models.quantization.registry import WeightsError
 
 _CPU_INPUTS, _CPU_OUTPUTS = 64, 32
 """What a 4-bit weight's widths must be multiples of on CPUs with AVX512-BF16, whose kernel takes

@@ -12,7 +12,8 @@ from encodeonce.models.checkpoint.decoder_layers import linears
 from encodeonce.models.checkpoint.files import read_config
 from encodeonce.models.checkpoint.quantized_parts import stored_settings
 from encodeonce.models.family import find_family
-from encodeonce.models.quantization.method import Candidate, WeightsError
+from encodeonce.models.quantization.method import Candidate
+from encodeonce.models.quantization.registry import WeightsError
 
 _SHAPE = (
     "hidden_size",

@@ -12,7 +12,8 @@ from torch import nn
 
 from encodeonce.models.checkpoint.files import device
 from encodeonce.models.quantization.grid import Codes
-from encodeonce.models.quantization.method import Candidate, WeightsError
+from encodeonce.models.quantization.method import Candidate
+from encodeonce.models.quantization.registry import WeightsError
 
 _GROUP_SIZES = (32, 64, 128, 256)
 _INNER_TILES = 8

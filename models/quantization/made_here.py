@@ -7,8 +7,9 @@ from encodeonce.models.checkpoint.files import read_settings
 from encodeonce.models.family import find_family
 from encodeonce.models.quantization.checks import layer_widths, stored_quantization
 from encodeonce.models.quantization.int4_linear import check_int4
-from encodeonce.models.quantization.method import Candidate, WeightsError
+from encodeonce.models.quantization.method import Candidate
 from encodeonce.models.quantization.packed import Kernel
+from encodeonce.models.quantization.registry import WeightsError
 
 ORIGIN_FILE = "encodeonce_quantization.json"
 """Stands beside the quantised weights."""

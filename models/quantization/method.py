@@ -1,25 +1,15 @@
-"""What a weight method provides, and how the method of a weight variant is found.
+"""What a weight method provides, and what it is asked to load; `registry` finds methods."""
 
-The folder `methods/` is the registry: each file there defines one ``QUANTIZER``, a strict pydantic
-model whose fields are the method's options.
-"""
-
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from encodeonce.datasets.refusal_words import suggestion
-from encodeonce.datasets.refusals import Refused, checked
 from encodeonce.models.checkpoint.files import local_checkpoint
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
+from encodeonce.models.quantization.registry import load_quantizer
 from encodeonce.models.spec import ModelSpec, WeightsSpec
-
-
-class WeightsError(ValueError):
-    """A weight variant cannot be used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,43 +49,6 @@ class Quantizer(Protocol):
     def loading_hooks(self, candidate: Candidate) -> LoadingHooks:
         """Return how the weights are held: what the loader of the language side calls."""
         ...
-
-
-def quantizer_names() -> list[str]:
-    """Return the names of all methods: the files in `methods/`, with dashes."""
-    files = (Path(__file__).parent / "methods").glob("*.py")
-    return sorted(path.stem.replace("_", "-") for path in files)
-
-
-def quantizer_class(name: str) -> type[Options]:
-    """Return a method's class.
-
-    Raises:
-        WeightsError: there is no such method.
-    """
-    names = quantizer_names()
-    if name not in names:
-        raise WeightsError(
-            f"no weights method is called {name!r}; known: {', '.join(names)}."
-            f"{suggestion(name, names)}"
-        )
-    module = f"encodeonce.models.quantization.methods.{name.replace('-', '_')}"
-    found: type[Options] = importlib.import_module(module).QUANTIZER
-    return found
-
-
-def load_quantizer(spec: WeightsSpec) -> Quantizer:
-    """Return a variant's method, with its options.
-
-    Raises:
-        WeightsError: there is no such method, or it has no such options.
-    """
-    kind: Any = quantizer_class(spec.method)
-    try:
-        quantizer: Quantizer = checked(kind, spec.options)
-    except Refused as error:
-        raise WeightsError(f"weights: options of method {spec.method!r}: {error}") from error
-    return quantizer
 
 
 def find_candidate(spec: WeightsSpec, model: ModelSpec, folder: Path) -> Candidate:

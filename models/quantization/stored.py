@@ -5,8 +5,9 @@ from typing import Any
 from encodeonce.models.checkpoint.loading_hooks import STORED, ByTransformers, LoadingHooks
 from encodeonce.models.quantization.bnb import Bnb, require_bnb
 from encodeonce.models.quantization.checks import require, stored_quantization
-from encodeonce.models.quantization.method import Candidate, WeightsError
+from encodeonce.models.quantization.method import Candidate
 from encodeonce.models.quantization.packed import Kernel, PackedHooks
+from encodeonce.models.quantization.registry import WeightsError
 
 _READ_HERE = ("awq", "gptq")
 """Kinds with one of our own `layouts`: they need no library and no GPU."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from encodeonce.models.answer import Generation
 from encodeonce.models.kv.cohort import Cohort, cohort_behind, cohort_of, read
 from encodeonce.models.kv.compress import compress
 from encodeonce.models.kv.kernels.transfer import Download
@@ -19,7 +20,7 @@ from encodeonce.models.kv.prompts import Prompts, needs_of, question_observation
 from encodeonce.models.kv.running_batch import RunningBatch
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.kv.waves import Row, choose
-from encodeonce.models.language.generation import Answering, Generation, ends_of
+from encodeonce.models.language.generation import Answering, ends_of
 from encodeonce.models.language.logits_rules import logits_rules
 from encodeonce.models.language.prefix import Prefix
 

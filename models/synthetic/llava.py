@@ -13,6 +13,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from encodeonce.models.checkpoint.hub_names import rename_tower
 from encodeonce.models.synthetic.parts import Shape, byte_tokenizer, random_model
 
 _IMAGE = "<image>"
@@ -96,6 +97,7 @@ def write_random_llava(
     model = random_model(LlavaForConditionalGeneration, config, dtype, device)
     model.generation_config.eos_token_id = None
     model.save_pretrained(folder)
+    rename_tower(folder)
     size = shape.image_size
     LlavaProcessor(
         image_processor=CLIPImageProcessorPil(

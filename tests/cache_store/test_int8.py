@@ -11,9 +11,9 @@ from encodeonce.cache_store.features import Features
 from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.cache_store.int8 import Int8, relative_rmse
 from encodeonce.cache_store.layout import StoreFolder
+from encodeonce.cache_store.levels.memory import MemoryStore
 from encodeonce.cache_store.lossy import find_lossy
 from encodeonce.cache_store.maintenance.stat import stat
-from encodeonce.cache_store.memory import MemoryStore
 from encodeonce.cache_store.store import Entry, FeatureStore
 from tests.cache_store.test_codec import features_like
 from tests.contracts.store import a_media, a_signature, assert_same_bits

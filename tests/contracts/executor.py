@@ -1,5 +1,6 @@
 """The contract of every executor. Inherit `ExecutorContract` and give an `executor` fixture."""
 
+import errno
 import os
 import signal
 import time
@@ -65,6 +66,9 @@ class ScriptedWorker:
     def die(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
+    def lose_the_server(self) -> None:
+        raise ValueError("clip.mp4 cannot be read") from OSError(errno.ESTALE, "stale handle")
+
     def hang(self) -> None:
         time.sleep(3600)
 
@@ -108,6 +112,15 @@ class ExecutorContract:
         assert all(calls(tmp_path, name) == 1 for name in outcomes)
         assert calls(tmp_path, "closed") == calls(tmp_path, "made") >= 1
 
+    def test_it_tells_how_many_workers_are_ready(self, executor: Executor, tmp_path: Path) -> None:
+        told: list[tuple[int, int]] = []
+        make_worker = partial(ScriptedWorker, tmp_path)
+        items = [item(f"i{n}") for n in range(6)]
+        assert len(list(executor.run(items, make_worker, lambda *now: told.append(now)))) == 6
+        assert told[0][0] == 0
+        assert max(ready for ready, _ in told) >= 1
+        assert all(wanted >= 1 for _, wanted in told)
+
     def test_values_do_not_depend_on_the_order_of_the_items(
         self, executor: Executor, tmp_path: Path
     ) -> None:
@@ -139,6 +152,14 @@ class ExecutorContract:
         assert calls(tmp_path, "always") == MAX_ATTEMPTS
         assert outcomes["always"].error is not None
         assert outcomes["always"].error.type == "RetryableError"
+
+    def test_an_error_of_a_file_server_is_tried_again_and_another_is_not(
+        self, executor: Executor, tmp_path: Path
+    ) -> None:
+        script = [item("server", act="lose_the_server", times=1), item("bad", act="fail", times=1)]
+        outcomes = run(executor, tmp_path, script)
+        assert (outcomes["server"].status, outcomes["server"].attempts) == ("ok", 2)
+        assert (outcomes["bad"].status, calls(tmp_path, "bad")) == ("failed", 1)
 
     def test_what_would_refuse_every_item_ends_the_run_at_the_first(
         self, executor: Executor, tmp_path: Path

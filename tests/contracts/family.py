@@ -22,12 +22,12 @@ from encodeonce.cache_store.hdf5 import Hdf5Store
 from encodeonce.cache_store.store import Entry
 from encodeonce.datasets.media.info import MediaInfo
 from encodeonce.datasets.media.media import Frames, MediaKind
+from encodeonce.models.answer import Generation
 from encodeonce.models.checkpoint.files import CheckpointError
 from encodeonce.models.checkpoint.remote_code import code_sha256
 from encodeonce.models.family import Family, find_family
-from encodeonce.models.language.generation import Generation, GenerationSpec
 from encodeonce.models.language.plain import generate
-from encodeonce.models.spec import ModelSpec, RemoteCode, Tap, VisionSpec
+from encodeonce.models.spec import GenerationSpec, ModelSpec, RemoteCode, Tap, VisionSpec
 from encodeonce.models.vision.visual import Decoded, Visual
 from tests.asking import answered
 from tests.contracts.kv import KVContract

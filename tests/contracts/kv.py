@@ -15,10 +15,10 @@ import torch
 
 from encodeonce.models.kv.asked import batches
 from encodeonce.models.kv.forks import Fork
-from encodeonce.models.kv.method import method_class, method_names
+from encodeonce.models.kv.registry import method_class, method_names
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.language.likelihood import extended_inputs
+from encodeonce.models.spec import GenerationSpec
 from tests.asking import answered, swept
 from tests.contracts.forks import Forks
 from tests.contracts.kv_merging import MergingContract

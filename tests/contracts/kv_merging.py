@@ -15,7 +15,7 @@ import torch
 from encodeonce.models.kv.forks import Fork
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.language.context import head_shape, whole_layers
-from encodeonce.models.language.generation import GenerationSpec
+from encodeonce.models.spec import GenerationSpec
 from tests.asking import swept
 from tests.compressors import write_random
 from tests.contracts.forks import Forks

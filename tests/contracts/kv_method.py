@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from encodeonce.models.kv.attention import probabilities
-from encodeonce.models.kv.method import KVMethod, find_method
+from encodeonce.models.kv.method import KVMethod
+from encodeonce.models.kv.registry import find_method
 from encodeonce.models.kv.selection import Selection
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.kv.statistics import LayerStatistics, Moments, PromptStatistics

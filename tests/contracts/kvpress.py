@@ -14,8 +14,8 @@ from transformers import DynamicCache
 
 from encodeonce.models.kv.attention import attention_modules
 from encodeonce.models.kv.spec import KVSpec
-from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.language.likelihood import extended_inputs
+from encodeonce.models.spec import GenerationSpec
 from tests.asking import swept
 from tests.contracts.forks import Forks
 from tests.contracts.logits import NotedLogits, Tokens, assert_close

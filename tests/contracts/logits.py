@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from encodeonce.models.language.generation import Answering, Generation, GenerationSpec
+from encodeonce.models.answer import Generation
+from encodeonce.models.language.generation import Answering
+from encodeonce.models.spec import GenerationSpec
 
 TOLERANCE = 1e-5
 """Most that rounding may change a float32 logit, as a part of the largest one, or of 1. Kernels of

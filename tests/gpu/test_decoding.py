@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from encodeonce.models.answer import Generation
 from encodeonce.models.checkpoint.files import DEMO_CHECKPOINT
 from encodeonce.models.kv.running_batch import RunningBatch
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.language.generation import Generation, GenerationSpec
-from encodeonce.models.spec import ModelSpec, VisionSpec
+from encodeonce.models.spec import GenerationSpec, ModelSpec, VisionSpec
 from encodeonce.models.vision.visual import Visual
 from tests.contracts.family import Model, Scene
 from tests.contracts.logits import NotedLogits

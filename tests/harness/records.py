@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from encodeonce.harness.run.record import Record
-from encodeonce.models.language.generation import KVUse
+from encodeonce.models.answer import KVUse
 
 
 def record(sample: str, variant: str = "none/full", **changes: Any) -> Record:

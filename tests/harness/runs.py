@@ -8,8 +8,8 @@ from typing import Any
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.jsonl import JsonLinesWriter
+from encodeonce.harness.run.meanings import describe_variants
 from encodeonce.harness.run.record import Record
-from encodeonce.harness.run.variant import describe_variants
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.spec import NONE, WeightsSpec
 

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from encodeonce.jobs import serve_ray
 from encodeonce.jobs.cli.app import app
+from encodeonce.jobs.execution import select
 from tests.jobs.scene import make_scene
 
 SERVE = {
@@ -45,7 +45,7 @@ def test_replicas_answer_as_the_offline_engine(tmp_path: Path) -> None:
 def test_without_ray_serve_it_is_refused_before_anything_is_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serve_ray, "find_spec", lambda name: None)
+    monkeypatch.setattr(select, "find_spec", lambda name: None)
     path = run_file(tmp_path)
     done = CliRunner(env={"RAY_ADDRESS": ""}).invoke(app, ["bench", "serve", str(path)])
     assert done.exit_code == 1

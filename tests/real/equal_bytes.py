@@ -16,8 +16,8 @@ import torch
 from encodeonce.models.kv.cohort import cohort_of, teacher_forced
 from encodeonce.models.kv.compress import compress
 from encodeonce.models.kv.forks import Fork
-from encodeonce.models.kv.method import method_class
 from encodeonce.models.kv.prompts import Prompts, needs_of, prefix_observation
+from encodeonce.models.kv.registry import method_class
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.language.prefix import Opening, prefill
 from tests.real.needles import methods

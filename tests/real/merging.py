@@ -13,15 +13,27 @@ from typing import Any
 
 import torch
 
-from encodeonce.harness.training.compressor.config import OptimSpec, StopSpec, ValidationSpec
-from encodeonce.harness.training.compressor.folder import State, TrainingFolder
-from encodeonce.harness.training.compressor.trainer import Trainer
+from encodeonce.harness.training.compressor.subject import CompressorSubject
+from encodeonce.harness.training.config import OptimSpec, StopSpec, ValidationSpec
+from encodeonce.harness.training.folder import State, TrainingFolder
 from encodeonce.harness.training.ranks import Ranks
+from encodeonce.harness.training.trainer import Trainer, silent
 from encodeonce.models.kv.trained.compressor import Compressor, new_compressor
 from encodeonce.models.kv.trained.distillation import Lesson, student
-from encodeonce.models.kv.trained.files import HEADER, load_weights, read_header, write_compressor
-from encodeonce.models.kv.trained.header import CompressorForm, CompressorHeader
-from encodeonce.models.kv.trained.loss import LossSpec, mean_kl
+from encodeonce.models.kv.trained.files import (
+    WEIGHTS,
+    header_text,
+    load_weights,
+    write_compressor,
+)
+from encodeonce.models.kv.trained.header import (
+    HEADER,
+    CompressorForm,
+    CompressorHeader,
+    read_header,
+)
+from encodeonce.models.kv.trained.loss import mean_kl
+from encodeonce.models.kv.trained.loss_spec import LossSpec
 from tests.real.passages import ProseLessons
 
 LOSS = LossSpec(name="kl")
@@ -140,7 +152,8 @@ def train(
     plan.write_text(json.dumps(max_steps))
     state = _run(model, of, lessons, validation, output, max_steps, lr)
     words = f"Trained on prose for {state.best_step} steps.\n"
-    output.publish(state.best_step, header(model, of), words)
+    texts = {HEADER: header_text(header(model, of)), "README.md": words.encode()}
+    output.publish(state.best_step, [WEIGHTS], texts)
     return Trained(folder=output.path, state=state)
 
 
@@ -172,13 +185,9 @@ def _run(
     head = header(model, of)
     found: Any = lessons
     validator: Any = ProseValidator(model, validation, spent_s)
-    trainer = Trainer(config, model, _new(head), found, validator, folder, Ranks())
-    return trainer.run(head, _silent)
+    subject = CompressorSubject(config, model, _new(head), head, found, validator)
+    return Trainer(config, subject, folder, Ranks()).run(silent)
 
 
 def _new(head: CompressorHeader) -> Compressor:
     return new_compressor(head.form(), len(head.layers), head.head_width, dropout=0.0, seed=0)
-
-
-def _silent(done: int, total: int, words: str) -> None:
-    return

@@ -13,7 +13,7 @@ from typing import Any
 
 from encodeonce.harness.results.intervals import Z_95
 from encodeonce.harness.results.paired import PairedDifference, paired_difference
-from encodeonce.models.kv.method import method_class, method_names
+from encodeonce.models.kv.registry import method_class, method_names
 from encodeonce.models.kv.spec import FULL, KVSpec
 from tests.real.prose import Hidden
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from encodeonce.harness.bench.machine import hardware, versions
-from encodeonce.models.kv.method import method_class
+from encodeonce.models.kv.registry import method_class
 from encodeonce.models.kv.spec import KVSpec
 from tests.real.calibrated import awq, calibration_pieces
 from tests.real.needles import (

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from encodeonce.models.kv.method import check_kv
+from encodeonce.models.kv.registry import check_kv
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.kv.trained.distillation import make_lesson
-from encodeonce.models.kv.trained.files import load_weights, read_header
+from encodeonce.models.kv.trained.files import load_weights
+from encodeonce.models.kv.trained.header import read_header
 from encodeonce.models.language.prefix import Opening, prefill
 from tests.real.compressors import Column, tables
 from tests.real.conftest import FACTOR, NUM_AFTER, NUM_BEFORE

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from encodeonce.models.quantization.method import Candidate, quantizer_class
+from encodeonce.models.quantization.method import Candidate
+from encodeonce.models.quantization.registry import quantizer_class
 from encodeonce.models.spec import ModelSpec
 from tests.real.prose import articles
 from tests.real.smollm2 import load_model

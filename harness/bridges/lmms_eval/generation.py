@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from encodeonce.models.language.generation import GenerationSpec
+from encodeonce.models.spec import GenerationSpec
 
 
 class UnsupportedRequest(ValueError):

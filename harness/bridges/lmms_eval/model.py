@@ -36,8 +36,8 @@ from encodeonce.harness.bridges.lmms_eval.work_log import report_work
 from encodeonce.harness.bridges.requests import GenerationRequest, LikelihoodRequest
 from encodeonce.harness.report.plain_console import PlainConsole
 from encodeonce.harness.report.visible import visible
-from encodeonce.models.checkpoint.files import device, hide_loading_bars
-from encodeonce.models.language.generation import Generation
+from encodeonce.models.answer import Generation
+from encodeonce.models.checkpoint.files import device
 
 T = TypeVar("T")
 
@@ -60,7 +60,6 @@ class _Model(lmms):  # type: ignore[misc]
             ConfigError: an argument is unknown, or its value is not allowed.
         """
         super().__init__()
-        hide_loading_bars()
         self._arguments = on_own_device(MODEL_ARGS.read(model_args))
         self._answerer = Answerer(self._arguments, self._arguments.window)
         # lmms-eval's response cache finds a killed run's answers if the next run has the same

@@ -5,7 +5,6 @@ from lmms_eval.utils import eval_logger
 
 from encodeonce.harness.bridges.requests import VariantConfig, Work
 from encodeonce.harness.report.numbers import human_bytes, percent
-from encodeonce.harness.run.variant import Variant
 
 
 def report_work(
@@ -24,7 +23,7 @@ def report_work(
     hit_rate = use.num_hits / use.num_units if use.num_units else 1.0
     kept = work.kept_kv_bytes / work.kv_bytes if work.kv_bytes else 1.0
     eval_logger.info(
-        f"encodeonce {Variant.of(config.weights, config.kv).name}: {percent(hit_rate)} of "
+        f"encodeonce {config.variant.name}: {percent(hit_rate)} of "
         f"{use.num_units} units found in {config.cache.path}, {use.num_encoded} encoded; "
         f"{work.num_prefills} prefills for {work.num_answers} answers, {work.num_errors} errors; "
         f"{percent(kept, 1)} of keys and values kept; weights {human_bytes(weights_bytes)}; "

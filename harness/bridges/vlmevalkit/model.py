@@ -33,8 +33,10 @@ class EncodeOnceModel(BaseModel):  # type: ignore[misc]  # the kit has no types
         self._nframe: int | None = None
         self._fps: float | None = None
         self._tally = tally
-        weights, kv = config.models[name]
-        self._answerer = ResidentAnswerer(config, weights, kv, config.vlmevalkit.resident_prefixes)
+        weights, kv, adapter = config.models[name]
+        self._answerer = ResidentAnswerer(
+            config, weights, kv, config.vlmevalkit.resident_prefixes, adapter
+        )
 
     # Before each question of a video benchmark, the kit compares the model's `nframe` and `fps`,
     # if they are positive, with the benchmark's, and assigns the benchmark's value or None

@@ -10,6 +10,7 @@ from encodeonce.datasets.options import LocalPath
 from encodeonce.harness.results.export import file_names
 from encodeonce.harness.run.config import BenchmarkSpec, RunConfig
 from encodeonce.harness.run.variant import Variant
+from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.spec import WeightsSpec
 
@@ -26,7 +27,7 @@ class KitSpec(BaseModel):
         default="encodeonce",
         pattern=r"^[\w.+-]+$",
         description="Its name for run.py's --model, also part of the result files' names. Several "
-        "variants (weights, kv) append their own, e.g. encodeonce-none_full.",
+        "variants (weights, adapters, kv) append their own, e.g. encodeonce-none_full.",
     )
     videos: Literal["file", "frames"] = Field(
         default="file",
@@ -78,14 +79,17 @@ class KitConfig(RunConfig):
         return benchmarks
 
     @property
-    def models(self) -> dict[str, tuple[WeightsSpec, KVSpec]]:
+    def models(self) -> dict[str, tuple[WeightsSpec, KVSpec, AdapterSpec | None]]:
         """Variants by their names for run.py's --model."""
-        variants = {Variant.of(*both).name: both for both in product(self.weights, self.kv)}
+        variants = {
+            Variant.of(weights, kv, adapter).name: (weights, kv, adapter)
+            for weights, adapter, kv in product(self.weights, self.adapters, self.kv)
+        }
         name, files = self.vlmevalkit.name, file_names(variants)
         alone = len(variants) == 1
         return {
-            name if alone else f"{name}-{files[variant]}": both
-            for variant, both in variants.items()
+            name if alone else f"{name}-{files[variant]}": parts
+            for variant, parts in variants.items()
         }
 
     @property

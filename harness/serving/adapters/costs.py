@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
-from encodeonce.harness.run.config import Strict
+from encodeonce.harness.run.strict import Strict
 from encodeonce.harness.serving.adapters.modes import Mode
 
 FASTEST = "fastest"

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from encodeonce.harness.run.config import Strict
+from encodeonce.harness.run.strict import Strict
 from encodeonce.models.adapters.spec import AdapterSpec
 
 

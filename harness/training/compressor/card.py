@@ -1,6 +1,6 @@
 """The model card of a compressor: what it is, for which model, and how good it was."""
 
-from encodeonce.harness.training.compressor.folder import State
+from encodeonce.harness.training.folder import State
 from encodeonce.models.kv.trained.header import CompressorHeader
 
 

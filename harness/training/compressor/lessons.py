@@ -1,6 +1,5 @@
 """The lessons of a training: which questions about which media, and what the teacher says."""
 
-import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -10,54 +9,21 @@ from typing import Any
 import numpy as np
 
 from encodeonce.cache_store.features import Features
-from encodeonce.cache_store.store import MissingFeatures
 from encodeonce.datasets.media.media import MediaError
 from encodeonce.datasets.sample import Sample
 from encodeonce.harness.run.plan import MediaGroup
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
+from encodeonce.harness.training.media import answers_of, visuals_of
 from encodeonce.harness.workers.session import Session
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.kv.trained.distillation import Lesson, make_lesson
-from encodeonce.models.language.generation import GenerationSpec, ends_of
 from encodeonce.models.language.prefix import Prefix
+from encodeonce.models.spec import GenerationSpec
 from encodeonce.models.vision.visual import Visual
 
 logger = logging.getLogger(__name__)
 
 _GIB = 2**30
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
-    """Media for training and for validation: none is in both."""
-
-    training: tuple[MediaGroup, ...]
-    held_out: tuple[MediaGroup, ...]
-
-
-def split(groups: Sequence[MediaGroup], session: Session, fraction: float, seed: int) -> Split:
-    """Return which groups only validation sees: drawn by the digests of their media.
-
-    Raises:
-        ValueError: there are too few media for both parts.
-    """
-    by_media: dict[str, list[MediaGroup]] = {}
-    for group in groups:
-        digests = session.media_sha256(group.root, group.media)
-        name = " ".join(digests) or f"{group.root} {group.media}"
-        by_media.setdefault(name, []).append(group)
-    if len(by_media) < 2:
-        raise ValueError(
-            f"training needs media in both parts, for training and for validation; the run has "
-            f"{len(by_media)}"
-        )
-    drawn = sorted(by_media, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
-    count = min(len(drawn) - 1, max(1, round(len(drawn) * fraction)))
-    chosen = set(drawn[:count])
-    return Split(
-        training=tuple(g for name in by_media if name not in chosen for g in by_media[name]),
-        held_out=tuple(g for name in by_media if name in chosen for g in by_media[name]),
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,22 +177,4 @@ class Lessons:
             spec = GenerationSpec(max_new_tokens=limit)
             (answers,) = self._decoder.answer(prefix, asked.prompts, spec)
             return [answer.token_ids for answer in answers]
-        end = sorted(ends_of(self._decoder.model))[:1]
-        texts = [sample.target for sample in asked.samples]
-        tokens = self._decoder.tokenizer(texts, add_special_tokens=False).input_ids
-        return [[*one[:limit], *end] for one in tokens]
-
-
-def visuals_of(session: Session, group: MediaGroup) -> list[Visual]:
-    """Return a group's media with their features.
-
-    Raises:
-        MediaError: one has to be decoded and cannot be.
-        ValueError: features are missing and are not to be encoded.
-    """
-    try:
-        return [
-            session.visual(session.look_up(group.root, ref, group.benchmark)) for ref in group.media
-        ]
-    except MissingFeatures as error:
-        raise ValueError(f"{error}. Leave cache.on_miss out, and they are encoded") from error
+        return answers_of(self._decoder, [sample.target for sample in asked.samples], limit)

@@ -1,27 +1,33 @@
 """Trains the compressor that a run file describes, or goes on with it."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import torch
 
-from encodeonce.harness.run.plan import MediaGroup, Plan, make_plan
+from encodeonce.harness.run.plan import Plan, make_plan
 from encodeonce.harness.training.compressor.card import model_card
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
-from encodeonce.harness.training.compressor.folder import State, TrainingFolder, TrainingFolderError
-from encodeonce.harness.training.compressor.lessons import Lessons, Split, split
-from encodeonce.harness.training.compressor.trainer import OnStep, Trainer
+from encodeonce.harness.training.compressor.lessons import Lessons
+from encodeonce.harness.training.compressor.subject import CompressorSubject
 from encodeonce.harness.training.compressor.validation import Validator
+from encodeonce.harness.training.folder import State, TrainingFolder
+from encodeonce.harness.training.media import Split, num_media, split
 from encodeonce.harness.training.ranks import Ranks
+from encodeonce.harness.training.trainer import OnStep, Trainer, check_ranks, create, silent
 from encodeonce.harness.workers.session import Session
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.kv.trained.compressor import Compressor, new_compressor
-from encodeonce.models.kv.trained.files import load_weights, read_header
+from encodeonce.models.kv.trained.files import WEIGHTS, header_text, load_weights
 from encodeonce.models.kv.trained.grouping import group_tokens
-from encodeonce.models.kv.trained.header import CompressorForm, CompressorHeader
-from encodeonce.models.kv.trained.source import find_compressor
+from encodeonce.models.kv.trained.header import (
+    HEADER,
+    CompressorForm,
+    CompressorHeader,
+    find_compressor,
+    read_header,
+)
 from encodeonce.models.language.prefix import Prefix
 
 _LIBRARIES = ("encodeonce", "torch", "transformers")
@@ -46,11 +52,7 @@ def train_compressor(config: TrainCompressorConfig, ranks: Ranks, on_step: OnSte
     Raises:
         ValueError: the data or the model do not allow it, or the folder holds another training.
     """
-    if ranks.world > config.optim.prefixes_per_step:
-        raise ValueError(
-            f"optim.prefixes_per_step: {ranks.world} processes share a step's lessons, so at least "
-            f"so many are needed; got {config.optim.prefixes_per_step}"
-        )
+    check_ranks(ranks, config.optim)
     plan = make_plan(config.as_run())
     with (
         Session(config, config.on_miss) as session,
@@ -59,36 +61,22 @@ def train_compressor(config: TrainCompressorConfig, ranks: Ranks, on_step: OnSte
         parts = split(plan.groups, session, config.data.held_out, config.optim.seed)
         checkpoint_sha256 = session.checkpoint_sha256()
         of = {"checkpoint files": checkpoint_sha256, "questions": plan.samples_sha256}
-        _create(folder, {**config.step_fields(), **of}, ranks)
+        create(folder, {**config.step_fields(), **of}, ranks)
         decoder = session.decoder_slot.put(config.weights)
         assert isinstance(decoder, PrefixDecoder)
         lessons = Lessons(config, session, decoder, parts.training)
         header = _header(config, lessons.some_prefix(), checkpoint_sha256)
         compressor = _compressor(config, header).to(decoder.model.device)
         validator = Validator(config, session, decoder, parts.held_out, plan.benchmarks)
-        trainer = Trainer(config, decoder.model, compressor, lessons, validator, folder, ranks)
-        state = trainer.run(header, on_step if ranks.is_first else _silent)
+        subject = CompressorSubject(config, decoder.model, compressor, header, lessons, validator)
+        trainer = Trainer(config, subject, folder, ranks)
+        state = trainer.run(on_step if ranks.is_first else silent)
         if ranks.is_first:
             header = header.model_copy(update={"training": _facts(config, state, plan, parts)})
-            folder.publish(state.best_step, header, model_card(header, state))
+            card = model_card(header, state).encode()
+            texts = {HEADER: header_text(header), "README.md": card}
+            folder.publish(state.best_step, [WEIGHTS], texts)
     return Trained(header=header, state=state)
-
-
-def _create(folder: TrainingFolder, asked: Mapping[str, Any], ranks: Ranks) -> None:
-    """Make the folder, or open it again; what the first process refuses, all refuse.
-
-    Raises:
-        TrainingFolderError: see `TrainingFolder.create`.
-    """
-    refusal = None
-    if ranks.is_first:
-        try:
-            folder.create(asked)
-        except ValueError as error:
-            refusal = str(error)
-    refusal = ranks.agree(refusal)
-    if refusal is not None:
-        raise TrainingFolderError(refusal)
 
 
 def _header(
@@ -160,8 +148,8 @@ def _facts(config: TrainCompressorConfig, state: State, plan: Plan, parts: Split
         "benchmarks": [spec.model_dump(mode="json") for spec in config.benchmarks],
         "questions_sha256": plan.samples_sha256,
         "num_media": {
-            "training": _num_media(parts.training),
-            "held_out": _num_media(parts.held_out),
+            "training": num_media(parts.training),
+            "held_out": num_media(parts.held_out),
         },
         "data": config.data.model_dump(mode="json"),
         "loss": config.loss.model_dump(mode="json"),
@@ -169,12 +157,3 @@ def _facts(config: TrainCompressorConfig, state: State, plan: Plan, parts: Split
         "versions": {name: version(name) for name in _LIBRARIES},
         "held_out": state.best()["held_out"],
     }
-
-
-def _num_media(groups: Sequence[MediaGroup]) -> int:
-    """Return how many different media several benchmarks' groups are about."""
-    return len({(group.root, group.media) for group in groups})
-
-
-def _silent(done: int, total: int, words: str) -> None:
-    return

@@ -3,22 +3,20 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from encodeonce.datasets.media.media import MediaError
 from encodeonce.datasets.sample import Benchmark
-from encodeonce.harness.run.plan import MediaGroup, without_samples
+from encodeonce.harness.run.plan import MediaGroup
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
-from encodeonce.harness.training.compressor.lessons import visuals_of
+from encodeonce.harness.training.media import first_in_turn, visuals_of
 from encodeonce.harness.workers.session import Session
+from encodeonce.models.answer import Generation
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.kv.trained.grouping import group_tokens
-from encodeonce.models.language.generation import Generation
 from encodeonce.models.language.prefix import Prefix
 from encodeonce.models.vision.visual import Visual
 
@@ -69,7 +67,7 @@ class Validator:
         """Choose the questions: the first of every medium, then the second, and so on."""
         self._config, self._session, self._decoder = config, session, decoder
         self._benchmarks = benchmarks
-        self._groups = _first_in_turn(groups, config.validation.samples)
+        self._groups = first_in_turn(groups, config.validation.samples)
         self._visuals: dict[int, list[Visual] | None] = {}
 
     def measure(self, folder: Path) -> dict[str, dict[str, float | None]]:
@@ -135,9 +133,3 @@ class Validator:
                 yield group, visuals
         if failed is not None and not any(self._visuals.values()):
             raise failed
-
-
-def _first_in_turn(groups: Sequence[MediaGroup], count: int) -> tuple[MediaGroup, ...]:
-    turns: Any = zip_longest(*([(g.benchmark, s.id) for s in g.samples] for g in groups))
-    ordered = [one for turn in turns for one in turn if one is not None]
-    return without_samples(groups, set(ordered[count:]))

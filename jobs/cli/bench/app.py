@@ -2,18 +2,57 @@
 
 import typer
 
-from encodeonce.jobs.cli.bench.adapters import adapters
-from encodeonce.jobs.cli.bench.costs import costs
-from encodeonce.jobs.cli.bench.engine import engine
-from encodeonce.jobs.cli.bench.kv import kv
-from encodeonce.jobs.cli.bench.prefix import prefix
-from encodeonce.jobs.cli.bench.quant import quant
-from encodeonce.jobs.cli.bench.serve import serve
-from encodeonce.jobs.cli.bench.store import store
-from encodeonce.jobs.cli.bench.sweep import sweep
+from encodeonce.jobs.cli.lazy import Lazy, LazyGroup
 
-bench_app = typer.Typer(
-    help="Measure the program itself.", no_args_is_help=True, add_completion=False
-)
-for command in (prefix, engine, kv, sweep, quant, adapters, store, serve, costs):
-    bench_app.command()(command)
+
+class _Commands(LazyGroup):
+    lazy = {
+        "prefix": Lazy(
+            "bench.prefix:prefix",
+            "Compare no cache, stored features, a prefix shared by all questions, and a resident "
+            "one.",
+        ),
+        "engine": Lazy(
+            "bench.engine:engine",
+            "Compare transformers' generate with answers about several pictures decoded as one "
+            "batch.",
+        ),
+        "kv": Lazy(
+            "bench.kv:kv",
+            "Compare compressed caches with transformers' own: seconds by stage, tokens/s, memory.",
+        ),
+        "sweep": Lazy(
+            "bench.sweep:sweep",
+            "Compare one run of all KV settings with separate runs: seconds, and whether answers "
+            "agree.",
+        ),
+        "quant": Lazy(
+            "bench.quant:quant",
+            "Compare weight variants with the unquantised model: memory, first token, tokens/s, "
+            "output.",
+        ),
+        "adapters": Lazy(
+            "bench.adapters:adapters",
+            "Compare rows of different adapters in one batch with peft's ways, and with merging a "
+            "copy.",
+        ),
+        "peers": Lazy(
+            "bench.peers:peers",
+            "Do one job by plain transformers, by vLLM in several ways, and by us.",
+        ),
+        "store": Lazy(
+            "bench.store:store",
+            "Compare our store with torch.save, safetensors, gzip, zarr and LMDB on the same data.",
+        ),
+        "serve": Lazy(
+            "bench.serve:serve",
+            "Serve concurrent requests under several KV caches: latency, goodput and accuracy.",
+        ),
+        "costs": Lazy(
+            "bench.costs:costs",
+            "Measure the stages of serving at several sizes, and fit coefficients to them.",
+        ),
+    }
+
+
+bench_app = typer.Typer(cls=_Commands, help="Measure the program itself.", no_args_is_help=True)

@@ -7,7 +7,8 @@ import typer
 
 from encodeonce.harness.bench.costs import run_costs_bench
 from encodeonce.harness.bench.costs_report import sections, to_costs
-from encodeonce.harness.run.read_config import check_device, load_run_file
+from encodeonce.harness.run.check_device import check_device
+from encodeonce.harness.run.read_config import load_run_file
 from encodeonce.harness.serving.config import ServeConfig
 from encodeonce.harness.serving.costs import write_costs
 from encodeonce.jobs.cli.bench.measuring import console, measuring, status_line

@@ -19,7 +19,7 @@ from encodeonce.jobs.cli.bench.options import (
 )
 from encodeonce.jobs.cli.bench.scene import make_scene, model_name
 from encodeonce.jobs.cli.specs import from_options, mapping_from_option, model_from_options
-from encodeonce.models.kv.method import check_kv, find_method, for_workers
+from encodeonce.models.kv.registry import check_kv, find_method, for_workers
 from encodeonce.models.kv.spec import KVSpec
 
 METHODS = ("prefixkv",)

@@ -12,9 +12,10 @@ from encodeonce.harness.report.numbers import human_count
 from encodeonce.harness.report.plain_console import PlainConsole, plain_text
 from encodeonce.harness.report.terminal import print_report
 from encodeonce.harness.report.visible import on_one_line
+from encodeonce.harness.run.check_device import check_device
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.plan import Plan, make_plan
-from encodeonce.harness.run.read_config import check_device, load_run_file
+from encodeonce.harness.run.read_config import load_run_file
 from encodeonce.harness.serving.adapters.costs import check_kinds
 from encodeonce.harness.serving.answered import Answered, answered, unanswered, with_served
 from encodeonce.harness.serving.config import ServeConfig
@@ -27,8 +28,9 @@ from encodeonce.harness.serving.specs import OpenAIEngine, RayEngine
 from encodeonce.harness.serving.summary import summarize_grid
 from encodeonce.harness.workers.session import OnMiss, Session
 from encodeonce.jobs.cli.run_options import Output, RayAddress
-from encodeonce.jobs.cli.running import running
 from encodeonce.jobs.cli.user_errors import stop, user_errors
+from encodeonce.jobs.execution.select import check_ray_serve
+from encodeonce.jobs.running import running
 
 console = PlainConsole()
 
@@ -78,9 +80,6 @@ def _check_engine(config: ServeConfig) -> None:
     if config.engine.kind == "openai":
         check_client()
     elif config.engine.kind == "ray":
-        # Imported where it is needed, here and below: other commands run without Ray installed.
-        from encodeonce.jobs.serve_ray import check_ray_serve
-
         check_ray_serve()
 
 
@@ -95,7 +94,7 @@ def _costs(config: ServeConfig) -> Costs | None:
     if config.adapters is not None:
         random = config.adapters.random
         kinds = {one.name: lora_kind(config.policy_of(one)) for one in config.experiments}
-        check_kinds(found.adapters, random and random.rank, kinds)
+        check_kinds(found.adapters, None if random is None else random.rank, kinds)
     return found
 
 
@@ -134,6 +133,7 @@ def _server(
             yield OpenAIServer(config, config.engine, session)
         return
     if isinstance(config.engine, RayEngine):
+        # Imported here so that other commands run without Ray installed.
         from encodeonce.jobs.serve_ray import ray_server
 
         with ray_server(config, config.engine, known, ray_address) as replicas:

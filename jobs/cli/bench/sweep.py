@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 
 from encodeonce.datasets.media.sampling import UniformInclusive
-from encodeonce.harness.run.config import BenchmarkSpec, CacheSpec, RunConfig, WorkersSpec
+from encodeonce.harness.run.cache_spec import CacheSpec
+from encodeonce.harness.run.config import BenchmarkSpec, RunConfig
 from encodeonce.harness.run.read_config import load_config
+from encodeonce.harness.run.workers_spec import WorkersSpec
 from encodeonce.jobs.cli.bench.measuring import measuring, print_step
 from encodeonce.jobs.cli.bench.options import NumRuns, Output
 from encodeonce.jobs.cli.bench.scene import NUM_FRAMES

@@ -13,6 +13,7 @@ from pathlib import Path
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.record import Record
+from encodeonce.jobs.execution.display import on_stderr
 from encodeonce.jobs.execution.select import executor_for
 from encodeonce.jobs.pipeline import Pipeline
 from encodeonce.models.kv.spec import KVSpec
@@ -115,16 +116,16 @@ def _once(bench: SweepBench, name: str, runs: Sequence[tuple[KVSpec, ...]], side
 
 
 def _precompute(config: RunConfig) -> None:
-    with executor_for(config.workers, None) as executor:
-        pipeline = Pipeline(config, executor)
+    with on_stderr() as display, executor_for(config.workers, None) as executor:
+        pipeline = Pipeline(config, executor, display)
         with pipeline.folder:
             pipeline.precompute()
 
 
 def _answered(config: RunConfig) -> list[Record]:
     """Evaluate, and return the records."""
-    with executor_for(config.workers, None) as executor:
-        pipeline = Pipeline(config, executor)
+    with on_stderr() as display, executor_for(config.workers, None) as executor:
+        pipeline = Pipeline(config, executor, display)
         with pipeline.folder:
             pipeline.evaluate()
     records = RunFolder(config.output).records("records")

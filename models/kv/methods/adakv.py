@@ -11,7 +11,8 @@ import torch
 from pydantic import Field
 
 from encodeonce.datasets.refusals import checked
-from encodeonce.models.kv.method import KVMethod, ScoringMethod, method_class
+from encodeonce.models.kv.method import KVMethod, ScoringMethod
+from encodeonce.models.kv.registry import method_class
 from encodeonce.models.kv.selection import Selection, uniform_count
 from encodeonce.models.kv.statistics import Needs, PromptStatistics
 

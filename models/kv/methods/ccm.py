@@ -17,13 +17,14 @@ from typing import Any, ClassVar
 import torch
 from pydantic import Field
 
-from encodeonce.models.kv.method import KVMethod, PositionPolicy
+from encodeonce.models.kv.method import KVMethod
 from encodeonce.models.kv.selection import Entries, Selection
+from encodeonce.models.kv.spec import PositionPolicy
 from encodeonce.models.kv.statistics import LayerStatistics, PromptStatistics
 from encodeonce.models.kv.trained.compressor import stacked
 from encodeonce.models.kv.trained.grouping import Grouping, group_tokens
-from encodeonce.models.kv.trained.header import CompressorHeader
-from encodeonce.models.kv.trained.source import Layout, Source, find_compressor
+from encodeonce.models.kv.trained.header import CompressorHeader, find_compressor
+from encodeonce.models.kv.trained.source import Layout, Source
 
 _MOST_ELEMENTS = 2**27
 """Keys that are stacked at a time: layers are taken in chunks of at most so many numbers."""

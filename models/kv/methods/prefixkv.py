@@ -28,9 +28,10 @@ import torch
 from pydantic import Field, model_validator
 
 from encodeonce.models.kv.cache import Eviction
-from encodeonce.models.kv.method import KVMethod, PositionPolicy
+from encodeonce.models.kv.method import KVMethod
 from encodeonce.models.kv.prefixkv_profile import Profile, load_profile
 from encodeonce.models.kv.selection import Selection, spread, top, uniform_count
+from encodeonce.models.kv.spec import PositionPolicy
 from encodeonce.models.kv.statistics import LayerStatistics, Needs, PromptStatistics
 
 NUM_PROTECTED = 2

@@ -30,8 +30,7 @@ from safetensors.torch import load_file
 
 from encodeonce.models.checkpoint.integrity import is_pointer
 from encodeonce.models.kv.trained.compressor import Compressor
-from encodeonce.models.kv.trained.files import CompressorError
-from encodeonce.models.kv.trained.header import CompressorForm, CompressorHeader
+from encodeonce.models.kv.trained.header import CompressorError, CompressorForm, CompressorHeader
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,6 @@
 """Reads and writes compressors: a folder with ``compressor.json`` and safetensors."""
 
 import json
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -9,43 +8,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from encodeonce.cache_store import durable
-from encodeonce.datasets.refusals import Refused, checked
-from encodeonce.datasets.strict_json import JsonError, parse_json
 from encodeonce.models.checkpoint.integrity import find_problem
 from encodeonce.models.kv.trained.compressor import Compressor
-from encodeonce.models.kv.trained.header import CompressorHeader
+from encodeonce.models.kv.trained.header import HEADER, CompressorError, CompressorHeader
 
-HEADER = "compressor.json"
 WEIGHTS = "compressor.safetensors"
-
-
-class CompressorError(ValueError):
-    """A compressor's files cannot be used."""
-
-
-def read_header(folder: Path) -> CompressorHeader:
-    """Return what a compressor is; a file is read again only if it changed.
-
-    Raises:
-        CompressorError: the folder holds no compressor, or a damaged one.
-    """
-    path = folder / HEADER
-    try:
-        stat = path.stat()
-        return _read_header(path, stat.st_mtime_ns, stat.st_size)
-    except OSError as error:
-        raise CompressorError(
-            f"{folder} holds no compressor: {HEADER} cannot be read ({error.strerror}). Train one "
-            "with: encodeonce train compressor TRAIN.yaml"
-        ) from error
-
-
-@lru_cache(maxsize=64)
-def _read_header(path: Path, mtime_ns: int, size: int) -> CompressorHeader:
-    try:
-        return checked(CompressorHeader, parse_json(path.read_bytes()))
-    except (JsonError, Refused) as error:
-        raise CompressorError(f"{path} does not describe a compressor: {error}") from error
 
 
 def check_weights(folder: Path, header: CompressorHeader) -> Compressor:

@@ -1,13 +1,25 @@
 """What a trained compressor is, as its file says: read without its weights."""
 
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from encodeonce.models.kv.method import PositionPolicy
+from encodeonce.datasets.local_path import local_path
+from encodeonce.datasets.refusals import Refused, checked
+from encodeonce.datasets.strict_json import JsonError, parse_json
+from encodeonce.models.kv.spec import PositionPolicy
 
 FORMAT: Literal["encodeonce compressor 1"] = "encodeonce compressor 1"
+HEADER = "compressor.json"
+SHIPPED = Path(__file__).parents[2] / "demo" / "compressors"
+"""Compressors of the demo model, by name."""
+
+
+class CompressorError(ValueError):
+    """A compressor's files cannot be used."""
 
 
 class CompressorForm(BaseModel):
@@ -134,3 +146,44 @@ class CompressorHeader(CompressorForm):
                 f"{where} is for the layers {list(self.layers)}; those of this model without a "
                 f"sliding window are {list(layers)}"
             )
+
+
+def find_compressor(path: str) -> Path:
+    """Return the folder or file that a user's path means; a name that ships is a path too.
+
+    Raises:
+        CompressorError: it is no path.
+    """
+    try:
+        found = local_path(path)
+    except ValueError as error:
+        raise CompressorError(f"options.path: {error}") from error
+    shipped = SHIPPED / path
+    if not found.exists() and Path(path).name == path and (shipped / HEADER).is_file():
+        return shipped
+    return found
+
+
+def read_header(folder: Path) -> CompressorHeader:
+    """Return what a compressor is; a file is read again only if it changed.
+
+    Raises:
+        CompressorError: the folder holds no compressor, or a damaged one.
+    """
+    path = folder / HEADER
+    try:
+        stat = path.stat()
+        return _read_header(path, stat.st_mtime_ns, stat.st_size)
+    except OSError as error:
+        raise CompressorError(
+            f"{folder} holds no compressor: {HEADER} cannot be read ({error.strerror}). Train one "
+            "with: encodeonce train compressor TRAIN.yaml"
+        ) from error
+
+
+@lru_cache(maxsize=64)
+def _read_header(path: Path, mtime_ns: int, size: int) -> CompressorHeader:
+    try:
+        return checked(CompressorHeader, parse_json(path.read_bytes()))
+    except (JsonError, Refused) as error:
+        raise CompressorError(f"{path} does not describe a compressor: {error}") from error

@@ -7,7 +7,6 @@ from typing import Literal
 
 import torch
 
-from encodeonce.datasets.local_path import local_path
 from encodeonce.models.checkpoint.files import file_digest
 from encodeonce.models.kv.trained.compressor import Compressor
 from encodeonce.models.kv.trained.fastcache import (
@@ -15,18 +14,13 @@ from encodeonce.models.kv.trained.fastcache import (
     fastcache_header,
     load_fastcache,
 )
-from encodeonce.models.kv.trained.files import (
-    HEADER,
-    WEIGHTS,
+from encodeonce.models.kv.trained.files import WEIGHTS, check_weights, load_weights
+from encodeonce.models.kv.trained.header import (
     CompressorError,
-    check_weights,
-    load_weights,
+    CompressorHeader,
+    find_compressor,
     read_header,
 )
-from encodeonce.models.kv.trained.header import CompressorHeader
-
-SHIPPED = Path(__file__).parents[2] / "demo" / "compressors"
-"""Compressors of the demo model, by name."""
 
 Layout = Literal["encodeonce"] | FastCacheLayout
 
@@ -99,22 +93,6 @@ class Source:
     @property
     def _found(self) -> Path:
         return find_compressor(self._path)
-
-
-def find_compressor(path: str) -> Path:
-    """Return the folder or file that a user's path means; a name that ships is a path too.
-
-    Raises:
-        CompressorError: it is no path.
-    """
-    try:
-        found = local_path(path)
-    except ValueError as error:
-        raise CompressorError(f"options.path: {error}") from error
-    shipped = SHIPPED / path
-    if not found.exists() and Path(path).name == path and (shipped / HEADER).is_file():
-        return shipped
-    return found
 
 
 @lru_cache(maxsize=8)

@@ -8,7 +8,7 @@ from typing import Any
 
 from encodeonce.models.quantization.grid import Codes
 from encodeonce.models.quantization.layout import Stored, int32_fields
-from encodeonce.models.quantization.method import WeightsError
+from encodeonce.models.quantization.registry import WeightsError
 
 _ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 """Output that each field holds, lowest bits first."""

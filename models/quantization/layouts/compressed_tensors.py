@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 
 from encodeonce.models.quantization.grid import Codes, Grid
 from encodeonce.models.quantization.layout import Stored, int32_fields
-from encodeonce.models.quantization.method import WeightsError
+from encodeonce.models.quantization.registry import WeightsError
 
 FORMAT = "pack-quantized"
 

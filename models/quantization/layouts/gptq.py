@@ -11,7 +11,7 @@ import torch
 
 from encodeonce.models.quantization.grid import Codes
 from encodeonce.models.quantization.layout import Stored, int32_fields
-from encodeonce.models.quantization.method import WeightsError
+from encodeonce.models.quantization.registry import WeightsError
 
 _OFFSETS = {"gptq": 1, "gptq_v2": 0}
 """What has to be added to stored zeros, by format."""

@@ -16,7 +16,7 @@ from torch import nn
 
 from encodeonce.models.quantization.grid import Grid, rounded
 from encodeonce.models.quantization.making.calibration import Seen
-from encodeonce.models.quantization.method import WeightsError
+from encodeonce.models.quantization.registry import WeightsError
 
 NUM_EXPONENTS = 20
 """Scales are mean |x| to the power of 0, 1/20, …, 19/20 (eq. 5)."""

@@ -10,7 +10,7 @@ from encodeonce.datasets.strict_json import JsonError, parse_json
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.quantization.making.calibration import Inputs
 from encodeonce.models.quantization.making.make import Calibration
-from encodeonce.models.quantization.method import WeightsError
+from encodeonce.models.quantization.registry import WeightsError
 
 
 def text_calibration(path: Path, num_prompts: int, num_tokens: int) -> Calibration:

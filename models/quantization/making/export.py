@@ -20,7 +20,7 @@ from encodeonce.models.checkpoint.files import CHECKPOINT_FILES, read_config, te
 from encodeonce.models.checkpoint.loading_hooks import STORED
 from encodeonce.models.quantization.grid import Grid
 from encodeonce.models.quantization.layouts.compressed_tensors import FORMAT
-from encodeonce.models.quantization.method import WeightsError
+from encodeonce.models.quantization.registry import WeightsError
 
 INDEX = "model.safetensors.index.json"
 _IN_LAYERS = re.compile(r"(.*?\blayers)\.(\d+)\.(.+)$")

@@ -28,7 +28,8 @@ from encodeonce.models.quantization.making.recipe import (
     fitting_grid,
     quantize_layers,
 )
-from encodeonce.models.quantization.method import WeightsError, find_candidate
+from encodeonce.models.quantization.method import find_candidate
+from encodeonce.models.quantization.registry import WeightsError
 from encodeonce.models.spec import NONE, ModelSpec, VisionSpec
 
 UNFINISHED = ".layers"

@@ -21,7 +21,7 @@ from encodeonce.models.quantization.making.calibration import (
     advance_and_see,
     capture,
 )
-from encodeonce.models.quantization.method import WeightsError
+from encodeonce.models.quantization.registry import WeightsError
 
 SEARCH_TOKENS = 8192
 LARGEST_CHANGE = 0.02

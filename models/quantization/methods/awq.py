@@ -12,8 +12,9 @@ from pydantic import Field
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.quantization.checks import refuse_other_model
 from encodeonce.models.quantization.made_here import check_kernel, check_made_by, stored_as
-from encodeonce.models.quantization.method import Candidate, Options, WeightsError
+from encodeonce.models.quantization.method import Candidate, Options
 from encodeonce.models.quantization.packed import Kernel, PackedHooks
+from encodeonce.models.quantization.registry import WeightsError
 
 
 class Awq(Options):

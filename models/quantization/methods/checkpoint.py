@@ -4,7 +4,8 @@ from typing import ClassVar
 
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.quantization.checks import refuse_other_model, stored_quantization
-from encodeonce.models.quantization.method import Candidate, Options, WeightsError
+from encodeonce.models.quantization.method import Candidate, Options
+from encodeonce.models.quantization.registry import WeightsError
 from encodeonce.models.quantization.stored import check_stored, stored_hooks
 
 

@@ -15,8 +15,9 @@ from encodeonce.models.quantization.checks import layer_widths, refuse_other_mod
 from encodeonce.models.quantization.grid import Grid, quantize
 from encodeonce.models.quantization.int4_linear import check_int4
 from encodeonce.models.quantization.made_here import check_kernel, check_made_by, stored_as
-from encodeonce.models.quantization.method import Candidate, Options, WeightsError
+from encodeonce.models.quantization.method import Candidate, Options
 from encodeonce.models.quantization.packed import Kernel, PackedHooks, built
+from encodeonce.models.quantization.registry import WeightsError
 
 
 class Rounding(LoadingHooks):

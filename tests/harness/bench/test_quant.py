@@ -14,7 +14,7 @@ from encodeonce.harness.bench.quant_report import sections, to_json
 from encodeonce.harness.bench.result_file import result_json
 from encodeonce.harness.bench.scene import SceneSpec
 from encodeonce.harness.report.markdown import to_markdown
-from encodeonce.models.quantization.method import WeightsError
+from encodeonce.models.quantization.registry import WeightsError
 from encodeonce.models.spec import ModelSpec, VisionSpec, WeightsSpec
 from encodeonce.models.synthetic.vila import TINY, write_random_vila
 from tests.fixtures.clips import write_clip

@@ -23,11 +23,15 @@ from encodeonce.harness.bridges.requests import (
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import PlannedMedia
 from encodeonce.harness.workers.precompute import PrecomputeWorker
+from encodeonce.models.adapters.into_checkpoint import merge_adapter
+from encodeonce.models.adapters.spec import AdapterSpec
+from encodeonce.models.answer import Generation
 from encodeonce.models.language.context import PromptTooLong
-from encodeonce.models.language.generation import Generation, GenerationSpec
+from encodeonce.models.spec import GenerationSpec, ModelSpec
 from tests.contracts.logits import NotedLogits
 from tests.fixtures.clips import write_clip
 from tests.fixtures.tiny_models import write_tiny_llava
+from tests.models.adapters.made import factors, write
 
 SHORT = GenerationSpec(max_new_tokens=3, max_batch=1)
 WINDOW = 8
@@ -354,3 +358,27 @@ def test_what_encodeonce_has_precomputed_is_found(
     for answerer in opened(model, tmp_path, on_miss="error"):
         texts(answerer.answers([question("What?", clip)]))
         assert answerer.take_work().cache.num_hits == 4
+
+
+def test_answers_are_under_the_adapter(model: Path, tmp_path: Path, clip: MediaFile) -> None:
+    """The same as under the adapter in the weights, and others than the base's."""
+    asked = [GenerationRequest(media=(clip,), prompt="What?", benchmark="b", generation=SHORT)]
+    texts = [LikelihoodRequest(media=(clip,), prompt="What?", benchmark="b", text="ab")]
+    widths = {"model.language_model.layers.0.self_attn.q_proj": (64, 64)}
+    folder = write(tmp_path / "adapter", factors(widths, 4, size=1.0))
+    found = {}
+    for name, variant in (("base", {}), ("adapted", {"adapter": str(folder)})):
+        for answerer in opened(model, tmp_path, **variant):
+            (answer,), (score,) = answerer.answers(asked), answerer.scores(texts)
+            found[name] = answer, score
+    spec, merged = AdapterSpec(path=str(folder)), tmp_path / "merged"
+    merge_adapter(spec, ModelSpec(path=str(model)), merged)
+    for answerer in opened(merged, tmp_path):
+        (answer,), (score,) = answerer.answers(asked), answerer.scores(texts)
+        found["merged"] = answer, score
+    answers = {name: answer for name, (answer, _) in found.items()}
+    assert answers["base"].logits_sha256 != answers["adapted"].logits_sha256
+    assert answers["merged"].token_ids == answers["adapted"].token_ids
+    probs = {name: score.log_prob for name, (_, score) in found.items()}
+    assert probs["adapted"] == pytest.approx(probs["merged"], abs=1e-4)
+    assert abs(probs["adapted"] - probs["base"]) > 1e-3

@@ -14,11 +14,13 @@ from encodeonce.datasets.media.sampling import UniformInclusive
 from encodeonce.harness.bridges.resident import ResidentAnswerer
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import PlannedMedia
+from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.language.context import PromptTooLong
 from encodeonce.models.spec import NONE
 from tests.fixtures.clips import write_clip
 from tests.fixtures.tiny_models import write_tiny_llava
+from tests.models.adapters.made import factors, write
 
 FRAMES = UniformInclusive(num_frames=4)
 
@@ -155,3 +157,18 @@ def test_a_failure_leaves_the_next_question_alone(answerer: ResidentAnswerer, fo
     with pytest.raises(ValueError, match="placeholder"):
         answerer.ask(video(folder / "a.mp4"), "What is <image>?", FRAMES)
     assert answerer.ask(video(folder / "a.mp4"), "What?", FRAMES).num_visual_units == 4
+
+
+def test_answers_are_under_the_adapter(config: RunConfig, folder: Path, tmp_path: Path) -> None:
+    """A resident prefix is of the adapter: its keys and values depend on it."""
+    widths = {"model.language_model.layers.0.self_attn.k_proj": (64, 32)}
+    spec = AdapterSpec(path=str(write(tmp_path / "adapter", factors(widths, 4, size=1.0))))
+    media = [PlannedMedia(root=folder, ref=MediaRef(kind="video", path="a.mp4"), benchmark="b")]
+    found = {}
+    for adapter in (None, spec):
+        with closing(ResidentAnswerer(config, NONE, FULL, 1, adapter)) as answerer:
+            first, again = (answerer.ask(media, "What?", FRAMES) for _ in range(2))
+            assert answerer.take_use().num_prefills == 1
+        assert first.logits_sha256 == again.logits_sha256
+        found[adapter] = first.logits_sha256
+    assert found[None] != found[spec]

@@ -14,8 +14,9 @@ from encodeonce.harness.report.terminal import print_report
 from encodeonce.harness.report.time_figures import page_figures
 from encodeonce.harness.results.matrix import summarize_variants
 from encodeonce.harness.results.summary import Summary
+from encodeonce.harness.run.meanings import describe_variants
 from encodeonce.harness.run.record import Record
-from encodeonce.harness.run.variant import Variant, describe_variants
+from encodeonce.harness.run.variant import Variant
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.spec import NONE
 from tests.harness.records import record

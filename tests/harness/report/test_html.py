@@ -18,8 +18,8 @@ from encodeonce.harness.results.run_summary import summarize_run
 from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.run.record import CacheUse, Record, SampleError
 from encodeonce.harness.run.variant import Variant
+from encodeonce.models.answer import KVUse
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.language.generation import KVUse
 from encodeonce.models.spec import NONE, WeightsSpec
 from tests.harness.runs import a_record, write_run
 

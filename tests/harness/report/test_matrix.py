@@ -9,11 +9,11 @@ from encodeonce.harness.report.markdown import to_markdown
 from encodeonce.harness.report.matrix import variant_sections
 from encodeonce.harness.report.section import file_of
 from encodeonce.harness.results.matrix import summarize_variants
+from encodeonce.harness.run.meanings import describe_variants
 from encodeonce.harness.run.record import Record
-from encodeonce.harness.run.variant import Variant, describe_variants
-from encodeonce.models.checkpoint.footprint import LoadedWeights
+from encodeonce.harness.run.variant import Variant
+from encodeonce.models.answer import Fidelity, LoadedWeights
 from encodeonce.models.kv.spec import KVSpec
-from encodeonce.models.language.generation import Fidelity
 from encodeonce.models.spec import NONE, WeightsSpec
 from tests.harness.records import record, use
 

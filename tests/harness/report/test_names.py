@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from encodeonce.harness.report.names import Names, kv_name, weights_name
-from encodeonce.harness.run.variant import Variant, describe_variants
+from encodeonce.harness.run.meanings import describe_variants
+from encodeonce.harness.run.variant import Variant
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.spec import NONE, WeightsSpec
 

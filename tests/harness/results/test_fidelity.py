@@ -4,7 +4,7 @@ import pytest
 
 from encodeonce.harness.results.fidelity import common_prefix, repetition_rate, summarize_fidelity
 from encodeonce.harness.run.record import Record
-from encodeonce.models.language.generation import Fidelity
+from encodeonce.models.answer import Fidelity
 from tests.harness.records import record
 
 

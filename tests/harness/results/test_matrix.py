@@ -5,7 +5,7 @@ import pytest
 from encodeonce.harness.results.matrix import reference_variant, summarize_variants
 from encodeonce.harness.run.record import Record, SampleError
 from encodeonce.harness.run.variant import BASELINE, Variant
-from encodeonce.models.checkpoint.footprint import LoadedWeights
+from encodeonce.models.answer import LoadedWeights
 from tests.harness.records import record, use
 
 SAMPLES = ("a1", "a2", "b1", "b2")
@@ -128,3 +128,20 @@ def test_the_reference_is_the_baseline_or_else_the_first() -> None:
     full, other = Variant("nf4", "full"), Variant("nf4", "x")
     assert reference_variant([full, BASELINE]) == BASELINE
     assert reference_variant([full, other]) == full
+
+
+def test_many_adapters_are_corrected_for_their_number() -> None:
+    """Of two against their base, p is each one's own."""
+    scores = {"a": (0, 0, 0, 0), "b": (1, 1, 1, 1), "c": (0, 1, 1, 1)}
+    base = records("none/full", (1, 1, 1, 1))
+    for names, has_holm in (("ab", False), ("abc", True)):
+        variants = [BASELINE, *(Variant("none", "full", name) for name in names)]
+        adapted = [one for name in names for one in records(f"none+{name}/full", scores[name])]
+        found = summarize_variants([*base, *adapted], variants)["variants"]
+        against = {
+            name: found[f"none+{name}/full"]["benchmarks"]["b"]["against"]["none/full"]
+            for name in names
+        }
+        assert [one["mcnemar_p"] for one in against.values()] == [0.125, 1.0, 1.0][: len(names)]
+        corrected = [one.get("mcnemar_p_holm") for one in against.values()]
+        assert corrected == ([0.375, 1.0, 1.0] if has_holm else [None, None])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encodeonce.harness.results.paired import mcnemar_exact, paired_difference
+from encodeonce.harness.results.paired import holm, mcnemar_exact, paired_difference
 
 
 def alone(count: int) -> list[str]:
@@ -114,3 +114,17 @@ def test_the_interval_holds_the_mean_and_turns_with_the_order(
     assert forth.mean - 1e-9 <= forth.high <= 1
     assert forth.low == pytest.approx(-back.high, abs=1e-9)
     assert (forth.num_worse, forth.mcnemar_p) == (back.num_better, back.mcnemar_p)
+
+
+@pytest.mark.parametrize(
+    ("given", "corrected"),
+    [
+        ([], []),
+        ([0.03], [0.03]),
+        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),
+        ([0.5, 0.5], [1.0, 1.0]),
+        ([0.04, 0.01, 0.02, 0.9], [0.08, 0.04, 0.06, 0.9]),
+    ],
+)
+def test_holm_multiplies_by_what_is_left(given: list[float], corrected: list[float]) -> None:
+    assert holm(given) == pytest.approx(corrected)

@@ -11,9 +11,9 @@ from encodeonce.harness.report.time_figures import variants_time_figure
 from encodeonce.harness.results.compare import compare
 from encodeonce.harness.results.run_summary import summarize_run
 from encodeonce.harness.results.shared_time import variant_times
+from encodeonce.harness.results.sides import read_side
 from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.run.record import Record
-from encodeonce.jobs.cli.compare import read_side
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.spec import NONE, WeightsSpec
 from tests.harness.runs import a_record, write_run

@@ -134,3 +134,33 @@ def test_old_names_are_allowed_in_the_schema_but_not_suggested(tmp_path: Path) -
         load(tmp_path, {**MINIMAL, "decodr": "pyav"})
     assert "video_backend" in str(caught.value)
     assert "decoder" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("max_failed", "five", "from '0 %' to '100 %'"),
+        ("max_failed", "101 %", "from '0 %' to '100 %'"),
+        ("max_failed", 0.05, "from '0 %' to '100 %'"),
+        ("max_failed", -1, "from '0 %' to '100 %'"),
+        ("max_failed", True, "must be a number"),
+        ("gpus_per_worker", 1.5, "a part of one GPU"),
+        ("memory_per_worker_gib", 0, "must be above 0"),
+    ],
+)
+def test_what_workers_cannot_have_is_refused(
+    tmp_path: Path, key: str, value: object, told: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"workers.{key}") as caught:
+        load(tmp_path, {**MINIMAL, "workers": {key: value}})
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "most"), [("5 %", 14), ("5%", 14), ("0.5 %", 1), (7, 7), (None, None)]
+)
+def test_the_most_that_may_fail_is_a_count_or_a_share(
+    tmp_path: Path, value: object, most: int | None
+) -> None:
+    config = load(tmp_path, {**MINIMAL, "workers": {"max_failed": value}})
+    assert config.workers.most_failed(288) == most

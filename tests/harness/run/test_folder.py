@@ -12,10 +12,9 @@ import pytest
 
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.folder import RunFolder, RunFolderError
+from encodeonce.harness.run.meanings import describe_variants
 from encodeonce.harness.run.record import Record, SampleError
-from encodeonce.harness.run.variant import describe_variants
-from encodeonce.models.checkpoint.footprint import LoadedWeights
-from encodeonce.models.language.generation import Fidelity, KVUse
+from encodeonce.models.answer import Fidelity, KVUse, LoadedWeights
 
 
 def config(folder: Path, **changes: object) -> RunConfig:

@@ -19,8 +19,7 @@ from encodeonce.harness.run.scoring import (
     with_generation,
     with_likelihoods,
 )
-from encodeonce.models.language.generation import Generation
-from encodeonce.models.language.likelihood import Likelihoods
+from encodeonce.models.answer import Generation, Likelihoods
 from encodeonce.models.spec import ModelSpec
 from tests.contracts.logits import TOLERANCE
 from tests.jobs.scene import Scene, make_scene, write_questions

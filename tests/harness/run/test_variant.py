@@ -8,15 +8,9 @@ import pytest
 import yaml
 
 from encodeonce.harness.run.config import ConfigError, RunConfig
+from encodeonce.harness.run.meanings import describe_variants
 from encodeonce.harness.run.read_config import load_config
-from encodeonce.harness.run.variant import (
-    BASELINE,
-    Variant,
-    changed_titles,
-    describe_variants,
-    joined,
-    variants_of,
-)
+from encodeonce.harness.run.variant import BASELINE, Variant, changed_titles, joined, variants_of
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.spec import WeightsSpec
 

@@ -17,8 +17,8 @@ from encodeonce.datasets.benchmarks import demo
 from encodeonce.harness.run.config import ConfigError
 from encodeonce.harness.run.read_config import load_run_file
 from encodeonce.harness.training.compressor.config import TrainCompressorConfig
-from encodeonce.harness.training.compressor.folder import TrainingFolderError
 from encodeonce.harness.training.compressor.train import Trained, train_compressor
+from encodeonce.harness.training.folder import TrainingFolderError
 from encodeonce.harness.training.ranks import Ranks
 from tests.compressors import write_random
 

@@ -3,14 +3,16 @@
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from encodeonce.harness.run.output_error import OutputError
-from encodeonce.harness.training.compressor.folder import TrainingFolder, TrainingFolderError
+from encodeonce.harness.training.folder import TrainingFolder, TrainingFolderError
 from encodeonce.models.kv.trained.compressor import new_compressor
+from encodeonce.models.kv.trained.files import write_compressor
 from encodeonce.models.kv.trained.header import CompressorForm, CompressorHeader
 
 
@@ -44,10 +46,13 @@ def test_a_full_disk_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     compressor = new_compressor(CompressorForm(factor=2), 1, 4, dropout=0.0, seed=0)
     header = CompressorHeader(factor=2, layers=(0,), head_width=4, model="tiny")
+    subject: Any = SimpleNamespace(
+        module=compressor, write=lambda folder: write_compressor(folder, header, compressor)
+    )
     optimizer = torch.optim.Adam(compressor.parameters())
     with TrainingFolder(tmp_path) as folder:
         folder.create({})
-        folder.begin(compressor, header, optimizer)
+        folder.begin(subject, optimizer)
         monkeypatch.setattr(os, "pwrite", full)
         with pytest.raises(OutputError, match="The disk or quota is full: free space there"):
-            folder.begin(compressor, header, optimizer)
+            folder.begin(subject, optimizer)

@@ -15,12 +15,11 @@ from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import Branch, MediaGroup
 from encodeonce.harness.run.record import SampleError
 from encodeonce.harness.workers.block import AskedBranch, BlockEvaluator, Found, SettingResults
+from encodeonce.models.answer import Generation, Likelihoods
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.language.adapting import BASE
 from encodeonce.models.language.context import PromptTooLong
-from encodeonce.models.language.generation import Generation, GenerationSpec
-from encodeonce.models.language.likelihood import Likelihoods
-from encodeonce.models.spec import NONE
+from encodeonce.models.spec import NONE, GenerationSpec
 from encodeonce.models.vision.visual import Visual
 
 HALF = KVSpec(method="snapkv", keep=0.5)

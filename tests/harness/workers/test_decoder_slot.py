@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from encodeonce.harness.workers.decoder_slot import DecoderSlot, WeightsNotLoaded
-from encodeonce.models.checkpoint.footprint import LoadedWeights
+from encodeonce.models.answer import LoadedWeights
 from encodeonce.models.spec import WeightsSpec
 
 NONE, NF4, BROKEN = (WeightsSpec(method=name) for name in ("none", "nf4", "broken"))

@@ -12,6 +12,7 @@ import torch
 from encodeonce.cache_store.claims import Claims
 from encodeonce.cache_store.features import Features
 from encodeonce.cache_store.hdf5 import Hdf5Store
+from encodeonce.cache_store.levels.leveled import LeveledStore
 from encodeonce.cache_store.signature import Signature
 from encodeonce.cache_store.store import MissingFeatures
 from encodeonce.datasets.media.ledger import Ledger
@@ -53,7 +54,7 @@ def source(tmp_path: Path, tower: MeanTower) -> FeatureSource:
 
 def make_source(folder: Path, tower: MeanTower | None, memory_bytes: int = 0) -> FeatureSource:
     return FeatureSource(
-        Hdf5Store(folder / "store"),
+        LeveledStore(Hdf5Store(folder / "store")),
         None if tower is None else lambda: tower,
         Stopwatch(),
         {"host": "test"},

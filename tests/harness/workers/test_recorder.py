@@ -11,9 +11,8 @@ from encodeonce.datasets.sample import Sample
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import Branch, MediaGroup
 from encodeonce.harness.workers.recorder import Recorder
+from encodeonce.models.answer import Generation, Likelihoods
 from encodeonce.models.kv.spec import FULL
-from encodeonce.models.language.generation import Generation
-from encodeonce.models.language.likelihood import Likelihoods
 from encodeonce.models.spec import NONE
 from encodeonce.models.timing import Stopwatch
 

@@ -14,11 +14,10 @@ from encodeonce.harness.run.config import ConfigError, RunConfig
 from encodeonce.harness.run.plan import MediaGroup, make_plan
 from encodeonce.harness.training.prompts import run_calibration
 from encodeonce.harness.workers.session import Session
-from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.quantization.grid import Grid
 from encodeonce.models.quantization.making.make import make_quantized
 from encodeonce.models.quantization.making.recipe import Recipe
-from encodeonce.models.spec import NONE, WeightsSpec
+from encodeonce.models.spec import NONE, GenerationSpec, WeightsSpec
 from encodeonce.models.vision.visual import Visual
 from tests.asking import answered
 from tests.jobs.scene import make_scene

@@ -8,8 +8,8 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from encodeonce.harness.results.sides import read_side
 from encodeonce.jobs.cli.app import app
-from encodeonce.jobs.cli.compare import read_side
 from encodeonce.models.kv.spec import FULL, KVSpec
 from tests.harness.runs import a_record, write_run
 

@@ -6,9 +6,11 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from encodeonce.harness.run.check_device import check_device
 from encodeonce.harness.run.config import ConfigError
-from encodeonce.harness.run.read_config import check_device, load_config
-from encodeonce.jobs.cli import app as cli
+from encodeonce.harness.run.read_config import load_config
+from encodeonce.jobs.cli.app import app
+from encodeonce.jobs.cli.run import _check_device
 from encodeonce.models.checkpoint.files import CheckpointError, device
 from encodeonce.models.spec import ModelSpec
 
@@ -36,7 +38,7 @@ def run_file(folder: Path, device: str = "cuda", executor: str = "local") -> Pat
 
 
 def call(*words: object) -> Result:
-    return CliRunner().invoke(cli.app, [str(word) for word in words])
+    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 def refusal(*words: object) -> str:
@@ -72,7 +74,7 @@ def test_a_gpu_that_is_not_there_is_refused_by_file_and_line(
 
 def test_a_cluster_and_a_dry_run_need_no_gpu_here(tmp_path: Path) -> None:
     path = run_file(tmp_path, executor="ray")
-    cli._check_device(path, load_config(path), "auto")
+    _check_device(path, load_config(path), "auto")
     # It goes on to the model, which is not there either.
     assert "no/such/model" in refusal("precompute", path, "--dry-run")
 

@@ -19,7 +19,7 @@ from tests.contracts.executor import (
 
 @pytest.fixture
 def executor() -> LocalExecutor:
-    return LocalExecutor(limits=Limits(max_attempts=MAX_ATTEMPTS))
+    return LocalExecutor(limits=Limits(max_attempts=MAX_ATTEMPTS, retry_after_s=0.1))
 
 
 class TestLocalExecutor(ExecutorContract):

@@ -98,7 +98,7 @@ class Fleet:
             deed, worker = self.random.choice(deeds)
             deed(worker)
         else:
-            self.now_s = self.queue.next_deadline_s()
+            self.now_s = self.queue.next_event_s()
             assert math.isfinite(self.now_s), "work is open, but nobody holds any"
             for worker in self.queue.overdue(self.now_s):
                 assert self.hangs(worker)
@@ -114,6 +114,7 @@ LIMITS = st.builds(
     max_in_flight=st.integers(1, 3),
     max_attempts=st.integers(1, 4),
     lease_s=st.floats(1.0, 100.0),
+    retry_after_s=st.floats(0.0, 100.0),
 )
 
 
@@ -277,7 +278,7 @@ def test_the_lease_of_a_second_chunk_begins_when_the_first_is_answered() -> None
     first = queue.take("w", 0.0)
     assert first is not None
     assert taken(queue, "w", now_s=0.0) == ["b"]
-    assert queue.next_deadline_s() == 10
+    assert queue.next_event_s() == 10
     answer = Attempt(item="a", verdict="ok", seconds=9.0)
     queue.finish("w", first, [answer], now_s=9.0)
     assert queue.overdue(18.9) == []
@@ -293,6 +294,33 @@ def test_an_answer_after_the_lease_is_ignored() -> None:
     assert queue.finish("w1", chunk, late, now_s=6.0) == []
     assert queue.num_open == 1
     assert taken(queue, "w2") == ["a"]
+
+
+def test_an_error_that_may_pass_is_tried_again_later_and_later() -> None:
+    queue = queue_of("a", max_attempts=3, retry_after_s=5)
+    now_s = 100.0
+    for rest_s in (5.0, 10.0):
+        chunk = queue.take("w", now_s)
+        assert chunk is not None
+        stumbled = Attempt(item="a", verdict="retry", error=ERROR, seconds=1.0)
+        assert queue.finish("w", chunk, [stumbled], now_s) == []
+        assert queue.next_event_s() == now_s + rest_s
+        assert taken(queue, "w", now_s + rest_s - 0.1) == []
+        now_s += rest_s
+    chunk = queue.take("w", now_s)
+    assert chunk is not None
+    (outcome,) = queue.finish("w", chunk, [stumbled], now_s)
+    assert (outcome.status, outcome.attempts) == ("failed", 3)
+
+
+def test_while_one_item_rests_the_others_are_handed_out() -> None:
+    queue = queue_of("a", "b", retry_after_s=5)
+    chunk = queue.take("w", 0.0)
+    assert chunk is not None
+    queue.finish("w", chunk, [Attempt(item="a", verdict="retry", error=ERROR, seconds=1.0)], 0.0)
+    assert taken(queue, "w", 1.0) == ["b"]
+    assert taken(queue, "v", 1.0) == []
+    assert taken(queue, "v", 5.0) == ["a"]
 
 
 @pytest.mark.parametrize("weight", [-1.0, math.nan, math.inf])

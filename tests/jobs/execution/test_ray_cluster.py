@@ -6,15 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from encodeonce.harness.run.workers_spec import WorkersSpec
 from encodeonce.jobs.execution.ray_cluster import (
     Cluster,
     ClusterError,
     connected,
+    num_fitting,
     num_gpus_available,
     require_room,
     shipped,
     worker_env,
 )
+from encodeonce.jobs.execution.select import executor_for
 
 
 def test_an_address_where_nobody_listens_is_refused_at_once(
@@ -66,3 +69,41 @@ def test_what_is_not_our_wheel_is_refused(tmp_path: Path) -> None:
     for path, reason in ((other, "no folder"), (text, "not a zip"), (tmp_path / "none", "No such")):
         with pytest.raises(ClusterError, match=reason), shipped(path):
             pass
+
+
+def nodes(monkeypatch: pytest.MonkeyPatch, *declared: dict[str, float]) -> None:
+    """Let the cluster have these nodes."""
+    found = [{"Alive": True, "Resources": resources} for resources in declared]
+    monkeypatch.setattr("ray.nodes", lambda: found)
+
+
+def test_a_gpu_that_no_node_has_is_refused_before_a_stage_begins(ray_cluster: None) -> None:
+    asked = WorkersSpec(num_workers=1, gpus_per_worker=1)
+    with (
+        pytest.raises(ClusterError, match=r"asks for 1 CPUs and 1 GPUs on one node.*0 GPUs"),
+        executor_for(asked, None),
+    ):
+        pytest.fail("the executor was handed out")
+
+
+@pytest.mark.parametrize(
+    ("num_cpus", "num_gpus", "memory_gib", "room"),
+    [(1, 0, 0, 12), (1, 1, 0, 2), (2, 0.5, 0, 2), (1, 0.25, 0, 4), (1, 0, 3, 5), (1, 2, 0, 1)],
+)
+def test_nodes_of_different_kinds_hold_what_fits_on_each(
+    num_cpus: float,
+    num_gpus: float,
+    memory_gib: float,
+    room: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small = {"CPU": 8.0, "memory": 10.0 * 2**30}
+    nodes(monkeypatch, {"CPU": 4.0, "GPU": 2.0, "memory": 8.0 * 2**30}, small)
+    assert num_fitting(num_cpus, num_gpus, int(memory_gib * 2**30)) == room
+    require_room(num_cpus, num_gpus, int(memory_gib * 2**30))
+
+
+def test_memory_that_no_node_has_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes(monkeypatch, {"CPU": 4.0, "memory": 8.0 * 2**30})
+    with pytest.raises(ClusterError, match=r"16\.0 GiB of memory on one node.*8\.0 GiB of memory"):
+        require_room(1, 0, 16 * 2**30)

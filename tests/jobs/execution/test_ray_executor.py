@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def executor(ray_cluster: None) -> RayExecutor:
-    return RayExecutor(num_workers=2, limits=Limits(max_attempts=MAX_ATTEMPTS))
+    return RayExecutor(num_workers=2, limits=Limits(max_attempts=MAX_ATTEMPTS, retry_after_s=0.1))
 
 
 class TestRayExecutor(ExecutorContract):
@@ -186,3 +186,45 @@ def test_a_driver_that_is_stopped_takes_its_workers_along(
     tmp_path: Path, how: signal.Signals
 ) -> None:
     stop_a_driver_after(5, 1000, tmp_path, how)
+
+
+def processes(folder: Path, event: str) -> list[str]:
+    """Return the ids of the processes in which a worker noted something, in order."""
+    return (folder / event).read_text().splitlines()
+
+
+def test_spare_processes_serve_the_next_run_and_end_when_they_are_dismissed(
+    ray_cluster: None, tmp_path: Path
+) -> None:
+    executor = RayExecutor(num_workers=1, spare=[])
+    script = [item(f"i{n}") for n in range(8)]
+    run(executor, tmp_path, script)
+    (process,) = processes(tmp_path, "made")
+    assert processes(tmp_path, "closed") == [process]  # a worker of one run is not the next one's
+    assert len(executor.spare or ()) == 1
+    assert is_running(int(process))
+    run(executor, tmp_path, script)
+    assert processes(tmp_path, "made") == processes(tmp_path, "closed") == [process, process]
+    executor.dismiss()
+    until_s = time.monotonic() + 30
+    while is_running(int(process)):
+        assert time.monotonic() < until_s, "they still run"
+        time.sleep(0.1)
+
+
+def test_a_spare_process_that_died_or_cannot_start_again_is_replaced(
+    ray_cluster: None, tmp_path: Path
+) -> None:
+    executor = RayExecutor(num_workers=1, spare=[], limits=Limits(max_attempts=2))
+    run(executor, tmp_path, [item("a")])
+    (first,) = processes(tmp_path, "made")
+    os.kill(int(first), signal.SIGKILL)
+    run(executor, tmp_path, [item("b")])
+    second = processes(tmp_path, "made")[-1]
+    assert second != first
+    # One run that kills its worker leaves none; the next begins with a new one.
+    outcomes = run(executor, tmp_path, [item("poison", act="die")])
+    assert outcomes["poison"].status == "quarantined"
+    run(executor, tmp_path, [item("c")])
+    assert processes(tmp_path, "made")[-1] not in (first, second)
+    executor.dismiss()

@@ -40,11 +40,13 @@ def config(folder: Path, name: str, **more: Any) -> TrainCompressorConfig:
 def test_two_workers_take_the_steps_of_one(ray_cluster: None, tmp_path: Path) -> None:
     train_compressor(config(tmp_path, "one"), Ranks(), lambda *_: None)
     steps: list[int] = []
-    train_on_ray(config(tmp_path, "two"), None, lambda done, *_: steps.append(done))
+    train_on_ray(
+        train_compressor, config(tmp_path, "two"), None, lambda done, *_: steps.append(done)
+    )
     assert steps and steps == sorted(steps)
     one = load_file(tmp_path / "one" / "compressor.safetensors")
-    two = load_file(tmp_path / "two" / "compressor.safetensors")
-    assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
+    other = load_file(tmp_path / "two" / "compressor.safetensors")
+    assert all(torch.allclose(one[name], other[name], atol=1e-5) for name in one)
     assert not (tmp_path / "two" / ".ray-train").exists()
 
 
@@ -68,11 +70,12 @@ def test_what_a_process_refuses_is_said_and_not_tried_again(
     monkeypatch.setattr(ray, "get", lambda said: said)  # no cluster is needed
     board = Board()
     one_clip = config(tmp_path, "three", data={"max_samples": 3}).model_dump(mode="json")
+    what = {"train": train_compressor, "kind": TrainCompressorConfig, "config": one_clip}
     with pytest.raises(ValueError, match="media in both parts"):  # or the others would wait for it
-        ray_train._train_as_one({"config": one_clip, "board": board})
+        ray_train._train_as_one({**what, "board": board})
     (refusal,) = board.refusals
     assert refusal.startswith("training needs media in both parts")
-    ray_train._train_as_one({"config": one_clip, "board": board})  # started again by Ray Train
+    ray_train._train_as_one({**what, "board": board})  # started again by Ray Train
     assert board.refusals == [refusal]
 
 

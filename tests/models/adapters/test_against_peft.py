@@ -10,16 +10,19 @@ from transformers import LlavaForConditionalGeneration
 
 from encodeonce.models.adapters.bank import AdapterBank
 from encodeonce.models.adapters.checkpoint import read_adapter
+from encodeonce.models.adapters.combining import How, combined
+from encodeonce.models.adapters.form import LoraForm
+from encodeonce.models.adapters.learning import LearntLora
 from encodeonce.models.adapters.lora_config import AdapterError
 from encodeonce.models.adapters.operators import KINDS, Kind
 from encodeonce.models.adapters.sites import Sites
 from encodeonce.models.adapters.spec import AdapterSpec
+from encodeonce.models.adapters.writing import write_adapter
 from encodeonce.models.checkpoint.files import DEMO_CHECKPOINT
 from encodeonce.models.kv.spec import FULL
 from encodeonce.models.language.adapting import BASE
-from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.language.likelihood import extended_inputs
-from encodeonce.models.spec import VisionSpec
+from encodeonce.models.spec import GenerationSpec, VisionSpec
 from tests.compressors import DEMO_LAYERS
 from tests.contracts.family import Model, Scene
 from tests.contracts.logits import TOLERANCE, NotedLogits
@@ -174,3 +177,75 @@ def test_every_default_of_pefts_configuration_is_read(tmp_path: Path) -> None:
     adapter = read_adapter(AdapterSpec(path=str(saved(tmp_path))))
     kinds: Sequence[str] = sorted({path.rpartition(".")[2] for path in adapter.products})
     assert kinds == ["q_proj"] and len(adapter.products) == DEMO_LAYERS
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        LoraForm(r=3),
+        LoraForm(r=4, alpha=3, rslora=True, target_modules=("q_proj", "down_proj")),
+    ],
+)
+def test_plain_peft_loads_what_was_trained_and_computes_the_same(
+    tmp_path: Path, form: LoraForm
+) -> None:
+    model = whole().requires_grad_(False)
+    lora = LearntLora(model, form)
+    with torch.no_grad():
+        for b in lora.b:
+            b.normal_(std=0.1, generator=torch.Generator().manual_seed(3))
+    write_adapter(tmp_path, lora.products(), form, "demo")
+    with lora.attached():
+        ours = logits(model, IDS)
+    adapted = peft.PeftModel.from_pretrained(whole(), tmp_path)
+    theirs = logits(adapted, IDS)
+    assert (ours - theirs).abs().max() <= TOLERANCE * theirs.abs().max()
+    assert (ours - logits(model, IDS)).abs().max() > 0.01
+    names = [name for name, _ in adapted.named_modules() if name.endswith("lora_A.default")]
+    assert len(names) == len(lora.names) and not any("vision_tower" in name for name in names)
+
+
+def test_trained_factors_get_pefts_gradients(tmp_path: Path) -> None:
+    form, model = LoraForm(r=3), whole().requires_grad_(False)
+    lora = LearntLora(model, form)
+    with torch.no_grad():
+        for b in lora.b:
+            b.normal_(std=0.1, generator=torch.Generator().manual_seed(3))
+    write_adapter(tmp_path, lora.products(), form, "demo")
+    adapted = peft.PeftModel.from_pretrained(whole(), tmp_path, is_trainable=True)
+    with lora.attached():
+        model(input_ids=IDS, labels=IDS).loss.backward()
+    adapted(input_ids=IDS, labels=IDS).loss.backward()
+    theirs = {name: one.grad for name, one in adapted.named_parameters() if "lora_" in name}
+    for number, name in enumerate(lora.names):
+        for part, ours in (("A", lora.a[number].grad), ("B", lora.b[number].grad)):
+            other = theirs[f"base_model.model.{name}.lora_{part}.default.weight"]
+            assert torch.allclose(ours, other, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.5])
+@pytest.mark.parametrize(("how", "theirs"), [("cat", "cat"), ("svd", "svd"), ("ties", "ties_svd")])
+def test_adapters_are_merged_in_weight_space_as_by_peft(
+    tmp_path: Path, how: How, theirs: str, weight: float
+) -> None:
+    config = peft.LoraConfig(r=4, target_modules=["q_proj"], exclude_modules=OUTSIDE)
+    folders = [tmp_path / name for name in ("one", "other")]
+    for seed, folder in enumerate(folders):
+        model = peft.get_peft_model(whole(), config)
+        noise = torch.Generator().manual_seed(seed)
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.data = torch.randn(parameter.shape, generator=noise)
+        model.save_pretrained(folder)
+    adapted = peft.PeftModel.from_pretrained(whole(), folders[0], adapter_name="one")
+    adapted.load_adapter(folders[1], adapter_name="other")
+    more = {} if how == "cat" else {"svd_rank": 3}
+    if how == "ties":
+        more["density"] = 0.2
+    adapted.add_weighted_adapter(["one", "other"], [weight, weight], "both", theirs, **more)
+    read = [read_adapter(AdapterSpec(path=str(folder))).products for folder in folders]
+    for name, ours in combined(read, how, weight, max_rank=3).items():
+        module = adapted.base_model.model.get_submodule(name)
+        product = module.lora_B["both"].weight @ module.lora_A["both"].weight
+        wanted = module.scaling["both"] * product.detach()
+        assert (ours.scaling * ours.b @ ours.a - wanted).abs().max() <= 1e-4 * wanted.abs().max()

@@ -13,14 +13,14 @@ import torch
 
 from encodeonce.models.adapters.lora_config import AdapterError
 from encodeonce.models.adapters.spec import AdapterSpec
+from encodeonce.models.answer import Generation
 from encodeonce.models.checkpoint.files import DEMO_CHECKPOINT
 from encodeonce.models.kv import compress as compressing
 from encodeonce.models.kv.engine import DecodeEngine
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.language.adapting import BASE, adapted_rows
-from encodeonce.models.language.generation import Generation, GenerationSpec
 from encodeonce.models.serving.pool import ServingPool
-from encodeonce.models.spec import ModelSpec, VisionSpec
+from encodeonce.models.spec import GenerationSpec, ModelSpec, VisionSpec
 from encodeonce.models.vision.visual import Visual
 from tests.contracts.family import Model, Scene
 from tests.contracts.logits import NotedLogits

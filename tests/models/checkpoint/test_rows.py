@@ -8,8 +8,7 @@ from encodeonce.models import decoder as prefix_decoder
 from encodeonce.models.checkpoint.rows import mixes_rows
 from encodeonce.models.family import find_family
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.language.generation import GenerationSpec
-from encodeonce.models.spec import NONE, ModelSpec, VisionSpec, WeightsSpec
+from encodeonce.models.spec import NONE, GenerationSpec, ModelSpec, VisionSpec, WeightsSpec
 from tests.asking import answered, swept
 from tests.contracts.logits import TOLERANCE, NotedLogits
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from encodeonce.models.kv.method import find_method
 from encodeonce.models.kv.observe import unrotate
+from encodeonce.models.kv.registry import find_method
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.kv.statistics import LayerStatistics, Moments, PromptStatistics
 

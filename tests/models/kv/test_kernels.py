@@ -9,6 +9,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.backends import cuda
 
+from encodeonce.models.answer import Generation
 from encodeonce.models.kv import waves
 from encodeonce.models.kv.kernels import quantised
 from encodeonce.models.kv.kernels.parts import Part, aligned, bias_of, part_kernel
@@ -18,7 +19,7 @@ from encodeonce.models.kv.layers import units
 from encodeonce.models.kv.layers.units import Units
 from encodeonce.models.kv.spec import FULL, KVSpec
 from encodeonce.models.kv.storage import Precision, Quantised, store
-from encodeonce.models.language.generation import Generation, GenerationSpec
+from encodeonce.models.spec import GenerationSpec
 from encodeonce.models.vision.visual import Visual
 from tests.contracts.logits import NotedLogits
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from encodeonce.models.kv.attention import attention_modules
-from encodeonce.models.kv.method import check_kv
 from encodeonce.models.kv.presses import REFUSED, USED, make_press
+from encodeonce.models.kv.registry import check_kv
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.spec import VisionSpec
 from encodeonce.models.vision.visual import Visual

@@ -11,8 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.language.generation import GenerationSpec
-from encodeonce.models.spec import VisionSpec
+from encodeonce.models.spec import GenerationSpec, VisionSpec
 from encodeonce.models.synthetic.llava import LlavaShape, write_random_llava
 from encodeonce.models.vision.visual import Visual
 from tests.asking import swept

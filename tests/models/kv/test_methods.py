@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from encodeonce.models.kv.method import check_kv, find_method, method_class, method_names
 from encodeonce.models.kv.methods.random import Random
+from encodeonce.models.kv.registry import check_kv, find_method, method_class, method_names
 from encodeonce.models.kv.spec import KVSpec
 from tests.contracts.kv_method import NUM_KV_HEADS, NUM_LAYERS, AnyBudgetContract, made_up_prompt
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from encodeonce.models.kv.method import find_method
 from encodeonce.models.kv.methods.prefixkv import FixedPoint, search
+from encodeonce.models.kv.registry import find_method
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.kv.statistics import PromptStatistics
-from encodeonce.models.language.generation import GenerationSpec
+from encodeonce.models.spec import GenerationSpec
 from encodeonce.models.vision.visual import Visual
 from tests.asking import swept
 from tests.contracts.kv_method import made_up_prompt

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from encodeonce.models.kv.method import check_kv
 from encodeonce.models.kv.presses import INSTALL, REFUSED, USED
+from encodeonce.models.kv.registry import check_kv
 from encodeonce.models.kv.spec import KVSpec
 from tests.structure import ROOT
 

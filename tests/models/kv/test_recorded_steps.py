@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from encodeonce.models.answer import Generation
 from encodeonce.models.kv.engine import DecodeEngine
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.language.generation import Generation, GenerationSpec
+from encodeonce.models.spec import GenerationSpec
 from encodeonce.models.vision.visual import Visual
 from tests.contracts.family import Model, Scene
 from tests.contracts.logits import NotedLogits

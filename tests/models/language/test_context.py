@@ -21,8 +21,7 @@ from encodeonce.models.language.context import (
     context_length,
     has_three_axes,
 )
-from encodeonce.models.language.generation import GenerationSpec
-from encodeonce.models.spec import VisionSpec
+from encodeonce.models.spec import GenerationSpec, VisionSpec
 from encodeonce.models.vision.visual import Visual
 from tests.asking import answered
 from tests.contracts.family import Model, Scene

@@ -1,8 +1,7 @@
 """The flag beside a text's probability: whether the model itself would write it."""
 
 from encodeonce.models.family import find_family
-from encodeonce.models.language.generation import GenerationSpec
-from encodeonce.models.spec import ModelSpec, VisionSpec
+from encodeonce.models.spec import GenerationSpec, ModelSpec, VisionSpec
 
 QUESTION = "Which digit is shown last?"
 

@@ -7,9 +7,8 @@ import pytest
 
 from encodeonce.models.checkpoint.files import DEMO_CHECKPOINT
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.language.logits_rules import logits_rules
-from encodeonce.models.spec import VisionSpec
+from encodeonce.models.spec import GenerationSpec, VisionSpec
 from tests.asking import swept
 from tests.contracts.family import QUESTION, Model, Scene
 

@@ -28,7 +28,7 @@ from encodeonce.models.quantization.making.recipe import (
     fitting_grid,
     quantize_layers,
 )
-from encodeonce.models.quantization.method import WeightsError
+from encodeonce.models.quantization.registry import WeightsError
 from tests.models.quantization.making import MODELS, language_model, token_prompts
 from tests.models.quantization.test_layouts import settings
 

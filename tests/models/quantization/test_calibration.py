@@ -10,7 +10,7 @@ import torch
 from encodeonce.models.checkpoint.decoder_layers import decoder_layers
 from encodeonce.models.quantization.making.calibration import advance, capture
 from encodeonce.models.quantization.making.calibration_text import text_calibration
-from encodeonce.models.quantization.method import WeightsError
+from encodeonce.models.quantization.registry import WeightsError
 from encodeonce.models.spec import VisionSpec
 from tests.contracts.family import Model, Scene
 from tests.fixtures.tiny.gemma3 import write_tiny_gemma3

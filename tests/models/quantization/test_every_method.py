@@ -8,13 +8,8 @@ import pytest
 
 from encodeonce.models.checkpoint.loading_hooks import LoadingHooks
 from encodeonce.models.family import find_family
-from encodeonce.models.quantization.method import (
-    Options,
-    WeightsError,
-    find_candidate,
-    load_quantizer,
-    quantizer_names,
-)
+from encodeonce.models.quantization.method import Options, find_candidate
+from encodeonce.models.quantization.registry import WeightsError, load_quantizer, quantizer_names
 from encodeonce.models.spec import WeightsSpec
 from tests.fixtures.tiny.parts import write_no_weights
 from tests.fixtures.tiny_models import write_tiny_llava

@@ -11,7 +11,7 @@ from encodeonce.models.quantization.grid import Codes, Grid, quantize
 from encodeonce.models.quantization.layouts.awq import AwqGemm
 from encodeonce.models.quantization.layouts.compressed_tensors import PackQuantized, pack
 from encodeonce.models.quantization.layouts.gptq import Gptq
-from encodeonce.models.quantization.method import WeightsError
+from encodeonce.models.quantization.registry import WeightsError
 
 NUM_OUTPUTS, NUM_INPUTS, GROUP = 16, 64, 32
 

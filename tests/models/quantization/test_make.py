@@ -24,7 +24,8 @@ from encodeonce.models.quantization.made_here import ORIGIN_FILE
 from encodeonce.models.quantization.making.export import INDEX
 from encodeonce.models.quantization.making.make import UNFINISHED, make_quantized
 from encodeonce.models.quantization.making.recipe import Recipe
-from encodeonce.models.quantization.method import WeightsError, check_weights
+from encodeonce.models.quantization.method import check_weights
+from encodeonce.models.quantization.registry import WeightsError
 from encodeonce.models.spec import VisionSpec, WeightsSpec
 from tests.fixtures.tiny.qwen_vl import write_tiny_qwen3_vl
 from tests.fixtures.tiny.vila import write_tiny_vila

@@ -20,7 +20,8 @@ from encodeonce.models.checkpoint.files import CheckpointError
 from encodeonce.models.checkpoint.rows import mixes_rows
 from encodeonce.models.family import find_family
 from encodeonce.models.quantization.grid import Grid, quantize
-from encodeonce.models.quantization.method import WeightsError, check_weights
+from encodeonce.models.quantization.method import check_weights
+from encodeonce.models.quantization.registry import WeightsError
 from encodeonce.models.spec import NONE, VisionSpec, WeightsSpec
 from tests.contracts.family import Scene, media_info
 from tests.fixtures.tiny_models import write_tiny_llava

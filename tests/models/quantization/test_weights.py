@@ -18,7 +18,8 @@ from transformers import LlamaConfig, Qwen2Config
 from encodeonce.models.checkpoint.decoder_layers import decoder_layers
 from encodeonce.models.checkpoint.files import DEMO_CHECKPOINT, CheckpointError
 from encodeonce.models.family import find_family
-from encodeonce.models.quantization.method import WeightsError, check_weights
+from encodeonce.models.quantization.method import check_weights
+from encodeonce.models.quantization.registry import WeightsError
 from encodeonce.models.spec import NONE, VisionSpec, WeightsSpec
 from tests.asking import answered
 from tests.contracts.family import QUESTIONS, SHORT, Model, Scene, digests_of

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from encodeonce.models.kv.spec import FULL, KVSpec
-from encodeonce.models.language.generation import GenerationSpec
 from encodeonce.models.serving.pool import Served, ServingPool
+from encodeonce.models.spec import GenerationSpec
 from encodeonce.models.vision.visual import Visual
 from tests.contracts.family import Model, Scene
 

@@ -25,7 +25,7 @@ from encodeonce.datasets.media.probe import probe
 from encodeonce.datasets.media.sampling import UniformInclusive
 from tests.harness.bridges.export.sheets import read_xlsx
 
-SHIM = Path(__file__).parent / "torchvision_on_cpu"
+SHIM = Path(__file__).parents[2] / "torchvision_on_cpu"
 KIT = os.environ.get("VLMEVALKIT", "")
 
 needs_kit = pytest.mark.skipif(

@@ -9,7 +9,7 @@ from encodeonce.harness.bridges.lmms_eval.generation import (
     Wanted,
     read_generation,
 )
-from encodeonce.models.language.generation import GenerationSpec
+from encodeonce.models.spec import GenerationSpec
 
 DEFAULT = GenerationSpec(max_new_tokens=1024, max_batch=4)
 

@@ -56,3 +56,16 @@ def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert on_own_device(arguments).model.device == "cuda:1"
     shared = MODEL_ARGS.read({"pretrained": "demo", "device": "cuda:0"})
     assert on_own_device(shared).model.device == "cuda:1"
+
+
+def test_an_adapter_can_be_said() -> None:
+    given = {"pretrained": "demo", "adapter": "adapters/counting", "adapter.label": "c"}
+    adapter = MODEL_ARGS.read(given).adapter
+    assert adapter is not None and (adapter.path, adapter.title) == ("adapters/counting", "c")
+    plain = MODEL_ARGS.read({"pretrained": "demo"})
+    assert plain.adapter is None and plain.variant.name == "none/full"
+    assert MODEL_ARGS.read({"pretrained": "demo", "adapter": "none"}).adapter is None
+    both = MODEL_ARGS.read({**given, "kv": "snapkv", "kv.keep": 0.5})
+    assert both.variant.name == "none+c/snapkv@0.5"
+    with pytest.raises(ConfigError, match=r"adapter.*contains \+"):
+        MODEL_ARGS.read({"pretrained": "demo", "adapter": "a+b"})

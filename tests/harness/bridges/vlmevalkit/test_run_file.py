@@ -35,10 +35,19 @@ def test_every_key_of_a_run_file_is_understood(tmp_path: Path) -> None:
 def test_every_variant_is_a_model(tmp_path: Path) -> None:
     assert list(load(tmp_path).models) == ["encodeonce"]
     alone = load(tmp_path, kv=[{"method": "snapkv", "keep": 0.5}])
-    [(name, (weights, kv))] = alone.models.items()
+    [(name, (weights, kv, adapter))] = alone.models.items()
+    assert adapter is None
     assert (name, weights.title, kv.title) == ("encodeonce", "none", "snapkv@0.5")
     several = load(tmp_path, kv=["full", {"method": "snapkv", "keep": 0.5}])
     assert list(several.models) == ["encodeonce-none_full", "encodeonce-none_snapkv_0.5"]
+    adapted = load(tmp_path, adapters=["none", "a/counting", {"path": "b", "label": "c d"}])
+    names = ["encodeonce-none_full", "encodeonce-none+counting_full", "encodeonce-none+c_d_full"]
+    assert list(adapted.models) == names
+    assert [adapter and adapter.title for *_, adapter in adapted.models.values()] == [
+        None,
+        "counting",
+        "c d",
+    ]
 
 
 @pytest.mark.parametrize(

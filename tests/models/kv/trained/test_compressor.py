@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from encodeonce.models.kv.method import check_kv, for_workers
 from encodeonce.models.kv.methods import ccm
+from encodeonce.models.kv.registry import check_kv, for_workers
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.kv.trained.compressor import Compressor, new_compressor
 from encodeonce.models.kv.trained.grouping import group_tokens

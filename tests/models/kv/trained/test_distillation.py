@@ -14,8 +14,9 @@ from encodeonce.models.kv.trained.compressor import Compressor
 from encodeonce.models.kv.trained.distillation import Lesson, Scope, make_lesson, student
 from encodeonce.models.kv.trained.grouping import group_tokens
 from encodeonce.models.kv.trained.header import CompressorForm
-from encodeonce.models.kv.trained.loss import LossSpec, Outputs, distance
-from encodeonce.models.language.generation import GenerationSpec
+from encodeonce.models.kv.trained.loss import Outputs, distance
+from encodeonce.models.kv.trained.loss_spec import LossSpec
+from encodeonce.models.spec import GenerationSpec
 from encodeonce.models.vision.visual import Visual
 from tests.asking import swept
 from tests.compressors import DEMO_LAYERS, DEMO_WIDTH, random_compressor, write_random

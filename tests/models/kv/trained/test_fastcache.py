@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from encodeonce.models.kv.method import check_kv, find_method
+from encodeonce.models.kv.registry import check_kv, find_method
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.kv.trained.fastcache import fastcache_header, load_fastcache
 from tests.contracts.kv_method import NUM_LAYERS, WIDTH, made_up_prompt

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from encodeonce.datasets.refusals import Refused, checked
-from encodeonce.models.kv.trained.loss import LossSpec, Outputs, distance, mixture, nucleus
+from encodeonce.models.kv.trained.loss import Outputs, distance, mixture, nucleus
+from encodeonce.models.kv.trained.loss_spec import LossSpec
 
 R, T, V, W, L = 2, 5, 7, 4, 3
 REAL = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]], dtype=torch.bool)

@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from encodeonce.models.checkpoint.files import DEMO_CHECKPOINT, checkpoint_digest, file_digest
-from encodeonce.models.kv.method import check_kv, find_method, for_workers
+from encodeonce.models.kv.registry import check_kv, find_method, for_workers
 from encodeonce.models.kv.spec import KVSpec
-from encodeonce.models.kv.trained.files import read_header
-from encodeonce.models.kv.trained.source import SHIPPED, find_compressor
+from encodeonce.models.kv.trained.header import SHIPPED, find_compressor, read_header
 
 NAMES = sorted(folder.name for folder in SHIPPED.iterdir())
 

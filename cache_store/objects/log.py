@@ -1,0 +1,86 @@
+"""The log of a namespace in object storage, with a copy of its records on a local disk.
+
+Records never change, so one that has been read once is read from the copy. A record is committed by
+a conditional write to the next number: it fails when another writer was faster.
+"""
+
+from pathlib import Path
+
+from encodeonce.cache_store.durable import explain, make_folder, replace
+from encodeonce.cache_store.layout import Namespace
+from encodeonce.cache_store.log import DamagedRecord, Log, Record, encode_record
+from encodeonce.cache_store.objects.bucket import Bucket
+from encodeonce.cache_store.store import StoreNotWritable
+
+FETCHED_AT_ONCE = 256
+
+
+class ObjectLog(Log):
+    """Reads and appends records of one namespace in object storage."""
+
+    def __init__(self, namespace: Namespace, root: Path, bucket: Bucket) -> None:
+        """Open the log, and fetch the records that the copy lacks.
+
+        Args:
+            namespace: of the copy.
+            root: folder of the copy; names of objects are paths relative to it.
+            bucket: the store.
+
+        Raises:
+            StoreError: the records cannot be listed or read.
+        """
+        super().__init__(namespace)
+        self._root = root
+        self._bucket = bucket
+        names = bucket.names(self._name(namespace.log))
+        missing = [name for name in names if not (root / name).exists()]
+        for start in range(0, len(missing), FETCHED_AT_ONCE):
+            for name, data in bucket.get_all(missing[start : start + FETCHED_AT_ONCE]).items():
+                self._copy(root / name, data)
+
+    def read(self, seq: int) -> Record | None:
+        """Return record ``seq``, or None when the log ends before it; see `Log.read`."""
+        try:
+            record = super().read(seq)
+        except DamagedRecord:  # perhaps of the copy alone
+            record = None
+        if record is not None:
+            return record
+        path = self._namespace.record(seq)
+        data = self._bucket.get(self._name(path))
+        if data is None:
+            return None
+        self._copy(path, data)
+        return super().read(seq)
+
+    def append(self, record: Record, seq: int) -> bool:
+        """Commit ``record`` as number ``seq``; False when another record has that number."""
+        path, data = self._namespace.record(seq), encode_record(record)
+        is_first = self._bucket.create(self._name(path), data)
+        if is_first:
+            self._copy(path, data)
+        return is_first
+
+    def repair(self, seq: int, record: Record) -> None:
+        """Refuse: objects are not replaced here."""
+        raise StoreNotWritable(f"{self._bucket.url}: records in object storage are not repaired")
+
+    def last(self) -> int:
+        """Return the highest number in use, by listing; 0 when there is none."""
+        names = self._bucket.names(self._name(self._namespace.log))
+        numbers = [Path(name).stem for name in names]
+        return max((int(number) for number in numbers if number.isdigit()), default=0)
+
+    def wait_for(self, seq: int) -> None:
+        """Do nothing: an object can be read as soon as it is written."""
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._root).as_posix()
+
+    def _copy(self, path: Path, data: bytes) -> None:
+        try:
+            make_folder(path.parent)
+            make_folder(self._namespace.tmp)
+            replace(data, path, self._namespace.tmp)
+        except OSError as error:
+            raise explain(error, "writing", path) from error

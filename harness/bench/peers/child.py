@@ -1,0 +1,48 @@
+"""One way in a process of its own: ``python -m …bench.peers.child WAY JOB DONE``."""
+
+import sys
+import time
+from pathlib import Path
+
+STARTED_S = time.perf_counter()
+
+
+def main() -> None:
+    """Do a job one way, and write what was done."""
+    from encodeonce.harness.bench.peers.job import Done, Job
+
+    way, job_file, done_file = sys.argv[1:]
+    job = Job.read(Path(job_file))
+    done = _do(way, job)
+    assert isinstance(done, Done)
+    done.write(Path(done_file))
+
+
+def _do(way: str, job: object) -> object:
+    from encodeonce.harness.bench.peers import ours, vllm_alone
+    from encodeonce.harness.bench.peers.job import Job
+
+    assert isinstance(job, Job)
+    config = job.run_config()
+    in_vllm = job.run_config(engine={"name": "vllm", "kv_cache_gib": 0.5, "eager": True})
+    engine = in_vllm.engine
+    match way:
+        case "plain":
+            return ours.plain(config, STARTED_S)
+        case "cold":
+            return ours.cold(job.run_config(cache={"path": job.empty}), STARTED_S)
+        case "warm":
+            return ours.stored(config, STARTED_S)
+        case "engine-vllm":
+            return ours.stored(in_vllm, STARTED_S)
+        case "vllm":
+            return vllm_alone.alone(config, STARTED_S, engine)
+        case "vllm-connector":
+            return vllm_alone.alone(config, STARTED_S, engine, job.connector)
+        case "vllm-embeddings":
+            return vllm_alone.embedded(config, STARTED_S, engine)
+    raise ValueError(f"{way!r} is no way")
+
+
+if __name__ == "__main__":
+    main()

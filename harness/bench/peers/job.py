@@ -1,0 +1,75 @@
+"""The job that all ways are given, and what comes of one of them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from encodeonce.harness.run.config import RunConfig
+
+WAYS: Mapping[str, str] = {
+    "plain": "plain transformers",
+    "vllm": "vLLM, from pixels",
+    "vllm-connector": "vLLM with our connector, second process",
+    "vllm-embeddings": "vLLM, given embeddings",
+    "cold": "ours, cold",
+    "warm": "ours, warm",
+    "engine-vllm": "ours, engine: vllm",
+}
+"""Names of the ways, as tables show them."""
+OF_VLLM = ("vllm", "vllm-connector", "vllm-embeddings", "engine-vllm")
+"""Those that need vLLM."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Questions about pictures or videos, and where the ways find their stores."""
+
+    config: Mapping[str, Any]
+    """Of a run file, with a store that holds all features."""
+    empty: str
+    """A folder for a store that holds nothing."""
+    connector: str
+    """The connector's store, filled by an earlier process."""
+
+    def run_config(self, **changes: Any) -> RunConfig:
+        """Return the run; keyword arguments replace its top-level keys."""
+        return RunConfig.model_validate({**self.config, **changes})
+
+    def write(self, path: Path) -> Path:
+        """Write it for another process."""
+        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what `write` wrote."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What one process did."""
+
+    load_s: float
+    """From its start until it could answer."""
+    answer_s: float
+    """From there until the last answer."""
+    texts: Mapping[str, str]
+    """By the sample's id."""
+    num_encoded: int
+    """Pictures and frames that a vision tower encoded."""
+    num_prefilled: int
+    """Tokens of prompts whose keys and values were computed."""
+    stages: Mapping[str, float]
+    """Seconds of `answer_s` by stage, as far as the way tells."""
+
+    def write(self, path: Path) -> None:
+        """Write it for the process that compares."""
+        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what `write` wrote."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))

@@ -1,0 +1,78 @@
+"""The report of ``encodeonce bench peers``, in the terminal and as JSON."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from encodeonce.harness.bench.cells import ABSENT, spread, times
+from encodeonce.harness.bench.peers.job import WAYS, Done
+from encodeonce.harness.bench.peers.run import same_as_plain
+from encodeonce.harness.report.numbers import human_count
+from encodeonce.harness.report.section import Section, Table
+
+
+def sections(done: Mapping[str, Sequence[Done]], missing: Mapping[str, str]) -> list[Section]:
+    """Return the report: one row for each way, and where the seconds of each went."""
+    num_answers = len(done["plain"][0].texts)
+    same, baseline = same_as_plain(done), _median(done["plain"])
+    rows = []
+    for way, name in WAYS.items():
+        if way not in done:
+            rows.append((name, *([ABSENT] * 6)))
+            continue
+        rounds = done[way]
+        rows.append(
+            (
+                name,
+                spread([one.answer_s / num_answers for one in rounds], 4),
+                times(baseline / _median(rounds)),
+                f"{statistics.median(one.load_s for one in rounds):.1f}",
+                str(rounds[0].num_encoded),
+                str(rounds[0].num_prefilled),
+                f"{same[way]} of {num_answers}",
+            )
+        )
+    columns = ("way", "s an answer", "faster", "loading, s", "encoded", "prefilled", "as plain")
+    measured = Section(
+        title="One job, each way",
+        table=Table(columns=columns, rows=tuple(rows)),
+        sentences=(
+            f"{human_count(num_answers, 'answer')}; medians (lowest to highest) of "
+            f"{human_count(len(done['plain']), 'round')}, each way in a process of its own, one "
+            "thread each. 'encoded': pictures and frames that a tower encoded; 'prefilled': "
+            "tokens of prompts whose keys and values were computed.",
+        ),
+        bullets=tuple(f"{WAYS[way]}: {words}" for way, words in missing.items()),
+    )
+    return [measured, _stages(done, num_answers)]
+
+
+def to_json(done: Mapping[str, Sequence[Done]], missing: Mapping[str, str]) -> dict[str, Any]:
+    """Return all measurements as plain JSON values."""
+    return {
+        "ways": {way: [asdict(one) for one in rounds] for way, rounds in done.items()},
+        "missing": dict(missing),
+        "same_as_plain": same_as_plain(done),
+    }
+
+
+def _stages(done: Mapping[str, Sequence[Done]], num_answers: int) -> Section:
+    names = dict.fromkeys(name for rounds in done.values() for name in rounds[0].stages)
+    rows = [
+        (WAYS[way], *(_milliseconds(rounds[0].stages.get(name), num_answers) for name in names))
+        for way, rounds in done.items()
+    ]
+    return Section(
+        title="Milliseconds an answer, by stage",
+        table=Table(columns=("way", *names), rows=tuple(rows)),
+        sentences=("Of the first round. vLLM does not tell its stages apart.",),
+    )
+
+
+def _milliseconds(seconds: float | None, num_answers: int) -> str:
+    return ABSENT if seconds is None else f"{1000 * seconds / num_answers:.1f}"
+
+
+def _median(rounds: Sequence[Done]) -> float:
+    return statistics.median(one.answer_s for one in rounds)

@@ -1,0 +1,100 @@
+"""Runs every way in processes of its own, one after another, round after round."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from encodeonce.harness.bench.peers.job import OF_VLLM, WAYS, Done, Job
+from encodeonce.harness.run.config import RunConfig
+from encodeonce.harness.run.plan import make_plan
+from encodeonce.harness.workers.precompute import PrecomputeWorker
+
+VLLM_MISSING = (
+    "not measured: vLLM is not installed. Type: pip install vllm; without a GPU: make "
+    "test-vllm, and run this in .venv-vllm"
+)
+
+
+def missing_ways() -> dict[str, str]:
+    """Return the ways that cannot be run here, with what to install."""
+    return dict.fromkeys(OF_VLLM, VLLM_MISSING) if find_spec("vllm") is None else {}
+
+
+def run_peers(
+    config: RunConfig, folder: Path, num_rounds: int, on_step: Callable[[str], None]
+) -> dict[str, list[Done]]:
+    """Return what each way did, round by round.
+
+    Stores that a way finds filled are filled before the first round. One thread each.
+
+    Args:
+        config: the job, as a run.
+        folder: for stores and files between processes; of its own.
+        num_rounds: how often each way does the whole job.
+        on_step: told what is done next.
+
+    Raises:
+        ValueError: a way failed; its last words are told.
+    """
+    job = Job(
+        config=config.model_dump(mode="json", exclude={"engine"}),
+        empty=str(folder / "empty"),
+        connector=str(folder / "connector"),
+    )
+    job_file = job.write(folder / "job.json")
+    ways = [way for way in WAYS if way not in missing_ways()]
+    on_step("filling the stores that some ways find filled")
+    _fill(config)
+    if "vllm-connector" in ways:
+        _run("vllm-connector", job_file, folder)
+    done: dict[str, list[Done]] = {way: [] for way in ways}
+    for number in range(num_rounds):
+        for way in [*ways[number % len(ways) :], *ways[: number % len(ways)]]:
+            on_step(f"round {number + 1} of {num_rounds}: {WAYS[way]}")
+            shutil.rmtree(job.empty, ignore_errors=True)
+            done[way].append(_run(way, job_file, folder))
+    return done
+
+
+def _fill(config: RunConfig) -> None:
+    worker = PrecomputeWorker(config)
+    for planned in make_plan(config).media():
+        worker.do(planned)
+    worker.close()
+
+
+def _run(way: str, job_file: Path, folder: Path) -> Done:
+    result = folder / f"{way}.json"
+    result.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "encodeonce.harness.bench.peers.child", way]
+    ended = subprocess.run(
+        [*command, str(job_file), str(result)],
+        env={**os.environ, **_ONE_THREAD},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if ended.returncode or not result.exists():
+        words = "\n".join(ended.stdout.strip().splitlines()[-15:])
+        raise ValueError(f"{WAYS[way]} failed with status {ended.returncode}:\n{words}")
+    return Done.read(result)
+
+
+_ONE_THREAD: Mapping[str, str] = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    "HF_HUB_OFFLINE": "1",
+}
+
+
+def same_as_plain(done: Mapping[str, Sequence[Done]]) -> dict[str, int]:
+    """Return how many answers of each way are the same text as plain transformers'."""
+    plain = done["plain"][0].texts
+    return {
+        way: sum(rounds[0].texts[name] == text for name, text in plain.items())
+        for way, rounds in done.items()
+    }

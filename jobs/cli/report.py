@@ -1,0 +1,62 @@
+"""``encodeonce report``, with which other commands end too."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from encodeonce.harness.report.plain_console import PlainConsole, UnprintableError
+from encodeonce.harness.report.summary import headline
+from encodeonce.harness.report.terminal import print_report
+from encodeonce.harness.report.write import UnwrittenReport, WrittenReport, write_report
+from encodeonce.harness.results.summary import problems
+from encodeonce.harness.results.work import Work
+from encodeonce.harness.run.folder import RunFolder
+from encodeonce.jobs.cli.user_errors import stop, user_errors
+
+console = PlainConsole()
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="Output folder of a run.")],
+    html: Annotated[
+        bool,
+        typer.Option("--html", help="Also write report.html, with figures, answers and frames."),
+    ] = False,
+) -> None:
+    """Print the report of a run, and write report.md and report.json anew."""
+    with user_errors():
+        finish(RunFolder(folder), html)
+
+
+def finish(folder: RunFolder, html: bool = True, work: Work | None = None) -> None:
+    """Write and print the report of a run; exit with 1 if anything failed.
+
+    Args:
+        folder: the run's.
+        html: whether the page is written as well.
+        work: what this command has done, by stage.
+    """
+    failed = []
+    try:
+        written = write_report(folder, html=html)
+    except UnwrittenReport as error:
+        written = error.report
+        failed.append(f"{error}")
+    try:
+        _print(written, work)
+    except UnprintableError as error:
+        where = f"; the report is in {written.pages[0]}" if written.pages else ""
+        failed.append(f"{error}{where}")
+    if failed := [*problems(written.summary), *failed]:
+        stop("; ".join(failed))
+
+
+def _print(written: WrittenReport, work: Work | None) -> None:
+    print_report(console, written.sections)
+    for line in headline(written.summary, work):
+        console.print(line, style="bold", soft_wrap=True)
+    for page in written.pages:
+        console.print(f"report: {page}", soft_wrap=True)
+    if written.official:
+        console.print(f"for official evaluators: {written.official}", soft_wrap=True)
