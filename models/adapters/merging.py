@@ -49,8 +49,9 @@ class MergedWeights:
             for name, (module, _) in products.items():
                 if module not in self._pristine:
                     _check(name, module, embeddings)
+                    weight: Any = module.weight
                     bias: Any = module.bias
-                    self._pristine[module] = module.weight.detach().clone(), bias
+                    self._pristine[module] = weight.detach().clone(), bias
 
     @property
     def nbytes(self) -> int:

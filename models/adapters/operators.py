@@ -155,7 +155,7 @@ def _gathered(stack: Stack, rows: AdaptedRows, device: torch.device) -> _Gathere
     than the adapters themselves.
     """
     if (found := rows.held.get(stack)) is not None:
-        return found  # type: ignore[no-any-return]
+        return found
     places = rows.places(stack.numbers, device)
     chosen = places.clamp(min=0)
     is_base = (places < 0)[:, None, None]

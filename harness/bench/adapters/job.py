@@ -8,6 +8,7 @@ Shapes: N rows, P tokens of a prompt, T given tokens, V vocabulary, H width.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -112,7 +113,7 @@ class Prompt:
             taken.prefill_s = _timed(clock, lambda: step(inputs_embeds=embeds))
             for number in range(self._num_given - 1):
                 token = given[:, number : number + 1]
-                taken.steps_s.append(_timed(clock, lambda token=token: step(input_ids=token)))
+                taken.steps_s.append(_timed(clock, partial(step, input_ids=token)))
         logits = torch.stack(found, dim=1).float()  # (N, T, V)
         log_probs = logits.log_softmax(-1).gather(-1, given[:, :, None])[:, :, 0]
         return taken, Written(log_probs=log_probs, likeliest=logits.argmax(-1))

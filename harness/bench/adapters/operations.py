@@ -11,11 +11,11 @@ _FREE |= {"unsqueeze", "squeeze", "permute", "as_strided", "unbind", "split", "r
 """Operations that touch no numbers."""
 
 
-class _Counting(TorchDispatchMode):
+class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts what is dispatched inside the block."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
 
     def __torch_dispatch__(
@@ -28,6 +28,7 @@ class _Counting(TorchDispatchMode):
 
 def count_operations(work: Callable[[], object]) -> int:
     """Return how many operations some work dispatches, views aside."""
-    with torch.inference_mode(), _Counting() as counting:
+    counting = _Counting()
+    with torch.inference_mode(), counting:
         work()
     return counting.count

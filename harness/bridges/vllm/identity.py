@@ -3,6 +3,7 @@
 import hashlib
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -83,10 +84,9 @@ def encoder_sha256(spec: ModelSpec) -> str:
     then a change to the language model is a miss, and nothing worse.
     """
     folder = local_checkpoint(spec, "model")
-    try:
+    family: object = None
+    with suppress(CheckpointError):
         family, _ = find_family(spec)
-    except CheckpointError:
-        family = None
     if isinstance(family, TransformersFamily):
         parts = [family.tower] if family.projector is None else [family.tower, family.projector]
         return weights_digest(folder, [last_name(part) for part in parts])

@@ -29,7 +29,7 @@ class StoreStats(ECConnectorStats):  # type: ignore[misc]  # vLLM may not be ins
 
     def reset(self) -> None:
         """Start again."""
-        self.data = {}
+        self.data: dict[str, int] = {}
 
     def aggregate(self, other: ECConnectorStats) -> ECConnectorStats:
         """Add another's counts."""

@@ -92,7 +92,7 @@ def _demo(root: Path, num_media: int, num_questions: int) -> list[dict[str, Any]
     rows: dict[str, list[dict[str, Any]]] = {}
     for sample in demo.samples():
         (ref,) = sample.media
-        row = {"id": sample.id, "video": ref.path, "question": sample.question}
+        row: dict[str, Any] = {"id": sample.id, "video": ref.path, "question": sample.question}
         row |= {"choices": list(sample.choices), "answer": sample.target}
         rows.setdefault(ref.path, []).append(row)
     chosen = list(rows)[:num_media]

@@ -94,7 +94,7 @@ def _costs(config: ServeConfig) -> Costs | None:
     if config.adapters is not None:
         random = config.adapters.random
         kinds = {one.name: lora_kind(config.policy_of(one)) for one in config.experiments}
-        check_kinds(found.adapters, random and random.rank, kinds)
+        check_kinds(found.adapters, None if random is None else random.rank, kinds)
     return found
 
 
