@@ -12,6 +12,7 @@ from torch import nn
 from encodeonce.models.adapters.bank import AdapterBank
 from encodeonce.models.adapters.checkpoint import read_adapter
 from encodeonce.models.adapters.lora_config import AdapterError
+from encodeonce.models.adapters.merging import MergedWeights
 from encodeonce.models.adapters.operators import Kind
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.answer import Generation, Likelihoods, LoadedWeights, sum_seconds
@@ -52,6 +53,7 @@ class PrefixDecoder(ABC):
         self._tokenizer = tokenizer
         self.loaded = replace(loaded, kernels=kernels_of(model))
         self.adapters: AdapterBank | None = None
+        self.merged: MergedWeights | None = None
 
     @property
     def model(self) -> Any:
@@ -104,6 +106,21 @@ class PrefixDecoder(ABC):
         self.drop_adapters()
         self.adapters = bank
         parts = {**self.loaded.bytes_by_part, "adapters": bank.nbytes}
+        self.loaded = replace(self.loaded, bytes_by_part=parts)
+
+    def merge_adapters(self, specs: Sequence[AdapterSpec]) -> None:
+        """Let LoRA adapters take turns in the weights; `merged` says and decides which is there.
+
+        Args:
+            specs: adapters with different titles.
+
+        Raises:
+            AdapterError: one is no adapter of this model, or its weights are quantised or shared.
+        """
+        self.drop_adapters()
+        read = [read_adapter(spec) for spec in specs]
+        self.merged = MergedWeights(read, self._model, self.projector)
+        parts = {**self.loaded.bytes_by_part, "adapters": self.merged.nbytes}
         self.loaded = replace(self.loaded, bytes_by_part=parts)
 
     def drop_adapters(self) -> None:

@@ -18,6 +18,7 @@ from pydantic import (
 from encodeonce.datasets.media.probe import VideoBackend
 from encodeonce.datasets.media.sampling import FrameSampling, UniformInclusive
 from encodeonce.datasets.options import LocalPath
+from encodeonce.harness.run.adapted import check_benchmarks, check_heads, check_merging
 from encodeonce.harness.run.cache_spec import CacheSpec
 from encodeonce.harness.run.engine import check_engine
 from encodeonce.harness.run.old_names import (
@@ -154,6 +155,11 @@ class RunConfig(QuestionsConfig):
         "all weights and caches, from the same stored features; rows of several decode in one "
         "batch. Adapters can be added to a finished run.",
     )
+    adapter_mode: Literal["unmerged", "merged"] = Field(
+        default="unmerged",
+        description="'unmerged': adapters are computed beside the weights; 'merged': one after "
+        "another is added to plain weights, rounded once, which is another model by that much.",
+    )
     kv: Annotated[tuple[KVSpec, ...], BeforeValidator(expand_kv)] = Field(
         default=(FULL,),
         description="Cache variants: KV-compression methods at budgets. All share one prefill.",
@@ -206,34 +212,13 @@ class RunConfig(QuestionsConfig):
         return found
 
     @model_validator(mode="after")
-    def _adapters_name_benchmarks(self) -> Self:
-        known = [spec.title for spec in self.benchmarks]
-        for adapter in self.adapters:
-            unknown = [
-                name for name in (adapter.benchmarks if adapter else ()) if name not in known
-            ]
-            if adapter is not None and unknown:
-                raise ValueError(
-                    f"adapters: {adapter.title!r} is only for the benchmark {unknown[0]!r}, which "
-                    f"the run lacks; it has {', '.join(known) or 'none'}"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _heads_can_answer(self) -> Self:
-        if not any(spec.scoring == "head" for spec in self.benchmarks):
-            return self
-        if None in self.adapters:
-            raise ValueError(
-                "scoring: head is answered by adapters that were trained with a head, and 'none' "
-                "has none: give only such adapters, and the base in a run of its own"
-            )
-        behind = [spec.title for spec in self.kv if not spec.is_full and spec.scope == "question"]
-        if behind:
-            raise ValueError(
-                f"scoring: head answers at the prompt's last token, which caches of scope "
-                f"'question' come after: {behind[0]} would be the full cache. Write scope: media"
-            )
+    def _adapters_fit(self) -> Self:
+        scorings = {spec.title: spec.scoring for spec in self.benchmarks}
+        check_benchmarks(self.adapters, list(scorings))
+        if "head" in scorings.values():
+            check_heads(self.adapters, self.kv)
+        if self.adapter_mode == "merged":
+            check_merging(self.weights, list(scorings.values()), self.engine)
         return self
 
     @field_validator("fidelity")
@@ -279,6 +264,8 @@ class RunConfig(QuestionsConfig):
         """
         content = engine_fields(self.model_dump(mode="json", exclude=set(CHANGES_NO_ANSWER)))
         content["model"].pop("device")
+        if self.adapter_mode == "unmerged":  # as in versions without it
+            content.pop("adapter_mode")
         content["generation"].pop("max_cache_gib")
         if not content["generation"]["cuda_graphs"]:  # as in versions without them
             content["generation"].pop("cuda_graphs")

@@ -62,6 +62,8 @@ class Session:
         on_miss: OnMiss | None = None,
         adapters: Sequence[AdapterSpec | None] = (),
         engine: EngineSpec = TRANSFORMERS,
+        *,
+        merged: bool = False,
     ) -> None:
         """Find the checkpoint and describe its vision side.
 
@@ -71,6 +73,7 @@ class Session:
                 ``config.cache.on_miss`` says.
             adapters: that every decoder has beside it; None, the base, needs nothing.
             engine: what decodes.
+            merged: whether adapters take turns in the weights, instead of standing beside them.
 
         Raises:
             CheckpointError: there is no such checkpoint, no family for it, or its chat template
@@ -89,6 +92,7 @@ class Session:
         self.stopwatch = Stopwatch()
         self.media = MediaLookup(config, self._vision, self._ledger)
         self._adapters = [one for one in adapters if one is not None]
+        self._are_merged = merged
         self._engine = engine
         self.decoder_slot = DecoderSlot(self._load_decoder)
 
@@ -174,7 +178,9 @@ class Session:
             source = (self._family, self._checkpoint, model, vision, weights)
             return load_vllm(*source, self._adapters, self._engine, max_batch)
         decoder = self._family.decoder(self._checkpoint, model, vision, weights)
-        if self._adapters:
+        if self._adapters and self._are_merged:
+            decoder.merge_adapters(self._adapters)
+        elif self._adapters:
             decoder.load_adapters(self._adapters)
         return decoder
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from encodeonce.harness.run.read_config import load_config
 from encodeonce.harness.workers.features import FeatureSource
 from encodeonce.jobs.cli.app import app
 from tests.jobs.scene import Scene, make_scene
@@ -154,3 +155,28 @@ def test_an_adapter_of_one_benchmark_answers_no_other(scene: Scene, tmp_path: Pa
     done = scene.execute("run", adapters=[wrong])
     assert done.exit_code == 1
     assert "'third', which the run lacks; it has questions" in " ".join(done.stderr.split())
+
+
+def test_merged_adapters_take_turns_in_the_weights(scene: Scene, tmp_path: Path) -> None:
+    """Answers are nearly those of adapters beside them, and the base keeps its bits."""
+    (one, other), beside = adapters(tmp_path), scene.folder / "beside"
+    chosen = ["none", one, other]
+    assert scene.execute("run", kv=KV, adapters=chosen, output=str(beside)).exit_code == 0
+    done = scene.execute("run", kv=KV, adapters=chosen, adapter_mode="merged")
+    assert done.exit_code == 0, done.stderr
+    expected, found = bits(scene, beside), bits(scene)
+    assert found.keys() == expected.keys()
+    assert all(found[key] == expected[key] for key in found if "+" not in key[0])
+    assert any(found[key] != expected[key] for key in found)
+    lines = [
+        {(line["variant"], line["sample"]): line for line in scene.lines_of(output, "records")}
+        for output in (beside, scene.output)
+    ]
+    for key, line in lines[0].items():
+        first, second = (one[key]["first_logits"] for one in lines)
+        assert second == pytest.approx(first, abs=1e-3), (key, line["text"])
+    files = (scene.run_file(adapters=chosen, **more) for more in ({}, {"adapter_mode": "merged"}))
+    fields = [load_config(path).answer_fields() for path in files]
+    assert "adapter_mode" not in fields[0] and fields[1] == {**fields[0], "adapter_mode": "merged"}
+    done = scene.execute("run", adapters=chosen, adapter_mode="merged", weights=["none", "rtn"])
+    assert done.exit_code == 1 and "quantised again" in " ".join(done.stderr.split())
