@@ -129,6 +129,14 @@ class VllmDecoder:
         """
         return _only_in_transformers("likelihoods of given texts")
 
+    def classify(self, prefix: Prefix, *questions: Any, **options: Any) -> NoReturn:
+        """Refuse, as `score` does.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        _only_in_transformers("answers of an adapter's head")
+
     def inspect(self, visuals: Sequence[Visual], question: str, needs: Any) -> Any:
         """Refuse.
 
