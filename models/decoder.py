@@ -88,7 +88,13 @@ class PrefixDecoder(ABC):
     def projector(self) -> nn.Module | None:
         """What features go through; None where they are stored behind it."""
 
-    def load_adapters(self, specs: Sequence[AdapterSpec], *, kind: Kind | None = None) -> None:
+    def load_adapters(
+        self,
+        specs: Sequence[AdapterSpec],
+        *,
+        kind: Kind | None = None,
+        are_merged: bool = False,
+    ) -> None:
         """Put LoRA adapters beside the model; `adapters` numbers them in this order.
 
         Each answer is under the adapter that its prefix was prefilled under. Those of the base keep
@@ -97,10 +103,14 @@ class PrefixDecoder(ABC):
         Args:
             specs: adapters with different titles, in place of any that were there before.
             kind: see `AdapterBank`.
+            are_merged: whether they take turns in the weights instead: see `merge_adapters`.
 
         Raises:
             AdapterError: one is no adapter of this model, or is not handled.
         """
+        if are_merged:
+            self.merge_adapters(specs)
+            return
         read = [read_adapter(spec) for spec in specs]
         bank = AdapterBank(read, self._model, self.projector, kind=kind)
         self.drop_adapters()

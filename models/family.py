@@ -62,8 +62,8 @@ class Decoder(Protocol):
         """
         ...
 
-    def load_adapters(self, specs: Sequence[AdapterSpec]) -> None:
-        """Put LoRA adapters beside the model, numbered in order; ``adapters`` holds them.
+    def load_adapters(self, specs: Sequence[AdapterSpec], *, are_merged: bool = False) -> None:
+        """Put LoRA adapters beside the model, or by turns in its weights, numbered in order.
 
         Raises:
             AdapterError: one is no adapter of this model, or is not handled.

@@ -178,10 +178,8 @@ class Session:
             source = (self._family, self._checkpoint, model, vision, weights)
             return load_vllm(*source, self._adapters, self._engine, max_batch)
         decoder = self._family.decoder(self._checkpoint, model, vision, weights)
-        if self._adapters and self._are_merged:
-            decoder.merge_adapters(self._adapters)
-        elif self._adapters:
-            decoder.load_adapters(self._adapters)
+        if self._adapters:
+            decoder.load_adapters(self._adapters, are_merged=self._are_merged)
         return decoder
 
     def load_reference(self) -> Reference:
