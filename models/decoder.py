@@ -103,34 +103,24 @@ class PrefixDecoder(ABC):
         Args:
             specs: adapters with different titles, in place of any that were there before.
             kind: see `AdapterBank`.
-            are_merged: whether they take turns in the weights instead: see `merge_adapters`.
+            are_merged: whether they take turns in the weights instead; `merged` says and decides
+                which is there.
 
         Raises:
-            AdapterError: one is no adapter of this model, or is not handled.
+            AdapterError: one is no adapter of this model, or is not handled; or weights that are to
+                be merged are quantised or shared.
         """
+        read = [read_adapter(spec) for spec in specs]
         if are_merged:
-            self.merge_adapters(specs)
-            return
-        read = [read_adapter(spec) for spec in specs]
-        bank = AdapterBank(read, self._model, self.projector, kind=kind)
-        self.drop_adapters()
-        self.adapters = bank
-        parts = {**self.loaded.bytes_by_part, "adapters": bank.nbytes}
-        self.loaded = replace(self.loaded, bytes_by_part=parts)
-
-    def merge_adapters(self, specs: Sequence[AdapterSpec]) -> None:
-        """Let LoRA adapters take turns in the weights; `merged` says and decides which is there.
-
-        Args:
-            specs: adapters with different titles.
-
-        Raises:
-            AdapterError: one is no adapter of this model, or its weights are quantised or shared.
-        """
-        self.drop_adapters()
-        read = [read_adapter(spec) for spec in specs]
-        self.merged = MergedWeights(read, self._model, self.projector)
-        parts = {**self.loaded.bytes_by_part, "adapters": self.merged.nbytes}
+            self.drop_adapters()
+            self.merged = MergedWeights(read, self._model, self.projector)
+            nbytes = self.merged.nbytes
+        else:
+            bank = AdapterBank(read, self._model, self.projector, kind=kind)
+            self.drop_adapters()
+            self.adapters = bank
+            nbytes = bank.nbytes
+        parts = {**self.loaded.bytes_by_part, "adapters": nbytes}
         self.loaded = replace(self.loaded, bytes_by_part=parts)
 
     def drop_adapters(self) -> None:
