@@ -75,7 +75,7 @@ class AdapterBank:
     @property
     def widths(self) -> list[tuple[int, int, int]]:
         """(R, I, O) of each adapted module."""
-        return [(*stack.a.shape[1:], stack.b.shape[1]) for stack in self._stacks.values()]
+        return [(one.a.shape[1], one.a.shape[2], one.b.shape[1]) for one in self._stacks.values()]
 
     @property
     def module_names(self) -> tuple[str, ...]:
