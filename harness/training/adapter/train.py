@@ -93,15 +93,7 @@ def train_beside(
     if config.data.labels is not None:
         labels = read_labels(config.data.labels, [spec.title for spec in config.benchmarks])
     lessons = AdapterLessons(config, session, questions.training, labels)
-    lora = LearntLora(decoder.model, config.lora, config.optim.seed).to(decoder.model.device)
-    head = None
-    if config.head is not None:
-        head = LearntHead(decoder.model, config.head, config.optim.seed).to(decoder.model.device)
-    if config.lora.init_from is not None:
-        adapter = read_adapter(config.lora.init_from)
-        lora.load(adapter, decoder.model)
-        if head is not None:
-            head.load(adapter.head)
+    lora, head = _new_weights(decoder, config)
     judge = Judge(
         session,
         decoder,
@@ -119,15 +111,38 @@ def train_beside(
         title: {"accuracy": one.estimate.mean, "loss": one.loss}
         for title, one in judge.marks().items()
     }
+    _publish(config, state, facts, folder)
+    return Trained(state=state, facts=facts)
+
+
+def _new_weights(
+    decoder: PrefixDecoder, config: TrainAdapterConfig
+) -> tuple[LearntLora, LearntHead | None]:
+    """Return factors, and a head if one is asked for: new, or another adapter's."""
+    model, seed = decoder.model, config.optim.seed
+    lora = LearntLora(model, config.lora, seed).to(model.device)
+    head = None
+    if config.head is not None:
+        head = LearntHead(model, config.head, seed).to(model.device)
+    if config.lora.init_from is not None:
+        adapter = read_adapter(config.lora.init_from)
+        lora.load(adapter, model)
+        if head is not None:
+            head.load(adapter.head)
+    return lora, head
+
+
+def _publish(
+    config: TrainAdapterConfig, state: State, facts: Facts, folder: TrainingFolder
+) -> None:
     texts = {
         FACTS: (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode(),
         "README.md": model_card(config, facts).encode(),
     }
-    copied = [name for name in ADAPTER_FILES if name != CONFIG]
-    if head is not None:
-        copied = [*HEAD_FILES, *copied]
-    folder.publish(state.best_step, [*copied, CONFIG], texts)
-    return Trained(state=state, facts=facts)
+    heads = () if config.head is None else HEAD_FILES
+    # The configuration comes last: a folder without one is no adapter yet.
+    others = [name for name in ADAPTER_FILES if name != CONFIG]
+    folder.publish(state.best_step, [*heads, *others, CONFIG], texts)
 
 
 def questions_of(config: TrainAdapterConfig, session: Session) -> Questions:
