@@ -26,8 +26,6 @@ from encodeonce.models.vllm.model import VllmModel
 
 _GIB = 2**30
 _CPU_CACHE_GIB = 2.0
-_WITH_TOWER = ("qwen3_vl",)
-"""Where vLLM 0.32 gives up deepstack's levels with the tower, which is loaded then and not used."""
 _KEPT = ("repetition_penalty",)
 """Rules of generation_config.json that vLLM has too, under the same name."""
 _DROPPED = {
@@ -139,7 +137,7 @@ def _arguments(
     """Return vLLM's arguments for a checkpoint."""
     on_cpu = device(model).type == "cpu"
     gib = engine.kv_cache_gib or (_CPU_CACHE_GIB if on_cpu else None)
-    length, has_tower = context_length(config), config.model_type in _WITH_TOWER
+    length = context_length(config)
     arguments = {
         "model": str(source),
         "dtype": model.dtype,
@@ -154,7 +152,7 @@ def _arguments(
         "generation_config": "vllm",  # no defaults from the checkpoint: `_sampling` has them
         "logprobs_mode": "raw_logits",
         "enable_mm_embeds": True,
-        "limit_mm_per_prompt": dict.fromkeys(("image", "video"), int(has_tower)),
+        "limit_mm_per_prompt": {"image": 0, "video": 0},
         "mm_processor_cache_gb": 0,
         "disable_log_stats": True,
     }
