@@ -18,7 +18,6 @@ from encodeonce.models.engine_spec import EngineSpec
 from encodeonce.models.family_bases.transformers import TransformersFamily
 from encodeonce.models.language.context import context_length
 from encodeonce.models.language.generation import ends_of
-from encodeonce.models.quantization.method import find_candidate
 from encodeonce.models.spec import ModelSpec, VisionSpec, WeightsSpec
 from encodeonce.models.vllm.decoder import VllmDecoder
 from encodeonce.models.vllm.inputs import LAYOUTS
@@ -26,8 +25,6 @@ from encodeonce.models.vllm.model import VllmModel
 
 _GIB = 2**30
 _CPU_CACHE_GIB = 2.0
-_WITH_TOWER = ("qwen3_vl",)
-"""Where vLLM 0.32 gives up deepstack's levels with the tower, which is loaded then and not used."""
 _KEPT = ("repetition_penalty",)
 """Rules of generation_config.json that vLLM has too, under the same name."""
 _DROPPED = {
@@ -69,11 +66,10 @@ def check_vllm(family: Any, folder: Path, weights: WeightsSpec) -> None:
             f"engine: vllm: vLLM takes no embeddings in place of media for {kind!r}. Allowed: "
             f"{', '.join(sorted(LAYOUTS))}; for this model write engine: transformers"
         )
-    if not weights.is_none and weights.path is None:
+    if not weights.is_none:
         raise EngineError(
-            f"engine: vllm: weights {weights.title!r} are quantised by this program while they are "
-            "loaded. vLLM reads quantised checkpoints: write one with `encodeonce quantize`, and "
-            "give it as {method: checkpoint, path: FOLDER}"
+            f"engine: vllm answers under the checkpoint's own weights only; got weights "
+            f"{weights.title!r}. Leave weights out, or write engine: transformers"
         )
 
 
@@ -107,9 +103,8 @@ def load_vllm(
     opener = family.opener(folder, model, vision)
     config = opener.model.config
     read = [read_adapter(one) for one in adapters]
-    source = find_candidate(weights, model, folder).source
     arguments = {
-        **_arguments(source, model, engine, config),
+        **_arguments(folder, model, engine, config),
         **_lora(read),
         "max_num_seqs": max_batch,
     }
@@ -134,14 +129,14 @@ def _version() -> str:
 
 
 def _arguments(
-    source: Path, model: ModelSpec, engine: EngineSpec, config: Any
+    folder: Path, model: ModelSpec, engine: EngineSpec, config: Any
 ) -> Mapping[str, Any]:
     """Return vLLM's arguments for a checkpoint."""
     on_cpu = device(model).type == "cpu"
     gib = engine.kv_cache_gib or (_CPU_CACHE_GIB if on_cpu else None)
-    length, has_tower = context_length(config), config.model_type in _WITH_TOWER
+    length = context_length(config)
     arguments = {
-        "model": str(source),
+        "model": str(folder),
         "dtype": model.dtype,
         "seed": 0,
         "tensor_parallel_size": engine.tensor_parallel,
@@ -154,7 +149,7 @@ def _arguments(
         "generation_config": "vllm",  # no defaults from the checkpoint: `_sampling` has them
         "logprobs_mode": "raw_logits",
         "enable_mm_embeds": True,
-        "limit_mm_per_prompt": dict.fromkeys(("image", "video"), int(has_tower)),
+        "limit_mm_per_prompt": {"image": 0, "video": 0},
         "mm_processor_cache_gb": 0,
         "disable_log_stats": True,
     }
