@@ -74,7 +74,9 @@ def checked(model: type[Model], content: Any) -> Model:
     schema = _schema(model)
     problems = [
         Problem(path, f"must be a number{got(value)}")
-        for path, value in _booleans(content, schema, schema, ())
+        for path, value in (
+            _booleans(content, schema, schema, ()) if _holds_boolean(content) else ()
+        )
     ]
     try:
         found = model.model_validate(content)
@@ -226,6 +228,15 @@ def _schema(model: type[BaseModel]) -> Schema:
 
 def _dotted(path: Location) -> str:
     return ".".join(map(str, path))
+
+
+def _holds_boolean(content: Any) -> bool:
+    """Return whether ``true`` or ``false`` stands anywhere; a million rows are looked through."""
+    if isinstance(content, Mapping):
+        return any(map(_holds_boolean, content.values()))
+    return isinstance(content, bool) or (
+        isinstance(content, list) and any(map(_holds_boolean, content))
+    )
 
 
 def _booleans(

@@ -60,12 +60,25 @@ class Pipeline:
             config,
             checkpoint_sha256=session.checkpoint_sha256(),
             samples_sha256=self.plan.samples_sha256,
-            variants=session.variants(config.weights, config.kv, config.adapters),
+            variants=session.variants(
+                config.weights,
+                config.kv,
+                config.adapters,
+                needing_heads={
+                    adapter.title
+                    for adapter in config.adapters
+                    for spec in config.benchmarks
+                    if adapter is not None
+                    and spec.scoring == "head"
+                    and adapter.answers(spec.title)
+                },
+            ),
         )
         self.work: dict[str, StageWork] = {}
         """What has been done so far, by stage; grows with every line of the folder."""
         self._config = config
         self._executor = executor
+        self._metrics = executor.metrics
         self._display = display or Nothing()
 
     def precompute(self) -> None:
@@ -88,8 +101,11 @@ class Pipeline:
                 if outcome.status == "ok":
                     cache = CacheUse(**outcome.value["cache"])
                     work.add(num_new=cache.num_encoded > 0, num_kept=1, cache=cache)
+                    self._metrics.count("precompute", cache=cache, seconds=outcome.value["seconds"])
                 progress.update(outcome)
                 if outcome.error is not None:
+                    kind = outcome.error.type
+                    self._metrics.count("precompute", cache=CacheUse(), seconds={}, error=kind)
                     failures.add(1, f"{outcome.error.type}: {outcome.error.message}")
 
     def evaluate(self) -> None:
@@ -199,9 +215,12 @@ class Pipeline:
                     continue
                 errors = []
                 for record in records(outcome):
-                    file.write({**record, "finished_at": now()})
+                    file.write({**record, "worker": outcome.worker, "finished_at": now()})
                     is_answer = record["error"] is None
-                    work.add(num_new=1, num_kept=is_answer, cache=CacheUse(**record["cache"]))
+                    cache = CacheUse(**record["cache"])
+                    work.add(num_new=1, num_kept=is_answer, cache=cache)
+                    error = None if is_answer else record["error"]["type"]
+                    self._metrics.count(stage, cache=cache, seconds=record["seconds"], error=error)
                     errors += [] if is_answer else [record["error"]]
                 progress.update(outcome)
                 if errors:

@@ -5,6 +5,7 @@ from contextlib import contextmanager, nullcontext
 
 from encodeonce.harness.results.work import Work, kept
 from encodeonce.harness.run.config import RunConfig
+from encodeonce.harness.run.folder import LOGS
 from encodeonce.harness.run.output_error import OutputError
 from encodeonce.jobs.execution.display import Display, on_stderr
 from encodeonce.jobs.execution.executor import WorkStopped
@@ -36,7 +37,7 @@ def running(
     with (
         interruptible(lambda: kept(work)) as answer_sigterm,
         nullcontext(display) if display is not None else on_stderr() as shown,
-        executor_for(config.workers, ray_address, shown) as executor,
+        executor_for(config.workers, ray_address, shown, config.output / LOGS) as executor,
     ):
         answer_sigterm()
         shown.phase("reading benchmarks and checkpoint")

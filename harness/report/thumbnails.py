@@ -110,6 +110,8 @@ def _shown(config: RunConfig, keys: Iterable[SampleKey]) -> dict[SampleKey, _Sho
         for sample in benchmark.samples():
             if (spec.title, sample.id) in wanted:
                 found[spec.title, sample.id] = (root, sample.media, sample.choices)
+            if len(found) == len(wanted):
+                return found
     return found
 
 

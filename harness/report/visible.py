@@ -57,6 +57,7 @@ class VisibleFormatter(logging.Formatter):
 def log_visibly() -> None:
     """Write warnings to stderr as visible text, unless logging is set up already."""
     handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)  # workers write more than that to their files
     handler.setFormatter(VisibleFormatter(LOG_FORMAT))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
 

@@ -15,9 +15,14 @@ from encodeonce.harness.report.section import Figure, Section, file_of
 from encodeonce.harness.report.summary import sections
 from encodeonce.harness.report.thumbnails import previews
 from encodeonce.harness.report.tiles import Tile
-from encodeonce.harness.results.run_summary import summarize_run, write_official_files
+from encodeonce.harness.results.run_summary import (
+    Results,
+    read_results,
+    summarize,
+    write_official_files,
+)
 from encodeonce.harness.results.summary import Summary
-from encodeonce.harness.run.folder import RunFolder
+from encodeonce.harness.run.folder import RunFolder, media_sha256
 from encodeonce.harness.run.output_error import OutputError, writing
 
 
@@ -54,11 +59,12 @@ def write_report(folder: RunFolder, *, html: bool = True) -> WrittenReport:
         RunFolderError: this is not a run's folder.
         UnwrittenReport: its files cannot be written; holds what they would have said.
     """
-    summary = summarize_run(folder)
+    results = read_results(folder)
+    summary = summarize(results)
     parts = tuple(sections(summary))
     try:
-        pages = tuple(_write_pages(folder, summary, parts, html=html))
-        official = write_official_files(folder)
+        pages = tuple(_write_pages(folder, results, summary, parts, html=html))
+        official = write_official_files(folder, results)
     except OutputError as error:
         unwritten = WrittenReport(summary=summary, sections=parts, pages=(), official=None)
         raise UnwrittenReport(
@@ -70,7 +76,12 @@ def write_report(folder: RunFolder, *, html: bool = True) -> WrittenReport:
 
 
 def _write_pages(
-    folder: RunFolder, summary: Summary, parts: Sequence[Section], *, html: bool
+    folder: RunFolder,
+    results: Results,
+    summary: Summary,
+    parts: Sequence[Section],
+    *,
+    html: bool,
 ) -> Iterator[Path]:
     """Write all but the official files; yield those that are for readers."""
     write_file(folder.path / "report.json", json.dumps(summary, indent=2) + "\n")
@@ -82,14 +93,14 @@ def _write_pages(
             write_file(folder.path / file_of(figure), svg_file(figure.svg))
     if html:
         page = folder.path / "report.html"
-        write_file(page, _page(folder, summary))
+        write_file(page, _page(folder, results, summary))
         yield page
 
 
-def _page(folder: RunFolder, summary: Summary) -> str:
+def _page(folder: RunFolder, results: Results, summary: Summary) -> str:
     items = (summary["gallery"] or {"items": ()})["items"]
     wanted = [(item["benchmark"], item["sample"]) for item in items]
-    found = previews(summary["run"], wanted, known_sha256=folder.media_sha256())
+    found = previews(summary["run"], wanted, known_sha256=media_sha256(results.outcomes))
     return report_page(folder.path.name, summary, found)
 
 

@@ -27,10 +27,13 @@ def estimate(records: Sequence[Record]) -> dict[str, Any]:
 
 def by_tag(records: Sequence[Record]) -> dict[str, Any]:
     """Return the `estimate` of each tag's values; a tag that all share says nothing."""
-    facets = {(tag, value) for record in records for tag, value in record.tags.items()}
+    facets: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        for facet in record.tags.items():
+            facets.setdefault(facet, []).append(record)
     distinct = Counter(tag for tag, _ in facets)
     return {
-        f"{tag}: {value}": estimate([r for r in records if r.tags.get(tag) == value])
+        f"{tag}: {value}": estimate(facets[tag, value])
         for tag, value in sorted(facets, key=lambda facet: (facet[0], _in_order(facet[1])))
         if distinct[tag] > 1
     }

@@ -7,6 +7,9 @@ from encodeonce.harness.run.record import Record
 
 MOST_ITEMS = 24
 
+_Shown = tuple[str, Record, list[tuple[str, Record]]]
+"""Kind, sample, and the answers to it with their titles."""
+
 BySample = Mapping[tuple[str, str], Record]
 
 
@@ -31,25 +34,23 @@ def gallery(
     """
     ours = {(r.benchmark, r.sample): r for r in records if r.variant == reference}
     others = [record for record in records if record.variant != reference]
-    items = _changed_by_caching(records, uncached)
-    items += _lost(ours, others) if others else _wrong(ours.values())
-    if not items:
+    found = _changed_by_caching(records, uncached)
+    found += _lost(ours, others) if others else _wrong(ours.values())
+    if not found:
         return None
-    return {"num_found": len(items), "items": items[:MOST_ITEMS]}
+    return {"num_found": len(found), "items": [_item(*one) for one in found[:MOST_ITEMS]]}
 
 
-def _changed_by_caching(
-    records: Sequence[Record], uncached: Sequence[Record]
-) -> list[dict[str, Any]]:
+def _changed_by_caching(records: Sequence[Record], uncached: Sequence[Record]) -> list[_Shown]:
     cached = {record.key: record for record in records if record.error is None}
     return [
-        _item("uncached", plain, [("plain transformers", plain), ("cached", cached[plain.key])])
+        ("uncached", plain, [("plain transformers", plain), ("cached", cached[plain.key])])
         for plain in uncached
         if plain.error is None and plain.key in cached and plain.text != cached[plain.key].text
     ]
 
 
-def _lost(ours: BySample, others: Iterable[Record]) -> list[dict[str, Any]]:
+def _lost(ours: BySample, others: Iterable[Record]) -> list[_Shown]:
     """Return samples that variants score lower than the reference, most points lost first."""
     lower: dict[tuple[str, str], list[Record]] = {}
     for record in others:
@@ -61,7 +62,7 @@ def _lost(ours: BySample, others: Iterable[Record]) -> list[dict[str, Any]]:
         return sum(_loss(ours[key], record) for record in lower[key])
 
     return [
-        _item("lost", ours[key], [(one.variant, one) for one in (ours[key], *lower[key])])
+        ("lost", ours[key], [(one.variant, one) for one in (ours[key], *lower[key])])
         for key in sorted(lower, key=total_loss, reverse=True)
     ]
 
@@ -72,10 +73,10 @@ def _loss(base: Record, record: Record) -> float:
     return base.score - record.score
 
 
-def _wrong(records: Iterable[Record]) -> list[dict[str, Any]]:
+def _wrong(records: Iterable[Record]) -> list[_Shown]:
     wrong = [record for record in records if record.score is not None and record.score < 0.5]
     wrong.sort(key=lambda record: record.score or 0.0)
-    return [_item("wrong", record, [(record.variant, record)]) for record in wrong]
+    return [("wrong", record, [(record.variant, record)]) for record in wrong]
 
 
 def _item(kind: str, record: Record, answers: Sequence[tuple[str, Record]]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,45 @@ def summarize_run(folder: RunFolder) -> Summary:
     Raises:
         RunFolderError: this is not a run's folder.
     """
-    description, outcomes = folder.description(), folder.precompute_outcomes()
-    records, uncached = folder.records("records"), folder.records("uncached")
-    benchmarks = _benchmarks(description)
+    return summarize(read_results(folder))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """What a run's folder holds, read once."""
+
+    description: Mapping[str, Any]
+    """Content of run.json."""
+    outcomes: Sequence[Mapping[str, Any]]
+    """Of precompute."""
+    records: Sequence[Record]
+    uncached: Sequence[Record]
+    benchmarks: Mapping[str, Benchmark]
+    """By their names in records."""
+
+
+def read_results(folder: RunFolder) -> Results:
+    """Read a run's folder.
+
+    Raises:
+        RunFolderError: this is not a run's folder.
+    """
+    description = folder.description()
+    uncached = folder.records("uncached")
+    return Results(
+        description=description,
+        outcomes=folder.precompute_outcomes(),
+        # Plain transformers' first logits are all that these are compared with.
+        records=folder.records("records", with_logits=bool(uncached)),
+        uncached=uncached,
+        benchmarks=_benchmarks(description),
+    )
+
+
+def summarize(results: Results) -> Summary:
+    """Return the results of a run as plain JSON values."""
+    description, outcomes = results.description, results.outcomes
+    records, uncached, benchmarks = results.records, results.uncached, results.benchmarks
     variants = _answered_variants(description, records)
     shown = reference_variant(variants).name
     return {
@@ -54,14 +91,18 @@ def summarize_run(folder: RunFolder) -> Summary:
     }
 
 
-def write_official_files(folder: RunFolder) -> Path | None:
+def write_official_files(folder: RunFolder, results: Results) -> Path | None:
     """Write the files for official evaluators; return their folder if there are any.
+
+    Args:
+        folder: of the run.
+        results: what it holds.
 
     Raises:
         OutputError: they cannot be written.
     """
     target = folder.path / "official"
-    files = official_files(folder.records("records"), _benchmarks(folder.description()))
+    files = official_files(results.records, results.benchmarks)
     for name, text in files.items():
         path = target / name
         with writing(path):

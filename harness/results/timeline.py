@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Any
+
+import numpy as np
 
 from encodeonce.harness.run.record import CacheUse
 
@@ -76,11 +77,9 @@ def _stage(steps: Sequence[Step]) -> dict[str, Any]:
 
 def _seconds(times: Sequence[str]) -> tuple[list[float], int]:
     """Return each time in seconds since the earliest, less pauses, and the number of pauses."""
-    stamps = [datetime.fromisoformat(time).timestamp() for time in times]
-    ordered = sorted(set(stamps))
-    elapsed_s, num_pauses = {ordered[0]: 0.0}, 0
-    for before, after in pairwise(ordered):
-        is_pause = after - before > PAUSE_S
-        num_pauses += is_pause
-        elapsed_s[after] = elapsed_s[before] + (0.0 if is_pause else after - before)
-    return [elapsed_s[stamp] for stamp in stamps], num_pauses
+    stamps = np.fromiter((datetime.fromisoformat(time).timestamp() for time in times), float)
+    ordered, places = np.unique(stamps, return_inverse=True)
+    gaps_s = np.diff(ordered, prepend=ordered[:1])
+    is_pause = gaps_s > PAUSE_S
+    elapsed_s = np.cumsum(np.where(is_pause, 0.0, gaps_s))
+    return elapsed_s[places].tolist(), int(is_pause.sum())

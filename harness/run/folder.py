@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -17,14 +17,19 @@ from encodeonce.harness.run.jsonl import JsonLinesWriter, read_lines
 from encodeonce.harness.run.old_names import RENAMED
 from encodeonce.harness.run.output_error import lock, writing
 from encodeonce.harness.run.record import Record
+from encodeonce.harness.run.record_reader import RecordReader
 from encodeonce.harness.run.replaced import without_replaced
-from encodeonce.harness.run.stored import description_of, outcome_of, record_of
+from encodeonce.harness.run.stored import description_of, outcome_of
 from encodeonce.harness.run.variant import Meanings, changed_titles, joined
 
 Answers = Literal["records", "uncached"]
 """``records``: answers from stored features; ``uncached``: plain transformers' answers."""
 
 _LIBRARIES = ("encodeonce", "torch", "transformers")
+
+
+LOGS = "logs"
+"""Folder of the workers' logs in a run's folder."""
 
 
 class RunFolderError(ValueError):
@@ -120,22 +125,23 @@ class RunFolder:
                 "as it was: it writes run.json anew, and all answers are kept"
             ) from error
 
-    def records(self, which: Answers) -> list[Record]:
+    def records(self, which: Answers, with_logits: bool = True) -> list[Record]:
         """Return one record per sample and variant: its answer, or else its last error.
 
         Records about media files that were replaced since, as later records of the same sample
         show, are left out.
+
+        Args:
+            which: file.
+            with_logits: also return the logits of first tokens, half of what a record takes.
         """
-        return without_replaced(read_lines(self.path / f"{which}.jsonl", record_of))
+        read = RecordReader(with_logits=with_logits)
+        lines = read_lines(self.path / f"{which}.jsonl", read.slow, read.quick)
+        return without_replaced(lines)
 
     def answered(self, which: Answers) -> set[tuple[str, str, str]]:
         """Return (benchmark, sample, variant) of each answer; errors do not count."""
         return {record.key for record in self.records(which) if record.error is None}
-
-    def media_sha256(self) -> set[str]:
-        """Return the digests of the media that precompute found usable."""
-        outcomes = self.precompute_outcomes()
-        return {str(one["value"]["media"]) for one in outcomes if one["status"] == "ok"}
 
     def precompute_outcomes(self) -> list[dict[str, Any]]:
         """Return precompute's journal: one outcome per media file and attempt at the run."""
@@ -165,6 +171,11 @@ class RunFolder:
         trace: TracebackType | None,
     ) -> None:
         self._lock.close()
+
+
+def media_sha256(outcomes: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the digests of the media that precompute found usable."""
+    return {str(one["value"]["media"]) for one in outcomes if one["status"] == "ok"}
 
 
 def _require_same(folder: RunFolder, found: Mapping[str, Any], identity: Mapping[str, Any]) -> None:

@@ -8,14 +8,18 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Iterator
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, BinaryIO, Self, TypeVar
 
 from encodeonce.datasets.strict_json import parse_json
 from encodeonce.harness.run.output_error import writing
 
 Value = TypeVar("Value")
+
+
+_BLOCK_BYTES = 64 * 1024
 
 
 class DamagedFile(ValueError):
@@ -34,9 +38,7 @@ class JsonLinesWriter:
         self._path = path
         with writing(path):
             self._file = path.open("a+b", buffering=0)
-            self._file.seek(0)
-            whole = self._file.read().rpartition(b"\n")
-            self._size = len(whole[0]) + len(whole[1])
+            self._size = _end_of_whole_lines(self._file)
             self._file.truncate(self._size)
 
     def write(self, value: Any) -> None:
@@ -79,29 +81,66 @@ class JsonLinesWriter:
         self.close()
 
 
+def _end_of_whole_lines(file: BinaryIO | FileIO) -> int:
+    """Return where the last line feed of a file ends, reading from its end."""
+    left = file.seek(0, os.SEEK_END)
+    while left:
+        start = max(0, left - _BLOCK_BYTES)
+        file.seek(start)
+        block = file.read(left - start)
+        assert block is not None  # the file blocks
+        if (found := block.rfind(b"\n")) >= 0:
+            return start + found + 1
+        left = start
+    return 0
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file without their ends, one in memory at a time.
+
+    Raises:
+        DamagedFile: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    yield line[:-1]
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise DamagedFile(f"{path} cannot be read: {error.strerror or error}") from error
+
+
 def read_json_lines(path: Path) -> Iterator[Any]:
     """Yield the values of a file; see `read_lines`."""
     return read_lines(path, lambda value: value)
 
 
-def read_lines(path: Path, read: Callable[[Any], Value]) -> Iterator[Value]:
+def read_lines(
+    path: Path, read: Callable[[Any], Value], quick: Callable[[bytes], Value] | None = None
+) -> Iterator[Value]:
     """Yield what ``read`` makes of each line's value; a torn last line is left out.
 
     Args:
         path: of the file; one that does not exist has no lines.
         read: raises ValueError for a value that does not belong there.
+        quick: makes the same of a line's bytes, sooner; raises ValueError where it cannot, and
+            ``read`` decides.
 
     Raises:
         DamagedFile: the file cannot be read, a line other than the last is not JSON, or ``read``
             refuses its value.
     """
-    try:
-        *lines, _torn = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise DamagedFile(f"{path} cannot be read: {error.strerror or error}") from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_whole_lines(path), start=1):
+        if quick is not None:
+            try:
+                found = quick(line)
+            except ValueError:
+                pass
+            else:
+                yield found
+                continue
         try:
             value = read(parse_json(line, allow_nan=True))
         except ValueError as error:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from encodeonce.harness.run.variant import Variant
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.spec import WeightsSpec
+
+_SAMPLE = tuple(one.name for one in fields(Sample))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +118,11 @@ def make_plan(config: RunConfig) -> Plan:
         groups.extend(members)
         for sample in samples:
             check_scorable(spec.scoring, sample)
-            content = {**asdict(sample), "prompt": benchmark.prompt(sample)}
+            content = {name: getattr(sample, name) for name in _SAMPLE}
+            content["prompt"] = benchmark.prompt(sample)
             # Not the signature's canonical JSON: a clip may last until infinity.
-            digest.update(f"{spec.title} {json.dumps(content, sort_keys=True)}\n".encode())
+            text = json.dumps(content, sort_keys=True, default=asdict)
+            digest.update(f"{spec.title} {text}\n".encode())
     return Plan(
         benchmarks=benchmarks,
         groups=tuple(groups),
@@ -181,6 +185,8 @@ def branches_left(
     """
     left = []
     for one, group, adapter in product(weights, groups, adapters):
+        if adapter is not None and not adapter.answers(group.benchmark):
+            continue
         missing = frozenset(
             (sample.id, kv.title)
             for kv in settings

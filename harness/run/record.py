@@ -40,8 +40,15 @@ class CacheUse:
     bytes_written: int = 0
 
     def __add__(self, other: "CacheUse") -> "CacheUse":
-        mine, theirs = asdict(self), asdict(other)
-        return CacheUse(**{name: mine[name] + theirs[name] for name in mine})
+        return CacheUse(
+            num_units=self.num_units + other.num_units,
+            num_hits=self.num_hits + other.num_hits,
+            num_hits_below=self.num_hits_below + other.num_hits_below,
+            num_encoded=self.num_encoded + other.num_encoded,
+            num_frames_decoded=self.num_frames_decoded + other.num_frames_decoded,
+            bytes_read=self.bytes_read + other.bytes_read,
+            bytes_written=self.bytes_written + other.bytes_written,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +109,8 @@ class Record:
     resident memory on a CPU."""
     loaded: LoadedWeights | None = None
     """On the first record for which a worker loaded the weights."""
+    worker: str | None = None
+    """Who answered, ``host:pid``; `logs/workers.jsonl` in the run's folder says more of them."""
     finished_at: str | None = None
     """When the driver wrote it, UTC, ISO 8601."""
 

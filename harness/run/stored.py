@@ -1,5 +1,6 @@
 """Checks what the files of a run's folder say: its description, records, precompute's journal."""
 
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeVar
@@ -53,7 +54,7 @@ class _Description(BaseModel):
 
 
 _DESCRIPTION = TypeAdapter(_Description)
-_RECORD = TypeAdapter(Record)
+RECORD = TypeAdapter(Record)
 _OUTCOME = TypeAdapter(_Outcome)
 
 
@@ -73,9 +74,9 @@ def record_of(content: Any) -> Record:
     Raises:
         ValueError: it holds something else.
     """
-    record = _read(_RECORD, content, "a record")
+    record = _read(RECORD, content, "a record")
     Variant.parse(record.variant)
-    _check_time(record.finished_at)
+    check_time(record.finished_at)
     return record
 
 
@@ -86,11 +87,22 @@ def outcome_of(content: Any) -> dict[str, Any]:
         ValueError: it is something else.
     """
     outcome = _read(_OUTCOME, content, "an outcome of precompute")
-    _check_time(outcome.finished_at)
+    check_time(outcome.finished_at)
     told = outcome.value if outcome.status == "ok" else outcome.error
     if told is None:
         raise ValueError(f"the status {outcome.status!r} comes without its value or error")
-    return dict(content)
+    return dict(_with_shared_keys(content))
+
+
+def _with_shared_keys(value: Any) -> Any:
+    """Return a JSON value whose keys and short texts are in memory once."""
+    if isinstance(value, dict):
+        return {sys.intern(name): _with_shared_keys(one) for name, one in value.items()}
+    is_short = isinstance(value, str) and len(value) <= _DIGEST_CHARACTERS
+    return sys.intern(value) if is_short else value
+
+
+_DIGEST_CHARACTERS = 64
 
 
 def _read(form: TypeAdapter[Form], content: Any, what: str) -> Form:
@@ -106,7 +118,12 @@ def _read(form: TypeAdapter[Form], content: Any, what: str) -> Form:
         raise ValueError(lack if first["type"] == "missing" else problem) from None
 
 
-def _check_time(finished_at: str | None) -> None:
+def check_time(finished_at: str | None) -> None:
+    """Check a time that a line gives.
+
+    Raises:
+        ValueError: it is none.
+    """
     if finished_at is not None:
         try:
             datetime.fromisoformat(finished_at)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from encodeonce.cache_store.store import StoreNotWritable
 from encodeonce.datasets.refusal_words import told
 from encodeonce.harness.run.passing import may_pass
+from encodeonce.jobs.execution.metrics import Metrics
 from encodeonce.jobs.execution.work import Attempt, ItemError, Outcome, Verdict, WorkItem
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,11 @@ def ignore_workers(ready: int, wanted: int) -> None:
 class Executor(Protocol):
     """Runs items on workers and yields their outcomes in the order they end."""
 
+    @property
+    def metrics(self) -> Metrics:
+        """Where what a run has done is counted."""
+        ...
+
     def run(
         self,
         items: Sequence[WorkItem],
@@ -144,6 +150,7 @@ def attempt(worker: Worker, item: WorkItem) -> Attempt:
     except Exception as caught:
         verdict, error = "retry" if may_pass(caught) else "failed", describe(caught)
     seconds = time.perf_counter() - start_s
+    logger.info("%s: %s after %.2f s", item.id, verdict, seconds)
     return Attempt(item=item.id, verdict=verdict, value=value, error=error, seconds=seconds)
 
 

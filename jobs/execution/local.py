@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from encodeonce.jobs.execution.executor import (
     OnWorkers,
@@ -17,8 +18,10 @@ from encodeonce.jobs.execution.executor import (
     ignore_workers,
     require_no_stop,
 )
+from encodeonce.jobs.execution.metrics import Metrics
 from encodeonce.jobs.execution.queue import WorkQueue
 from encodeonce.jobs.execution.work import LOST, ItemError, Limits, Outcome, WorkItem
+from encodeonce.jobs.execution.worker_log import WorkerLog, list_worker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,9 @@ class LocalExecutor:
     """
 
     limits: Limits = field(default_factory=Limits)
+    log_folder: Path | None = None
+    """Where the worker's log goes."""
+    metrics: Metrics = field(default_factory=Metrics)
 
     def run(
         self,
@@ -39,6 +45,9 @@ class LocalExecutor:
         """Yield one outcome for each item; see `Executor.run`."""
         queue = WorkQueue(items, self.limits)
         name = f"{socket.gethostname()}:{os.getpid()}"
+        log = WorkerLog(self.log_folder if queue.num_open else None, name)
+        if log.name:
+            list_worker(self.log_folder, {"worker": name, "log": log.name})
         worker: Worker | None = None
         try:
             while queue.num_open:
@@ -62,6 +71,7 @@ class LocalExecutor:
         finally:
             if worker is not None:
                 close_quietly(worker)
+            log.close()
 
 
 def _make(make_worker: WorkerFactory) -> Worker:

@@ -5,16 +5,19 @@ import pickle
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import RayActorError, RayError
 
 from encodeonce.jobs.execution.executor import OnWorkers, WorkerFactory, WorkerStartError, describe
+from encodeonce.jobs.execution.metrics import Metrics
 from encodeonce.jobs.execution.queue import Chunk, WorkQueue
 from encodeonce.jobs.execution.ray_head import ASK_EVERY_S, Head, require_a_node
 from encodeonce.jobs.execution.ray_worker import Started, WorkerHost
 from encodeonce.jobs.execution.work import LOST, Attempt, ItemError, Outcome, WorkError
+from encodeonce.jobs.execution.worker_log import list_worker
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +53,8 @@ class Crew:
         max_workers: int,
         head: Head,
         spare: list[Any] | None,
+        log_folder: Path | None,
+        metrics: Metrics,
     ) -> None:
         """Begin with no workers.
 
@@ -61,12 +66,15 @@ class Crew:
             head: the cluster's.
             spare: actors of an earlier run; those that are well at the end are put back. None:
                 none are kept.
+            log_folder: where workers' logs go.
+            metrics: is told how many workers there are.
         """
         self._actor_class: Any = ray.remote(WorkerHost).options(
             **resources, max_restarts=0, max_task_retries=0
         )
         self._factory = _pickled(make_worker)
         self._on_workers = on_workers
+        self._log_folder, self._metrics = log_folder, metrics
         self._spare = spare
         self._used: set[Any] = set()
         """Actors that worked in an earlier run."""
@@ -91,7 +99,7 @@ class Crew:
         if self._num_failed_starts < self._max_failed_starts:
             while len(self._actors) + len(self._starting) < num_workers:
                 actor = self._actor()
-                self._starting[actor.start.remote(self._factory)] = actor
+                self._starting[actor.start.remote(self._factory, self._log_folder)] = actor
             self._on_workers(len(self._actors), num_workers)
         elif not self._actors and not self._starting:
             raise WorkerStartError(f"no worker could be made: {self._start_error}")
@@ -137,6 +145,7 @@ class Crew:
     def remove(self, worker: str) -> None:
         """Kill a worker, unless it is dead already, and forget its chunks."""
         ray.kill(self._actors.pop(worker))
+        self._metrics.workers(len(self._actors))
         self._calls = {ref: call for ref, call in self._calls.items() if call[0] != worker}
 
     def dismiss(self) -> None:
@@ -189,6 +198,9 @@ class Crew:
         if isinstance(started, Started):
             self._actors[started.id] = actor
             self._names[started.id] = started.name
+            self._metrics.workers(len(self._actors))
+            if actor not in self._used:
+                list_worker(self._log_folder, started.to_dict())
             self._num_failed_starts = 0
             self._has_started = True
             return

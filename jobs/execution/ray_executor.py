@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -19,6 +20,7 @@ from encodeonce.jobs.execution.executor import (
     ignore_workers,
     require_no_stop,
 )
+from encodeonce.jobs.execution.metrics import Metrics, RayMetrics
 from encodeonce.jobs.execution.queue import WorkQueue
 from encodeonce.jobs.execution.ray_cluster import (
     Cluster,
@@ -56,6 +58,9 @@ class RayExecutor:
     limits: Limits = field(default_factory=Limits)
     env_vars: Mapping[str, str] = field(default_factory=dict)
     """Environment of the workers; nodes do not inherit this process's."""
+    log_folder: Path | None = None
+    """Where workers' logs go: a folder that all nodes see."""
+    metrics: Metrics = field(default_factory=RayMetrics)
     spare: list[Any] | None = None
     """Actors between two runs: the next run's workers are made in their processes, which have
     imported everything. None: every run begins with new ones."""
@@ -114,6 +119,8 @@ class RayExecutor:
                 max_workers=self.num_workers,
                 head=Head(may_return=self.cluster.address is not None),
                 spare=self.spare,
+                log_folder=self.log_folder,
+                metrics=self.metrics,
             )
             try:
                 yield from _work_off(queue, crew, self.num_workers)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 
 from encodeonce.harness.run.workers_spec import WorkersSpec
 from encodeonce.jobs.execution.display import Display
@@ -31,11 +32,21 @@ def uses_ray(workers: WorkersSpec, ray_address: str | None = None) -> bool:
 
 @contextmanager
 def executor_for(
-    workers: WorkersSpec, ray_address: str | None, display: Display | None = None
+    workers: WorkersSpec,
+    ray_address: str | None,
+    display: Display | None = None,
+    log_folder: Path | None = None,
 ) -> Iterator[Executor]:
     """Yield the executor; a Ray cluster is joined or started once for all stages of a run.
 
+    Args:
+        workers: the run file's section.
+        ray_address: the cluster to join; None for one on this machine.
+        display: shown what is waited for.
+        log_folder: where workers' logs go; None for none.
+
     Raises:
+        ClusterError: no cluster answers, or no node can hold a worker.
         ValueError: Ray is asked for, and not installed.
     """
     limits = Limits(
@@ -45,7 +56,7 @@ def executor_for(
         retry_after_s=workers.retry_after_s,
     )
     if not uses_ray(workers, ray_address):
-        yield LocalExecutor(limits=limits)
+        yield LocalExecutor(limits=limits, log_folder=log_folder)
         return
     # Imported here so that one machine can run without Ray installed.
     from encodeonce.jobs.execution.ray_cluster import Cluster, connected, gpus_of_a_worker
@@ -63,6 +74,7 @@ def executor_for(
             cluster=cluster,
             limits=limits,
             env_vars=workers.env,
+            log_folder=log_folder,
             spare=[],  # one set of processes for all stages
         )
         executor.require_room()  # before a stage says that it has begun

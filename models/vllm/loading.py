@@ -26,6 +26,8 @@ from encodeonce.models.vllm.model import VllmModel
 
 _GIB = 2**30
 _CPU_CACHE_GIB = 2.0
+_WITH_TOWER = ("qwen3_vl",)
+"""Where vLLM 0.32 gives up deepstack's levels with the tower, which is loaded then and not used."""
 _KEPT = ("repetition_penalty",)
 """Rules of generation_config.json that vLLM has too, under the same name."""
 _DROPPED = {
@@ -137,7 +139,7 @@ def _arguments(
     """Return vLLM's arguments for a checkpoint."""
     on_cpu = device(model).type == "cpu"
     gib = engine.kv_cache_gib or (_CPU_CACHE_GIB if on_cpu else None)
-    length = context_length(config)
+    length, has_tower = context_length(config), config.model_type in _WITH_TOWER
     arguments = {
         "model": str(source),
         "dtype": model.dtype,
@@ -152,7 +154,7 @@ def _arguments(
         "generation_config": "vllm",  # no defaults from the checkpoint: `_sampling` has them
         "logprobs_mode": "raw_logits",
         "enable_mm_embeds": True,
-        "limit_mm_per_prompt": {"image": 0, "video": 0},
+        "limit_mm_per_prompt": dict.fromkeys(("image", "video"), int(has_tower)),
         "mm_processor_cache_gb": 0,
         "disable_log_stats": True,
     }
@@ -178,7 +180,9 @@ def _lora(adapters: Sequence[Adapter]) -> Mapping[str, Any]:
     largest = max(product.rank for one in adapters for product in one.products.values())
     return {
         "enable_lora": True,
-        "max_loras": len(adapters),
+        # One more than there are: on a CPU, vLLM takes the last place's product for the base's rows
+        # of a mixed batch, and a place that is never filled adds nothing.
+        "max_loras": len(adapters) + 1,
         "max_lora_rank": next((rank for rank in _RANKS if rank >= largest), largest),
     }
 

@@ -78,3 +78,15 @@ def test_a_file_server_that_comes_back_costs_no_answer(
     failed = [record for record in records if record["error"] is not None]
     assert len(failed) == num_failed, done.stderr
     assert all("Stale file handle" in record["error"]["message"] for record in failed)
+
+
+def test_records_say_who_answered_and_the_logs_why_not(scene: Scene) -> None:
+    break_clips(scene, "1.mp4")
+    scene.execute("run", workers=LOCAL)
+    (worker,) = {record["worker"] for record in scene.lines("records")}
+    logs = scene.output / "logs"
+    listed = scene.lines_of(logs, "workers")
+    assert {one["worker"] for one in listed} == {worker}
+    text = (logs / listed[0]["log"]).read_text()
+    assert "1.mp4" in text
+    assert "Traceback" in text

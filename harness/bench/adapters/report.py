@@ -139,6 +139,7 @@ def _conditions(bench: AdaptersBench, result: AdaptersResult) -> Section:
             f"Random adapters, all different, half of them of rank {bench.rank} and half of half "
             f"of it, on {result.num_linears} linear layers: {human_bytes(result.adapter_bytes)} in "
             f"all. Merging needs {human_bytes(result.copy_bytes)} of pristine weights.",
+            f"Dispatch table: {result.table}.",
         ),
     )
 
@@ -172,5 +173,6 @@ def to_json(bench: AdaptersBench, result: AdaptersResult) -> dict[str, Any]:
         "copy_bytes": result.copy_bytes,
         "clock": result.clock,
         "has_peft": result.has_peft,
+        "table": result.table,
         "cells": [to_plain(cell) for cell in result.cells],
     }

@@ -44,6 +44,16 @@ class _Commands(LazyGroup):
             "bench.store:store",
             "Compare our store with torch.save, safetensors, gzip, zarr and LMDB on the same data.",
         ),
+        "cluster": Lazy(
+            "bench.cluster:cluster",
+            "Say what of a large cluster would break first: loads from costs measured on this "
+            "machine.",
+        ),
+        "scale": Lazy(
+            "bench.scale:scale",
+            "Measure the store's index, the plan and the report at several sizes: seconds and "
+            "memory.",
+        ),
         "serve": Lazy(
             "bench.serve:serve",
             "Serve concurrent requests under several KV caches: latency, goodput and accuracy.",

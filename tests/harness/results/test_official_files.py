@@ -8,7 +8,7 @@ import pytest
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import BenchmarkError
 from encodeonce.harness.results.official_files import official_files
-from encodeonce.harness.results.run_summary import summarize_run, write_official_files
+from encodeonce.harness.results.run_summary import read_results, summarize_run, write_official_files
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.record import Record, SampleError
 from encodeonce.harness.run.scoring import check_scorable
@@ -56,7 +56,7 @@ def run_folder(path: Path, name: str, options: dict[str, object]) -> RunFolder:
 
 def test_a_run_folder_writes_them_and_knows_its_benchmarks_figures(tmp_path: Path) -> None:
     folder = run_folder(tmp_path, "mm_vet", {"folder": "anywhere"})
-    assert write_official_files(folder) == tmp_path / "official"
+    assert write_official_files(folder, read_results(folder)) == tmp_path / "official"
     assert len(list((tmp_path / "official").rglob("mm-vet.json"))) == 1
     (result,) = summarize_run(folder)["evaluation"]["benchmarks"].values()
     assert result["figures"] == {"target held, %, questions that need ocr": 50.0}
@@ -66,7 +66,7 @@ def test_a_run_whose_options_are_no_longer_known_can_still_be_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = run_folder(tmp_path, "mm_vet", {"fodler": "anywhere"})
-    assert write_official_files(folder) is None
+    assert write_official_files(folder, read_results(folder)) is None
     (result,) = summarize_run(folder)["evaluation"]["benchmarks"].values()
     assert (result["measure"], result["figures"]) == ("accuracy", {})
     assert "fodler" in caplog.text
