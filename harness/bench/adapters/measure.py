@@ -4,10 +4,9 @@ All ways answer the same prompts by the same loop (`job.py`), interleaved in eve
 cannot mix adapters has a batch, or several, of each.
 """
 
-import statistics
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +16,7 @@ import torch
 from encodeonce.harness.bench.adapters.job import Prompt, Taken, Written, written_by
 from encodeonce.harness.bench.adapters.operations import count_operations
 from encodeonce.harness.bench.adapters.peft_ways import has_peft, peft_ways
+from encodeonce.harness.bench.adapters.result import AdaptersResult, Cell, Measurement
 from encodeonce.harness.bench.adapters.tune import this_machine, tune
 from encodeonce.harness.bench.adapters.ways import Way, base, batches, copy_merge, ours
 from encodeonce.harness.bench.cost_points import CLOCKS, Clock
@@ -64,70 +64,6 @@ class AdaptersBench:
         for adapters in self.num_adapters:
             for samples in self.num_samples:
                 yield adapters, samples
-
-
-@dataclass(slots=True, kw_only=True)
-class Measurement:
-    """A way in a cell, over all rounds."""
-
-    way: str
-    rounds: list[Taken] = field(default_factory=list)
-    rows: int = 0
-    """Of the largest batch."""
-    num_batches: int = 0
-    operations: float = 0.0
-    """Dispatched by a decode step for each adapted linear layer, the base's left out."""
-    log_prob: float | None = None
-    """Largest difference of a token's log-probability from `Cell.reference`."""
-    flips: int | None = None
-    """Tokens that `Cell.reference` would have chosen otherwise."""
-
-    def step_s(self) -> list[float]:
-        """Return the mean seconds of a decode step over all batches, by round."""
-        return [sum(one.steps_s) / len(one.steps_s) for one in self.rounds]
-
-    def prefill_s(self) -> list[float]:
-        """Return the seconds of all prefills, by round."""
-        return [one.prefill_s for one in self.rounds]
-
-    def makespan_s(self, num_tokens: int) -> list[float]:
-        """Return the seconds of the whole job, by round."""
-        return [one.makespan_s(num_tokens) for one in self.rounds]
-
-    def median_s(self, num_tokens: int) -> float:
-        """Return the median seconds of the whole job."""
-        return statistics.median(self.makespan_s(num_tokens))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """So many samples under each of so many adapters."""
-
-    num_adapters: int
-    num_samples: int
-    ways: dict[str, Measurement]
-    """By name."""
-    is_sequential: dict[str, bool]
-    reference: str
-    """The way whose answers the others' are compared with: one adapter at a time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdaptersResult:
-    """All measurements."""
-
-    cells: tuple[Cell, ...]
-    num_prompt_tokens: int
-    num_linears: int
-    """That are adapted."""
-    adapter_bytes: int
-    """Of all adapters, as held for batches that mix them."""
-    copy_bytes: int
-    """Of the pristine weights that merging needs."""
-    clock: Clock
-    has_peft: bool
-    table: str
-    """What became of the dispatch table."""
 
 
 def run_adapters_bench(bench: AdaptersBench, on_run: Callable[[str], None]) -> AdaptersResult:

@@ -4,15 +4,9 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from encodeonce.harness.bench.adapters.measure import (
-    USUAL,
-    AdaptersBench,
-    AdaptersResult,
-    Cell,
-    Measurement,
-    to_plain,
-)
+from encodeonce.harness.bench.adapters.measure import USUAL, AdaptersBench, to_plain
 from encodeonce.harness.bench.adapters.peft_ways import INSTALL, NAMES
+from encodeonce.harness.bench.adapters.result import AdaptersResult, Cell, Measurement
 from encodeonce.harness.bench.cells import ABSENT, spread, times
 from encodeonce.harness.bench.result_file import describe_scene
 from encodeonce.harness.report.numbers import human_bytes, human_count
