@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 
@@ -221,27 +221,3 @@ def _compare(found: Measurement, mine: Written, reference: Written) -> None:
     """Note how far a way's answers are from the reference's."""
     found.log_prob = float((mine.log_probs - reference.log_probs).abs().max())
     found.flips = int((mine.likeliest != reference.likeliest).sum())
-
-
-def to_plain(cell: Cell) -> dict[str, Any]:
-    """Return a cell as plain JSON values."""
-    return {
-        "num_adapters": cell.num_adapters,
-        "num_samples": cell.num_samples,
-        "reference": cell.reference,
-        "ways": [
-            {
-                "way": one.way,
-                "is_sequential": cell.is_sequential[one.way],
-                "rows": one.rows,
-                "num_batches": one.num_batches,
-                "operations": one.operations,
-                "log_prob": one.log_prob,
-                "flips": one.flips,
-                "switch_s": [taken.switch_s for taken in one.rounds],
-                "prefill_s": one.prefill_s(),
-                "steps_s": [taken.steps_s for taken in one.rounds],
-            }
-            for one in cell.ways.values()
-        ],
-    }

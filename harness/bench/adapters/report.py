@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from encodeonce.harness.bench.adapters.measure import USUAL, AdaptersBench, to_plain
+from encodeonce.harness.bench.adapters.measure import USUAL, AdaptersBench
 from encodeonce.harness.bench.adapters.peft_ways import INSTALL, NAMES
 from encodeonce.harness.bench.adapters.result import AdaptersResult, Cell, Measurement
 from encodeonce.harness.bench.cells import ABSENT, spread, times
@@ -168,5 +168,29 @@ def to_json(bench: AdaptersBench, result: AdaptersResult) -> dict[str, Any]:
         "clock": result.clock,
         "has_peft": result.has_peft,
         "table": result.table,
-        "cells": [to_plain(cell) for cell in result.cells],
+        "cells": [_plain(cell) for cell in result.cells],
+    }
+
+
+def _plain(cell: Cell) -> dict[str, Any]:
+    """Return a cell as plain JSON values."""
+    return {
+        "num_adapters": cell.num_adapters,
+        "num_samples": cell.num_samples,
+        "reference": cell.reference,
+        "ways": [
+            {
+                "way": one.way,
+                "is_sequential": cell.is_sequential[one.way],
+                "rows": one.rows,
+                "num_batches": one.num_batches,
+                "operations": one.operations,
+                "log_prob": one.log_prob,
+                "flips": one.flips,
+                "switch_s": [taken.switch_s for taken in one.rounds],
+                "prefill_s": one.prefill_s(),
+                "steps_s": [taken.steps_s for taken in one.rounds],
+            }
+            for one in cell.ways.values()
+        ],
     }
