@@ -28,6 +28,7 @@ from encodeonce.models.adapters.checkpoint import read_adapter
 from encodeonce.models.adapters.lora_config import AdapterError
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.checkpoint.files import checkpoint_digest, device
+from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.engine_spec import TRANSFORMERS, EngineSpec
 from encodeonce.models.family import Decoder, Reference, find_family
 from encodeonce.models.kv.registry import find_method
@@ -179,6 +180,7 @@ class Session:
             return load_vllm(*source, self._adapters, self._engine, max_batch)
         decoder = self._family.decoder(self._checkpoint, model, vision, weights)
         if self._adapters and self._are_merged:
+            assert isinstance(decoder, PrefixDecoder), "every family's is one"
             decoder.merge_adapters(self._adapters)
         elif self._adapters:
             decoder.load_adapters(self._adapters)

@@ -129,6 +129,16 @@ class VllmDecoder:
         """
         return _only_in_transformers("likelihoods of given texts")
 
+    def classify(
+        self, prefix: Prefix, questions: Sequence[str], settings: Sequence[KVSpec] = (FULL,)
+    ) -> list[list[Likelihoods]]:
+        """Refuse: run files that ask for a head's classes are refused before.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        return _only_in_transformers("classes of an adapter's head")
+
     def inspect(self, visuals: Sequence[Visual], question: str, needs: Any) -> Any:
         """Refuse.
 
