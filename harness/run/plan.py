@@ -118,17 +118,21 @@ def make_plan(config: RunConfig) -> Plan:
         groups.extend(members)
         for sample in samples:
             check_scorable(spec.scoring, sample)
-            content = {name: getattr(sample, name) for name in _SAMPLE}
-            content["prompt"] = benchmark.prompt(sample)
-            # Not the signature's canonical JSON: a clip may last until infinity.
-            text = json.dumps(content, sort_keys=True, default=asdict)
-            digest.update(f"{spec.title} {text}\n".encode())
+            digest.update(_described(spec.title, benchmark, sample))
     return Plan(
         benchmarks=benchmarks,
         groups=tuple(groups),
         every_group=tuple(every_group),
         samples_sha256=digest.hexdigest(),
     )
+
+
+def _described(title: str, benchmark: Benchmark, sample: Sample) -> bytes:
+    """Return a line that says what is asked."""
+    content = {name: getattr(sample, name) for name in _SAMPLE}
+    content["prompt"] = benchmark.prompt(sample)
+    # Not the signature's canonical JSON: a clip may last until infinity.
+    return f"{title} {json.dumps(content, sort_keys=True, default=asdict)}\n".encode()
 
 
 def _group(title: str, benchmark: Benchmark, samples: Iterable[Sample]) -> list[MediaGroup]:
