@@ -10,7 +10,13 @@ from encodeonce.harness.bench.scale.report import sections
 from encodeonce.jobs.cli.bench.measuring import measuring, print_step
 from encodeonce.jobs.cli.bench.options import Output
 
-Part = StrEnum("Part", {name: name for name in PARTS})
+
+class Part(StrEnum):
+    """What can be measured: the keys of `PARTS`."""
+
+    INDEX = "index"
+    PLAN = "plan"
+    REPORT = "report"
 
 
 def scale(
