@@ -59,13 +59,19 @@ real-compressors: $(VENV)-real/installed
 	OMP_NUM_THREADS=1 $(VENV)-real/bin/python -m tests.real.compressors
 
 # Trains the demo's compressors and compares them with every other method: half an hour of CPU.
-accept-compressor: build/demo-training/questions.jsonl
+accept-compressor: build/demo-training/questions.jsonl build/demo-heldout/questions.jsonl
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.acceptance.compressors
 
-# Clips to train on, beside those that ship: datasets/demo/compressor.yaml.
-build/demo-training/questions.jsonl: $(VENV)/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo-build]'
+# Clips to train on (datasets/demo/compressor.yaml) and to judge by, beside those that ship.
+build/demo-training/questions.jsonl: $(VENV)/installed-demo-build
 	$(BIN)/python -m encodeonce.datasets.demo.build --folder build/demo-training --seed 1 --train 240 --heldout 0
+
+build/demo-heldout/questions.jsonl: $(VENV)/installed-demo-build
+	$(BIN)/python -m encodeonce.datasets.demo.build --folder build/demo-heldout --seed 1 --train 0 --heldout 48
+
+$(VENV)/installed-demo-build: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo-build]'
+	touch $@
 
 # The kernel for quantised entries without a GPU: interpreted, then compiled for GPUs.
 test-triton: $(VENV)-triton/installed

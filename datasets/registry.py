@@ -101,5 +101,6 @@ def load_benchmark(
     try:
         benchmark: Benchmark = checked(known, content)
     except Refused as error:
-        raise BenchmarkError(f"benchmark {name!r}: {error}") from error
+        hint = f". See: encodeonce benchmarks {name}" if "is missing" in str(error) else ""
+        raise BenchmarkError(f"benchmark {name!r}: {error}{hint}") from error
     return benchmark

@@ -12,12 +12,13 @@ from encodeonce.harness.results import compare as results
 from encodeonce.harness.results.run_summary import summarize_run
 from encodeonce.harness.results.sides import read_side
 from encodeonce.harness.results.summary import Summary, problems
+from encodeonce.harness.results.table import COLUMNS, rows
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.overrides import Override, benchmarks
 from encodeonce.harness.run.read_config import load_run
 from encodeonce.harness.run.record import Record
-from encodeonce.harness.run.variant import Variant, adapters_in
+from encodeonce.harness.run.variant import adapters_in
 from encodeonce.jobs.execution.display import on_stderr
 from encodeonce.jobs.quiet import quieten_imports
 
@@ -27,13 +28,6 @@ if TYPE_CHECKING:
 Entry = str | Mapping[str, Any]
 """An entry of a run file's list: ``"snapkv@0.2"``, or ``{"method": "snapkv", "keep": 0.2}``."""
 Entries = Entry | Sequence[Entry]
-
-COLUMNS = (
-    "benchmark", "sample", "group", "variant", "weights", "adapter", "kv", "question", "target",
-    "text", "extracted", "score", "error", "num_prompt_tokens", "num_generated_tokens", "seconds",
-    "full_kv_bytes", "kept_kv_bytes",
-)  # fmt: skip
-"""Of `Run.to_pandas`."""
 
 
 class Run:
@@ -65,7 +59,7 @@ class Run:
         return self._run.records("records")
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """Return the records as a table with the columns `COLUMNS`; seconds are of a worker.
+        """Return the records as a table, with the columns of `encodeonce export --to csv`.
 
         Raises:
             ImportError: pandas is not installed.
@@ -73,8 +67,7 @@ class Run:
         import pandas
 
         adapters = adapters_in(self._run.description().get("variants", {}))
-        rows = [_row(record, Variant.parse(record.variant, adapters)) for record in self.records()]
-        return pandas.DataFrame(rows, columns=list(COLUMNS))
+        return pandas.DataFrame(rows(self.records(), adapters), columns=list(COLUMNS))
 
     def report(self, *, html: bool = True) -> list[Path]:
         """Write the report's files anew; return those for readers.
@@ -228,18 +221,3 @@ def _run(run_file: Path | str | None, words: Mapping[str, Any], stages: Sequence
         for stage in stages:
             getattr(pipeline, stage)()
     return Run(config.output)
-
-
-def _row(record: Record, variant: Variant) -> dict[str, Any]:
-    error = record.error
-    kv = record.kv
-    return {
-        **{name: getattr(record, name) for name in COLUMNS if hasattr(record, name)},
-        "weights": variant.weights,
-        "adapter": variant.adapter,
-        "kv": variant.kv,
-        "error": None if error is None else f"{error.type}: {error.message}",
-        "seconds": sum(record.seconds.values()),
-        "full_kv_bytes": None if kv is None else kv.full_bytes,
-        "kept_kv_bytes": None if kv is None else kv.kept_bytes,
-    }

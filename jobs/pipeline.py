@@ -60,7 +60,19 @@ class Pipeline:
             config,
             checkpoint_sha256=session.checkpoint_sha256(),
             samples_sha256=self.plan.samples_sha256,
-            variants=session.variants(config.weights, config.kv, config.adapters),
+            variants=session.variants(
+                config.weights,
+                config.kv,
+                config.adapters,
+                needing_heads={
+                    adapter.title
+                    for adapter in config.adapters
+                    for spec in config.benchmarks
+                    if adapter is not None
+                    and spec.scoring == "head"
+                    and adapter.answers(spec.title)
+                },
+            ),
         )
         self.work: dict[str, StageWork] = {}
         """What has been done so far, by stage; grows with every line of the folder."""

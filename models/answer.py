@@ -92,6 +92,8 @@ class Likelihoods:
     the full prefill, so that perplexities may leave it out."""
     are_greedy: tuple[bool, ...] = ()
     """Whether greedy generation would begin with each text."""
+    classes: tuple[str, ...] = ()
+    """The texts, where they are the classes of an adapter's head."""
     kv: KVUse | None = None
     """Where the cache was compressed."""
     num_visual_units: int

@@ -11,6 +11,8 @@ from torch import nn
 
 from encodeonce.models.adapters.bank import AdapterBank
 from encodeonce.models.adapters.checkpoint import read_adapter
+from encodeonce.models.adapters.lora_config import AdapterError
+from encodeonce.models.adapters.merging import MergedWeights
 from encodeonce.models.adapters.operators import Kind
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.answer import Generation, Likelihoods, LoadedWeights, sum_seconds
@@ -51,6 +53,7 @@ class PrefixDecoder(ABC):
         self._tokenizer = tokenizer
         self.loaded = replace(loaded, kernels=kernels_of(model))
         self.adapters: AdapterBank | None = None
+        self.merged: MergedWeights | None = None
 
     @property
     def model(self) -> Any:
@@ -85,7 +88,13 @@ class PrefixDecoder(ABC):
     def projector(self) -> nn.Module | None:
         """What features go through; None where they are stored behind it."""
 
-    def load_adapters(self, specs: Sequence[AdapterSpec], *, kind: Kind | None = None) -> None:
+    def load_adapters(
+        self,
+        specs: Sequence[AdapterSpec],
+        *,
+        kind: Kind | None = None,
+        are_merged: bool = False,
+    ) -> None:
         """Put LoRA adapters beside the model; `adapters` numbers them in this order.
 
         Each answer is under the adapter that its prefix was prefilled under. Those of the base keep
@@ -94,15 +103,24 @@ class PrefixDecoder(ABC):
         Args:
             specs: adapters with different titles, in place of any that were there before.
             kind: see `AdapterBank`.
+            are_merged: whether they take turns in the weights instead; `merged` says and decides
+                which is there.
 
         Raises:
-            AdapterError: one is no adapter of this model, or is not handled.
+            AdapterError: one is no adapter of this model, or is not handled; or weights that are to
+                be merged are quantised or shared.
         """
         read = [read_adapter(spec) for spec in specs]
-        bank = AdapterBank(read, self._model, self.projector, kind=kind)
-        self.drop_adapters()
-        self.adapters = bank
-        parts = {**self.loaded.bytes_by_part, "adapters": bank.nbytes}
+        if are_merged:
+            self.drop_adapters()
+            self.merged = MergedWeights(read, self._model, self.projector)
+            nbytes = self.merged.nbytes
+        else:
+            bank = AdapterBank(read, self._model, self.projector, kind=kind)
+            self.drop_adapters()
+            self.adapters = bank
+            nbytes = bank.nbytes
+        parts = {**self.loaded.bytes_by_part, "adapters": nbytes}
         self.loaded = replace(self.loaded, bytes_by_part=parts)
 
     def drop_adapters(self) -> None:
@@ -183,6 +201,37 @@ class PrefixDecoder(ABC):
                 token_ids = tokenize_continuations(self._tokenizer, texts)
             first, *others = sweep_likelihoods(self._model, prefix, settings, suffix, token_ids)
             found.append([_booked(first, watch.take()), *others])
+        return [[row[n] for row in found] for n in range(len(settings))]
+
+    def classify(
+        self, prefix: Prefix, questions: Sequence[str], settings: Sequence[KVSpec] = (FULL,)
+    ) -> list[list[Likelihoods]]:
+        """Return how likely each class of the head of the prefix's adapter is, as `score` does.
+
+        Log-softmax over the classes, float32. Settings of scope "question" change nothing: the
+        hidden state is the full prefill's.
+
+        Raises:
+            AdapterError: the prefix is of no adapter with a head.
+        """
+        head = None
+        if self.adapters is not None and prefix.adapter != BASE:
+            head = self.adapters.heads[prefix.adapter]
+        if head is None:
+            raise AdapterError(
+                "only adapters that were trained with a head classify; train one with 'head' in "
+                "TRAIN.yaml, or leave scoring: head out"
+            )
+        found = []
+        for question in questions:
+            watch = Stopwatch()
+            with watch.stage("prepare"):
+                suffix = prefix.suffix(question)
+            classes = [[number] for number in range(len(head.classes))]
+            with head.attached(self._model):
+                first, *others = sweep_likelihoods(self._model, prefix, settings, suffix, classes)
+            row = [_booked(first, watch.take()), *others]
+            found.append([replace(one, classes=head.classes) for one in row])
         return [[row[n] for row in found] for n in range(len(settings))]
 
     def inspect(self, visuals: Sequence[Visual], question: str, needs: Needs) -> PromptStatistics:

@@ -62,8 +62,8 @@ class Decoder(Protocol):
         """
         ...
 
-    def load_adapters(self, specs: Sequence[AdapterSpec]) -> None:
-        """Put LoRA adapters beside the model, numbered in order; ``adapters`` holds them.
+    def load_adapters(self, specs: Sequence[AdapterSpec], *, are_merged: bool = False) -> None:
+        """Put LoRA adapters beside the model, or by turns in its weights, numbered in order.
 
         Raises:
             AdapterError: one is no adapter of this model, or is not handled.
@@ -169,6 +169,12 @@ class Decoder(Protocol):
         Returns:
             As `answer`, with likelihoods in place of answers.
         """
+        ...
+
+    def classify(
+        self, prefix: Prefix, questions: Sequence[str], settings: Sequence[KVSpec] = (FULL,)
+    ) -> list[list[Likelihoods]]:
+        """Return how likely each class of an adapter's head is, as `score` does."""
         ...
 
     def inspect(self, visuals: Sequence[Visual], question: str, needs: Needs) -> PromptStatistics:

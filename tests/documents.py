@@ -198,7 +198,7 @@ def run_file_parts(code: str) -> Iterator[dict[str, Any]]:
     elif first == "scope" or first == "precision":
         yield {"kv": {"method": "snapkv", "keep": 0.5, **content}}
     elif first == "scoring":
-        yield {"benchmarks": [{"name": "demo", **content}]}
+        yield {"benchmarks": [{"name": "demo", **content}], "adapters": ["with-a-head"]}
 
 
 def fields_of(model: Any) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from tests.structure import FOLDERS, ROOT, imported, modules
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 NAMES = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn", "skimage": "scikit-image"}
 """Distributions by import names, where these differ."""
-OTHERS = {"kvpress", "lmms_eval", "triton", "vlmeval"}
-"""What users bring themselves: harnesses and libraries that we plug into, GPU compilers."""
+OTHERS = {"kvpress", "lmms_eval", "triton", "vlmeval", "vllm"}
+"""What users bring themselves: harnesses and engines that we plug into, GPU compilers."""
 BY_NAME = {"datasets", "decord"}
 """Imported by `importlib`, where they are needed."""
 FOR_OTHERS = {"accelerate"}

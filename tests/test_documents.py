@@ -128,7 +128,7 @@ def test_dotted_keys_are_in_the_schema(path: Path) -> None:
     sections = "|".join(RunConfig.model_fields)
     for code in inline_code(path):
         key = re.fullmatch(rf"({sections})(?:\[\])?((?:\.[a-z_]+)+)(: .*)?", code)
-        if not key or code.endswith(".json"):
+        if not key or code.endswith((".json", ".jsonl")):
             continue
         model: Any = RunConfig
         for name in (key[1] + key[2]).split("."):

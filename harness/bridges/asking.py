@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from encodeonce.harness.bridges.requests import GenerationRequest, LikelihoodRequest, TextScore
-from encodeonce.harness.workers.block import reason_against
+from encodeonce.harness.workers.askable import reason_against
 from encodeonce.models.answer import Generation, KVUse
 from encodeonce.models.family import Decoder
 from encodeonce.models.kv.spec import KVSpec

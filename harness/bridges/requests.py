@@ -49,6 +49,13 @@ class VariantConfig(AnswerConfig):
     def _base_by_name(cls, value: Any) -> Any:
         return None if value in (NO_ADAPTER, {"path": NO_ADAPTER}) else value
 
+    @field_validator("adapter")
+    @classmethod
+    def _answers_everything(cls, value: AdapterSpec | None) -> AdapterSpec | None:
+        if value is not None and value.benchmarks:
+            raise ValueError("'benchmarks' belongs to run files; here every request is answered")
+        return value
+
     @property
     def variant(self) -> Variant:
         """What answers."""

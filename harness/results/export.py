@@ -17,6 +17,7 @@ from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.plan import make_plan
 from encodeonce.harness.run.record import Record
 from encodeonce.harness.run.stored import questions_of
+from encodeonce.harness.run.variant import adapters_in
 
 
 class ExportError(ValueError):
@@ -57,6 +58,12 @@ class VariantExport:
     written: datetime
     """When the last record was written, UTC."""
     benchmarks: tuple[ExportedBenchmark, ...]
+    adapters: tuple[str, ...] = ()
+    """Titles of the run's adapters, by which variants' names are read."""
+
+    def records(self) -> list[Record]:
+        """Return all records, benchmark by benchmark."""
+        return [one.record for benchmark in self.benchmarks for one in benchmark.answered]
 
 
 def read_run(folder: Path) -> list[VariantExport]:
@@ -81,6 +88,7 @@ def read_run(folder: Path) -> list[VariantExport]:
             fingerprint=run.fingerprint,
             variant=variant,
             name=f"{file_name(model)}__{name}",
+            adapters=adapters_in(description.get("variants", {})),
             written=datetime.fromtimestamp(modified_s, UTC),
             benchmarks=tuple(
                 _benchmark(spec, samples[spec.title], records, variant)

@@ -18,6 +18,7 @@ from pydantic import (
 from encodeonce.datasets.media.probe import VideoBackend
 from encodeonce.datasets.media.sampling import FrameSampling, UniformInclusive
 from encodeonce.datasets.options import LocalPath
+from encodeonce.harness.run.adapted import check_benchmarks, check_heads, check_merging
 from encodeonce.harness.run.cache_spec import CacheSpec
 from encodeonce.harness.run.engine import check_engine
 from encodeonce.harness.run.old_names import (
@@ -52,7 +53,7 @@ class ConfigError(ValueError):
     """The run file is wrong."""
 
 
-Scoring = Literal["generate", "choice_likelihood", "nll"]
+Scoring = Literal["generate", "choice_likelihood", "nll", "head"]
 
 
 class BenchmarkSpec(Strict):
@@ -69,7 +70,7 @@ class BenchmarkSpec(Strict):
         default="generate",
         description="'generate': the model writes an answer; 'choice_likelihood': the likeliest of "
         "the options' letters is its answer; 'nll': the negative log-likelihood of the target, "
-        "teacher-forced.",
+        "teacher-forced; 'head': the likeliest class of the adapter's linear head, in one pass.",
     )
 
     @property
@@ -154,6 +155,11 @@ class RunConfig(QuestionsConfig):
         "all weights and caches, from the same stored features; rows of several decode in one "
         "batch. Adapters can be added to a finished run.",
     )
+    adapter_mode: Literal["unmerged", "merged"] = Field(
+        default="unmerged",
+        description="'unmerged': adapters are computed beside the weights; 'merged': one after "
+        "another is added to plain weights, rounded once, which is another model by that much.",
+    )
     kv: Annotated[tuple[KVSpec, ...], BeforeValidator(expand_kv)] = Field(
         default=(FULL,),
         description="Cache variants: KV-compression methods at budgets. All share one prefill.",
@@ -205,6 +211,16 @@ class RunConfig(QuestionsConfig):
         check_kv_titles(found)
         return found
 
+    @model_validator(mode="after")
+    def _adapters_fit(self) -> Self:
+        scorings = {spec.title: spec.scoring for spec in self.benchmarks}
+        check_benchmarks(self.adapters, list(scorings))
+        if "head" in scorings.values():
+            check_heads(self.adapters, self.kv)
+        if self.adapter_mode == "merged":
+            check_merging(self.weights, list(scorings.values()), self.engine)
+        return self
+
     @field_validator("fidelity")
     @classmethod
     def _fidelity_to_something(cls, value: bool, info: ValidationInfo) -> bool:
@@ -248,6 +264,8 @@ class RunConfig(QuestionsConfig):
         """
         content = engine_fields(self.model_dump(mode="json", exclude=set(CHANGES_NO_ANSWER)))
         content["model"].pop("device")
+        if self.adapter_mode == "unmerged":  # as in versions without it
+            content.pop("adapter_mode")
         content["generation"].pop("max_cache_gib")
         if not content["generation"]["cuda_graphs"]:  # as in versions without them
             content["generation"].pop("cuda_graphs")

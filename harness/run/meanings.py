@@ -7,6 +7,7 @@ from typing import Any
 from encodeonce.datasets.local_path import local_path
 from encodeonce.harness.run.variant import NO_ADAPTER, Meanings
 from encodeonce.models.adapters.checkpoint import ADAPTER_FILES, adapter_folder
+from encodeonce.models.adapters.heads import HEAD_FILES
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.checkpoint.files import local_checkpoint
 from encodeonce.models.kv.registry import file_options
@@ -44,7 +45,8 @@ def _adapter_meaning(
     if spec is None:
         return NO_ADAPTER, {}
     folder = adapter_folder(spec)
-    files = {name: sha256(folder / name) for name in ADAPTER_FILES if (folder / name).is_file()}
+    names = (*ADAPTER_FILES, *HEAD_FILES)
+    files = {name: sha256(folder / name) for name in names if (folder / name).is_file()}
     # A folder that has moved is still the same: its digests say what it is.
     return spec.title, {"path": Path(spec.path).name, "files": files}
 

@@ -10,8 +10,13 @@ from encodeonce.datasets.options import Option, options_of
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.old_names import RENAMED
 
-_SHORT = {"weights": "[none]", "adapters": "[none]", "kv": "[full]"}
-"""Defaults as people write them."""
+_SHORT = {
+    "weights": "[none]",
+    "adapters": "[none]",
+    "kv": "[full]",
+    "engine": "{name: transformers}",  # its other keys are vLLM's
+}
+"""Defaults as people write them, whatever is in them."""
 
 
 def run_file_text(content: Mapping[str, Any]) -> str:
@@ -37,12 +42,12 @@ def _comments(content: Mapping[str, Any]) -> Iterator[str]:
     sections = {option.name.partition(".")[0] for option in every if "." in option.name}
     for option in every:
         top, dot, key = option.name.partition(".")
-        if top in content:
+        if top in content or (dot and top in _SHORT):
             continue
         if not dot:
             yield ""
         yield from (f"## {line}" for line in wrap(option.meaning, 94))
-        if top in sections and not dot:
+        if top in sections - set(_SHORT) and not dot:
             yield f"# {top}:"
         else:
             yield f"# {'  ' if dot else ''}{key or top}: {_default(option)}"

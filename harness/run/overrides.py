@@ -98,24 +98,28 @@ def with_overrides(content: Mapping[str, Any], overrides: Sequence[Override]) ->
     found: dict[str, Any] = copy.deepcopy(dict(content))
     for one in overrides:
         inner: Any = found
-        for key, following in zip(one.place, (*one.place[1:], None), strict=True):
-            _require_room(inner, key, one)
+        for depth, key in enumerate(one.place):
+            _require_room(inner, depth, one)
+            following = one.place[depth + 1] if depth + 1 < len(one.place) else None
             if following is None:
                 inner[key] = one.value
-            elif isinstance(inner, dict) and inner.get(key) is None:
+            elif isinstance(inner, dict) and inner.get(key) is None and isinstance(following, str):
                 inner[key] = {}
-            inner = inner[key]
+            inner = inner.get(key) if isinstance(inner, dict) else inner[key]
     return found
 
 
-def _require_room(inner: Any, key: int | str, one: Override) -> None:
+def _require_room(inner: Any, depth: int, one: Override) -> None:
     """Refuse a key of what has none, and a position that a list does not have."""
+    key = one.place[depth]
     if isinstance(inner, list) and isinstance(key, int) and key < len(inner):
         return
     if isinstance(inner, dict) and isinstance(key, str):
         return
     got = f"a list of {len(inner)}, counted from 0" if isinstance(inner, list) else repr(inner)
-    where = ".".join(map(str, one.place[: one.place.index(key)])) or "a run file"
+    if inner is None:
+        got = "not given"
+    where = ".".join(map(str, one.place[:depth])) or "a run file"
     raise ConfigError(f"{one.written}: there is no {key!r} in {where}, which is {got}")
 
 

@@ -185,6 +185,8 @@ def branches_left(
     """
     left = []
     for one, group, adapter in product(weights, groups, adapters):
+        if adapter is not None and not adapter.answers(group.benchmark):
+            continue
         missing = frozenset(
             (sample.id, kv.title)
             for kv in settings

@@ -1,4 +1,4 @@
-"""The kinds of scoring: an answer is generated, chosen by likelihood, or only measured."""
+"""The kinds of scoring: an answer is generated, chosen by likelihood or head, or only measured."""
 
 import string
 from collections.abc import Mapping
@@ -73,7 +73,7 @@ def with_likelihoods(
     record: Record, benchmark: Benchmark, sample: Sample, scoring: Scoring, got: Likelihoods
 ) -> Record:
     """Return the record of likelihoods; among options, the likeliest is the answer."""
-    names = tuple(continuations(scoring, sample))
+    names = got.classes or tuple(continuations(scoring, sample))
     log_probs = dict(zip(names, got.log_probs, strict=True))
     record = replace(
         record,

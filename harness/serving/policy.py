@@ -65,8 +65,8 @@ class View:
     merged: int | None = None
     """The adapter that is in the weights."""
     terms: Terms = Terms()
-    step_s: Callable[[Sequence[Request], Mode], float] | None = None
-    """Estimates the seconds of a decode step; None where nobody can."""
+    seconds: Callable[[Stage, Sequence[Request], Mode], float] | None = None
+    """Estimates what a stage of some requests takes; None where nobody can."""
 
     @property
     def admitted(self) -> int:

@@ -115,7 +115,7 @@ class Scheduler:
             fits=self._fits,
             merged=self._merged,
             terms=self._terms,
-            step_s=getattr(self._engine, "step_s", None),
+            seconds=getattr(self._engine, "seconds", None),
         )
 
     def _fits(self, some: Sequence[Request]) -> bool:

@@ -34,6 +34,20 @@ class SimulatedEngine:
 
     def run(self, work: Work, requests: Sequence[Request], mode: Mode = UNMERGED) -> Step:
         """Return an action's seconds, and who has the last token by it."""
+        seconds = self.seconds(work, requests, mode)
+        if work in ("prefill", "compress", "decode") and mode.adapter != self._merged:
+            seconds += self._all.adapters.switch_s if self._all.adapters else 0.0
+            self._merged = mode.adapter
+        ended = [
+            one
+            for one in requests
+            if (work == "decode" or (work == first_token_stage(one) and not one.times_s))
+            and one.num_emitted + 1 >= one.demand.num_tokens
+        ]
+        return Step(seconds=seconds, ended=ended)
+
+    def seconds(self, work: Work, requests: Sequence[Request], mode: Mode) -> float:
+        """Return what an action would take; switching aside."""
         seconds = {
             "encode": self._encode,
             "prefill": self._prefill,
@@ -44,22 +58,6 @@ class SimulatedEngine:
         }[work](requests)
         if self._all.adapters is not None and work in ("prefill", "compress", "decode"):
             seconds += self._adapted_s(self._all.adapters, work, requests, mode)
-            if mode.adapter != self._merged:
-                seconds += self._all.adapters.switch_s
-                self._merged = mode.adapter
-        ended = [
-            one
-            for one in requests
-            if (work == "decode" or (work == first_token_stage(one) and not one.times_s))
-            and one.num_emitted + 1 >= one.demand.num_tokens
-        ]
-        return Step(seconds=seconds, ended=ended)
-
-    def step_s(self, requests: Sequence[Request], mode: Mode) -> float:
-        """Return what a decode step over some requests would take; switching aside."""
-        seconds = self._decode(requests)
-        if self._all.adapters is not None:
-            seconds += self._adapted_s(self._all.adapters, "decode", requests, mode)
         return seconds
 
     def _adapted_s(

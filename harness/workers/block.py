@@ -15,6 +15,7 @@ from encodeonce.harness.run.passing import is_own_fault
 from encodeonce.harness.run.plan import Branch
 from encodeonce.harness.run.record import SampleError
 from encodeonce.harness.run.scoring import continuations
+from encodeonce.harness.workers.askable import can_ask, reason_against
 from encodeonce.harness.workers.decoder_slot import adapter_number
 from encodeonce.harness.workers.recorder import Result, scoring_of
 from encodeonce.models.answer import Generation, sum_seconds
@@ -158,6 +159,8 @@ class BlockEvaluator:
         scoring = self._scoring[branch.group.benchmark]
         if scoring == "generate":
             return self._generation.max_new_tokens
+        if scoring == "head":
+            return 1
         return tuple(continuations(scoring, sample).values())
 
     def _ask(
@@ -202,12 +205,15 @@ class BlockEvaluator:
         asked: Sequence[tuple[Sample, str]],
     ) -> dict[str, SettingResults]:
         scoring = self._scoring[branch.group.benchmark]
-        texts = [tuple(continuations(scoring, sample).values()) for sample, _ in asked]
-        prompts = [prompt for _, prompt in asked]
-        found = decoder.score(prefix, prompts, texts, branch.settings)
+        prompts, settings = [prompt for _, prompt in asked], branch.settings
+        if scoring == "head":
+            found = decoder.classify(prefix, prompts, settings)
+        else:
+            texts = [tuple(continuations(scoring, sample).values()) for sample, _ in asked]
+            found = decoder.score(prefix, prompts, texts, settings)
         return {
             kv.title: _setting_results(asked, results, results)
-            for kv, results in zip(branch.settings, found, strict=True)
+            for kv, results in zip(settings, found, strict=True)
         }
 
 
@@ -276,23 +282,3 @@ def _askable(decoder: Decoder, branch: Branch) -> list[tuple[Sample, str]]:
     """Return the samples whose questions can be asked, with their prompts."""
     pairs = zip(branch.group.samples, branch.group.prompts, strict=True)
     return [(sample, prompt) for sample, prompt in pairs if can_ask(decoder, prompt)]
-
-
-def can_ask(decoder: Decoder, prompt: str) -> bool:
-    """Return whether a model can be asked a question."""
-    try:
-        decoder.check(prompt)
-    except ValueError:  # reported in the sample's own record
-        return False
-    return True
-
-
-def reason_against(
-    decoder: Decoder, prefix: Prefix, prompt: str, answer: int | Sequence[str]
-) -> ValueError | None:
-    """Return why a question cannot be asked behind a prefix; None if it can."""
-    try:
-        decoder.check_behind(prefix, prompt, answer)
-    except ValueError as error:
-        return error
-    return None

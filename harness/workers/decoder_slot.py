@@ -8,6 +8,7 @@ import torch
 
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.answer import LoadedWeights
+from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.family import Decoder
 from encodeonce.models.language.adapting import BASE
 from encodeonce.models.spec import WeightsSpec
@@ -73,7 +74,7 @@ class DecoderSlot:
 
 def adapter_number(decoder: Decoder, adapter: AdapterSpec | None) -> int:
     """Return the number of an adapter, or of the base, in a decoder with all adapters of a run."""
-    if adapter is None:
-        return BASE
+    if adapter is None or (isinstance(decoder, PrefixDecoder) and decoder.merged is not None):
+        return BASE  # none at all, or in the weights
     assert decoder.adapters is not None, "loaded without the run's adapters"
     return decoder.adapters.number(adapter.title)

@@ -25,6 +25,7 @@ from encodeonce.harness.workers.media_lookup import MediaRequest
 from encodeonce.harness.workers.recorder import NO_USE, Recorder, Result
 from encodeonce.harness.workers.session import Session
 from encodeonce.models.answer import LoadedWeights, sum_seconds
+from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.family import Decoder
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.spec import WeightsSpec
@@ -89,9 +90,13 @@ class EvaluateWorker:
             only: the weight variant, if there is just one: if it cannot be loaded, the worker
                 does not start. Otherwise each is loaded when its turn comes.
         """
-        self._session = Session(config, adapters=config.adapters, engine=config.engine)
+        merged = config.adapter_mode == "merged"
+        self._session = Session(
+            config, adapters=config.adapters, engine=config.engine, merged=merged
+        )
         self._stopwatch = self._session.stopwatch
         self._features = self._session.features
+        self._adapters = [one for one in config.adapters if one is not None]
         self._evaluator = BlockEvaluator(config)
         self._recorder = Recorder(config, fingerprint, self._stopwatch)
         self._shared = _Shared(())
@@ -116,13 +121,25 @@ class EvaluateWorker:
             ]
         self._shared = _Shared(member.branch.group for member in block.members)
         branches = [self._asked(block.members, number, looked) for number in range(len(looked))]
-        found = self._evaluator.evaluate(decoder, branches)
+        found = self._evaluated(decoder, branches)
         loaded = self._session.decoder_slot.take_loaded()
         records = []
         for member, results, spent in zip(block.members, found, looked, strict=True):
             records += self._records(decoder, member, results, spent, loaded)
             loaded = None
         return records
+
+    def _evaluated(self, decoder: Decoder, branches: Sequence[AskedBranch]) -> list[Found]:
+        """Return the results of each branch; where adapters are merged, one after another."""
+        if not isinstance(decoder, PrefixDecoder) or decoder.merged is None:
+            return self._evaluator.evaluate(decoder, branches)
+        found: dict[int, Found] = {}
+        for adapter in dict.fromkeys(one.branch.adapter for one in branches):
+            own = [n for n, one in enumerate(branches) if one.branch.adapter == adapter]
+            decoder.merged.switch(None if adapter is None else self._adapters.index(adapter))
+            results = self._evaluator.evaluate(decoder, [branches[n] for n in own])
+            found.update(zip(own, results, strict=True))
+        return [found[n] for n in range(len(branches))]
 
     def _failed(self, branch: Branch, error: Exception) -> list[dict[str, Any]]:
         sha256 = self._session.media_sha256(branch.group.root, branch.group.media)

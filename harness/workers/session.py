@@ -4,7 +4,7 @@ Workers, bridges, calibration and `bench` all begin here.
 """
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack, closing
 from functools import cached_property
 from importlib.metadata import version
@@ -25,6 +25,7 @@ from encodeonce.harness.workers.features import FeatureSource
 from encodeonce.harness.workers.media_lookup import MediaLookup, MediaRequest
 from encodeonce.harness.workers.stores import check_places, ledgers, open_store
 from encodeonce.models.adapters.checkpoint import read_adapter
+from encodeonce.models.adapters.lora_config import AdapterError
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.checkpoint.files import checkpoint_digest, device
 from encodeonce.models.engine_spec import TRANSFORMERS, EngineSpec
@@ -61,6 +62,8 @@ class Session:
         on_miss: OnMiss | None = None,
         adapters: Sequence[AdapterSpec | None] = (),
         engine: EngineSpec = TRANSFORMERS,
+        *,
+        merged: bool = False,
     ) -> None:
         """Find the checkpoint and describe its vision side.
 
@@ -70,6 +73,7 @@ class Session:
                 ``config.cache.on_miss`` says.
             adapters: that every decoder has beside it; None, the base, needs nothing.
             engine: what decodes.
+            merged: whether adapters take turns in the weights, instead of standing beside them.
 
         Raises:
             CheckpointError: there is no such checkpoint, no family for it, or its chat template
@@ -88,6 +92,7 @@ class Session:
         self.stopwatch = Stopwatch()
         self.media = MediaLookup(config, self._vision, self._ledger)
         self._adapters = [one for one in adapters if one is not None]
+        self._are_merged = merged
         self._engine = engine
         self.decoder_slot = DecoderSlot(self._load_decoder)
 
@@ -174,7 +179,7 @@ class Session:
             return load_vllm(*source, self._adapters, self._engine, max_batch)
         decoder = self._family.decoder(self._checkpoint, model, vision, weights)
         if self._adapters:
-            decoder.load_adapters(self._adapters)
+            decoder.load_adapters(self._adapters, are_merged=self._are_merged)
         return decoder
 
     def load_reference(self) -> Reference:
@@ -196,16 +201,29 @@ class Session:
         weights: Sequence[WeightsSpec],
         kv: Sequence[KVSpec],
         adapters: Sequence[AdapterSpec | None] = (None,),
+        *,
+        needing_heads: Collection[str] = (),
     ) -> Meanings:
         """Return the meanings of variants.
+
+        Args:
+            weights: weight variants.
+            kv: cache variants.
+            adapters: adapters; None is the base.
+            needing_heads: titles of the adapters that answer a benchmark by their heads.
 
         Raises:
             ValueError: weights cannot be loaded that way, a file is missing, an adapter is not
                 handled, or a KV method's options were made for another model.
         """
         for adapter in adapters:
-            if adapter is not None:
-                read_adapter(adapter)
+            if adapter is None:
+                continue
+            if read_adapter(adapter).head is None and adapter.title in needing_heads:
+                raise AdapterError(
+                    f"scoring: head needs adapters that were trained with a head; {adapter.title} "
+                    "has none. Train it with 'head' in TRAIN.yaml"
+                )
         for spec in weights:
             self.check_weights(spec)
         if methods := [method for method in map(find_method, kv) if method]:

@@ -36,7 +36,7 @@ class _Commands(LazyGroup):
         ),
         "export": Lazy(
             "export:export",
-            "Write a run's records as lmms-eval or VLMEvalKit would, one set of files per variant.",
+            "Write a run's records as tables, or as other harnesses would; files for each variant.",
         ),
         "benchmarks": Lazy(
             "benchmarks:benchmarks", "List the benchmarks, or show what one of them needs."

@@ -4,7 +4,6 @@ import shlex
 
 from encodeonce.harness.report.plain_console import PlainConsole
 from encodeonce.harness.run.new_file import run_file_text
-from encodeonce.harness.run.output_error import writing
 from encodeonce.harness.run.overrides import Override, with_overrides, with_seed
 from encodeonce.harness.run.read_config import load_run
 from encodeonce.jobs.cli.run_options import RunOptions, with_run_options
@@ -32,9 +31,8 @@ def init(options: RunOptions) -> None:
             content = with_seed(content, options.seed)
         if path.exists():
             raise ValueError(f"{path} exists; name another file, or delete it")
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(run_file_text(content), encoding="utf-8")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(run_file_text(content), encoding="utf-8")
     PlainConsole().print(
         f"{path} is written; run it with: encodeonce run {shlex.quote(str(path))}", soft_wrap=True
     )

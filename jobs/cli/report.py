@@ -1,14 +1,16 @@
 """``encodeonce report``, with which other commands end too."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from encodeonce.harness.report.plain_console import PlainConsole, UnprintableError
+from encodeonce.harness.report.plain_console import PlainConsole, UnprintableError, plain_text
 from encodeonce.harness.report.summary import headline
 from encodeonce.harness.report.terminal import print_report
-from encodeonce.harness.report.write import UnwrittenReport, WrittenReport, write_report
+from encodeonce.harness.report.write import UnwrittenReport, WrittenReport, write_file, write_report
+from encodeonce.harness.results.run_summary import summarize_run
 from encodeonce.harness.results.summary import problems
 from encodeonce.harness.results.work import Work
 from encodeonce.harness.run.folder import RunFolder
@@ -23,10 +25,29 @@ def report(
         bool,
         typer.Option("--html", help="Also write report.html, with figures, answers and frames."),
     ] = False,
+    json_file: Annotated[
+        str | None,
+        typer.Option(
+            "--json",
+            metavar="FILE",
+            help="Only write all figures as JSON to a file; - is standard output.",
+        ),
+    ] = None,
 ) -> None:
     """Print the report of a run, and write report.md and report.json anew."""
     with user_errors():
-        finish(RunFolder(folder), html)
+        run = RunFolder(folder)
+        if json_file is None:
+            finish(run, html)
+            return
+        summary = summarize_run(run)
+        text = json.dumps(summary, indent=2) + "\n"
+        if json_file == "-":
+            console.print(plain_text(text), end="", soft_wrap=True)
+        else:
+            write_file(Path(json_file), text)
+        if failed := problems(summary):
+            stop("; ".join(failed))
 
 
 def finish(folder: RunFolder, html: bool = True, work: Work | None = None) -> None:

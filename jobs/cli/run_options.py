@@ -179,7 +179,8 @@ def _frames(text: str) -> Any:
         found = parse_yaml(text).value
     except YamlError as error:
         raise ConfigError(f"--frames {text}: {error}") from error
-    return {"policy": "uniform_inclusive", "num_frames": found} if isinstance(found, int) else found
+    is_count = isinstance(found, int) and not isinstance(found, bool)
+    return {"policy": "uniform_inclusive", "num_frames": found} if is_count else found
 
 
 def with_run_options(command: Callable[..., None]) -> Callable[..., None]:

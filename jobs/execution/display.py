@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, TextIO
 
@@ -212,7 +212,7 @@ def display_on(stream: TextIO | None, how: How = "auto") -> Iterator[Display]:
         found.phase("")
 
 
-def on_stderr(how: str = "auto") -> Any:
+def on_stderr(how: str = "auto") -> AbstractContextManager[Display]:
     """Return `display_on` of standard error.
 
     Raises:

@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from encodeonce.models.adapters.checkpoint import Adapter, LowRank
+from encodeonce.models.adapters.dispatch import Dispatch
 from encodeonce.models.adapters.lora_config import AdapterError
 from encodeonce.models.adapters.operators import KINDS, Kind, Stack, offers, single, stacked, usual
 from encodeonce.models.adapters.sites import HEAD, Sites
@@ -32,6 +33,7 @@ class AdapterBank:
         projector: nn.Module | None = None,
         *,
         kind: Kind | None = None,
+        dispatch: Dispatch | None = None,
     ) -> None:
         """Attach adapters, which are numbered in order. As long as none is used, nothing changes.
 
@@ -44,16 +46,19 @@ class AdapterBank:
             projector: see `Sites`.
             kind: how rows under different adapters are computed (`operators.KINDS`). None: by
                 shapes alone, so that a decoded row's bits depend on itself (`operators.usual`).
+            dispatch: chooses in place of ``kind`` what was fastest; bits then depend on who is
+                beside a row.
 
         Raises:
             AdapterError: two have the same title, or one does not fit the model.
         """
         self.titles = tuple(adapter.title for adapter in adapters)
+        self.heads = tuple(adapter.head for adapter in adapters)
         if repeated := sorted({one for one in self.titles if self.titles.count(one) > 1}):
             raise AdapterError(
                 f"two adapters are called {repeated[0]!r}; give one of them another label"
             )
-        self._kind = kind
+        self._kind, self._dispatch = kind, dispatch
         self._stacks: dict[str, Stack] = {}
         self._modules: dict[str, nn.Module] = {}
         self._handles: list[RemovableHandle] = []
@@ -66,6 +71,11 @@ class AdapterBank:
     def nbytes(self) -> int:
         """Size of all factors, bytes."""
         return sum(stack.nbytes for stack in self._stacks.values())
+
+    @property
+    def widths(self) -> list[tuple[int, int, int]]:
+        """(R, I, O) of each adapted module."""
+        return [(one.a.shape[1], one.a.shape[2], one.b.shape[1]) for one in self._stacks.values()]
 
     @property
     def module_names(self) -> tuple[str, ...]:
@@ -138,10 +148,17 @@ class AdapterBank:
             )
         shaped = (len(rows.numbers), -1)
         x, flat = x.reshape(*shaped, x.shape[-1]), y.reshape(*shaped, y.shape[-1])
-        kind = self._kind or usual(stack, x.shape[1])
-        if not offers(kind, stack):
-            kind = "segment"
+        kind = self._kind_for(stack, rows, x)
         return KINDS[kind](stack, rows, x.float(), flat).reshape(y.shape)
+
+    def _kind_for(self, stack: Stack, rows: AdaptedRows, x: torch.Tensor) -> Kind:
+        """Return the way to compute rows x (N, T, I)."""
+        if self._dispatch is not None:
+            _, rank, inputs = stack.a.shape
+            shape = (x.shape[0] * x.shape[1], len(rows.segments), rank, inputs, stack.b.shape[1])
+            return next(one for one in self._dispatch.choose(shape) if offers(one, stack))
+        kind = self._kind or usual(stack, x.shape[1])
+        return kind if offers(kind, stack) else "segment"
 
 
 def _by_module(

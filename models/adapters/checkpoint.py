@@ -13,6 +13,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors import safe_open
 
+from encodeonce.models.adapters.heads import HEAD_FILES, Head, read_head
 from encodeonce.models.adapters.lora_config import (
     CONFIG,
     MERGE,
@@ -66,6 +67,8 @@ class Adapter:
     copies: Mapping[str, torch.Tensor]
     """Weights of the model itself: peft saves embeddings and head beside an adapter of the head.
     They are to be the same in the model here."""
+    head: Head | None = None
+    """A linear head that was trained with it here."""
 
 
 def adapter_folder(spec: AdapterSpec) -> Path:
@@ -78,7 +81,7 @@ def adapter_folder(spec: AdapterSpec) -> Path:
     if folder is not None:
         return folder.resolve()
     try:
-        files = list(ADAPTER_FILES)
+        files = [*ADAPTER_FILES, *HEAD_FILES]
         return Path(snapshot_download(spec.path, revision=spec.revision, allow_patterns=files))
     except (HfHubHTTPError, LocalEntryNotFoundError, ValueError, OSError) as error:
         raise AdapterError(
@@ -116,7 +119,14 @@ def read_adapter(spec: AdapterSpec) -> Adapter:
     if not parts:
         raise AdapterError(f"{file} holds no weights")
     products = {module: _product(file, config, module, some) for module, some in parts.items()}
-    return Adapter(title=spec.title, file=file, base=config.base, products=products, copies=copies)
+    return Adapter(
+        title=spec.title,
+        file=file,
+        base=config.base,
+        products=products,
+        copies=copies,
+        head=read_head(folder),
+    )
 
 
 def _tensors(file: Path) -> dict[str, torch.Tensor]:

@@ -1,13 +1,13 @@
-"""What a LoRA adapter that is trained here is made of. No torch: run files have it.
+"""What an adapter that is trained here is made of. No torch: run files have it.
 
 LoRA: Hu et al., 2021 (arXiv:2106.09685), section 4.1. Rank-stabilised scaling: Kalajdzievski, 2023
 (arXiv:2312.03732).
 """
 
 import math
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 LANGUAGE_LINEARS: Literal["language-linears"] = "language-linears"
 
@@ -36,3 +36,25 @@ class LoraForm(BaseModel):
     def scaling(self) -> float:
         """The factor of the products."""
         return self.alpha / (math.sqrt(self.r) if self.rslora else self.r)
+
+
+class HeadForm(BaseModel):
+    """A linear head: classes of which the prompt's last hidden state chooses one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["linear"] = Field(default="linear", description="One linear map.")
+    classes: tuple[str, ...] = Field(
+        min_length=2, description="The answers that there are, as texts that the benchmark scores."
+    )
+    pooling: Literal["last_token"] = Field(
+        default="last_token", description="Of which token the hidden state is: the prompt's last."
+    )
+
+    @model_validator(mode="after")
+    def _are_different(self) -> Self:
+        if twice := sorted({one for one in self.classes if self.classes.count(one) > 1}):
+            raise ValueError(f"classes: {twice[0]!r} is there twice")
+        if not all(one.strip() for one in self.classes):
+            raise ValueError("classes: an empty text is no answer")
+        return self

@@ -86,7 +86,7 @@ def merge_adapter(spec: AdapterSpec, model: ModelSpec, output: Path) -> Merged:
 
 def _whole(folder: Path) -> Any:
     try:
-        loaded: Any = AutoModelForImageTextToText.from_pretrained(
+        found: Any = AutoModelForImageTextToText.from_pretrained(
             folder, dtype="auto", output_loading_info=True, local_files_only=True
         )
     except (ValueError, OSError) as error:
@@ -94,7 +94,7 @@ def _whole(folder: Path) -> Any:
             f"{folder} cannot be merged into: transformers does not load it whole without code of "
             f"the checkpoint's own ({error})"
         ) from error
-    whole, info = loaded
+    whole, info = found
     check_loaded(str(folder), info)
     return whole.eval().requires_grad_(False)
 

@@ -23,6 +23,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from encodeonce.models.adapters.checkpoint import Adapter, LowRank
 from encodeonce.models.adapters.form import LANGUAGE_LINEARS, LoraForm
+from encodeonce.models.adapters.heads import Head
 from encodeonce.models.adapters.lora_config import AdapterError
 from encodeonce.models.adapters.sites import Sites
 from encodeonce.models.checkpoint.decoder_layers import decoder_layers
@@ -159,7 +160,36 @@ def answer_loss(
         prefix: prefilled with gradients.
         rows: tokens of each question, and of its answer.
     """
-    states = [torch.tensor([*question, *answer[:-1]]) for question, answer in rows]
+    logits = _logits(model, prefix, [[*question, *answer[:-1]] for question, answer in rows])
+    targets = torch.full(logits.shape[:2], -100)
+    for row, (question, answer) in enumerate(rows):
+        first = len(question) - 1
+        targets[row, first : first + len(answer)] = torch.tensor(answer)
+    flat = logits.float().flatten(0, 1)
+    return nn.functional.cross_entropy(flat, targets.flatten().to(flat.device))
+
+
+def head_loss(
+    model: Any, prefix: Prefix, head: Head, rows: Sequence[tuple[Sequence[int], int]]
+) -> torch.Tensor:
+    """Return the mean cross entropy of right classes, nats, at the prompts' last tokens.
+
+    Args:
+        model: of transformers.
+        prefix: prefilled with gradients.
+        head: over the classes.
+        rows: tokens of each question, and the number of the right class.
+    """
+    with head.attached(model):
+        logits = _logits(model, prefix, [question for question, _ in rows])
+    last = torch.tensor([len(question) - 1 for question, _ in rows], device=logits.device)
+    classes = torch.tensor([number for _, number in rows], device=logits.device)
+    return nn.functional.cross_entropy(logits[torch.arange(len(rows)), last].float(), classes)
+
+
+def _logits(model: Any, prefix: Prefix, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Return logits (B, T, V) behind each token of rows that continue one prefix."""
+    states = [torch.tensor(row) for row in rows]
     token_ids = pad_sequence(states, batch_first=True).to(model.device)  # causal: padding is unseen
     start = prefix.num_tokens + prefix.opening.position_offset
     positions = start + torch.arange(token_ids.shape[1], device=model.device)
@@ -170,12 +200,7 @@ def answer_loss(
             past_key_values=prefix.fork(len(rows)),
             use_cache=True,
         )
-    targets = torch.full(token_ids.shape, -100)
-    for row, (question, answer) in enumerate(rows):
-        first = len(question) - 1
-        targets[row, first : first + len(answer)] = torch.tensor(answer)
-    logits = output.logits.float().flatten(0, 1)
-    return nn.functional.cross_entropy(logits, targets.flatten().to(logits.device))
+    return torch.as_tensor(output.logits)
 
 
 def _require_backward(adapted: Mapping[str, nn.Module]) -> None:

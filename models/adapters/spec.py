@@ -33,6 +33,12 @@ class AdapterSpec(BaseModel):
         default=None, min_length=1, description="Name in records and reports; else the folder's."
     )
 
+    benchmarks: tuple[str, ...] = Field(
+        default=(),
+        description="Only the benchmarks of these names (or labels) are answered under it; none "
+        "for all.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _from_a_path(cls, value: Any) -> Any:
@@ -55,6 +61,10 @@ class AdapterSpec(BaseModel):
     def title(self) -> str:
         """The adapter's name in records."""
         return self.label or PurePath(self.path).name
+
+    def answers(self, benchmark: str) -> bool:
+        """Return whether a benchmark, by its label, is to be answered under it."""
+        return not self.benchmarks or benchmark in self.benchmarks
 
     def for_workers(self) -> Self:
         """Return an adapter that is the same in any working folder, under the same title."""

@@ -27,6 +27,7 @@ class Opener:
         chat: Chat,
         preprocessing: Preprocessing,
         projector: Any | None,
+        device: torch.device,
     ) -> None:
         """Take the parts.
 
@@ -36,8 +37,10 @@ class Opener:
             chat: tokenizer and template.
             preprocessing: of the checkpoint's media.
             projector: what features go through; None where they are stored behind it.
+            device: where features are projected. Of a model without parts, nothing tells it.
         """
         self.model, self.chat, self.projector = model, chat, projector
+        self.device = device
         self._family, self._preprocessing = family, preprocessing
 
     def placeholder(self, kind: MediaKind) -> str:
@@ -50,7 +53,7 @@ class Opener:
             media = [self._project(visual) for visual in visuals]
             shown = self._family.show(self.model, self.chat.tokenizer, media)
         slots = [Slot(one.slot, one.text) for one in shown]
-        config, device = self.model.config, self.model.device
+        config, device = self.model.config, self.device
 
         def prompt(question: str) -> list[int]:
             text = self.chat.prompt(slots, question)
@@ -82,8 +85,7 @@ class Opener:
 
     def _project(self, visual: Visual) -> Projected:
         arrays = {
-            name: to_tensor(array, self.model.device)
-            for name, array in visual.features.arrays.items()
+            name: to_tensor(array, self.device) for name, array in visual.features.arrays.items()
         }
         if self.projector is not None:
             main = arrays[MAIN]

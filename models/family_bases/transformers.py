@@ -17,6 +17,7 @@ from encodeonce.models.answer import LoadedWeights
 from encodeonce.models.checkpoint.files import (
     CheckpointError,
     check_names,
+    device,
     load_config,
     weights_digest,
 )
@@ -95,7 +96,9 @@ class TransformersFamily(Architecture):
             find_candidate(weights, model, folder), vision, weights
         )
         loaded = measure.take(language, projector)
-        return TransformersDecoder(self._opener(folder, language, projector), loaded)
+        return TransformersDecoder(
+            self._opener(folder, language, projector, language.device), loaded
+        )
 
     def opener(self, folder: Path, model: ModelSpec, vision: VisionSpec) -> Opener:
         """Load what makes prompts' openings, without tower and language model."""
@@ -106,11 +109,13 @@ class TransformersFamily(Architecture):
         between = load_without(self.model_class, left_out, folder, model, hooks)
         has_projector = self.projector is not None and vision.tap == "tower"
         projector = between.get_submodule(self.projector) if has_projector else None
-        return self._opener(folder, between, projector)
+        return self._opener(folder, between, projector, device(model))
 
-    def _opener(self, folder: Path, model: Any, projector: Any | None) -> Opener:
+    def _opener(
+        self, folder: Path, model: Any, projector: Any | None, where: torch.device
+    ) -> Opener:
         chat, preprocessing = self.chat(folder, model.config), self.preprocessing(folder)
-        return Opener(self, model, chat, preprocessing, projector)
+        return Opener(self, model, chat, preprocessing, projector, where)
 
     def _language_side(
         self, variant: Candidate, vision: VisionSpec, weights: WeightsSpec

@@ -61,7 +61,7 @@ class VllmDecoder:
         """Refuse a question that contains a placeholder."""
         self._opener.chat.check(question)
 
-    def load_adapters(self, specs: Sequence[AdapterSpec]) -> None:
+    def load_adapters(self, specs: Sequence[AdapterSpec], *, are_merged: bool = False) -> None:
         """Do nothing: an engine is loaded with its adapters."""
 
     def prefill(
@@ -128,6 +128,16 @@ class VllmDecoder:
             NotImplementedError: always.
         """
         return _only_in_transformers("likelihoods of given texts")
+
+    def classify(
+        self, prefix: Prefix, questions: Sequence[str], settings: Sequence[KVSpec] = (FULL,)
+    ) -> list[list[Likelihoods]]:
+        """Refuse, as `score` does.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        return _only_in_transformers("answers of an adapter's head")
 
     def inspect(self, visuals: Sequence[Visual], question: str, needs: Any) -> Any:
         """Refuse.

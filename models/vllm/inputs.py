@@ -4,7 +4,7 @@ vLLM's processors are not asked: the prompt's tokens are ours, and vLLM is told 
 media item's embeddings go. It knows an item by a digest of its embeddings, so that its prefix cache
 holds for what is seen, not for how a file is called.
 
-Shapes: N visual tokens, D width of the language model, L deepstack levels.
+Shapes: N visual tokens, D width of the language model.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,10 +28,11 @@ LAYOUTS: dict[str, Layout] = {
     "llava_onevision": "items",
     "qwen2_vl": "grids",
     "qwen2_5_vl": "grids",
-    "qwen3_vl": "grids",
     "smolvlm": "items",
 }
-"""By transformers' model type: the architectures for which vLLM 0.32 takes embeddings."""
+"""By transformers' model type: the architectures for which vLLM 0.32 takes embeddings.
+
+Qwen3-VL has more than these: deepstack's levels, which vLLM leaves out where it has no tower."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +83,7 @@ def engine_input(token_ids: Sequence[int], items: Sequence[Item]) -> dict[str, A
 def _item(one: Shown, places: Sequence[int], layout: Layout) -> Item:
     from vllm.multimodal.inputs import MultiModalKwargsItem, PlaceholderRange
 
-    # As vLLM wants deepstack's levels: behind the main features of their token.
-    embeddings_ND = torch.cat((one.tokens, *one.levels), dim=-1).cpu()
+    embeddings_ND = one.tokens.cpu()
     first, length = places[0], places[-1] + 1 - places[0]
     mask = None
     if length > len(places):  # there is text between a picture's tiles

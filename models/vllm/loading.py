@@ -18,7 +18,6 @@ from encodeonce.models.engine_spec import EngineSpec
 from encodeonce.models.family_bases.transformers import TransformersFamily
 from encodeonce.models.language.context import context_length
 from encodeonce.models.language.generation import ends_of
-from encodeonce.models.quantization.method import find_candidate
 from encodeonce.models.spec import ModelSpec, VisionSpec, WeightsSpec
 from encodeonce.models.vllm.decoder import VllmDecoder
 from encodeonce.models.vllm.inputs import LAYOUTS
@@ -67,11 +66,10 @@ def check_vllm(family: Any, folder: Path, weights: WeightsSpec) -> None:
             f"engine: vllm: vLLM takes no embeddings in place of media for {kind!r}. Allowed: "
             f"{', '.join(sorted(LAYOUTS))}; for this model write engine: transformers"
         )
-    if not weights.is_none and weights.path is None:
+    if not weights.is_none:
         raise EngineError(
-            f"engine: vllm: weights {weights.title!r} are quantised by this program while they are "
-            "loaded. vLLM reads quantised checkpoints: write one with `encodeonce quantize`, and "
-            "give it as {method: checkpoint, path: FOLDER}"
+            f"engine: vllm answers under the checkpoint's own weights only; got weights "
+            f"{weights.title!r}. Leave weights out, or write engine: transformers"
         )
 
 
@@ -105,9 +103,8 @@ def load_vllm(
     opener = family.opener(folder, model, vision)
     config = opener.model.config
     read = [read_adapter(one) for one in adapters]
-    source = find_candidate(weights, model, folder).source
     arguments = {
-        **_arguments(source, model, engine, config),
+        **_arguments(folder, model, engine, config),
         **_lora(read),
         "max_num_seqs": max_batch,
     }
@@ -132,14 +129,14 @@ def _version() -> str:
 
 
 def _arguments(
-    source: Path, model: ModelSpec, engine: EngineSpec, config: Any
+    folder: Path, model: ModelSpec, engine: EngineSpec, config: Any
 ) -> Mapping[str, Any]:
     """Return vLLM's arguments for a checkpoint."""
     on_cpu = device(model).type == "cpu"
     gib = engine.kv_cache_gib or (_CPU_CACHE_GIB if on_cpu else None)
     length = context_length(config)
     arguments = {
-        "model": str(source),
+        "model": str(folder),
         "dtype": model.dtype,
         "seed": 0,
         "tensor_parallel_size": engine.tensor_parallel,
@@ -178,7 +175,9 @@ def _lora(adapters: Sequence[Adapter]) -> Mapping[str, Any]:
     largest = max(product.rank for one in adapters for product in one.products.values())
     return {
         "enable_lora": True,
-        "max_loras": len(adapters),
+        # One more than there are: on a CPU, vLLM takes the last place's product for the base's rows
+        # of a mixed batch, and a place that is never filled adds nothing.
+        "max_loras": len(adapters) + 1,
         "max_lora_rank": next((rank for rank in _RANKS if rank >= largest), largest),
     }
 

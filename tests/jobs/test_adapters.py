@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
+from encodeonce.harness.run.read_config import load_config
 from encodeonce.harness.workers.features import FeatureSource
 from encodeonce.jobs.cli.app import app
 from tests.jobs.scene import Scene, make_scene
@@ -134,3 +136,47 @@ def test_adapters_that_cannot_be_meant_are_refused_before_anything_is_decoded(
     assert done.exit_code != 0 and words in done.stderr
     assert "Traceback" not in done.stderr
     assert not (scene.output / "records.jsonl").exists()
+
+
+def test_an_adapter_of_one_benchmark_answers_no_other(scene: Scene, tmp_path: Path) -> None:
+    (benchmark,) = yaml.safe_load(scene.run_file().read_text())["benchmarks"]
+    second = {**benchmark, "label": "second"}
+    only, everywhere = adapters(tmp_path)
+    limited = {"path": only, "benchmarks": ["second"]}
+    done = scene.execute(
+        "run", benchmarks=[benchmark, second], adapters=["none", limited, everywhere]
+    )
+    assert done.exit_code == 0, done.stderr
+    found = {(line["variant"], line["benchmark"]) for line in scene.lines("records")}
+    names = ("none/full", "none+adapter-1/full")
+    both = {(name, title) for name in names for title in ("questions", "second")}
+    assert found == both | {("none+adapter-0/full", "second")}
+    wrong = {"path": only, "benchmarks": ["third"]}
+    done = scene.execute("run", adapters=[wrong])
+    assert done.exit_code == 1
+    assert "'third', which the run lacks; it has questions" in " ".join(done.stderr.split())
+
+
+def test_merged_adapters_take_turns_in_the_weights(scene: Scene, tmp_path: Path) -> None:
+    """Answers are nearly those of adapters beside them, and the base keeps its bits."""
+    (one, other), beside = adapters(tmp_path), scene.folder / "beside"
+    chosen = ["none", one, other]
+    assert scene.execute("run", kv=KV, adapters=chosen, output=str(beside)).exit_code == 0
+    done = scene.execute("run", kv=KV, adapters=chosen, adapter_mode="merged")
+    assert done.exit_code == 0, done.stderr
+    expected, found = bits(scene, beside), bits(scene)
+    assert found.keys() == expected.keys()
+    assert all(found[key] == expected[key] for key in found if "+" not in key[0])
+    assert any(found[key] != expected[key] for key in found)
+    lines = [
+        {(line["variant"], line["sample"]): line for line in scene.lines_of(output, "records")}
+        for output in (beside, scene.output)
+    ]
+    for key, line in lines[0].items():
+        first, second = (one[key]["first_logits"] for one in lines)
+        assert second == pytest.approx(first, abs=1e-3), (key, line["text"])
+    files = (scene.run_file(adapters=chosen, **more) for more in ({}, {"adapter_mode": "merged"}))
+    fields = [load_config(path).answer_fields() for path in files]
+    assert "adapter_mode" not in fields[0] and fields[1] == {**fields[0], "adapter_mode": "merged"}
+    done = scene.execute("run", adapters=chosen, adapter_mode="merged", weights=["none", "rtn"])
+    assert done.exit_code == 1 and "quantised again" in " ".join(done.stderr.split())

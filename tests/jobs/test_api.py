@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from encodeonce import FeatureStore, Run, compare, configure, evaluate, precompute
+from encodeonce.harness.results.table import COLUMNS
 from encodeonce.harness.run.folder import RunFolderError
-from encodeonce.jobs.api import COLUMNS
 from tests.jobs.scene import Scene, make_scene
 
 
@@ -43,7 +43,7 @@ def test_records_are_a_table(scene: Scene) -> None:
     pytest.importorskip("pandas")
     run = evaluate(scene.run_file(kv=["full", "snapkv@0.5"]), limit=3)
     table = run.to_pandas()
-    assert tuple(table.columns) == COLUMNS
+    assert list(table.columns) == list(COLUMNS)
     assert len(table) == 6
     assert table.groupby("kv")["score"].count().to_dict() == {"full": 3, "snapkv@0.5": 3}
     kept = table.set_index("kv")

@@ -79,6 +79,11 @@ class TextDecoder(PrefixDecoder):
     def check(self, question: str) -> None:
         """Accept every question: there are no placeholders."""
 
+    @property
+    def projector(self) -> None:
+        """There is none."""
+        return None
+
     def ids(self, text: str) -> list[int]:
         """Return a text's tokens."""
         found: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids

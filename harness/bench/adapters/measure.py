@@ -4,11 +4,11 @@ All ways answer the same prompts by the same loop (`job.py`), interleaved in eve
 cannot mix adapters has a batch, or several, of each.
 """
 
-import statistics
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -16,18 +16,22 @@ import torch
 from encodeonce.harness.bench.adapters.job import Prompt, Taken, Written, written_by
 from encodeonce.harness.bench.adapters.operations import count_operations
 from encodeonce.harness.bench.adapters.peft_ways import has_peft, peft_ways
+from encodeonce.harness.bench.adapters.result import AdaptersResult, Cell, Measurement
+from encodeonce.harness.bench.adapters.tune import this_machine, tune
 from encodeonce.harness.bench.adapters.ways import Way, base, batches, copy_merge, ours
 from encodeonce.harness.bench.cost_points import CLOCKS, Clock
 from encodeonce.harness.bench.costs import clock_of
 from encodeonce.harness.bench.scene import Scene, SceneSpec
 from encodeonce.models.adapters.bank import AdapterBank
 from encodeonce.models.adapters.checkpoint import Adapter, read_adapter
+from encodeonce.models.adapters.dispatch import Dispatch, read_table, why_unfit
 from encodeonce.models.adapters.merging import MergedWeights
 from encodeonce.models.adapters.operators import KINDS, Kind
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.spec import NONE
 from encodeonce.models.synthetic.adapters import write_random_adapters
 
+BY_TABLE = "ours, by table"
 USUAL = "ours"
 """The way that evaluation takes."""
 
@@ -49,6 +53,10 @@ class AdaptersBench:
     max_batch: int
     rank: int
     num_rounds: int
+    table: Path
+    """Dispatch table for 'ours, by table', if it is there."""
+    is_tuned: bool
+    """Whether the table is measured first, and written."""
 
     @property
     def cells(self) -> Iterator[tuple[int, int]]:
@@ -56,68 +64,6 @@ class AdaptersBench:
         for adapters in self.num_adapters:
             for samples in self.num_samples:
                 yield adapters, samples
-
-
-@dataclass(slots=True, kw_only=True)
-class Measurement:
-    """A way in a cell, over all rounds."""
-
-    way: str
-    rounds: list[Taken] = field(default_factory=list)
-    rows: int = 0
-    """Of the largest batch."""
-    num_batches: int = 0
-    operations: float = 0.0
-    """Dispatched by a decode step for each adapted linear layer, the base's left out."""
-    log_prob: float | None = None
-    """Largest difference of a token's log-probability from `Cell.reference`."""
-    flips: int | None = None
-    """Tokens that `Cell.reference` would have chosen otherwise."""
-
-    def step_s(self) -> list[float]:
-        """Return the mean seconds of a decode step over all batches, by round."""
-        return [sum(one.steps_s) / len(one.steps_s) for one in self.rounds]
-
-    def prefill_s(self) -> list[float]:
-        """Return the seconds of all prefills, by round."""
-        return [one.prefill_s for one in self.rounds]
-
-    def makespan_s(self, num_tokens: int) -> list[float]:
-        """Return the seconds of the whole job, by round."""
-        return [one.makespan_s(num_tokens) for one in self.rounds]
-
-    def median_s(self, num_tokens: int) -> float:
-        """Return the median seconds of the whole job."""
-        return statistics.median(self.makespan_s(num_tokens))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """So many samples under each of so many adapters."""
-
-    num_adapters: int
-    num_samples: int
-    ways: dict[str, Measurement]
-    """By name."""
-    is_sequential: dict[str, bool]
-    reference: str
-    """The way whose answers the others' are compared with: one adapter at a time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdaptersResult:
-    """All measurements."""
-
-    cells: tuple[Cell, ...]
-    num_prompt_tokens: int
-    num_linears: int
-    """That are adapted."""
-    adapter_bytes: int
-    """Of all adapters, as held for batches that mix them."""
-    copy_bytes: int
-    """Of the pristine weights that merging needs."""
-    clock: Clock
-    has_peft: bool
 
 
 def run_adapters_bench(bench: AdaptersBench, on_run: Callable[[str], None]) -> AdaptersResult:
@@ -133,7 +79,7 @@ def run_adapters_bench(bench: AdaptersBench, on_run: Callable[[str], None]) -> A
     """
     with closing(Scene(bench.scene)) as scene:
         scene.encode()
-        job = _Job(bench, scene)
+        job = _Job(bench, scene, on_run)
         cells = tuple(job.measure(*cell, on_run) for cell in bench.cells)
         return AdaptersResult(
             cells=cells,
@@ -143,13 +89,14 @@ def run_adapters_bench(bench: AdaptersBench, on_run: Callable[[str], None]) -> A
             copy_bytes=job.weights.nbytes,
             clock=job.clock,
             has_peft=has_peft(),
+            table=job.table,
         )
 
 
 class _Job:
     """The model under all ways."""
 
-    def __init__(self, bench: AdaptersBench, scene: Scene) -> None:
+    def __init__(self, bench: AdaptersBench, scene: Scene, on_run: Callable[[str], None]) -> None:
         self._bench = bench
         decoder = cast(PrefixDecoder, scene.session.decoder_slot.put(NONE))
         self._model = decoder.model
@@ -175,10 +122,34 @@ class _Job:
             *(ours(self._model, bank, f"ours, {kind}") for kind, bank in kinds.items()),
         ]
 
-    def _bank(self, adapters: Sequence[Adapter], kind: Kind | None) -> AdapterBank:
-        found = AdapterBank(adapters, self._model, kind=kind)
+        dispatch, self.table = self._dispatch(on_run)
+        if dispatch is not None:
+            by_table = self._bank(adapters, None, dispatch)
+            self._ways.append(ours(self._model, by_table, BY_TABLE))
+
+    def _bank(
+        self, adapters: Sequence[Adapter], kind: Kind | None, dispatch: Dispatch | None = None
+    ) -> AdapterBank:
+        found = AdapterBank(adapters, self._model, kind=kind, dispatch=dispatch)
         found.detach()
         return found
+
+    def _dispatch(self, on_run: Callable[[str], None]) -> tuple[Dispatch | None, str]:
+        """Return what chooses by the table, and what is to be said of it."""
+        path, bench, model = self._bench.table, self._bench, self._model
+        if bench.is_tuned:
+            lengths = (1, self.prompt.num_tokens)
+            table = tune(
+                self.bank.widths, lengths, bench.max_batch, model.dtype, model.device, on_run
+            )
+            path.write_text(table.model_dump_json() + "\n", encoding="utf-8")
+            return Dispatch(table), f"{path.name} was measured just now"
+        if not path.exists():
+            return None, f"there is no {path.name}: `--tune` measures one"
+        table = read_table(path)
+        if why := why_unfit(table, this_machine(model.dtype)):
+            return None, f"{path.name} is left aside, as it is of another machine: {why}"
+        return Dispatch(table), f"{path.name} has {len(table.points)} shapes"
 
     def measure(self, num_adapters: int, num_samples: int, on_run: Callable[[str], None]) -> Cell:
         """Measure a cell."""

@@ -4,15 +4,9 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from encodeonce.harness.bench.adapters.measure import (
-    USUAL,
-    AdaptersBench,
-    AdaptersResult,
-    Cell,
-    Measurement,
-    to_plain,
-)
+from encodeonce.harness.bench.adapters.measure import USUAL, AdaptersBench, to_plain
 from encodeonce.harness.bench.adapters.peft_ways import INSTALL, NAMES
+from encodeonce.harness.bench.adapters.result import AdaptersResult, Cell, Measurement
 from encodeonce.harness.bench.cells import ABSENT, spread, times
 from encodeonce.harness.bench.result_file import describe_scene
 from encodeonce.harness.report.numbers import human_bytes, human_count
@@ -139,6 +133,7 @@ def _conditions(bench: AdaptersBench, result: AdaptersResult) -> Section:
             f"Random adapters, all different, half of them of rank {bench.rank} and half of half "
             f"of it, on {result.num_linears} linear layers: {human_bytes(result.adapter_bytes)} in "
             f"all. Merging needs {human_bytes(result.copy_bytes)} of pristine weights.",
+            f"Dispatch table: {result.table}.",
         ),
     )
 
@@ -172,5 +167,6 @@ def to_json(bench: AdaptersBench, result: AdaptersResult) -> dict[str, Any]:
         "copy_bytes": result.copy_bytes,
         "clock": result.clock,
         "has_peft": result.has_peft,
+        "table": result.table,
         "cells": [to_plain(cell) for cell in result.cells],
     }

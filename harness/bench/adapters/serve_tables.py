@@ -95,9 +95,10 @@ def _where_valora_stands(summary: Summary) -> list[str]:
 
 
 def _accuracies(summary: Summary) -> list[str]:
-    """Return a sentence for each experiment whose adapters are scored."""
+    """Return a sentence for each variant whose adapters are scored: its first experiment's."""
     found = []
-    for one in summary["experiments"]:
+    by_variant = {one["variant"]: one for one in reversed(summary["experiments"])}
+    for one in reversed(by_variant.values()):
         by_adapter = [
             f"{title} {percent(accuracy['mean'], 1)}"
             for title, accuracy in one["accuracy_by_adapter"].items()

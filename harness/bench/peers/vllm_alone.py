@@ -155,7 +155,7 @@ def _from_pixels(opener: Opener, question: str, items: Sequence[Any]) -> dict[st
     """Return a prompt as vLLM's users give it: one placeholder for each picture."""
     token = opener.placeholder("image")
     text = opener.chat.prompt([Slot("image", token)] * len(items), question)
-    token_ids = opener.chat.tokenize(text, opener.model.device)["input_ids"][0].tolist()
+    token_ids = opener.chat.tokenize(text, opener.device)["input_ids"][0].tolist()
     return {"prompt_token_ids": token_ids, "multi_modal_data": {"image": list(items)}}
 
 

@@ -55,14 +55,7 @@ def measure_costs(folder: Path | None = None) -> Costs:
         assert record is not None
         tail = index.tail + 1
         append_s = _each(NUM_MEDIA, lambda n: index.log.append(record, tail + n))
-        with Claims(root) as claims:
-            keys = keys_of(NUM_MEDIA * UNITS_A_MEDIA)[::UNITS_A_MEDIA]
-
-            def claim(number: int) -> None:
-                claims.acquire(keys[number])
-                claims.release(keys[number])
-
-            claim_s = _each(NUM_MEDIA, claim)
+        claim_s = _claim_s(root)
         store.close()
         follower.write_snapshot()
         whole = _held_bytes(lambda: NamespaceIndex(namespace, is_writer=False))
@@ -75,6 +68,18 @@ def measure_costs(folder: Path | None = None) -> Costs:
         unit_bytes=columns,
         pack_bytes=max(0.0, whole - columns * NUM_MEDIA * UNITS_A_MEDIA) / NUM_MEDIA,
     )
+
+
+def _claim_s(root: Path) -> float:
+    """Return the seconds of claiming a media item and letting it go."""
+    with Claims(root) as claims:
+        keys = keys_of(NUM_MEDIA * UNITS_A_MEDIA)[::UNITS_A_MEDIA]
+
+        def claim(number: int) -> None:
+            claims.acquire(keys[number])
+            claims.release(keys[number])
+
+        return _each(NUM_MEDIA, claim)
 
 
 def _each(count: int, act: Callable[[int], object]) -> float:

@@ -58,12 +58,12 @@ class Load:
 
 def loads(cluster: Cluster, costs: Costs) -> list[Load]:
     """Return the loads, the largest first."""
-    return sorted(_loads(cluster, costs), key=lambda load: -load.share)
+    return sorted([*_rates(cluster, costs), *_sizes(cluster, costs)], key=lambda load: -load.share)
 
 
-def _loads(cluster: Cluster, costs: Costs) -> Iterator[Load]:
+def _rates(cluster: Cluster, costs: Costs) -> Iterator[Load]:
+    """Yield what grows with the media that are encoded in a second."""
     media_s = cluster.num_gpus / cluster.encode_s
-    hours = cluster.num_media / media_s / 3600
     commits_s = media_s / cluster.media_a_pack / cluster.num_stores
     append_s = costs.append_s + APPEND_TRIPS * cluster.trip_s
     yield Load(
@@ -85,6 +85,22 @@ def _loads(cluster: Cluster, costs: Costs) -> Iterator[Load]:
         share=(reads + others) / cluster.server_ops,
         words=f"{reads:,.0f} records read/s by all workers, {others:,.0f} others",
     )
+    yield Load(
+        name="the driver's time",
+        share=media_s * cluster.driver_s,
+        words=f"{media_s:,.0f} items/s, {cluster.driver_s * 1e3:.2f} ms each",
+    )
+    yield Load(
+        name="claims, in a worker's time",
+        share=(costs.claim_s + 3 * cluster.trip_s) / cluster.encode_s,
+        words=f"{costs.claim_s * 1e3:.2f} ms and three trips for each item",
+    )
+
+
+def _sizes(cluster: Cluster, costs: Costs) -> Iterator[Load]:
+    """Yield what grows with the media: memory, files, bytes read."""
+    media_s = cluster.num_gpus / cluster.encode_s
+    hours = cluster.num_media / media_s / 3600
     num_units = cluster.num_media * cluster.units_a_media / cluster.num_stores
     num_packs = cluster.num_media / cluster.media_a_pack / cluster.num_stores
     index_bytes = num_units * costs.unit_bytes + num_packs * costs.pack_bytes
@@ -104,21 +120,11 @@ def _loads(cluster: Cluster, costs: Costs) -> Iterator[Load]:
         share=cluster.feature_bytes / (hours * 3600) / cluster.server_bytes_s,
         words=f"{cluster.feature_bytes / (hours * 3600) / 1e9:.1f} GB/s for {hours:.1f} h",
     )
-    yield Load(
-        name="the driver's time",
-        share=media_s * cluster.driver_s,
-        words=f"{media_s:,.0f} items/s, {cluster.driver_s * 1e3:.2f} ms each",
-    )
     driver_bytes = cluster.num_media * cluster.item_bytes
     yield Load(
         name="the driver's memory",
         share=driver_bytes / cluster.driver_bytes,
         words=f"{driver_bytes / 1e9:.1f} GB for {cluster.num_media:,} items",
-    )
-    yield Load(
-        name="claims, in a worker's time",
-        share=(costs.claim_s + 3 * cluster.trip_s) / cluster.encode_s,
-        words=f"{costs.claim_s * 1e3:.2f} ms and three trips for each item",
     )
     packs_used_s = min(media_s / cluster.media_a_pack, num_packs / USED_EVERY_S)
     yield Load(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from encodeonce.cache_store.signature import Signature
@@ -39,7 +40,6 @@ def signature_of(vllm_config: Any) -> Signature:
             "request's adapter, which vLLM names and does not digest: leave one of the two out"
         )
     spec = ModelSpec(path=str(model.model), revision=model.revision)
-    folder = local_checkpoint(spec, "model")
     multimodal = model.multimodal_config
     return Signature(
         tower=str(model.hf_config.model_type),
@@ -48,11 +48,7 @@ def signature_of(vllm_config: Any) -> Signature:
         preprocess={
             "vllm": version_of_vllm(),
             "transformers": version("transformers"),
-            "files": {
-                name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
-                for name in PROCESSOR_FILES
-                if (folder / name).is_file()
-            },
+            "files": _processor_files(local_checkpoint(spec, "model")),
             "arguments": _plain(multimodal.mm_processor_kwargs or {}),
         },
         decoder="vLLM's media loaders",
@@ -65,6 +61,15 @@ def signature_of(vllm_config: Any) -> Signature:
             "overrides": _plain(model.hf_overrides),
         },
     )
+
+
+def _processor_files(folder: Path) -> dict[str, str]:
+    """Return the digests of the files that say how media become pixels."""
+    return {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in PROCESSOR_FILES
+        if (folder / name).is_file()
+    }
 
 
 def provenance_of(vllm_config: Any) -> dict[str, str]:

@@ -8,7 +8,7 @@ from encodeonce.harness.training.adapter.config import TrainAdapterConfig
 
 def model_card(config: TrainAdapterConfig, facts: Mapping[str, Any]) -> str:
     """Return README.md of an adapter's folder."""
-    lora, optim, media = config.lora, config.optim, facts["num_media"]
+    lora = config.lora
     rows = "\n".join(
         f"| {title} | {100 * facts['base'][title]['accuracy']:.1f} % | "
         f"{100 * one['accuracy']:.1f} % | {one['loss']:.4f} |"
@@ -16,18 +16,6 @@ def model_card(config: TrainAdapterConfig, facts: Mapping[str, Any]) -> str:
     )
     modules = lora.target_modules
     targets = modules if isinstance(modules, str) else ", ".join(modules)
-    learnt = ", ".join(f"{name} ({count})" for name, count in facts["num_questions"].items())
-    labels = "the benchmarks' targets" if config.data.labels is None else config.data.labels.name
-    versions = ", ".join(f"{name} {one}" for name, one in facts["versions"].items())
-    lines = [
-        f"questions: {learnt}; answers: {labels}",
-        f"media: {media['training']} for training, {media['held_out']} that only validation saw",
-        f"{facts['steps_taken']} steps of Adam, learning rate {optim.lr:g}, schedule "
-        f"{optim.schedule}, {optim.prefixes_per_step} × {config.data.questions_per_prefix} "
-        f"questions a step, seed {optim.seed}",
-        f"kept: step {facts['step']}, the best by validation",
-        f"versions: {versions}",
-    ]
     return f"""---
 library_name: peft
 base_model: {config.model.path}
@@ -48,7 +36,7 @@ trained beside their weight variant `{facts["weights"]}`.
 
 ## How it was trained
 
-{chr(10).join(f"- {line}" for line in lines)}
+{chr(10).join(f"- {line}" for line in _recipe(config, facts))}
 
 ## Held-out questions
 
@@ -56,3 +44,20 @@ trained beside their weight variant `{facts["weights"]}`.
 |---|---:|---:|---:|
 {rows}
 """
+
+
+def _recipe(config: TrainAdapterConfig, facts: Mapping[str, Any]) -> list[str]:
+    """Return how it was trained."""
+    optim, media = config.optim, facts["num_media"]
+    learnt = ", ".join(f"{name} ({count})" for name, count in facts["num_questions"].items())
+    labels = "the benchmarks' targets" if config.data.labels is None else config.data.labels.name
+    versions = ", ".join(f"{name} {one}" for name, one in facts["versions"].items())
+    return [
+        f"questions: {learnt}; answers: {labels}",
+        f"media: {media['training']} for training, {media['held_out']} that only validation saw",
+        f"{facts['steps_taken']} steps of Adam, learning rate {optim.lr:g}, schedule "
+        f"{optim.schedule}, {optim.prefixes_per_step} × {config.data.questions_per_prefix} "
+        f"questions a step, seed {optim.seed}",
+        f"kept: step {facts['step']}, the best by validation",
+        f"versions: {versions}",
+    ]

@@ -13,7 +13,7 @@ from encodeonce.harness.training.config import (
     TrainConfig,
     ValidationSpec,
 )
-from encodeonce.models.adapters.form import LoraForm
+from encodeonce.models.adapters.form import HeadForm, LoraForm
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.spec import NONE, WeightsSpec
 
@@ -85,6 +85,11 @@ class TrainAdapterConfig(TrainConfig):
         "`benchmarks` are held out.",
     )
     lora: LoraSpec = Field(default_factory=LoraSpec)
+    head: HeadForm | None = Field(
+        default=None,
+        description="A linear head to train with it, for answers out of a list: scoring: head in a "
+        "run.",
+    )
     data: AdapterDataSpec = Field(default_factory=AdapterDataSpec)
     optim: AdapterOptimSpec = Field(default_factory=AdapterOptimSpec)
     validation: AdapterValidationSpec = Field(default_factory=AdapterValidationSpec)

@@ -12,7 +12,8 @@ from encodeonce.harness.results.intervals import Estimate, clustered_mean
 from encodeonce.harness.run.plan import MediaGroup
 from encodeonce.harness.training.media import answers_of, visuals_of
 from encodeonce.harness.workers.session import Session
-from encodeonce.models.adapters.learning import answer_loss
+from encodeonce.models.adapters.heads import Head
+from encodeonce.models.adapters.learning import answer_loss, head_loss
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.language.adapting import BASE
 from encodeonce.models.language.prefix import Prefix
@@ -70,7 +71,7 @@ class Judge:
         for group in groups:
             by_media.setdefault((group.root, group.media), []).append(group)
         self._by_media = list(by_media.values())
-        self._visuals: dict[int, list[Visual] | None] = {}
+        self._unusable: dict[int, MediaError] = {}
 
     def marks(self, adapter: int = BASE, titles: Collection[str] | None = None) -> dict[str, Marks]:
         """Return how the model answers under an adapter, by benchmark.
@@ -86,30 +87,47 @@ class Judge:
         losses: dict[str, list[float]] = {}
         for visuals, asked in self._asked(titles):
             prefix = self._decoder.prefill(visuals, adapter=adapter)
-            prompts = [prompt for _, _, prompt in asked]
-            (answers,) = self._decoder.answer(prefix, prompts, self._generation)
-            for (title, sample, _), answer in zip(asked, answers, strict=True):
+            texts = self._texts(prefix, [prompt for _, _, prompt in asked])
+            for (title, sample, _), text in zip(asked, texts, strict=True):
                 marks = found.setdefault(title, Marks())
-                score = self._benchmarks[title].score(sample, answer.text).value
+                score = self._benchmarks[title].score(sample, text).value
                 marks.scores.append(score or 0.0)
                 marks.clusters.append(sample.group)
             for title in found:
                 some = [(sample, prompt) for one, sample, prompt in asked if one == title]
-                if some:
-                    losses.setdefault(title, []).append(self._loss(prefix, some))
+                if some and (loss := self._loss(prefix, some)) is not None:
+                    losses.setdefault(title, []).append(loss)
         for title, marks in found.items():
-            marks.loss = sum(losses[title]) / len(losses[title])
+            marks.loss = sum(losses[title]) / len(losses[title]) if title in losses else 0.0
         return found
 
-    def _loss(self, prefix: Prefix, some: Sequence[tuple[Sample, str]]) -> float:
-        texts = [sample.target for sample, _ in some]
-        answers = answers_of(self._decoder, texts, self._answer_tokens)
-        rows = [
-            (prefix.suffix(prompt), answer)
-            for (_, prompt), answer in zip(some, answers, strict=True)
+    def _texts(self, prefix: Prefix, prompts: Sequence[str]) -> list[str]:
+        """Return what is written, or what the adapter's head says if it has one."""
+        if self._head(prefix) is None:
+            (answers,) = self._decoder.answer(prefix, prompts, self._generation)
+            return [answer.text for answer in answers]
+        (likelihoods,) = self._decoder.classify(prefix, prompts)
+        return [
+            max(zip(one.log_probs, one.classes, strict=True), key=lambda pair: pair[0])[1]
+            for one in likelihoods
         ]
+
+    def _head(self, prefix: Prefix) -> Head | None:
+        bank = self._decoder.adapters
+        return None if bank is None or prefix.adapter == BASE else bank.heads[prefix.adapter]
+
+    def _loss(self, prefix: Prefix, some: Sequence[tuple[Sample, str]]) -> float | None:
+        """Return the mean loss of right answers; one that is no class of the head has none."""
+        asked = [(prefix.suffix(prompt), sample.target) for sample, prompt in some]
+        model, head = self._decoder.model, self._head(prefix)
         with torch.inference_mode():
-            return float(answer_loss(self._decoder.model, prefix, rows))
+            if head is None:
+                texts = [text for _, text in asked]
+                answers = answers_of(self._decoder, texts, self._answer_tokens)
+                rows = [(suffix, ids) for (suffix, _), ids in zip(asked, answers, strict=True)]
+                return float(answer_loss(model, prefix, rows))
+            known = [(one, head.classes.index(t)) for one, t in asked if t in head.classes]
+            return float(head_loss(model, prefix, head, known)) if known else None
 
     def _asked(self, titles: Collection[str] | None) -> Iterator[tuple[list[Visual], list[_Asked]]]:
         """Yield media that can be decoded, with all questions about them.
@@ -117,27 +135,24 @@ class Judge:
         Raises:
             MediaError: those of a benchmark cannot.
         """
-        answered, failed, wanted = set(), None, set()
+        answered, wanted = set(), set()
         for number, every in enumerate(self._by_media):
             groups = [one for one in every if titles is None or one.benchmark in titles]
             wanted |= {group.benchmark for group in groups}
-            if not groups:
+            if not groups or number in self._unusable:
                 continue
-            if number not in self._visuals:
-                try:
-                    self._visuals[number] = visuals_of(self._session, groups[0])
-                except MediaError as error:
-                    logger.warning("left out of validation: %s", error)
-                    self._visuals[number], failed = None, error
-            if (visuals := self._visuals[number]) is not None:
-                answered |= {group.benchmark for group in groups}
-                yield (
-                    visuals,
-                    [
-                        (group.benchmark, sample, prompt)
-                        for group in groups
-                        for sample, prompt in zip(group.samples, group.prompts, strict=True)
-                    ],
-                )
-        if failed is not None and answered != wanted:
-            raise failed
+            try:  # not kept: there may be many, and the store has them
+                visuals = visuals_of(self._session, groups[0])
+            except MediaError as error:
+                logger.warning("left out of validation: %s", error)
+                self._unusable[number] = error
+                continue
+            answered |= {group.benchmark for group in groups}
+            asked = [
+                (group.benchmark, sample, prompt)
+                for group in groups
+                for sample, prompt in zip(group.samples, group.prompts, strict=True)
+            ]
+            yield visuals, asked
+        if answered != wanted:
+            raise next(iter(self._unusable.values()))

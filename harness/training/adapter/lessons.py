@@ -64,6 +64,8 @@ class AdapterLessons:
         self._titles = [spec.title for spec in config.benchmarks]
         self._unusable: dict[Key, MediaError] = {}
         self._require_answers(labels)
+        if config.head is not None:
+            self._require_classes(config.head.classes)
 
     @property
     def num_questions(self) -> Mapping[str, int]:
@@ -113,6 +115,15 @@ class AdapterLessons:
                 source = f"data.labels: {self._config.data.labels} has no label"
             raise ValueError(
                 f"nothing is learnt from {title!r}: {source} for its samples about training media"
+            )
+
+    def _require_classes(self, classes: Sequence[str]) -> None:
+        every = [some for about in self._by_media.values() for some in about.asked.values()]
+        missing = sorted({answer for some in every for _, answer in some} - set(classes))
+        if missing:
+            raise ValueError(
+                f"head.classes lacks answers that are to be learnt: {', '.join(missing[:5])}"
+                f"{' and others' if len(missing) > 5 else ''}; it has {', '.join(classes)}"
             )
 
     def _chosen(

@@ -23,6 +23,7 @@ from encodeonce.harness.training.ranks import Ranks
 from encodeonce.harness.training.trainer import OnStep, Trainer, check_ranks, create, silent
 from encodeonce.harness.workers.session import Session
 from encodeonce.models.adapters.checkpoint import ADAPTER_FILES, adapter_folder, read_adapter
+from encodeonce.models.adapters.heads import HEAD_FILES, LearntHead
 from encodeonce.models.adapters.learning import LearntLora
 from encodeonce.models.adapters.lora_config import CONFIG
 from encodeonce.models.decoder import PrefixDecoder
@@ -92,9 +93,7 @@ def train_beside(
     if config.data.labels is not None:
         labels = read_labels(config.data.labels, [spec.title for spec in config.benchmarks])
     lessons = AdapterLessons(config, session, questions.training, labels)
-    lora = LearntLora(decoder.model, config.lora, config.optim.seed).to(decoder.model.device)
-    if config.lora.init_from is not None:
-        lora.load(read_adapter(config.lora.init_from), decoder.model)
+    lora, head = _new_weights(decoder, config)
     judge = Judge(
         session,
         decoder,
@@ -103,7 +102,7 @@ def train_beside(
         config.generation,
         config.data.answer_tokens,
     )
-    subject = AdapterSubject(config, decoder, lora, lessons, judge)
+    subject = AdapterSubject(config, decoder, lora, head, lessons, judge)
     state = Trainer(config, subject, folder, ranks).run(on_step if ranks.is_first else silent)
     if not ranks.is_first:
         return Trained(state=state, facts={})
@@ -112,13 +111,38 @@ def train_beside(
         title: {"accuracy": one.estimate.mean, "loss": one.loss}
         for title, one in judge.marks().items()
     }
+    _publish(config, state, facts, folder)
+    return Trained(state=state, facts=facts)
+
+
+def _new_weights(
+    decoder: PrefixDecoder, config: TrainAdapterConfig
+) -> tuple[LearntLora, LearntHead | None]:
+    """Return factors, and a head if one is asked for: new, or another adapter's."""
+    model, seed = decoder.model, config.optim.seed
+    lora = LearntLora(model, config.lora, seed).to(model.device)
+    head = None
+    if config.head is not None:
+        head = LearntHead(model, config.head, seed).to(model.device)
+    if config.lora.init_from is not None:
+        adapter = read_adapter(config.lora.init_from)
+        lora.load(adapter, model)
+        if head is not None:
+            head.load(adapter.head)
+    return lora, head
+
+
+def _publish(
+    config: TrainAdapterConfig, state: State, facts: Facts, folder: TrainingFolder
+) -> None:
     texts = {
         FACTS: (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode(),
         "README.md": model_card(config, facts).encode(),
     }
-    copied = [name for name in ADAPTER_FILES if name != CONFIG]
-    folder.publish(state.best_step, [*copied, CONFIG], texts)
-    return Trained(state=state, facts=facts)
+    heads = () if config.head is None else HEAD_FILES
+    # The configuration comes last: a folder without one is no adapter yet.
+    others = [name for name in ADAPTER_FILES if name != CONFIG]
+    folder.publish(state.best_step, [*heads, *others, CONFIG], texts)
 
 
 def questions_of(config: TrainAdapterConfig, session: Session) -> Questions:
@@ -167,6 +191,8 @@ def asked(config: TrainAdapterConfig, questions: Questions, session: Session) ->
         "checkpoint files": session.checkpoint_sha256(),
         **questions.sha256,
     }
+    if config.head is None:  # as in folders from before there were any
+        del found["head"]
     if config.data.labels is not None:
         found["labels"] = hashlib.sha256(config.data.labels.read_bytes()).hexdigest()
     if config.lora.init_from is not None:
@@ -191,6 +217,7 @@ def _facts(
         "checkpoint_sha256": session.checkpoint_sha256(),
         "weights": config.weights.title,
         "lora": config.lora.form().model_dump(mode="json"),
+        "head": config.head and config.head.model_dump(mode="json"),
         "step": state.best_step,
         "steps_taken": state.step,
         "benchmarks": [spec.model_dump(mode="json") for spec in config.benchmarks],

@@ -194,6 +194,8 @@ class FuseConfig(AnswerConfig):
         """
         units = {unit.name: unit for unit in self.units}
         shared = {name: getattr(self, name) for name in AnswerConfig.model_fields}
+        # The folder's name is no adapter's title: it may have a plus sign.
+        begin = None if start is None else {"path": start, "label": "start"}
         validation = self.validation.model_dump()
         validation["every_steps"] = validation["every_steps"] or max_steps
         return TrainAdapterConfig(
@@ -202,7 +204,7 @@ class FuseConfig(AnswerConfig):
             benchmarks=tuple(
                 units[name].train.model_copy(update={"label": name}) for name in members
             ),
-            lora=LoraSpec(**{**self.lora.model_dump(), "init_from": start}),
+            lora=LoraSpec(**{**self.lora.model_dump(), "init_from": begin}),
             data=self.data,
             optim=AdapterOptimSpec(
                 **{**self.optim.model_dump(), "max_steps": max_steps, "seed": seed}

@@ -94,7 +94,7 @@ class FusionWork:
 
     def merge(self, singles: Sequence[str], how: How, weight: float) -> str:
         """Merge single adapters in weight space."""
-        name = f"{how}-{'mean' if weight < 1 else 'sum'}"
+        name = f"{how}@{'mean' if weight < 1 else 'sum'}"  # which no unit is called
         folder = self.folder(name)
         adapters = [read_adapter(self._spec(one)) for one in singles]
         rank = len(singles) * self._config.lora.r if how == "cat" else self._config.max_rank

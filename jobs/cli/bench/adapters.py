@@ -1,5 +1,6 @@
 """``encodeonce bench adapters``: measures several LoRA adapters in one batch."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,12 +39,20 @@ def adapters(
         int, typer.Option(help="Of half of the adapters; half of it of the others.", min=1)
     ] = 16,
     rounds: Annotated[int, typer.Option(help="Timed rounds; tables show the median.", min=1)] = 3,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="First measure which kind is fastest, by shape.")
+    ] = False,
+    table: Annotated[
+        Path, typer.Option(help="What --tune writes, and is read where it is there.")
+    ] = Path("adapters-dispatch.json"),
     dtype: Dtype = "float32",
     device: Device = "auto",
     output: Output = None,
 ) -> None:
     """Compare rows of different adapters in one batch with peft's ways, and with merging a copy."""
     with measuring(f"adapters {model_name(model, random)}", output) as run:
+        if not table.absolute().parent.is_dir():
+            raise ValueError(f"--table {table}: there is no folder {table.absolute().parent}")
         bench = AdaptersBench(
             scene=make_scene(
                 model_from_options(model, dtype, device),
@@ -60,6 +69,8 @@ def adapters(
             max_batch=max_batch,
             rank=rank,
             num_rounds=rounds,
+            table=table,
+            is_tuned=tune,
         )
         with status_line() as on_run:
             result = run_adapters_bench(bench, on_run)

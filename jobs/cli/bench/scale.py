@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from encodeonce.harness.bench.scale.measure import PARTS, measure, to_json
+from encodeonce.harness.bench.scale.measure import measure, to_json
 from encodeonce.harness.bench.scale.report import sections
 from encodeonce.jobs.cli.bench.measuring import measuring, print_step
 from encodeonce.jobs.cli.bench.options import Output
 
 
 class Part(StrEnum):
-    """What can be measured: the keys of `PARTS`."""
+    """What can be measured, as `PARTS` has it."""
 
     INDEX = "index"
     PLAN = "plan"
@@ -36,7 +36,7 @@ def scale(
     """Measure the store's index, the plan and the report at several sizes: seconds and memory."""
     with measuring("scale", output) as run:
         asked = _sizes(sizes)
-        names = [part.value for part in parts] if parts else list(PARTS)
+        names = [part.value for part in parts] if parts else list(Part)
         found = [one for name in names for one in measure(name, asked, print_step)]
         run.report(sections(found), to_json(found))
 

@@ -74,6 +74,7 @@ def test_what_is_set_last_counts(run_file: Path) -> None:
         ("model..path=x", "must be KEY=VALUE"),
         ("benchmarks.2.label=x", "there is no 2 in benchmarks, which is a list of 2, counted from"),
         ("benchmarks.name=x", "there is no 'name' in benchmarks, which is a list of 2"),
+        ("kv.0.keep=0.5", "--set kv.0.keep=0.5: there is no 0 in kv, which is not given"),
         ("model.path.to=x", "there is no 'to' in model.path, which is 'demo'"),
         ("kv=[snapkw@0.2]", "--set kv=.*no method 'snapkw'"),
         ("kv={method: snapkv", "--set kv={method: snapkv: line 1"),

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 from encodeonce.datasets.benchmarks import demo
+from encodeonce.datasets.media.media import MediaError
 from encodeonce.harness.report.adapter_page import write_adapter_report
 from encodeonce.harness.run.config import ConfigError
 from encodeonce.harness.run.read_config import load_run_file
@@ -17,8 +19,11 @@ from encodeonce.harness.training.adapter.config import TrainAdapterConfig
 from encodeonce.harness.training.adapter.train import Trained, read_facts, train_adapter
 from encodeonce.harness.training.folder import TrainingFolderError
 from encodeonce.harness.training.ranks import Ranks
+from encodeonce.jobs.cli.app import app
 from encodeonce.models.adapters.checkpoint import read_adapter
+from encodeonce.models.adapters.heads import read_head
 from encodeonce.models.adapters.spec import AdapterSpec
+from tests.models.adapters.made import factors, write
 
 CLIPS = Path(demo.__file__).parents[1] / "demo" / "clips"
 RUN: Mapping[str, Any] = {
@@ -164,6 +169,23 @@ def test_it_is_judged_by_other_media_alone(cache: Path, tmp_path: Path) -> None:
     assert trained.facts["num_media"] == {"training": 2, "held_out": 1}
 
 
+def test_media_that_cannot_be_decoded_are_left_out(cache: Path, tmp_path: Path) -> None:
+    """In either part; where nothing of a benchmark is left, that is said."""
+    for number in range(6):
+        content = (CLIPS / f"train-{number:02}.mp4").read_bytes()
+        damaged = f"no video {number}".encode()
+        path = tmp_path / f"train-{number:02}.mp4"
+        path.write_bytes(content if number % 2 else damaged)
+    learnt = asked(tmp_path, "learnt", [(n, "1") for n in range(4)], media_root=tmp_path)
+    judged = asked(tmp_path, "judged", [(4, "1"), (5, "1")], media_root=tmp_path)
+    few = {"max_steps": 3, "prefixes_per_step": 1}
+    trained = train(cache, tmp_path / "t", benchmarks=[learnt], check=[judged], optim=few)
+    assert trained.state.step == 3 and "judged" in trained.facts["held_out"]
+    lost = asked(tmp_path, "lost", [(4, "1")], media_root=tmp_path)
+    with pytest.raises(MediaError):
+        train(cache, tmp_path / "u", benchmarks=[learnt], check=[lost], optim=few)
+
+
 def test_another_recipe_or_beginning_is_refused(cache: Path, tmp_path: Path) -> None:
     few = {"max_steps": 1}
     train(cache, tmp_path / "one", optim=few)
@@ -222,3 +244,81 @@ def test_processes_share_a_steps_lessons(cache: Path, tmp_path: Path) -> None:
     ranks.world = 3
     with pytest.raises(ValueError, match=r"prefixes_per_step: 3 processes .* got 2"):
         train_adapter(config(cache, tmp_path / "t"), ranks, quiet)
+
+
+HEAD = {"classes": ["1", "2"]}
+
+
+def test_a_head_is_trained_and_answers_in_a_run(cache: Path, tmp_path: Path) -> None:
+    """In one pass: beside it, the same adapter writes its answers."""
+    rows = [(clip, str(1 + clip % 2)) for clip in range(6)]
+    learnt = asked(tmp_path, "said", rows)
+    output = tmp_path / "t"
+    trained = train(
+        cache,
+        output,
+        benchmarks=[learnt],
+        head=HEAD,
+        data={"held_out": 0.3},
+        optim={"max_steps": 4, "lr": 1e-2},
+    )
+    assert 0 < trained.facts["held_out"]["said"]["loss"] < 3
+    head = read_head(output)
+    assert head is not None and head.classes == ("1", "2")
+
+    def killed(done: int, total: int, words: str) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    same = {"benchmarks": [learnt], "head": HEAD, "data": {"held_out": 0.3}}
+    again = config(cache, tmp_path / "again", **same, optim={"max_steps": 4, "lr": 1e-2})
+    with pytest.raises(KeyboardInterrupt):
+        train_adapter(again, Ranks(), killed)
+    train_adapter(again, Ranks(), quiet)
+    other = read_head(tmp_path / "again")
+    assert other is not None and torch.equal(head.weight, other.weight)
+
+    run = {
+        "model": RUN["model"],
+        "benchmarks": [{**learnt, "label": "head", "scoring": "head"}, learnt],
+        "adapters": [str(output)],
+        "kv": ["full", {"method": "snapkv", "keep": 0.5, "scope": "media"}],
+        "generation": {"max_new_tokens": 2},
+        "cache": {"path": str(cache)},
+        "workers": {"executor": "local"},
+        "output": str(tmp_path / "run"),
+    }
+    path = tmp_path / "run.yaml"
+    path.write_text(json.dumps(run))
+    done = CliRunner().invoke(app, ["run", str(path)])
+    assert done.exit_code == 0, done.stderr
+    lines = [
+        json.loads(line) for line in (tmp_path / "run" / "records.jsonl").read_text().splitlines()
+    ]
+    found = [line for line in lines if line["benchmark"] == "head"]
+    assert len(found) == 12 and {line["text"] for line in found} <= {"1", "2"}
+    for line in found:
+        assert set(line["log_probs"]) == {"1", "2"} and line["num_generated_tokens"] == 0
+        assert line["text"] == max(line["log_probs"], key=line["log_probs"].__getitem__)
+        assert line["score"] == (line["text"] == rows[int(line["sample"])][1])
+    for changes, words in (
+        ({"adapters": ["none", str(output)]}, "'none' has none"),
+        ({"kv": [{"method": "snapkv", "keep": 0.5}]}, "Write scope: media"),
+        ({"output": str(tmp_path / "no"), "adapters": [no_head(tmp_path)]}, "has none. Train it"),
+    ):
+        path.write_text(json.dumps({**run, **changes}))
+        done = CliRunner().invoke(app, ["run", str(path)])
+        assert done.exit_code == 1 and words in " ".join(done.stderr.split()), done.stderr
+
+
+def no_head(folder: Path) -> str:
+    widths = {"model.language_model.layers.0.self_attn.q_proj": (256, 256)}
+    return str(write(folder / "no-head", factors(widths, 4)))
+
+
+def test_classes_that_are_missing_are_named(cache: Path, tmp_path: Path) -> None:
+    learnt = asked(tmp_path, "said", [(0, "1"), (1, "7"), (2, "8"), (3, "9")])
+    with pytest.raises(ValueError, match=r"head.classes lacks answers .* it has 1, 2"):
+        train(cache, tmp_path / "t", benchmarks=[learnt], head=HEAD)
+    with pytest.raises(ConfigError, match="'1' is there twice"):
+        config(cache, tmp_path / "t", head={"classes": ["1", "1"]})

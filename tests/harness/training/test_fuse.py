@@ -1,5 +1,6 @@
 """Fusing adapters of the demo's model: what is written, what goes on, what is refused."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from encodeonce.harness.run.config import ConfigError, RunConfig
 from encodeonce.harness.run.read_config import load_run_file
+from encodeonce.harness.training.adapter.judge import Marks
 from encodeonce.harness.training.folder import TrainingFolderError
 from encodeonce.harness.training.fusion import work
 from encodeonce.harness.training.fusion.config import Floor, FuseConfig, as_floor
@@ -66,7 +68,7 @@ def test_units_that_keep_their_floors_share_an_adapter_and_nothing_is_done_twice
     assert [one.outcome for one in fused.decisions] == ["missed", "missed"]
     assert fused.missed == ["a", "b"] and list(fused.adapters) == ["fused-1", "fused-2"]
     columns = [BASE_NAME, ALONE, FUSED, "one for all"]
-    ways = [f"{how}-{weight}" for how in ("cat", "svd", "ties") for weight in ("sum", "mean")]
+    ways = [f"{how}@{weight}" for how in ("cat", "svd", "ties") for weight in ("sum", "mean")]
     assert list(fused.table) == [*columns, *ways]
     log = (tmp_path / "fused" / "fusion.jsonl").read_text()
     assert [json.loads(line)["unit"] for line in log.splitlines()] == ["a", "b"]
@@ -194,3 +196,24 @@ def test_files_that_name_no_adapters_are_refused(
     run = {"model": {"path": "demo"}, "benchmarks": [{"name": "demo"}], "output": "out"}
     with pytest.raises(ValueError, match=words):
         RunConfig.model_validate({**run, "adapters": {"from": str(path)}})
+
+
+def test_a_third_unit_is_added_to_an_adapter_of_two(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each begins with the adapter that was kept; all are asked for what it is to answer."""
+
+    def marks(self: Any, adapter: int = -1, titles: Any = None) -> dict[str, Marks]:
+        return {name: Marks(scores=[1.0], clusters=["c"]) for name in titles or "abc"}
+
+    monkeypatch.setattr(work.Judge, "marks", marks)
+    path = written(cache, tmp_path, dict.fromkeys("abc", 0.9), compare=False)
+    fused, _ = fuse(path)
+    assert [one.adapter for one in fused.decisions] == ["a", "a+b", "a+b+c"]
+    assert list(fused.adapters) == ["fused-1"] and not fused.missed
+    started = json.loads((tmp_path / "fused/trainings/a+b+c/train.json").read_text())["lora"]
+    before = (tmp_path / "fused/trainings/a+b/adapter_model.safetensors").read_bytes()
+    digest = hashlib.sha256(before).hexdigest()
+    assert started["init_from"]["adapter_model.safetensors"] == digest
+    result = json.loads((tmp_path / "fused/adapters.json").read_text())
+    assert result["units"] == dict.fromkeys("abc", "fused-1")

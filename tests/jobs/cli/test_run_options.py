@@ -78,6 +78,7 @@ def test_what_is_missing_is_told_with_the_command_that_encodes_it(scene: Scene) 
         (["--model", "demo"], "there is no run file, and no --tasks."),
         (["--tasks", "demo"], "there is no run file, and no --model."),
         (["-m", "demo", "-t", "dmo"], "--tasks: no benchmark is called 'dmo'"),
+        (["-m", "demo", "-t", "gqa:/d"], "images: is missing. See: encodeonce benchmarks gqa"),
         (["-m", "demo", "-t", "demo", "--device", "gpu"], "--device: model.device: must be auto"),
         (["-m", "demo", "-t", "demo", "--kv", "snapkv@2"], "--kv: kv.0.keep: must be at most 1"),
         (["-m", "demo", "-t", "demo", "--kv", "snapkv@x"], "--kv: kv.0.keep: must be a number"),

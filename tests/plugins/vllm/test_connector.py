@@ -87,10 +87,13 @@ def test_a_flipped_byte_is_a_miss_and_the_answer_is_right(folder: Path, first: l
     assert "damaged" in log
 
 
-def test_an_unknown_option_is_refused_at_the_start(folder: Path) -> None:
-    wrong = ec_config(folder / "store", compress=True)
-    with (
-        pytest.raises(AssertionError, match="'compress' is unknown"),
-        serving(folder / "demo", folder, wrong),
-    ):
-        pass
+@pytest.mark.filterwarnings("default")  # vLLM's own are not ours to mend
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [({"path": "here", "compress": True}, "'compress' is unknown"), ({}, "no path")],
+)
+def test_wrong_options_are_refused(given: dict[str, object], words: str) -> None:
+    from encodeonce.harness.bridges.vllm.connector import _options
+
+    with pytest.raises(ValueError, match=words):
+        _options(given)

@@ -113,4 +113,4 @@ def test_what_vllm_lacks_is_refused_before_anything_is_loaded(folder: Path) -> N
     write_run(folder, weights=["bnb-nf4"], output="refused")
     done = encodeonce(folder, "eval", "run.yaml")
     assert done.returncode != 0
-    assert "encodeonce quantize" in done.stdout
+    assert "own weights only; got weights 'bnb-nf4'" in done.stdout

@@ -10,9 +10,11 @@ from encodeonce.harness.serving.adapters.costs import FASTEST, AdapterCosts, che
 from encodeonce.harness.serving.adapters.load import AdaptersLoad, adapters_asked
 from encodeonce.harness.serving.adapters.metrics import under_adapters
 from encodeonce.harness.serving.adapters.modes import UNMERGED, Mode, Terms, merged, mixed
-from encodeonce.harness.serving.arrivals import OpenSource
+from encodeonce.harness.serving.arrivals import OpenSource, arrival_times_s
 from encodeonce.harness.serving.cells import served
+from encodeonce.harness.serving.costs import costs_named
 from encodeonce.harness.serving.engine import VirtualClock
+from encodeonce.harness.serving.loads import PoissonArrivals
 from encodeonce.harness.serving.monitor import Monitor
 from encodeonce.harness.serving.policy import Action, lora_kind, make_policy, merges, policy_names
 from encodeonce.harness.serving.request import Request
@@ -48,10 +50,15 @@ class Noting(SimulatedEngine):
 
 
 def serve(
-    policy: str, adapters: Sequence[int | None], gap_s: float = 0.0, terms: Terms | None = None
+    policy: str,
+    adapters: Sequence[int | None],
+    gap_s: float = 0.0,
+    terms: Terms | None = None,
+    costs: AdapterCosts = ADAPTERS,
 ) -> tuple[Scheduler, list[Request], Noting]:
     demands = [a_demand(sample=f"b/{n}", adapter=one) for n, one in enumerate(adapters)]
-    engine = Noting(UNDER, "none/full", encodes=False, lora=lora_kind(policy))
+    under = UNDER.model_copy(update={"adapters": costs})
+    engine = Noting(under, "none/full", encodes=False, lora=lora_kind(policy))
     source = OpenSource([gap_s * n for n in range(len(demands))], demands)
     scheduler = Scheduler(
         source,
@@ -132,36 +139,76 @@ def test_dlora_merges_above_one_threshold_and_goes_back_below_another() -> None:
 
 
 def test_valora_merges_a_common_adapter_and_only_if_it_pays() -> None:
-    common, _, engine = serve("valora", [0, 0, 0, 0, 0, 1])
-    assert (merged(0)) in {mode for _, mode, _ in engine.seen}
+    adapters = [0, 0, 0, 0, 0, 1]
+    common, _, engine = serve("valora", adapters)
+    assert engine.seen[0][0] == "encode" and engine.seen[1][1] == merged(0)
     assert common.totals.merged_s > 0.5 * common.totals.ended_s
-    even, _, engine = serve("valora", [0, 0, 0, 1, 1, 1])
-    first = [mode for _, mode, _ in engine.seen][:3]
-    assert set(first) == {UNMERGED}, "half is not more than half"
-    dear = Terms(switch_s=1.0, patience_s=99.0)
-    scheduler, _, _ = serve("valora", [0, 0, 0, 0, 0, 1], terms=dear)
-    assert scheduler.totals.num_switches == 0
+    dear, _, _ = serve("valora", adapters, terms=Terms(switch_s=1.0, patience_s=99.0))
+    assert dear.totals.num_switches == 0
 
 
 def test_valora_lets_the_starving_join_where_that_is_allowed() -> None:
-    adapters = [1, *[0] * 7]
-    patience = {"switch_s": 0.002, "patience_s": 0.03}
-    _, alone, engine = serve("valora", adapters, 0.02, Terms(**patience))
+    adapters = [0, 0, 0, 1]
+    scheduler, alone, engine = serve("valora", adapters, terms=Terms(patience_s=0.12))
     assert not any(mode.kind == "mixed" for _, mode, _ in engine.seen)
-    mixed_terms = Terms(**patience, allow_mixed=True)
-    scheduler, _, engine = serve("valora", adapters, 0.02, mixed_terms)
-    steps = [under for work, mode, under in engine.seen if mode == mixed(0) and work == "decode"]
-    assert any(1 in under for under in steps)
+    terms = Terms(patience_s=0.12, allow_mixed=True)
+    scheduler, together, engine = serve("valora", adapters, terms=terms)
+    assert ("prefill", mixed(0), [1]) in engine.seen
     assert scheduler.totals.mixed_s > 0
-    assert len(alone) == len(adapters)
+    assert together[-1].times_s[0] < alone[-1].times_s[0]
+
+
+def test_nobody_starves_under_valora() -> None:
+    """One under another adapter is served although requests under the common one keep coming."""
+    adapters = [0, 1, *[0] * 150]
+    _, requests, engine = serve("valora", adapters, 0.04)
+    assert merged(0) in {mode for _, mode, _ in engine.seen}
+    assert requests[1].times_s[-1] < 0.3 * max(one.times_s[-1] for one in requests)
+
+
+def test_valora_is_as_good_as_the_best_on_the_demos_costs() -> None:
+    """Average token latency of a load that the demo bears, with 16 adapters and a skew."""
+    skew = {"kind": "hot", "s": 0.6}
+    under = adapters_asked(AdaptersLoad(number=16, random={"rank": 16}, skew=skew), 0, 150)  # type: ignore[arg-type]
+    times = arrival_times_s(PoissonArrivals(kind="poisson", rate=(6.0,), requests=150))
+    demo = costs_named("built-in")
+    assert demo.adapters is not None
+    shape = {
+        "num_prefix_tokens": 560,
+        "num_prompt_tokens": 580,
+        "num_tokens": 32,
+        "max_tokens": 32,
+        "full_bytes": 580 * demo.token_bytes,
+        "kept_bytes": 580 * demo.token_bytes,
+        "token_bytes": demo.token_bytes,
+    }
+    demands = [a_demand(sample=f"b/{n}", adapter=one, **shape) for n, one in enumerate(under)]
+    found = {}
+    for policy in ("valora", "slora", "punica", "dlora", "merged_only", "peft_mixed"):
+        scheduler = Scheduler(
+            OpenSource(times, demands),
+            SimulatedEngine(demo, "none/full", encodes=False, lora=lora_kind(policy)),
+            make_policy(policy),
+            VirtualClock(),
+            limits(kv_bytes="256MiB"),
+            Monitor(1.0),
+            terms=Terms(switch_s=demo.adapters.switch_s, patience_s=0.5),
+        )
+        requests = [served(one) for one in scheduler.run()]
+        found[policy] = under_adapters(requests, [580] * len(requests), 20)["token_s"]
+    mine = found.pop("valora")
+    assert mine < 1.05 * min(found.values())
+    assert mine < 0.8 * found["slora"] < found["punica"] < found["peft_mixed"]
 
 
 def test_an_estimate_of_a_step_is_what_it_takes() -> None:
     engine = SimulatedEngine(UNDER, "none/full", encodes=False)
     rows = [Request(number=n, arrival_s=0, demand=a_demand(adapter=n % 2)) for n in range(4)]
-    assert engine.step_s(rows, UNMERGED) == engine.run("decode", rows, UNMERGED).seconds
+    assert engine.seconds("decode", rows, UNMERGED) == engine.run("decode", rows).seconds
     switched = engine.run("decode", rows[:1], merged(0)).seconds
-    assert switched == pytest.approx(engine.step_s(rows[:1], merged(0)) + ADAPTERS.switch_s)
+    assert switched == pytest.approx(
+        engine.seconds("decode", rows[:1], merged(0)) + ADAPTERS.switch_s
+    )
 
 
 def test_actions_say_who_can_be_computed() -> None:
