@@ -51,7 +51,13 @@ class EngineSpec(BaseModel):
 
     @model_validator(mode="after")
     def _nothing_for_nobody(self) -> "EngineSpec":
-        given = sorted(self.model_fields_set - {"name"})
+        fields = type(self).model_fields
+        # A run that has been written down has all fields: defaults ask for nothing.
+        given = sorted(
+            name
+            for name in self.model_fields_set - {"name"}
+            if getattr(self, name) != fields[name].default
+        )
         if self.name == "transformers" and given:
             raise ValueError(
                 f"{', '.join(given)}: only for 'vllm'; write name: vllm, or leave them out"

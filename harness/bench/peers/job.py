@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from encodeonce.datasets.refusals import checked
 from encodeonce.harness.run.config import RunConfig
 
 WAYS: Mapping[str, str] = {
@@ -35,7 +36,7 @@ class Job:
 
     def run_config(self, **changes: Any) -> RunConfig:
         """Return the run; keyword arguments replace its top-level keys."""
-        return RunConfig.model_validate({**self.config, **changes})
+        return checked(RunConfig, {**self.config, **changes})
 
     def write(self, path: Path) -> Path:
         """Write it for another process."""

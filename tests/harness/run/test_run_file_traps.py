@@ -83,7 +83,8 @@ def test_true_is_true_where_it_may_stand(tmp_path: Path) -> None:
         ),
         (
             "model: {path: demo}\noutput: out\nbenchmarks: [{name: demo, options: {splt: test}}]\n",
-            "line 3: benchmark 'demo': splt: unknown key. Allowed: split. Did you mean 'split'?",
+            "line 3: benchmark 'demo': splt: unknown key. Allowed: split, folder. Did you mean "
+            "'split'?",
         ),
         (MINIMAL + "kv: {method: snapkw}", "line 4: kv: there is no method 'snapkw'."),
         (MINIMAL + "kv: {method: snapkw}", "Did you mean 'snapkv'?"),
