@@ -14,16 +14,21 @@ def merged(decoder: Any, adapter: Adapter) -> Any:
     """Return a copy of a decoder without adapters beside it, with one in its weights."""
     found = copy.copy(decoder)
     found._model = copy.deepcopy(decoder.model)
-    found._projector = copy.deepcopy(decoder.projector)
+    projector = copy.deepcopy(decoder.projector)
     if decoder.projector is not None:  # it may be a part of the model
         for name, part in decoder.model.named_modules():
             if part is decoder.projector:
-                found._projector = found._model.get_submodule(name)
+                projector = found._model.get_submodule(name)
+    if hasattr(found, "_opener"):
+        found._opener = copy.copy(decoder._opener)
+        found._opener.model, found._opener.projector = found._model, projector
+    else:
+        found._projector = projector
     found.adapters = None
-    for model in (found._model, found._projector):
+    for model in (found._model, projector):
         for part in () if model is None else model.modules():
             part._forward_hooks.clear()
-    for module, product in Sites(found._model, found._projector).find(adapter).values():
+    for module, product in Sites(found._model, projector).find(adapter).values():
         added = product.scaling * (product.b.double() @ product.a.double())
         weight: Any = module.weight
         total = (weight.double() + added).to(weight.dtype)
