@@ -11,7 +11,7 @@ import pytest
 
 from encodeonce.jobs.interrupts import interruptible
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 KEPT = "3 of 108 answers are kept"
 BUSY = f"""
 import hashlib, os, signal, sys

@@ -218,8 +218,8 @@ def test_a_tower_that_is_quantised_has_a_signature_of_its_own(base: Path, tmp_pa
     vision = VisionSpec(tap="tower")
     plain: Any = family.decoder(folder, spec(base), vision)
     decoder: Any = family.decoder(folder, spec(base), vision, weights=variant)
-    for name, value in plain._projector.state_dict().items():
-        assert torch.equal(decoder._projector.state_dict()[name], value)
+    for name, value in plain.projector.state_dict().items():
+        assert torch.equal(decoder.projector.state_dict()[name], value)
 
 
 def test_a_tower_in_a_layout_that_is_read_for_language_models_alone_is_refused(

@@ -112,7 +112,7 @@ def _only_decoder_layers_differ(decoder: Any, plain: Any) -> None:
             assert torch.equal(value, expected[name]), name
     assert type(decoder.model.get_output_embeddings()) is nn.Linear
     for ours, theirs in zip(
-        decoder._projector.parameters(), plain._projector.parameters(), strict=True
+        decoder.projector.parameters(), plain.projector.parameters(), strict=True
     ):
         assert torch.equal(ours, theirs)
 
@@ -147,10 +147,10 @@ def test_the_projector_is_the_models_own_where_the_language_side_is_another_chec
         family, _ = find_family(spec(base))
         plain: Any = family.decoder(base, spec(base), vision)
         decoder: Any = family.decoder(base, spec(base), vision, weights=variant)
-        assert (decoder._projector is None) == (tap == "projected")
+        assert (decoder.projector is None) == (tap == "projected")
         if tap == "tower":
-            for name, value in plain._projector.state_dict().items():
-                assert torch.equal(decoder._projector.state_dict()[name], value)
+            for name, value in plain.projector.state_dict().items():
+                assert torch.equal(decoder.projector.state_dict()[name], value)
 
 
 def test_a_name_stands_for_a_method_without_options() -> None:
