@@ -1,7 +1,6 @@
 """``encodeonce bench cluster``: a large cluster on paper, from costs measured here."""
 
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ from encodeonce.harness.bench.scale.paper import Cluster, loads
 from encodeonce.harness.report.section import Section, Table
 from encodeonce.harness.run.sizes import parse_bytes
 from encodeonce.jobs.cli.bench.measuring import measuring, print_step
-from encodeonce.jobs.cli.bench.options import Output
+from encodeonce.jobs.cli.bench.options import DiskFolder, Output
 
 _DEFAULT = Cluster()
 
@@ -32,10 +31,7 @@ def cluster(
     stores: Annotated[
         int, typer.Option(help="What if the media were spread over so many stores?", min=1)
     ] = 1,
-    folder: Annotated[
-        Path | None,
-        typer.Option(help="Folder on the disk to measure. [default: the temporary folder]"),
-    ] = None,
+    folder: DiskFolder = None,
     output: Output = None,
 ) -> None:
     """Say what of a large cluster would break first: loads from costs measured on this machine."""

@@ -40,3 +40,8 @@ Output = Annotated[
         "date, what was measured, and hardware."
     ),
 ]
+
+DiskFolder = Annotated[
+    Path | None,
+    typer.Option(help="Folder on the disk to measure. [default: the temporary folder]"),
+]

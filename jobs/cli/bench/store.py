@@ -1,6 +1,5 @@
 """``encodeonce bench store``: compares our feature store with other ways to keep arrays."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,7 +8,7 @@ from encodeonce.harness.bench.store import DTYPES, BenchOptions, run_bench
 from encodeonce.harness.bench.store_report import sections, to_json
 from encodeonce.harness.bench.store_small import run_small
 from encodeonce.jobs.cli.bench.measuring import measuring, status_line
-from encodeonce.jobs.cli.bench.options import Output
+from encodeonce.jobs.cli.bench.options import DiskFolder, Output
 from encodeonce.jobs.cli.progress_bar import progress_bar
 
 
@@ -30,10 +29,7 @@ def store(
         float,
         typer.Option(help="Longest wait, in seconds, for an idle machine before each read."),
     ] = 0.0,
-    folder: Annotated[
-        Path | None,
-        typer.Option(help="Folder on the disk to measure. [default: the temporary folder]"),
-    ] = None,
+    folder: DiskFolder = None,
     output: Output = None,
 ) -> None:
     """Compare our store with torch.save, safetensors, gzip, zarr and LMDB on the same data."""
