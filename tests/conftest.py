@@ -8,6 +8,11 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def as_a_user_has_it() -> None:
-    """Let the interrupt key work, and let nobody say how wide a terminal is that is none."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Let nobody say how wide a terminal is that is none."""
     os.environ.pop("COLUMNS", None)
+
+
+@pytest.fixture(autouse=True)
+def interrupt_key() -> None:
+    """Let the interrupt key work: a shell's background job ignores it, asyncio's loops keep it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
