@@ -1,6 +1,7 @@
 """``encodeonce report``, with which other commands end too."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -50,13 +51,19 @@ def report(
             stop("; ".join(failed))
 
 
-def finish(folder: RunFolder, html: bool = True, work: Work | None = None) -> None:
+def finish(
+    folder: RunFolder,
+    html: bool = True,
+    work: Work | None = None,
+    also: Sequence[str] = (),
+) -> None:
     """Write and print the report of a run; exit with 1 if anything failed.
 
     Args:
         folder: the run's.
         html: whether the page is written as well.
         work: what this command has done, by stage.
+        also: what failed in this command, one sentence each.
     """
     failed = []
     try:
@@ -69,7 +76,7 @@ def finish(folder: RunFolder, html: bool = True, work: Work | None = None) -> No
     except UnprintableError as error:
         where = f"; the report is in {written.pages[0]}" if written.pages else ""
         failed.append(f"{error}{where}")
-    if failed := [*problems(written.summary), *failed]:
+    if failed := [*also, *problems(written.summary), *failed]:
         stop("; ".join(failed))
 
 
