@@ -48,7 +48,12 @@ ORDER: Mapping[str, Sequence[str]] = {
         "synthetic demo easy_vqa",
     ),
     "harness": ("run", "results workers", "training serving judging", "report", "bench bridges"),
-    "jobs": ("execution interrupts quiet", "pipeline serve_ray judging", "running", "cli api"),
+    "jobs": (
+        "execution interrupts quiet",
+        "pipeline serve_ray judging",
+        "running afterwards",
+        "cli api",
+    ),
 }
 """By folder, from the bottom up: a room imports from those before it, never from those after it or
 beside it in the same line. ``*`` stands for the rooms that are not named, which may import each

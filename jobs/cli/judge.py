@@ -50,7 +50,7 @@ def judge(
             return
         with on_stderr(progress) as display:
             judge_folder(run, spec, display)
-        finish(run)
+        finish(run, log=True)
 
 
 def _spec(

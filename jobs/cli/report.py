@@ -15,6 +15,7 @@ from encodeonce.harness.results.run_summary import summarize_run
 from encodeonce.harness.results.summary import problems
 from encodeonce.harness.results.work import Work
 from encodeonce.harness.run.folder import RunFolder
+from encodeonce.jobs.afterwards import log_if_asked
 from encodeonce.jobs.cli.user_errors import stop, user_errors
 
 console = PlainConsole()
@@ -25,6 +26,10 @@ def report(
     html: Annotated[
         bool,
         typer.Option("--html", help="Also write report.html, with figures, answers and frames."),
+    ] = False,
+    log: Annotated[
+        bool,
+        typer.Option("--log", help="Also send the figures to the run file's trackers once more."),
     ] = False,
     json_file: Annotated[
         str | None,
@@ -39,7 +44,7 @@ def report(
     with user_errors():
         run = RunFolder(folder)
         if json_file is None:
-            finish(run, html)
+            finish(run, html, log=log)
             return
         summary = summarize_run(run)
         text = json.dumps(summary, indent=2) + "\n"
@@ -56,6 +61,7 @@ def finish(
     html: bool = True,
     work: Work | None = None,
     also: Sequence[str] = (),
+    log: bool = False,
 ) -> None:
     """Write and print the report of a run; exit with 1 if anything failed.
 
@@ -64,6 +70,7 @@ def finish(
         html: whether the page is written as well.
         work: what this command has done, by stage.
         also: what failed in this command, one sentence each.
+        log: whether the run's trackers are told, if its file names some.
     """
     failed = []
     try:
@@ -76,6 +83,11 @@ def finish(
     except UnprintableError as error:
         where = f"; the report is in {written.pages[0]}" if written.pages else ""
         failed.append(f"{error}{where}")
+    if log:
+        sent, refused = log_if_asked(folder, written.summary)
+        failed += refused
+        for line in sent:
+            console.print(f"logged to {line}", soft_wrap=True)
     if failed := [*also, *problems(written.summary), *failed]:
         stop("; ".join(failed))
 

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from encodeonce.harness.judging.client import check_judge_client
 from encodeonce.harness.run.config import RunConfig
+from encodeonce.jobs.afterwards import check_afterwards, judge_if_asked
 from encodeonce.jobs.cli.report import finish
 from encodeonce.jobs.cli.run_options import How, RayAddress, RunOptions, with_run_options
 from encodeonce.jobs.cli.user_errors import stop, user_errors
 from encodeonce.jobs.execution.display import on_stderr
 from encodeonce.jobs.execution.select import uses_ray
-from encodeonce.jobs.judging import judge_folder
 
 if TYPE_CHECKING:
     from encodeonce.jobs.pipeline import Pipeline
@@ -28,14 +27,14 @@ def run(options: RunOptions, ray_address: RayAddress = None, progress: How = "au
     """Encode what is missing, answer all questions, and report. Run it again to resume."""
     with user_errors():
         config = options.load()
-        _check_judge(config)
+        check_afterwards(config)
         _check_device(options, config, ray_address)
         with _running(config, ray_address, progress) as pipeline:
             pipeline.precompute()
             pipeline.check_uncached()
             pipeline.evaluate()
-        failed = _judge(config, pipeline, progress)
-        finish(pipeline.folder, work=pipeline.work, also=failed)
+        failed = judge_if_asked(config, pipeline.folder, progress)
+        finish(pipeline.folder, work=pipeline.work, also=failed, log=True)
 
 
 @with_run_options
@@ -67,7 +66,7 @@ def evaluate(options: RunOptions, ray_address: RayAddress = None, progress: How 
     """Answer all questions of a run from stored features, and report."""
     with user_errors():
         config = options.load()
-        _check_judge(config)
+        check_afterwards(config)
         _check_device(options, config, ray_address)
         if config.cache.on_miss == "error":
             from encodeonce.jobs.cli.coverage import coverage_of, print_coverage
@@ -79,29 +78,8 @@ def evaluate(options: RunOptions, ray_address: RayAddress = None, progress: How 
         with _running(config, ray_address, progress) as pipeline:
             pipeline.check_uncached()
             pipeline.evaluate()
-        failed = _judge(config, pipeline, progress)
-        finish(pipeline.folder, work=pipeline.work, also=failed)
-
-
-def _check_judge(config: RunConfig) -> None:
-    """Refuse a judge that cannot be asked from here, before anything is answered."""
-    if config.judge is not None:
-        check_judge_client()
-
-
-def _judge(config: RunConfig, pipeline: "Pipeline", progress: str) -> list[str]:
-    """Have the answers judged, if the run says by whom; return what failed, one sentence each.
-
-    A judge that fails leaves the report to be written: that says how many answers it has judged.
-    """
-    if config.judge is None:
-        return []
-    try:
-        with on_stderr(progress) as display:
-            judge_folder(pipeline.folder, config.judge, display)
-    except ValueError as error:
-        return [str(error)]
-    return []
+        failed = judge_if_asked(config, pipeline.folder, progress)
+        finish(pipeline.folder, work=pipeline.work, also=failed, log=True)
 
 
 def _check_device(options: RunOptions, config: RunConfig, ray_address: str | None) -> None:
