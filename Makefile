@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress test-peft test-vllm test-s3 test-trackers docs \
+.PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress test-peft test-vllm test-s3 test-trackers test-torchcodec docs \
 	test-real real-tables real-compressors accept-compressor easy-vqa test-triton test-gpu check types \
 	structure clean
 
@@ -41,6 +41,10 @@ test-s3: $(VENV)-s3/installed
 test-peft: $(VENV)-peft/installed
 	$(VENV)-peft/bin/python -m pytest tests/models/adapters/test_against_peft.py \
 		tests/harness/bench/adapters/test_peft_ways.py
+
+# Videos read by torchcodec. It wants FFmpeg's libraries from the system: on Debian, the package ffmpeg.
+test-torchcodec: $(VENV)-torchcodec/installed
+	$(VENV)-torchcodec/bin/python -m pytest tests/datasets/media tests/harness/bench/test_video.py
 
 # Experiment trackers and inspect_ai, offline: docs/reports.md.
 test-trackers: $(VENV)-trackers/installed
@@ -152,6 +156,12 @@ $(VENV)-trackers/installed: pyproject.toml constraints.txt constraints-trackers.
 	$(VENV)-trackers/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-trackers.txt
 	touch $@
 
+$(VENV)-torchcodec/installed: pyproject.toml constraints.txt constraints-torchcodec.txt
+	$(PYTHON) -m venv $(VENV)-torchcodec
+	$(VENV)-torchcodec/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(VENV)-torchcodec/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-torchcodec.txt
+	touch $@
+
 $(VENV)-docs/installed: constraints.txt constraints-docs.txt
 	$(PYTHON) -m venv $(VENV)-docs
 	$(VENV)-docs/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -c constraints-docs.txt \
@@ -199,4 +209,4 @@ structure:
 	@$(PYTHON) -m tests.structure
 
 clean:
-	rm -rf $(VENV) $(VENV)-lmms $(VENV)-vlmevalkit $(VENV)-kvpress $(VENV)-peft $(VENV)-vllm $(VENV)-real $(VENV)-trackers $(VENV)-docs $(VENV)-triton build dist demo-run *.egg-info
+	rm -rf $(VENV) $(VENV)-lmms $(VENV)-vlmevalkit $(VENV)-kvpress $(VENV)-peft $(VENV)-vllm $(VENV)-real $(VENV)-trackers $(VENV)-docs $(VENV)-torchcodec $(VENV)-triton build dist demo-run *.egg-info

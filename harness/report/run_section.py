@@ -1,5 +1,6 @@
 """What was run: the first section of a run's report."""
 
+from encodeonce.harness.report.numbers import human_count
 from encodeonce.harness.report.section import Section, Table
 from encodeonce.harness.results.summary import Summary
 from encodeonce.models.engine_spec import TRANSFORMERS, EngineSpec
@@ -21,6 +22,7 @@ def run_section(summary: Summary) -> Section:
                 ("precision", f"{config['model']['dtype']}, {config['model']['attention']}"),
                 *kernels,
                 ("frames", ", ".join(f"{k} {v}" for k, v in frames.items() if v is not None)),
+                *_readers(summary),
                 *_engine(config),
                 ("features", f"taken at the {config['vision']['tap']}"),
                 ("fingerprint", run["fingerprint"][:16]),
@@ -28,6 +30,15 @@ def run_section(summary: Summary) -> Section:
             ),
         ),
     )
+
+
+def _readers(summary: Summary) -> list[tuple[str, str]]:
+    """Return what read the videos, with how many by each; runs of earlier versions do not know."""
+    counts = (summary["precompute"] or {}).get("decoders")
+    if not counts:
+        return []
+    names = [f"{name} ({human_count(count, 'video')})" for name, count in counts.items()]
+    return [("videos read by", "; ".join(names))]
 
 
 def engine_of(config: Summary) -> Summary:
