@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from encodeonce.harness.report.cards import Gallery, gallery_of
 from encodeonce.harness.report.charts.svg import STYLE as CHART_STYLE
 from encodeonce.harness.report.charts.svg import printable
+from encodeonce.harness.report.parts.judged import judged_tiles
 from encodeonce.harness.report.section import Figure, Section
 from encodeonce.harness.report.summary import sections
 from encodeonce.harness.report.thumbnails import Preview, SampleKey
@@ -39,7 +40,7 @@ def report_page(title: str, summary: Summary, previews: Mapping[SampleKey, Previ
     return page_of(
         title,
         sections(summary),
-        tiles=list(tiles_of(summary)),
+        tiles=[*judged_tiles(summary), *tiles_of(summary)],
         figures=page_figures(summary),
         gallery=gallery_of(summary, previews),
         data=summary,

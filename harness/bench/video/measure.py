@@ -80,7 +80,7 @@ class VideoResult:
     """A measurement."""
 
     bench: VideoBench
-    readers: Mapping[str, str | None]
+    readers: Mapping[VideoBackend, str | None]
     """Versions by name; None for one that is not installed."""
     cells: tuple[VideoCell, ...]
 
