@@ -37,7 +37,7 @@ def _readers(summary: Summary) -> list[tuple[str, str]]:
     counts = (summary["precompute"] or {}).get("decoders")
     if not counts:
         return []
-    names = [f"{name} ({human_count(count, 'video')})" for name, count in counts.items()]
+    names = [f"{name} ({human_count(count, 'video')})" for name, count in sorted(counts.items())]
     return [("videos read by", "; ".join(names))]
 
 
