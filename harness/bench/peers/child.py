@@ -19,7 +19,7 @@ def main() -> None:
 
 
 def _do(way: str, job: object) -> object:
-    from encodeonce.harness.bench.peers import ours, vllm_alone
+    from encodeonce.harness.bench.peers import lmms_eval, ours, vllm_alone
     from encodeonce.harness.bench.peers.job import Job
 
     assert isinstance(job, Job)
@@ -41,6 +41,10 @@ def _do(way: str, job: object) -> object:
             return vllm_alone.alone(config, STARTED_S, engine, job.connector)
         case "vllm-embeddings":
             return vllm_alone.embedded(config, STARTED_S, engine)
+        case "lmms-eval":
+            return lmms_eval.by_command_line(config, STARTED_S, is_ours=False)
+        case "lmms-eval-ours":
+            return lmms_eval.by_command_line(config, STARTED_S, is_ours=True)
     raise ValueError(f"{way!r} is no way")
 
 

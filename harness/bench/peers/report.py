@@ -17,20 +17,21 @@ def sections(done: Mapping[str, Sequence[Done]], missing: Mapping[str, str]) -> 
     num_answers = len(done["plain"][0].texts)
     same, baseline = same_as_plain(done), _median(done["plain"])
     rows = []
-    for way, name in WAYS.items():
-        if way not in done:
-            rows.append((name, *([ABSENT] * 6)))
+    for name, way in WAYS.items():
+        if name not in done:
+            rows.append((way.title, *([ABSENT] * 6)))
             continue
-        rounds = done[way]
+        rounds = done[name]
+        prefilled = rounds[0].num_prefilled
         rows.append(
             (
-                name,
+                way.title,
                 spread([one.answer_s / num_answers for one in rounds], 4),
                 times(baseline / _median(rounds)),
                 f"{statistics.median(one.load_s for one in rounds):.1f}",
                 str(rounds[0].num_encoded),
-                str(rounds[0].num_prefilled),
-                f"{same[way]} of {num_answers}",
+                ABSENT if prefilled is None else str(prefilled),
+                f"{same[name]} of {num_answers}",
             )
         )
     columns = ("way", "s an answer", "faster", "loading, s", "encoded", "prefilled", "as plain")
@@ -43,7 +44,7 @@ def sections(done: Mapping[str, Sequence[Done]], missing: Mapping[str, str]) -> 
             "thread each. 'encoded': pictures and frames that a tower encoded; 'prefilled': "
             "tokens of prompts whose keys and values were computed.",
         ),
-        bullets=tuple(f"{WAYS[way]}: {words}" for way, words in missing.items()),
+        bullets=tuple(f"{WAYS[way].title}: {words}" for way, words in missing.items()),
     )
     return [measured, _stages(done, num_answers)]
 
@@ -60,8 +61,12 @@ def to_json(done: Mapping[str, Sequence[Done]], missing: Mapping[str, str]) -> d
 def _stages(done: Mapping[str, Sequence[Done]], num_answers: int) -> Section:
     names = dict.fromkeys(name for rounds in done.values() for name in rounds[0].stages)
     rows = [
-        (WAYS[way], *(_milliseconds(rounds[0].stages.get(name), num_answers) for name in names))
+        (
+            WAYS[way].title,
+            *(_milliseconds(rounds[0].stages.get(name), num_answers) for name in names),
+        )
         for way, rounds in done.items()
+        if rounds[0].stages
     ]
     return Section(
         title="Milliseconds an answer, by stage",

@@ -1,5 +1,6 @@
 """Runs every way in processes of its own, one after another, round after round."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,24 +9,64 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from encodeonce.harness.bench.peers.job import OF_VLLM, WAYS, Done, Job
+from encodeonce.harness.bench.peers.job import INSTALL, WAYS, Done, Job
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import make_plan
 from encodeonce.harness.workers.precompute import PrecomputeWorker
 
-VLLM_MISSING = (
-    "not measured: vLLM is not installed. Type: pip install vllm; without a GPU: make "
-    "test-vllm, and run this in .venv-vllm"
-)
+
+def find_pythons(given: Mapping[str, str]) -> dict[str, str]:
+    """Return by library the interpreter in whose environment its ways run.
+
+    Args:
+        given: interpreters of other environments, by library; the others are looked for in this
+            one.
+
+    Raises:
+        ValueError: a library is none that a way needs, or an interpreter lacks it or us.
+    """
+    found = {name: sys.executable for name in INSTALL if find_spec(name) is not None}
+    for name, python in given.items():
+        if name not in INSTALL:
+            raise ValueError(f"--python {name}={python}: allowed before '=': {', '.join(INSTALL)}")
+        _check(name, python)
+        found[name] = python
+    return found
 
 
-def missing_ways() -> dict[str, str]:
-    """Return the ways that cannot be run here, with what to install."""
-    return dict.fromkeys(OF_VLLM, VLLM_MISSING) if find_spec("vllm") is None else {}
+def _check(name: str, python: str) -> None:
+    names = ("encodeonce", name)
+    look = f"from importlib.util import find_spec; print([n for n in {names} if not find_spec(n)])"
+    try:
+        done = subprocess.run(
+            [python, "-c", look], capture_output=True, text=True, check=True, cwd="/"
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ValueError(f"--python {name}={python}: it does not run: {error}") from None
+    missing = json.loads(done.stdout.replace("'", '"'))
+    if missing:
+        raise ValueError(f"--python {name}={python}: not installed there: {', '.join(missing)}")
+
+
+def missing_ways(pythons: Mapping[str, str]) -> dict[str, str]:
+    """Return the ways that cannot be run here, with what to install.
+
+    Args:
+        pythons: what `find_pythons` returned.
+    """
+    return {
+        name: f"not measured: {way.needs} is not installed. Type: {INSTALL[way.needs]}"
+        for name, way in WAYS.items()
+        if way.needs and way.needs not in pythons
+    }
 
 
 def run_peers(
-    config: RunConfig, folder: Path, num_rounds: int, on_step: Callable[[str], None]
+    config: RunConfig,
+    folder: Path,
+    num_rounds: int,
+    pythons: Mapping[str, str],
+    on_step: Callable[[str], None],
 ) -> dict[str, list[Done]]:
     """Return what each way did, round by round.
 
@@ -35,6 +76,7 @@ def run_peers(
         config: the job, as a run.
         folder: for stores and files between processes; of its own.
         num_rounds: how often each way does the whole job.
+        pythons: what `find_pythons` returned.
         on_step: told what is done next.
 
     Raises:
@@ -46,17 +88,17 @@ def run_peers(
         connector=str(folder / "connector"),
     )
     job_file = job.write(folder / "job.json")
-    ways = [way for way in WAYS if way not in missing_ways()]
+    ways = [way for way in WAYS if way not in missing_ways(pythons)]
     on_step("filling the stores that some ways find filled")
     _fill(config)
     if "vllm-connector" in ways:
-        _run("vllm-connector", job_file, folder)
+        _run("vllm-connector", job_file, folder, pythons)
     done: dict[str, list[Done]] = {way: [] for way in ways}
     for number in range(num_rounds):
         for way in [*ways[number % len(ways) :], *ways[: number % len(ways)]]:
-            on_step(f"round {number + 1} of {num_rounds}: {WAYS[way]}")
+            on_step(f"round {number + 1} of {num_rounds}: {WAYS[way].title}")
             shutil.rmtree(job.empty, ignore_errors=True)
-            done[way].append(_run(way, job_file, folder))
+            done[way].append(_run(way, job_file, folder, pythons))
     return done
 
 
@@ -67,10 +109,11 @@ def _fill(config: RunConfig) -> None:
     worker.close()
 
 
-def _run(way: str, job_file: Path, folder: Path) -> Done:
+def _run(way: str, job_file: Path, folder: Path, pythons: Mapping[str, str]) -> Done:
     result = folder / f"{way}.json"
     result.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "encodeonce.harness.bench.peers.child", way]
+    python = pythons.get(WAYS[way].needs, sys.executable)
+    command = [python, "-m", "encodeonce.harness.bench.peers.child", way]
     ended = subprocess.run(
         [*command, str(job_file), str(result)],
         env={**os.environ, **_ONE_THREAD},
@@ -81,13 +124,13 @@ def _run(way: str, job_file: Path, folder: Path) -> Done:
     )
     if ended.returncode or not result.exists():
         words = "\n".join(ended.stdout.strip().splitlines()[-15:])
-        raise ValueError(f"{WAYS[way]} failed with status {ended.returncode}:\n{words}")
+        raise ValueError(f"{WAYS[way].title} failed with status {ended.returncode}:\n{words}")
     return Done.read(result)
 
 
 _ONE_THREAD: Mapping[str, str] = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-    "HF_HUB_OFFLINE": "1",
+    **dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"), "1"),
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from encodeonce.datasets.benchmarks.demo import BENCHMARK as DEMO
 from encodeonce.harness.bench.peers.report import sections, to_json
-from encodeonce.harness.bench.peers.run import missing_ways, run_peers
+from encodeonce.harness.bench.peers.run import find_pythons, missing_ways, run_peers
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.jobs.cli.bench.measuring import measuring, status_line
 from encodeonce.jobs.cli.bench.options import Dtype, NumFrames, Output
@@ -36,11 +37,21 @@ def peers(
     new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.", min=1)] = 16,
     frames: NumFrames = None,
     rounds: Annotated[int, typer.Option(help="How often each way does the job.", min=1)] = 3,
+    python: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LIBRARY=PYTHON",
+            help="The interpreter of another environment that has vllm or lmms_eval; may be "
+            "repeated.",
+        ),
+    ] = None,
     dtype: Dtype = "float32",
     output: Output = None,
 ) -> None:
-    """Do one job by plain transformers, by vLLM in several ways, and by us."""
+    """Do one job by plain transformers, lmms-eval, vLLM in several ways, and by us."""
     with measuring(f"peers {model_name('demo', random)}", output) as run:
+        pythons = find_pythons(_pairs(python or ()))
+        missing = missing_ways(pythons)
         root = run.folder / "media"
         root.mkdir()
         model = _model(random, run.folder, dtype)
@@ -62,10 +73,19 @@ def peers(
             cache={"path": str(run.folder / "cache")},
             output=str(run.folder / "out"),
         )
-        missing = missing_ways()
         with status_line() as on_step:
-            done = run_peers(config, run.folder, rounds, on_step)
+            done = run_peers(config, run.folder, rounds, pythons, on_step)
         run.report(sections(done, missing), to_json(done, missing))
+
+
+def _pairs(words: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for word in words:
+        library, equals, interpreter = word.partition("=")
+        if not equals or not interpreter:
+            raise ValueError(f"--python {word!r}: must be LIBRARY=PYTHON, as vllm=env/bin/python")
+        found[library] = interpreter
+    return found
 
 
 def _model(random: str | None, folder: Path, dtype: str) -> Path:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from encodeonce.harness.bench.peers.job import OF_VLLM
-from encodeonce.harness.bench.peers.run import missing_ways
+from encodeonce.harness.bench.peers.job import WAYS
+from encodeonce.harness.bench.peers.run import find_pythons, missing_ways
 from encodeonce.jobs.cli.app import app
 
 
@@ -25,13 +25,14 @@ def test_every_way_that_is_installed_does_the_job(tmp_path: Path) -> None:
     assert ways["cold"]["num_encoded"] == 2 * 8
     assert ways["warm"]["num_encoded"] == 0
     assert ways["warm"]["num_prefilled"] < 0.7 * ways["plain"]["num_prefilled"]
-    missing = missing_ways()
+    missing = missing_ways(find_pythons({}))
     assert found["missing"] == missing
-    assert ways.keys() | missing.keys() >= set(OF_VLLM)
+    assert ways.keys() | missing.keys() == WAYS.keys()
     for name in missing:
         assert name not in ways
     if missing:
-        assert "pip install vllm" in done.stdout
+        assert "pip install" in done.stdout
+    if "vllm" in missing:
         return
     assert ways["vllm"]["num_encoded"] == 2 * 8
     assert ways["vllm-connector"]["num_encoded"] == 0
@@ -42,3 +43,19 @@ def test_a_shape_that_vllm_cannot_load_is_refused() -> None:
     done = CliRunner().invoke(app, ["bench", "peers", "--random", "longva-tiny"])
     assert done.exit_code != 0
     assert "allowed here: llava-tiny" in done.output
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("vllm", "must be LIBRARY=PYTHON"),
+        ("vllm=", "must be LIBRARY=PYTHON"),
+        ("sglang=python", "allowed before '=': vllm, lmms_eval"),
+        ("vllm=/no/such/python", "it does not run"),
+        ("vllm=/bin/false", "it does not run"),
+    ],
+)
+def test_an_interpreter_that_cannot_be_used_is_refused_before_work(word: str, said: str) -> None:
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["bench", "peers", "--python", word])
+    assert done.exit_code != 0
+    assert said in done.output
