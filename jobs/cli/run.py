@@ -94,9 +94,7 @@ def _fill_for_vllm(config: RunConfig, *, dry_run: bool) -> None:
     from encodeonce.harness.bridges.vllm.fill import fill, said
 
     if dry_run:
-        raise ConfigError(
-            "--dry-run: only vLLM knows its keys; leave it out, or --for vllm"
-        )
+        raise ConfigError("--dry-run: only vLLM knows its keys; leave it out, or --for vllm")
     filled = fill(config, lambda done, of: typer.echo(f"{done} of {of} media", err=True))
     typer.echo(said(filled, config.cache.path))
 

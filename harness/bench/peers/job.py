@@ -31,6 +31,8 @@ WAYS: Mapping[str, Way] = {
     "lmms-eval-ours": Way("ours inside lmms-eval, warm", "lmms_eval"),
     "engine-vllm": Way("ours, engine: vllm", "vllm"),
 }
+UNDER_ADAPTERS = ("warm", "engine-vllm")
+"""Those that answer under several adapters at once."""
 INSTALL: Mapping[str, str] = {
     "vllm": "pip install vllm, or without a GPU: make .venv-vllm/installed, and add --python "
     "vllm=.venv-vllm/bin/python",
@@ -75,7 +77,7 @@ class Done:
     answer_s: float
     """From there until the last answer."""
     texts: Mapping[str, str]
-    """By the sample's id."""
+    """By the sample's id, and its adapter's title behind it."""
     num_encoded: int
     """Pictures and frames that a vision tower encoded."""
     num_prefilled: int | None

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -48,21 +48,24 @@ def _check(name: str, python: str) -> None:
         raise ValueError(f"--python {name}={python}: not installed there: {', '.join(missing)}")
 
 
-def missing_ways(pythons: Mapping[str, str]) -> dict[str, str]:
+def missing_ways(names: Iterable[str], pythons: Mapping[str, str]) -> dict[str, str]:
     """Return the ways that cannot be run here, with what to install.
 
     Args:
+        names: keys of `WAYS`.
         pythons: what `find_pythons` returned.
     """
+    needs = {name: WAYS[name].needs for name in names}
     return {
-        name: f"not measured: {way.needs} is not installed. Type: {INSTALL[way.needs]}"
-        for name, way in WAYS.items()
-        if way.needs and way.needs not in pythons
+        name: f"not measured: {library} is not installed. Type: {INSTALL[library]}"
+        for name, library in needs.items()
+        if library and library not in pythons
     }
 
 
 def run_peers(
     config: RunConfig,
+    ways: Sequence[str],
     folder: Path,
     num_rounds: int,
     pythons: Mapping[str, str],
@@ -74,6 +77,7 @@ def run_peers(
 
     Args:
         config: the job, as a run.
+        ways: keys of `WAYS`, all of which can be run here.
         folder: for stores and files between processes; of its own.
         num_rounds: how often each way does the whole job.
         pythons: what `find_pythons` returned.
@@ -88,7 +92,6 @@ def run_peers(
         connector=str(folder / "connector"),
     )
     job_file = job.write(folder / "job.json")
-    ways = [way for way in WAYS if way not in missing_ways(pythons)]
     on_step("filling the stores that some ways find filled")
     _fill(config)
     if "vllm-connector" in ways:
@@ -134,10 +137,10 @@ _ONE_THREAD: Mapping[str, str] = {
 }
 
 
-def same_as_plain(done: Mapping[str, Sequence[Done]]) -> dict[str, int]:
-    """Return how many answers of each way are the same text as plain transformers'."""
-    plain = done["plain"][0].texts
+def same_as_first(done: Mapping[str, Sequence[Done]]) -> dict[str, int]:
+    """Return how many answers of each way are the same text as those of the first one."""
+    first = next(iter(done.values()))[0].texts
     return {
-        way: sum(rounds[0].texts[name] == text for name, text in plain.items())
+        way: sum(rounds[0].texts[name] == text for name, text in first.items())
         for way, rounds in done.items()
     }

@@ -53,13 +53,13 @@ def fill(config: RunConfig, on_media: Callable[[int, int], None]) -> Filled:
         EngineError: vLLM is not installed, or cannot be given one of the media.
         ValueError: a benchmark is unknown, or its options or files are wrong.
     """
+    media = make_plan(config).media()
+    arguments = _arguments(config, media)
     if find_spec("vllm") is None:
         raise EngineError(
             "precompute --for vllm needs vLLM, which is not installed; type: pip install vllm, on "
             "a machine without a GPU: make .venv-vllm/installed"
         )
-    media = make_plan(config).media()
-    arguments = _arguments(config, media)
     model = str(local_checkpoint(config.model))
     transfer = _transfer(config, "ec_producer")
     for name, value in ENVIRONMENT.items():
