@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress test-peft test-vllm test-s3 \
+.PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress test-peft test-vllm test-s3 test-trackers \
 	test-real real-tables real-compressors accept-compressor easy-vqa test-triton test-gpu check types \
 	structure clean
 
@@ -41,6 +41,10 @@ test-s3: $(VENV)-s3/installed
 test-peft: $(VENV)-peft/installed
 	$(VENV)-peft/bin/python -m pytest tests/models/adapters/test_against_peft.py \
 		tests/harness/bench/adapters/test_peft_ways.py
+
+# Experiment trackers and inspect_ai, offline: docs/reports.md.
+test-trackers: $(VENV)-trackers/installed
+	$(VENV)-trackers/bin/python -m pytest tests/plugins/trackers
 
 # vLLM's build for CPUs: docs/vllm.md. Starting it takes from half a minute to several, a dozen times.
 test-vllm: $(VENV)-vllm/installed
@@ -137,6 +141,12 @@ $(VENV)-vllm/installed: pyproject.toml constraints.txt constraints-vllm.txt
 	$(VENV)-vllm/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-vllm.txt
 	touch $@
 
+$(VENV)-trackers/installed: pyproject.toml constraints.txt constraints-trackers.txt
+	$(PYTHON) -m venv $(VENV)-trackers
+	$(VENV)-trackers/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(VENV)-trackers/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-trackers.txt
+	touch $@
+
 $(VENV)-s3/installed: pyproject.toml constraints.txt constraints-s3.txt
 	$(PYTHON) -m venv $(VENV)-s3
 	$(VENV)-s3/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
@@ -178,4 +188,4 @@ structure:
 	@$(PYTHON) -m tests.structure
 
 clean:
-	rm -rf $(VENV) $(VENV)-lmms $(VENV)-vlmevalkit $(VENV)-kvpress $(VENV)-peft $(VENV)-vllm $(VENV)-real $(VENV)-triton build dist demo-run *.egg-info
+	rm -rf $(VENV) $(VENV)-lmms $(VENV)-vlmevalkit $(VENV)-kvpress $(VENV)-peft $(VENV)-vllm $(VENV)-real $(VENV)-trackers $(VENV)-triton build dist demo-run *.egg-info

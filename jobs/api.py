@@ -1,5 +1,6 @@
 """The program from Python: the words of the command line, and results as values."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,14 @@ from encodeonce.harness.run.overrides import Override, benchmarks
 from encodeonce.harness.run.read_config import load_run
 from encodeonce.harness.run.record import Record
 from encodeonce.harness.run.variant import adapters_in
+from encodeonce.jobs.afterwards import check_afterwards, judge_if_asked, log_if_asked
 from encodeonce.jobs.execution.display import on_stderr
 from encodeonce.jobs.quiet import quieten_imports
 
 if TYPE_CHECKING:
     import pandas
+
+logger = logging.getLogger(__name__)
 
 Entry = str | Mapping[str, Any]
 """An entry of a run file's list: ``"snapkv@0.2"``, or ``{"method": "snapkv", "keep": 0.2}``."""
@@ -76,6 +80,10 @@ class Run:
             UnwrittenReport: they cannot be written.
         """
         return list(write_report(self._run, html=html).pages)
+
+    def log(self) -> list[str]:
+        """Send the figures to the trackers of the run's file; return what failed, in words."""
+        return log_if_asked(self._run, self.summary())[1]
 
 
 class Comparison:
@@ -213,6 +221,7 @@ def _run(run_file: Path | str | None, words: Mapping[str, Any], stages: Sequence
     ray_address = given.pop("ray_address", None)
     progress = given.pop("progress", "auto")
     config = configure(run_file, **given)
+    check_afterwards(config)
     quieten_imports()
     # Imported here: results are read without torch.
     from encodeonce.jobs.running import running
@@ -220,4 +229,8 @@ def _run(run_file: Path | str | None, words: Mapping[str, Any], stages: Sequence
     with on_stderr(progress) as display, running(config, ray_address, display) as pipeline:
         for stage in stages:
             getattr(pipeline, stage)()
+    if "evaluate" in stages:
+        failed = judge_if_asked(config, pipeline.folder, progress)
+        for problem in [*failed, *Run(config.output).log()]:
+            logger.warning("%s", problem)
     return Run(config.output)

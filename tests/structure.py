@@ -25,8 +25,8 @@ ORDER: Mapping[str, Sequence[str]] = {
         "refusals",
         "media",
         "sample prompts",
-        "registry",
-        "metrics",
+        "registry rubric",
+        "metrics rubrics",
         "readers needle",
         "benchmarks",
         "demo",
@@ -47,8 +47,13 @@ ORDER: Mapping[str, Sequence[str]] = {
         "vllm",
         "synthetic demo easy_vqa",
     ),
-    "harness": ("run", "results workers", "training serving", "report", "bench bridges"),
-    "jobs": ("execution interrupts quiet", "pipeline serve_ray", "running", "cli api"),
+    "harness": ("run", "results workers", "training serving judging", "report", "bench bridges"),
+    "jobs": (
+        "execution interrupts quiet",
+        "pipeline serve_ray judging",
+        "running afterwards",
+        "cli api",
+    ),
 }
 """By folder, from the bottom up: a room imports from those before it, never from those after it or
 beside it in the same line. ``*`` stands for the rooms that are not named, which may import each

@@ -25,6 +25,9 @@ ONLY_IN = {
     "lmms_eval": {"harness"},
     "vlmeval": {"harness"},
     "vllm": {"models", "harness"},
+    "wandb": {"harness"},
+    "mlflow": {"harness"},
+    "trackio": {"harness"},
 }
 
 

@@ -1,8 +1,9 @@
 """MM-Vet (Yu et al., 2023, arXiv:2308.02490): 218 open questions that need several capabilities.
 
-Its score is given by GPT-4, which compares the answer with the published one; nothing that runs
-here can replace it. What is computed is the share of the target that the answer holds, word for
-word (`elements_held`): a lower bound for short targets, next to nothing for those that explain.
+Its score is given by GPT-4, which compares the answer with the published one. With a section
+`judge` in the run file an OpenAI-compatible model does that (`rubrics/correctness.py`). Without
+one, what is computed is the share of the target that the answer holds, word for word
+(`elements_held`): a lower bound for short targets, next to nothing for those that explain.
 `official_files` writes what ``mm-vet_evaluator.py`` of github.com/yuweihao/MM-Vet takes, which has
 the answers judged.
 
@@ -11,7 +12,7 @@ answer as it stands, with its ``<AND>`` and ``<OR>``, as PrefixKV (arXiv:2412.03
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,6 +25,8 @@ from encodeonce.datasets.options import LocalPath
 from encodeonce.datasets.readers.json_object import json_object
 from encodeonce.datasets.readers.published import complete, parse, require
 from encodeonce.datasets.readers.questions import Row
+from encodeonce.datasets.rubric import Judged, Rubric
+from encodeonce.datasets.rubrics.correctness import CORRECTNESS
 from encodeonce.datasets.sample import About, Sample, Score, Scored
 
 
@@ -42,6 +45,8 @@ class BENCHMARK(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     measure: ClassVar[str] = "target held (not the MM-Vet score)"
+    judged_measure: ClassVar[str] = "judged correctness"
+    rubric: ClassVar[Rubric] = CORRECTNESS
     about: ClassVar[About] = About(
         title="MM-Vet: open questions that need several capabilities at once",
         media="images",
@@ -87,19 +92,32 @@ class BENCHMARK(BaseModel):
 
     def summarise(self, scored: Sequence[Scored]) -> Mapping[str, float]:
         """Return the share for each capability that a question needs, among others or alone."""
-        by_capability: dict[str, list[float]] = {}
-        for answer in scored:
-            for capability in answer.tags["capabilities"].split(", "):
-                by_capability.setdefault(capability, []).append(answer.value)
-        return {
-            f"target held, %, questions that need {capability}": 100 * sum(values) / len(values)
-            for capability, values in sorted(by_capability.items())
-        }
+        held = _by_capability((answer.tags, answer.value) for answer in scored)
+        return {f"target held, %, questions that need {name}": mean for name, mean in held.items()}
+
+    def judged_texts(self, sample: Sample, answer: str) -> Mapping[str, str]:
+        """Return the question, the published answer and the model's."""
+        return {"question": sample.question, "reference": sample.target, "answer": answer}
+
+    def summarise_verdicts(self, judged: Sequence[Judged]) -> Mapping[str, float]:
+        """Return 100 times the mean grade: of all questions, and for each capability needed."""
+        grades = _by_capability((one.tags, one.verdict.value) for one in judged)
+        total = 100 * sum(one.verdict.value for one in judged) / len(judged)
+        return {"total": total} | {f"questions that need {name}": x for name, x in grades.items()}
 
     def official_files(self, scored: Sequence[Scored]) -> Mapping[str, str]:
         """Return the answers by question, for ``mm-vet_evaluator.py --result_file``."""
         answers = {answer.sample: answer.text for answer in scored}
         return {"mm-vet.json": json.dumps(answers, indent=4, ensure_ascii=False) + "\n"}
+
+
+def _by_capability(values: Iterable[tuple[Mapping[str, str], float]]) -> dict[str, float]:
+    """Return the mean, in percent, of the questions that need each capability."""
+    found: dict[str, list[float]] = {}
+    for tags, value in values:
+        for capability in tags["capabilities"].split(", "):
+            found.setdefault(capability, []).append(value)
+    return {name: 100 * sum(some) / len(some) for name, some in sorted(found.items())}
 
 
 def _sample(name: str, row: Row) -> Sample:

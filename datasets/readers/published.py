@@ -67,6 +67,29 @@ def json_rows(path: Path) -> Iterator[Row]:
         yield Row(place=f"{path}, entry {number}", content=content)
 
 
+def json_line_rows(path: Path) -> Iterator[Row]:
+    """Yield the objects of a file that holds one a line; empty lines are passed over.
+
+    Raises:
+        BenchmarkError: the file cannot be read, or a line holds something else.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise BenchmarkError(f"{path} cannot be read: {error.strerror or error}") from error
+    for number, line in enumerate(lines, start=1):
+        place = f"{path}, line {number}"
+        if not line.strip():
+            continue
+        try:
+            content = parse_json(line, allow_nan=True)
+        except JsonError as error:
+            raise BenchmarkError(f"{place} cannot be read as JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise BenchmarkError(f"{place}: expected an object, got {type(content).__name__}")
+        yield Row(place=place, content=content)
+
+
 def parse(row: Row, model: type[RowModel]) -> RowModel:
     """Return the row as ``model``.
 

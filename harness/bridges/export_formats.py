@@ -4,6 +4,7 @@ The folder `export/` is the registry: each file there writes one format.
 """
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,10 +12,14 @@ from encodeonce.harness.results.export import ExportError, VariantExport
 
 
 class Export(Protocol):
-    """Writes the files of one variant."""
+    """Writes the files of a run. `write_all` of a module; or `write`, of one variant, is enough."""
 
-    def __call__(self, run: VariantExport, folder: Path) -> list[Path]:
+    def __call__(self, runs: Sequence[VariantExport], folder: Path) -> list[Path]:
         """Write into ``folder``, replacing earlier files, and return the files.
+
+        Args:
+            runs: the variants of one run.
+            folder: is made if it is not there.
 
         Raises:
             ExportError: the format cannot represent the run, or a library is missing.
@@ -38,5 +43,7 @@ def find_export(name: str) -> Export:
     if name not in known:
         raise ExportError(f"--to {name!r}: no such format; known: {', '.join(known)}")
     module = importlib.import_module(f"encodeonce.harness.bridges.export.{known[name]}")
-    write: Export = module.write
-    return write
+    if hasattr(module, "write_all"):
+        write_all: Export = module.write_all
+        return write_all
+    return lambda runs, folder: [path for run in runs for path in module.write(run, folder)]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from encodeonce.harness.report.cells import variant_named
 from encodeonce.harness.report.figures.grids import grid_sections
+from encodeonce.harness.report.judged import judged_headline, judged_sections
 from encodeonce.harness.report.matrix import variant_sections
 from encodeonce.harness.report.names import Names
 from encodeonce.harness.report.numbers import human_bytes, human_count, human_seconds, percent
@@ -23,6 +24,7 @@ def sections(summary: Summary) -> list[Section]:
     found = [run_section(summary)]
     if summary["evaluation"] is not None:
         found.append(_answers(summary))
+        found.extend(judged_sections(summary))
         found.extend(_own_scores(summary["evaluation"]))
         found.extend(variant_sections(summary))
         found.extend(grid_sections(summary))
@@ -49,6 +51,7 @@ def headline(summary: Summary, work: Work | None = None) -> list[str]:
             lines.append(f"{result['measure']:<12} {_accuracy_words(result)} on {name}")
             for name, value in list(result["figures"].items())[:1]:
                 lines.append(f"{'':<12} {name}: {value:.2f}")
+    lines += judged_headline(summary)
     if comparison := summary["comparison"]:
         lines.append(same_answers_sentence(comparison))
     return lines

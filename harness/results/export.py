@@ -122,7 +122,7 @@ def _samples(config: RunConfig, asked_sha256: str) -> dict[str, list[tuple[Sampl
         plan = make_plan(config)
     except BenchmarkError as error:
         raise ExportError(
-            f"the export needs the questions' order and options, which cannot be read: {error} "
+            f"the questions and their options are needed, and cannot be read: {error} "
             "(paths in a run file are relative to the folder that the run was started in)"
         ) from error
     if plan.samples_sha256 != asked_sha256:

@@ -10,6 +10,7 @@ from encodeonce.cache_store import durable
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark, BenchmarkError
 from encodeonce.harness.results.gallery import gallery
+from encodeonce.harness.results.judged import summarize_verdicts
 from encodeonce.harness.results.matrix import reference_variant, summarize_variants
 from encodeonce.harness.results.official_files import official_files
 from encodeonce.harness.results.summary import (
@@ -19,6 +20,7 @@ from encodeonce.harness.results.summary import (
     summarize_precompute,
 )
 from encodeonce.harness.results.timeline import Step, hit_timeline
+from encodeonce.harness.run.after.verdict import VerdictRecord, read_verdicts
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.output_error import writing
 from encodeonce.harness.run.record import CacheUse, Record
@@ -46,6 +48,7 @@ class Results:
     """Of precompute."""
     records: Sequence[Record]
     uncached: Sequence[Record]
+    verdicts: Sequence[VerdictRecord]
     benchmarks: Mapping[str, Benchmark]
     """By their names in records."""
 
@@ -64,6 +67,7 @@ def read_results(folder: RunFolder) -> Results:
         # Plain transformers' first logits are all that these are compared with.
         records=folder.records("records", with_logits=bool(uncached)),
         uncached=uncached,
+        verdicts=read_verdicts(folder.path),
         benchmarks=_benchmarks(description),
     )
 
@@ -81,6 +85,7 @@ def summarize(results: Results) -> Summary:
         "variants": summarize_variants(records, variants, benchmarks) if records else None,
         "uncached": summarize_evaluation(uncached, benchmarks) if uncached else None,
         "comparison": compare_answers(records, uncached) if uncached else None,
+        "judged": summarize_verdicts(results.verdicts, records, benchmarks),
         "timeline": hit_timeline(
             {
                 "precompute": list(_precompute_steps(outcomes)),

@@ -209,6 +209,7 @@ def problems(summary: Summary) -> list[str]:
         if stage is not None and stage["num_answered"] < stage["num_samples"]:
             num_failed = stage["num_samples"] - stage["num_answered"]
             found.append(f"{num_failed} of {stage['num_samples']} {words}samples have no answer")
+    found += _unjudged(summary)
     comparison = summary["comparison"]
     is_ours = summary["run"]["config"].get("engine", {"name": "transformers"})["name"] != "vllm"
     # vLLM's kernels are its own: that a few answers differ is reported, and is no failure.
@@ -219,3 +220,16 @@ def problems(summary: Summary) -> list[str]:
         precompute = summary["precompute"]
         found.append(f"{len(precompute['errors'])} of {precompute['num_media']} media failed")
     return found
+
+
+def _unjudged(summary: Summary) -> list[str]:
+    """Return how many answers the latest judge has said nothing of."""
+    judge = summary["run"]["config"].get("judge")
+    if not summary["judged"]:
+        is_asked = judge is not None and summary["evaluation"] is not None
+        return [f"no answer has a verdict of {judge['model']}"] if is_asked else []
+    model = summary["judged"][0]["judge"]["model"]
+    parts = [part for part in summary["judged"] if part["judge"]["model"] == model]
+    missing = sum(part["num_answers"] - part["num_judged"] for part in parts)
+    total = sum(part["num_answers"] for part in parts)
+    return [f"{missing} of {total} answers have no verdict of {model}"] if missing else []

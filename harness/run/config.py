@@ -19,6 +19,8 @@ from encodeonce.datasets.media.probe import VideoBackend
 from encodeonce.datasets.media.sampling import FrameSampling, UniformInclusive
 from encodeonce.datasets.options import LocalPath
 from encodeonce.harness.run.adapted import check_benchmarks, check_heads, check_merging
+from encodeonce.harness.run.after.judge_spec import JudgeSpec, check_judge
+from encodeonce.harness.run.after.log_spec import LogSpec
 from encodeonce.harness.run.cache_spec import CacheSpec
 from encodeonce.harness.run.engine import check_engine
 from encodeonce.harness.run.old_names import (
@@ -43,7 +45,7 @@ from encodeonce.models.kv.spec import FULL, KVSpec, expand_kv
 from encodeonce.models.quantization.registry import load_quantizer
 from encodeonce.models.spec import NONE, GenerationSpec, ModelSpec, VisionSpec, WeightsSpec
 
-_COMPUTES = ("cache", "workers", "output", "limit", "check_uncached")
+_COMPUTES = ("cache", "workers", "output", "limit", "check_uncached", "judge", "log")
 CHANGES_NO_ANSWER = (*_COMPUTES, "weights", "adapters", "kv")
 """Fields about what computes, where results go, and how much of the work is done. The meaning of
 each variant's name is kept separately (`variant.describe_variants`)."""
@@ -182,6 +184,15 @@ class RunConfig(QuestionsConfig):
         "transformers from the video file, and the answers compared. 'all', or 0 for none.",
     )
     workers: WorkersSpec = Field(default_factory=WorkersSpec)
+    judge: JudgeSpec | None = Field(
+        default=None,
+        description="A language model that judges answers, for benchmarks whose score is one's.",
+    )
+    log: LogSpec | None = Field(
+        default=None,
+        description="Experiment trackers that get the figures as a run ends: wandb, trackio, "
+        "mlflow.",
+    )
     output: LocalPath = Field(
         description="Folder for records and report; the same folder resumes the run."
     )
@@ -239,6 +250,13 @@ class RunConfig(QuestionsConfig):
                 f"plain transformers' answers are compared with those of {BASELINE.name!r}: add "
                 "'none' to weights and adapters, and 'full' to kv, or set check_uncached: 0"
             )
+        return value
+
+    @field_validator("judge")
+    @classmethod
+    def _something_to_judge(cls, value: JudgeSpec | None, info: ValidationInfo) -> JudgeSpec | None:
+        if value is not None and "benchmarks" in info.data:
+            check_judge(spec.name for spec in info.data["benchmarks"])
         return value
 
     @model_validator(mode="after")

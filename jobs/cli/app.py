@@ -27,6 +27,10 @@ class _Commands(LazyGroup):
         "eval": Lazy(
             "run:evaluate", "Answer all questions of a run from stored features, and report."
         ),
+        "judge": Lazy(
+            "judge:judge",
+            "Have a language model judge a run's answers, and report. Run it again to resume.",
+        ),
         "report": Lazy(
             "report:report", "Print the report of a run, and write report.md and report.json anew."
         ),

@@ -1,6 +1,7 @@
 """``encodeonce report``, with which other commands end too."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -17,6 +18,7 @@ from encodeonce.harness.results.summary import Summary, problems
 from encodeonce.harness.results.work import Work
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.output_error import OutputError
+from encodeonce.jobs.afterwards import log_if_asked
 from encodeonce.jobs.cli.user_errors import stop, user_errors
 
 console = PlainConsole()
@@ -35,6 +37,10 @@ def report(
     latex: Annotated[
         bool, typer.Option("--latex", help="Also write tables for LaTeX (booktabs) to paper/.")
     ] = False,
+    log: Annotated[
+        bool,
+        typer.Option("--log", help="Also send the figures to the run file's trackers once more."),
+    ] = False,
     json_file: Annotated[
         str | None,
         typer.Option(
@@ -50,7 +56,7 @@ def report(
         if json_file is None:
             if figures:
                 require_matplotlib()
-            finish(run, html, paper=Paper(tuple(figures or ()), latex))
+            finish(run, html, paper=Paper(tuple(figures or ()), latex), log=log)
             return
         if figures or latex:
             raise ValueError("--json writes nothing else: leave it out, or --figures and --latex")
@@ -81,7 +87,12 @@ NO_PAPER = Paper()
 
 
 def finish(
-    folder: RunFolder, html: bool = True, work: Work | None = None, paper: Paper = NO_PAPER
+    folder: RunFolder,
+    html: bool = True,
+    work: Work | None = None,
+    paper: Paper = NO_PAPER,
+    also: Sequence[str] = (),
+    log: bool = False,
 ) -> None:
     """Write and print the report of a run; exit with 1 if anything failed.
 
@@ -90,6 +101,8 @@ def finish(
         html: whether the page is written as well.
         work: what this command has done, by stage.
         paper: what is written for papers as well.
+        also: what failed in this command, one sentence each.
+        log: whether the run's trackers are told, if its file names some.
     """
     failed = []
     files: list[Path] = []
@@ -109,7 +122,12 @@ def finish(
     except UnprintableError as error:
         where = f"; the report is in {written.pages[0]}" if written.pages else ""
         failed.append(f"{error}{where}")
-    if failed := [*problems(written.summary), *failed]:
+    if log:
+        sent, refused = log_if_asked(folder, written.summary)
+        failed += refused
+        for line in sent:
+            console.print(f"logged to {line}", soft_wrap=True)
+    if failed := [*also, *problems(written.summary), *failed]:
         stop("; ".join(failed))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from encodeonce.harness.run.config import ConfigError, RunConfig
+from encodeonce.jobs.afterwards import check_afterwards, judge_if_asked
 from encodeonce.jobs.cli.report import finish
 from encodeonce.jobs.cli.run_options import How, RayAddress, RunOptions, with_run_options
 from encodeonce.jobs.cli.user_errors import stop, user_errors
@@ -26,12 +27,14 @@ def run(options: RunOptions, ray_address: RayAddress = None, progress: How = "au
     """Encode what is missing, answer all questions, and report. Run it again to resume."""
     with user_errors():
         config = options.load()
+        check_afterwards(config)
         _check_device(options, config, ray_address)
         with _running(config, ray_address, progress) as pipeline:
             pipeline.precompute()
             pipeline.check_uncached()
             pipeline.evaluate()
-        finish(pipeline.folder, work=pipeline.work)
+        failed = judge_if_asked(config, pipeline.folder, progress)
+        finish(pipeline.folder, work=pipeline.work, also=failed, log=True)
 
 
 @with_run_options
@@ -76,6 +79,7 @@ def evaluate(options: RunOptions, ray_address: RayAddress = None, progress: How 
     """Answer all questions of a run from stored features, and report."""
     with user_errors():
         config = options.load()
+        check_afterwards(config)
         _check_device(options, config, ray_address)
         if config.cache.on_miss == "error":
             from encodeonce.jobs.cli.coverage import coverage_of, print_coverage
@@ -87,7 +91,8 @@ def evaluate(options: RunOptions, ray_address: RayAddress = None, progress: How 
         with _running(config, ray_address, progress) as pipeline:
             pipeline.check_uncached()
             pipeline.evaluate()
-        finish(pipeline.folder, work=pipeline.work)
+        failed = judge_if_asked(config, pipeline.folder, progress)
+        finish(pipeline.folder, work=pipeline.work, also=failed, log=True)
 
 
 def _fill_for_vllm(config: RunConfig, *, dry_run: bool) -> None:

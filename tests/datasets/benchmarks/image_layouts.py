@@ -43,6 +43,11 @@ def write_json(path: Path, content: Any) -> Path:
     return path
 
 
+def write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return path
+
+
 def shifted(index: int, answer: str, options: Sequence[str], **others: str) -> list[dict[str, Any]]:
     """Return a question's rows for circular evaluation: each shifts the options by one."""
     letters = "ABCD"[: len(options)]
@@ -129,6 +134,36 @@ def mm_vet(folder: Path) -> Mapping[str, Any]:
     write_json(folder / "mm-vet.json", MM_VET)
     for name in ("v1_0.png", "v1_1.png"):
         write_picture(folder / "images" / name, GREEN)
+    return {"folder": folder}
+
+
+def llava_bench(folder: Path) -> Mapping[str, Any]:
+    """Write three questions on two pictures, with GPT-4's answers and descriptions."""
+    kinds = ("conv", "detail", "complex")
+    questions = ("What is it?", "Describe it.", "Why is it blue?")
+    answers = ("A green field.", "All of it is green.", "It may be the sky.")
+    images = ("001.jpg", "001.jpg", "002.jpg")
+    rows = list(zip(range(3), images, questions, kinds, answers, strict=True))
+    write_lines(
+        folder / "questions.jsonl",
+        [{"question_id": n, "image": i, "text": q, "category": k} for n, i, q, k, _ in rows],
+    )
+    write_lines(
+        folder / "answers_gpt4.jsonl",
+        [
+            {"question_id": n, "prompt": q, "answer_id": f"x{n}", "model_id": "gpt-4", "text": a}
+            for n, _, q, _, a in rows
+        ],
+    )
+    write_lines(
+        folder / "context.jsonl",
+        [
+            {"id": "001", "image": "001.jpg", "caption": "Green, all over."},
+            {"id": "002", "image": "002.jpg", "caption": ["One line.", "Another."]},
+        ],
+    )
+    for name, colour in (("001.jpg", GREEN), ("002.jpg", BLUE)):
+        write_picture(folder / "images" / name, colour)
     return {"folder": folder}
 
 

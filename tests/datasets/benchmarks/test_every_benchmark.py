@@ -58,6 +58,7 @@ def needle_example(folder: Path) -> Mapping[str, Any]:
 EXAMPLES: Mapping[str, Callable[[Path], Mapping[str, Any]]] = {
     "easy_vqa": image_layouts.easy_vqa,
     "gqa": image_layouts.gqa,
+    "llava_bench": image_layouts.llava_bench,
     "llava_description": image_layouts.llava_description,
     "llava_instruct": image_layouts.llava_instruct,
     "lmms_eval_task": lmms_eval_task_example,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from encodeonce.datasets.registry import load_benchmark
+from encodeonce.datasets.rubric import Judgeable, Judged, Verdict
 from encodeonce.datasets.sample import Benchmark, BenchmarkError, Exporting, Summarising
 from tests.contracts.benchmark import answered
 from tests.datasets.benchmarks.image_layouts import MM_VET, mm_vet, write_json
@@ -43,6 +44,23 @@ def test_a_capability_counts_wherever_it_is_needed(benchmark: Benchmark) -> None
         "target held, %, questions that need math": 25.0,
         "target held, %, questions that need ocr": 25.0,
         "target held, %, questions that need rec": 50.0,
+    }
+
+
+def test_a_judges_grades_give_the_published_figures(benchmark: Benchmark) -> None:
+    assert isinstance(benchmark, Judgeable)
+    samples = list(benchmark.samples())
+    message = benchmark.rubric.ask(benchmark.judged_texts(samples[0], "-1, -5"))
+    assert all(text in message for text in ("What is x?", "-1<AND>-5", "-1, -5"))
+    judged = [
+        Judged(sample=one.id, group=one.group, tags=one.tags, verdict=Verdict(value=value))
+        for one, value in zip(samples, (0.5, 1.0, 0.0), strict=True)
+    ]
+    assert benchmark.summarise_verdicts(judged) == {
+        "total": 50.0,
+        "questions that need math": 25.0,
+        "questions that need ocr": 25.0,
+        "questions that need rec": 50.0,
     }
 
 

@@ -10,5 +10,5 @@ def test_every_file_of_the_folder_is_a_format() -> None:
     assert {"lmms-eval", "vlmevalkit"} <= set(formats())
     for name in formats():
         assert callable(find_export(name))
-    with pytest.raises(ExportError, match="known: csv, lmms-eval, parquet, vlmevalkit"):
+    with pytest.raises(ExportError, match="known: csv, hub, inspect, lmms-eval, parquet, "):
         find_export("excel")
