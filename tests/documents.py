@@ -126,7 +126,8 @@ def problem_of_command(words: list[str], *, is_whole: bool) -> str | None:
     if program == "encodeonce":
         return problem_of(rest, is_whole=is_whole)
     if program == "make":
-        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+        makefile = (ROOT / "Makefile").read_text("utf-8").replace("$(VENV)", ".venv")
+        targets = re.findall(r"^([\w./-]+):", makefile, re.MULTILINE)
         wrong = [target for target in rest if target not in targets]
         return f"no such target: {wrong[0]}" if wrong else None
     if program == "lmms-eval":
