@@ -173,11 +173,11 @@ $(VENV)/installed-dev: $(VENV)/installed
 
 # lmms-eval without its dependencies: it asks for torchvision, whose builds bring CUDA and do not
 # fit a CPU build of torch, for av<16, and for much that only some of its tasks and models use.
-# Named here is what its command line imports.
+# Named here is what its command line and its llava_hf import.
 $(VENV)-lmms/installed: pyproject.toml constraints.txt constraints-plugins.txt
 	$(PYTHON) -m venv $(VENV)-lmms
 	$(VENV)-lmms/bin/pip install --quiet --disable-pip-version-check \
-		-c constraints.txt -c constraints-plugins.txt -e . pytest pytest-timeout \
+		-c constraints.txt -c constraints-plugins.txt -e '.[decord]' pytest pytest-timeout \
 		evaluate loguru pytablewriter sacrebleu tenacity
 	$(VENV)-lmms/bin/pip install --quiet --disable-pip-version-check \
 		-c constraints-plugins.txt --no-deps lmms_eval

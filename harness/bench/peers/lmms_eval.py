@@ -76,6 +76,9 @@ def by_command_line(config: RunConfig, started_s: float, *, is_ours: bool) -> Do
         config: the run; `is_ours` finds everything in its store.
         started_s: when the process began.
         is_ours: whether encodeonce is the model, instead of ``llava_hf``.
+
+    Raises:
+        ValueError: lmms-eval failed, which it says and goes on.
     """
     plan = make_plan(config)
     with Session(config) as session, tempfile.TemporaryDirectory() as temporary:
@@ -94,6 +97,8 @@ def by_command_line(config: RunConfig, started_s: float, *, is_ours: bool) -> Do
         from lmms_eval.__main__ import cli_evaluate
 
         cli_evaluate()
+    if not counted.texts:
+        raise ValueError("lmms-eval gave no answers: see above")
     return Done(
         load_s=counted.ready_s - started_s,
         answer_s=counted.answer_s,

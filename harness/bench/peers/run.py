@@ -29,8 +29,9 @@ def find_pythons(given: Mapping[str, str]) -> dict[str, str]:
     for name, python in given.items():
         if name not in INSTALL:
             raise ValueError(f"--python {name}={python}: allowed before '=': {', '.join(INSTALL)}")
-        _check(name, python)
-        found[name] = python
+        # A name alone is looked for on PATH; links are kept, as an environment's python is one.
+        found[name] = str(Path(python).absolute()) if "/" in python else python
+        _check(name, found[name])
     return found
 
 
