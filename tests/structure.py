@@ -47,7 +47,7 @@ ORDER: Mapping[str, Sequence[str]] = {
         "vllm",
         "synthetic demo easy_vqa",
     ),
-    "harness": ("run", "results workers", "training serving", "report", "bench bridges"),
+    "harness": ("run", "results workers", "training serving", "report", "bench bridges viewer"),
     "jobs": ("execution interrupts quiet", "pipeline serve_ray", "running", "cli api"),
 }
 """By folder, from the bottom up: a room imports from those before it, never from those after it or
