@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress test-peft test-vllm test-s3 test-trackers \
-	test-real real-tables real-compressors accept-compressor easy-vqa test-triton test-gpu check types \
+.PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress test-peft test-vllm test-s3 \
+	test-trackers test-browser test-real real-tables real-compressors accept-compressor easy-vqa test-triton \
+	test-gpu check types \
 	structure clean
 
 demo: $(VENV)/installed
@@ -82,6 +83,10 @@ test-triton: $(VENV)-triton/installed
 	TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(VENV)-triton/bin/python -m pytest tests/gpu/test_triton.py
 	OMP_NUM_THREADS=1 $(VENV)-triton/bin/python -m pytest tests/gpu/test_triton.py
 
+# Pages in a browser, by clicking: Debian's chromium (apt-get install chromium), or CHROMIUM=its path.
+test-browser: $(VENV)-browser/installed
+	OMP_NUM_THREADS=1 $(VENV)-browser/bin/python -m pytest tests/browser
+
 # On a GPU, in the environment that the program runs in: tests/gpu/README.md.
 test-gpu:
 	$(PYTHON) -m pytest tests/gpu
@@ -115,6 +120,12 @@ types: $(VENV)/installed-dev
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+$(VENV)-browser/installed: pyproject.toml constraints.txt constraints-browser.txt
+	$(PYTHON) -m venv $(VENV)-browser
+	$(VENV)-browser/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(VENV)-browser/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-browser.txt
 	touch $@
 
 $(VENV)-vlmevalkit/installed: pyproject.toml constraints.txt constraints-vlmevalkit.txt
@@ -188,4 +199,4 @@ structure:
 	@$(PYTHON) -m tests.structure
 
 clean:
-	rm -rf $(VENV) $(VENV)-lmms $(VENV)-vlmevalkit $(VENV)-kvpress $(VENV)-peft $(VENV)-vllm $(VENV)-real $(VENV)-trackers $(VENV)-triton build dist demo-run *.egg-info
+	rm -rf $(VENV) $(VENV)-lmms $(VENV)-vlmevalkit $(VENV)-kvpress $(VENV)-peft $(VENV)-vllm $(VENV)-real $(VENV)-trackers $(VENV)-triton $(VENV)-browser build dist demo-run *.egg-info

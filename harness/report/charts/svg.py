@@ -208,7 +208,7 @@ class Scale:
         """Return the value that lies at a place: the inverse of `px`."""
         share = (px - self.start_px) / (self.end_px - self.start_px)
         if self.kind == "log":
-            return self.low * (self.high / self.low) ** share
+            return float(self.low * (self.high / self.low) ** share)
         return self.low + (self.high - self.low) * share
 
     def ticks(self) -> list[float]:
