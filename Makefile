@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress test-peft test-vllm test-s3 \
 	test-trackers test-browser test-real real-tables real-compressors accept-compressor easy-vqa test-triton \
-	test-gpu check types \
+	test-gpu docs check types \
 	structure clean
 
 demo: $(VENV)/installed
@@ -106,6 +106,11 @@ $(VENV)/installed-easy-vqa: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[easy-vqa]'
 	touch $@
 
+# The documentation as a site in build/docs-site; a link that leads nowhere ends it.
+docs: $(VENV)-docs/installed
+	$(VENV)-docs/bin/python docs/site.py build/docs-source
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict
+
 check: $(VENV)/installed-dev types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -158,6 +163,12 @@ $(VENV)-trackers/installed: pyproject.toml constraints.txt constraints-trackers.
 	$(VENV)-trackers/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-trackers.txt
 	touch $@
 
+$(VENV)-docs/installed: constraints.txt constraints-docs.txt
+	$(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -c constraints-docs.txt \
+		mkdocs-material
+	touch $@
+
 $(VENV)-s3/installed: pyproject.toml constraints.txt constraints-s3.txt
 	$(PYTHON) -m venv $(VENV)-s3
 	$(VENV)-s3/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
@@ -199,4 +210,4 @@ structure:
 	@$(PYTHON) -m tests.structure
 
 clean:
-	rm -rf $(VENV) $(VENV)-lmms $(VENV)-vlmevalkit $(VENV)-kvpress $(VENV)-peft $(VENV)-vllm $(VENV)-real $(VENV)-trackers $(VENV)-triton $(VENV)-browser build dist demo-run *.egg-info
+	rm -rf $(VENV) $(VENV)-* build dist demo-run *.egg-info

@@ -36,7 +36,7 @@ FOR_USERS = (README, *sorted((ROOT / "docs").glob("*.md")))
 PAGES = (
     *FOR_USERS,
     ARCHITECTURE,
-    *(ROOT / name for name in ("CONTRIBUTING.md", "cache_store/FORMAT.md")),
+    *(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "cache_store/FORMAT.md")),
     *(ROOT / name for name in ("models/demo/README.md", "models/easy_vqa/README.md")),
     ROOT / "tests/gpu/README.md",
 )

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from encodeonce.harness.report.cells import variant_named
 from encodeonce.harness.report.figures.grids import grid_sections
-from encodeonce.harness.report.judged import judged_headline, judged_sections
 from encodeonce.harness.report.matrix import variant_sections
 from encodeonce.harness.report.names import Names
 from encodeonce.harness.report.numbers import human_bytes, human_count, human_seconds, percent
+from encodeonce.harness.report.parts.judged import judged_headline, judged_sections
 from encodeonce.harness.report.run_section import engine_of, run_section
 from encodeonce.harness.report.section import Section, Table
 from encodeonce.harness.report.work import history_lines, stage_hits, work_lines
