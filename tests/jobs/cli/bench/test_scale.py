@@ -44,14 +44,15 @@ def test_aims_are_judged_where_they_were_measured_alone() -> None:
         return Scale(
             part="index",
             size=size,
-            seconds={"open": seconds, "stat": 6.0},
+            seconds={"open": 20 * seconds, "stat": 60.0},  # on a busy machine
+            processor_seconds={"open": seconds, "stat": 6.0},
             peak_bytes=10**9,
             import_bytes=10**8,
             figures={"look-ups/s": 50_000.0},
         )
 
     (small,) = sections([one(10_000, 9.0)])
-    assert small.sentences == ()
+    assert not [sentence for sentence in small.sentences if "Aim" in sentence]
     (grown,) = sections([one(10_000, 0.1), one(1_000_000, 1.0)])
     said = "\n".join(grown.sentences)
     assert "open with the power 0.50" in said
