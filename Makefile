@@ -127,66 +127,17 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@
 
-$(VENV)-browser/installed: pyproject.toml constraints.txt constraints-browser.txt
-	$(PYTHON) -m venv $(VENV)-browser
-	$(VENV)-browser/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(VENV)-browser/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-browser.txt
-	touch $@
-
-$(VENV)-vlmevalkit/installed: pyproject.toml constraints.txt constraints-vlmevalkit.txt
-	$(PYTHON) -m venv $(VENV)-vlmevalkit
-	$(VENV)-vlmevalkit/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(VENV)-vlmevalkit/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-vlmevalkit.txt
-	touch $@
-
-$(VENV)-kvpress/installed: pyproject.toml constraints.txt constraints-kvpress.txt
-	$(PYTHON) -m venv $(VENV)-kvpress
-	$(VENV)-kvpress/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(VENV)-kvpress/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-kvpress.txt
-	touch $@
-
-$(VENV)-peft/installed: pyproject.toml constraints.txt constraints-peft.txt
-	$(PYTHON) -m venv $(VENV)-peft
-	$(VENV)-peft/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(VENV)-peft/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-peft.txt
-	touch $@
-
-$(VENV)-vllm/installed: pyproject.toml constraints.txt constraints-vllm.txt
-	$(PYTHON) -m venv $(VENV)-vllm
-	$(VENV)-vllm/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(VENV)-vllm/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-vllm.txt
-	touch $@
-
-$(VENV)-trackers/installed: pyproject.toml constraints.txt constraints-trackers.txt
-	$(PYTHON) -m venv $(VENV)-trackers
-	$(VENV)-trackers/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(VENV)-trackers/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-trackers.txt
+# An environment beside ours: the tests' own packages, and what a file names beyond them.
+$(VENV)-%/installed: pyproject.toml constraints.txt constraints-%.txt
+	$(PYTHON) -m venv $(VENV)-$*
+	$(VENV)-$*/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(VENV)-$*/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-$*.txt
 	touch $@
 
 $(VENV)-docs/installed: constraints.txt constraints-docs.txt
 	$(PYTHON) -m venv $(VENV)-docs
 	$(VENV)-docs/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -c constraints-docs.txt \
 		mkdocs-material
-	touch $@
-
-$(VENV)-s3/installed: pyproject.toml constraints.txt constraints-s3.txt
-	$(PYTHON) -m venv $(VENV)-s3
-	$(VENV)-s3/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(VENV)-s3/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-s3.txt
-	touch $@
-
-$(VENV)-real/installed: pyproject.toml constraints.txt constraints-kvpress.txt constraints-real.txt
-	$(PYTHON) -m venv $(VENV)-real
-	$(VENV)-real/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(VENV)-real/bin/pip install --quiet --disable-pip-version-check --no-deps \
-		-r constraints-kvpress.txt -r constraints-real.txt
-	touch $@
-
-$(VENV)-triton/installed: pyproject.toml constraints.txt constraints-triton.txt
-	$(PYTHON) -m venv $(VENV)-triton
-	$(VENV)-triton/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(VENV)-triton/bin/pip install --quiet --disable-pip-version-check --no-deps \
-		-r constraints-triton.txt
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
