@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress test-peft test-vllm test-s3 test-trackers test-torchcodec docs \
-	test-real real-tables real-compressors accept-compressor easy-vqa test-triton test-gpu check types \
+.PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress test-peft test-vllm test-s3 \
+	test-trackers test-torchcodec test-browser test-real real-tables real-compressors accept-compressor easy-vqa test-triton \
+	test-gpu docs check types \
 	structure clean
 
 demo: $(VENV)/installed
@@ -86,6 +87,10 @@ test-triton: $(VENV)-triton/installed
 	TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(VENV)-triton/bin/python -m pytest tests/gpu/test_triton.py
 	OMP_NUM_THREADS=1 $(VENV)-triton/bin/python -m pytest tests/gpu/test_triton.py
 
+# Pages in a browser, by clicking: Debian's chromium (apt-get install chromium), or CHROMIUM=its path.
+test-browser: $(VENV)-browser/installed
+	OMP_NUM_THREADS=1 $(VENV)-browser/bin/python -m pytest tests/browser
+
 # On a GPU, in the environment that the program runs in: tests/gpu/README.md.
 test-gpu:
 	$(PYTHON) -m pytest tests/gpu
@@ -126,34 +131,38 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@
 
-$(VENV)-vlmevalkit/installed: pyproject.toml constraints.txt constraints-vlmevalkit.txt
-	$(PYTHON) -m venv $(VENV)-vlmevalkit
-	$(VENV)-vlmevalkit/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(VENV)-vlmevalkit/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-vlmevalkit.txt
+# An environment beside ours: the tests' own packages, and what a file names beyond them.
+$(VENV)-%/installed: pyproject.toml constraints.txt constraints-%.txt
+	$(PYTHON) -m venv $(VENV)-$*
+	$(VENV)-$*/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(VENV)-$*/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-$*.txt
 	touch $@
 
-$(VENV)-kvpress/installed: pyproject.toml constraints.txt constraints-kvpress.txt
-	$(PYTHON) -m venv $(VENV)-kvpress
-	$(VENV)-kvpress/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(VENV)-kvpress/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-kvpress.txt
+$(VENV)-docs/installed
+	$(VENV)-docs/bin/python docs/site.py build/docs-source
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict
+
+check: $(VENV)/installed-dev types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy follows folders, not the mapping in pyproject.toml: it is shown a tree of links.
+types: $(VENV)/installed-dev
+	mkdir -p build/typing/encodeonce
+	ln -sfn $(addprefix ../../../,cache_store datasets harness jobs models encodeonce/__init__.py) \
+		build/typing/encodeonce/
+	$(BIN)/mypy -p encodeonce
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@
 
-$(VENV)-peft/installed: pyproject.toml constraints.txt constraints-peft.txt
-	$(PYTHON) -m venv $(VENV)-peft
-	$(VENV)-peft/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(VENV)-peft/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-peft.txt
-	touch $@
-
-$(VENV)-vllm/installed: pyproject.toml constraints.txt constraints-vllm.txt
-	$(PYTHON) -m venv $(VENV)-vllm
-	$(VENV)-vllm/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(VENV)-vllm/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-vllm.txt
-	touch $@
-
-$(VENV)-trackers/installed: pyproject.toml constraints.txt constraints-trackers.txt
-	$(PYTHON) -m venv $(VENV)-trackers
-	$(VENV)-trackers/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(VENV)-trackers/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-trackers.txt
+# An environment beside ours: the tests' own packages, and what a file names beyond them.
+$(VENV)-%/installed: pyproject.toml constraints.txt constraints-%.txt
+	$(PYTHON) -m venv $(VENV)-$*
+	$(VENV)-$*/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(VENV)-$*/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-$*.txt
 	touch $@
 
 $(VENV)-torchcodec/installed: pyproject.toml constraints.txt constraints-torchcodec.txt
@@ -168,37 +177,17 @@ $(VENV)-docs/installed: constraints.txt constraints-docs.txt
 		mkdocs-material
 	touch $@
 
-$(VENV)-s3/installed: pyproject.toml constraints.txt constraints-s3.txt
-	$(PYTHON) -m venv $(VENV)-s3
-	$(VENV)-s3/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(VENV)-s3/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-s3.txt
-	touch $@
-
-$(VENV)-real/installed: pyproject.toml constraints.txt constraints-kvpress.txt constraints-real.txt
-	$(PYTHON) -m venv $(VENV)-real
-	$(VENV)-real/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(VENV)-real/bin/pip install --quiet --disable-pip-version-check --no-deps \
-		-r constraints-kvpress.txt -r constraints-real.txt
-	touch $@
-
-$(VENV)-triton/installed: pyproject.toml constraints.txt constraints-triton.txt
-	$(PYTHON) -m venv $(VENV)-triton
-	$(VENV)-triton/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(VENV)-triton/bin/pip install --quiet --disable-pip-version-check --no-deps \
-		-r constraints-triton.txt
-	touch $@
-
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
 # lmms-eval without its dependencies: it asks for torchvision, whose builds bring CUDA and do not
 # fit a CPU build of torch, for av<16, and for much that only some of its tasks and models use.
-# Named here is what its command line imports.
+# Named here is what its command line and its llava_hf import.
 $(VENV)-lmms/installed: pyproject.toml constraints.txt constraints-plugins.txt
 	$(PYTHON) -m venv $(VENV)-lmms
 	$(VENV)-lmms/bin/pip install --quiet --disable-pip-version-check \
-		-c constraints.txt -c constraints-plugins.txt -e . pytest pytest-timeout \
+		-c constraints.txt -c constraints-plugins.txt -e '.[decord]' pytest pytest-timeout \
 		evaluate loguru pytablewriter sacrebleu tenacity
 	$(VENV)-lmms/bin/pip install --quiet --disable-pip-version-check \
 		-c constraints-plugins.txt --no-deps lmms_eval
@@ -209,4 +198,4 @@ structure:
 	@$(PYTHON) -m tests.structure
 
 clean:
-	rm -rf $(VENV) $(VENV)-lmms $(VENV)-vlmevalkit $(VENV)-kvpress $(VENV)-peft $(VENV)-vllm $(VENV)-real $(VENV)-trackers $(VENV)-docs $(VENV)-torchcodec $(VENV)-triton build dist demo-run *.egg-info
+	rm -rf $(VENV) $(VENV)-* build dist demo-run *.egg-info

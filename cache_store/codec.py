@@ -17,6 +17,9 @@ import zstandard
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+_DESCRIPTOR, _HAS_CHECKSUM, _CHECKSUM_BYTES = 4, 0b100, 4
+"""Of a zstd frame (RFC 8878): the byte that describes its header, a bit in it, and the end."""
+
 WIDE = {2: np.uint16, 4: np.uint32}
 
 
@@ -29,8 +32,14 @@ class ChunkCodec(Protocol):
         """Return the chunk of one unit's C-contiguous array."""
         ...
 
-    def decode_into(self, chunk: memoryview, out: Array) -> None:
+    def decode_into(self, chunk: memoryview, out: Array, *, is_verified: bool = False) -> None:
         """Fill the C-contiguous ``out``.
+
+        Args:
+            chunk: what `encode` made.
+            out: an array like the one that was encoded.
+            is_verified: the chunk's checksum has been compared: a codec's own need not be. The
+                chunk must be writable, and is changed.
 
         Raises:
             DamagedChunk: the chunk is not one that `encode` made of an array like ``out``.
@@ -51,7 +60,7 @@ class Raw:
         """Return the array's bytes."""
         return unit.tobytes()
 
-    def decode_into(self, chunk: memoryview, out: Array) -> None:
+    def decode_into(self, chunk: memoryview, out: Array, *, is_verified: bool = False) -> None:
         """Copy the chunk."""
         if chunk.nbytes != out.nbytes:
             raise DamagedChunk(f"{chunk.nbytes} bytes where {out.nbytes} belong")
@@ -80,8 +89,10 @@ class Zstd:
         frame.append(stream.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH))
         return b"".join(frame)
 
-    def decode_into(self, chunk: memoryview, out: Array) -> None:
+    def decode_into(self, chunk: memoryview, out: Array, *, is_verified: bool = False) -> None:
         """Decompress and put the planes together."""
+        if is_verified:
+            chunk = _without_checksum(chunk)
         if out.itemsize == 1:
             self._decompress(chunk, flat_bytes(out))
             return
@@ -157,6 +168,17 @@ def _new_compressor() -> zstandard.ZstdCompressor:
     )
 
 
+def _without_checksum(frame: memoryview) -> memoryview:
+    """Return a zstd frame that says it has no checksum, in the same memory.
+
+    Comparing it takes a fifth of the time of reading: XXH64 over what has been decompressed.
+    """
+    if len(frame) > _DESCRIPTOR and frame[_DESCRIPTOR] & _HAS_CHECKSUM:
+        frame[_DESCRIPTOR] &= ~_HAS_CHECKSUM
+        return frame[:-_CHECKSUM_BYTES]
+    return frame
+
+
 def _planes(unit: Array) -> list[Array]:
     """Split into byte planes, lowest first. Shifts run at 3 times the speed of strided copies."""
     if unit.itemsize == 1:
@@ -172,7 +194,8 @@ def _merge(planes: Array, out: Array) -> None:
     wide_dtype = WIDE[out.itemsize]
     wide = out.reshape(-1).view(wide_dtype)
     highest = len(planes) - 1
-    np.left_shift(planes[highest], 8, out=wide, dtype=wide_dtype, casting="unsafe")
+    # A product, as numpy takes longer over the same shift.
+    np.multiply(planes[highest], 256, out=wide, dtype=wide_dtype, casting="unsafe")
     for plane in range(highest - 1, 0, -1):
         np.bitwise_or(wide, planes[plane], out=wide)
         np.left_shift(wide, 8, out=wide)

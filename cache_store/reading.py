@@ -173,7 +173,7 @@ class ChunkReader:
             _verify(target, xxh3)
             return
         chunk = self._stored(file, offset, size, xxh3)
-        self._codecs[part.filter].decode_into(chunk.data, out)
+        self._codecs[part.filter].decode_into(chunk.data, out, is_verified=True)
 
     def read_stored(self, file: PackFile, part: Part, row: int) -> bytes:
         """Return the stored bytes of one chunk, verified.

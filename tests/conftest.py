@@ -6,6 +6,11 @@ import signal
 import pytest
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes `make test` takes: tests of Ray wait as long as they work."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session", autouse=True)
 def as_a_user_has_it() -> None:
     """Let nobody say how wide a terminal is that is none."""

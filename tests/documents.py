@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -126,8 +127,10 @@ def problem_of_command(words: list[str], *, is_whole: bool) -> str | None:
     if program == "encodeonce":
         return problem_of(rest, is_whole=is_whole)
     if program == "make":
-        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
-        wrong = [target for target in rest if target not in targets]
+        makefile = (ROOT / "Makefile").read_text("utf-8").replace("$(VENV)", ".venv")
+        targets = re.findall(r"^([\w./%-]+):", makefile, re.MULTILINE)
+        patterns = [target.replace("%", "*") for target in targets]
+        wrong = [word for word in rest if not any(fnmatch(word, one) for one in patterns)]
         return f"no such target: {wrong[0]}" if wrong else None
     if program == "lmms-eval":
         return problem_of_model_args(rest[rest.index("--model_args") + 1])

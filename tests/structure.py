@@ -47,7 +47,13 @@ ORDER: Mapping[str, Sequence[str]] = {
         "vllm",
         "synthetic demo easy_vqa",
     ),
-    "harness": ("run", "results workers", "training serving judging", "report", "bench bridges"),
+    "harness": (
+        "run",
+        "results workers",
+        "training serving judging",
+        "report",
+        "bench bridges viewer",
+    ),
     "jobs": (
         "execution interrupts quiet",
         "pipeline serve_ray judging",

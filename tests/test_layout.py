@@ -105,13 +105,20 @@ def test_the_tests_that_the_makefile_names_exist() -> None:
     assert not [name for name in named if not (ROOT / name.rstrip(".")).exists()]
 
 
-def test_page_templates_are_package_data() -> None:
+@pytest.mark.parametrize(
+    ("package", "folder", "some"),
+    [
+        ("report", "templates", {"report.html.j2", "style.css", "script.js"}),
+        ("viewer", "static", {"index.html", "viewer.css", "viewer.js"}),
+    ],
+)
+def test_files_of_pages_are_package_data(package: str, folder: str, some: set[str]) -> None:
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
-    patterns = tools["setuptools"]["package-data"]["encodeonce.harness.report"]
-    folder = ROOT / "harness" / "report"
-    packed = {path for pattern in patterns for path in folder.glob(pattern)}
-    assert packed == set((folder / "templates").iterdir())
-    assert {path.name for path in packed} >= {"report.html.j2", "style.css", "script.js"}
+    patterns = tools["setuptools"]["package-data"][f"encodeonce.harness.{package}"]
+    room = ROOT / "harness" / package
+    packed = {path for pattern in patterns for path in room.glob(pattern)}
+    assert packed == set((room / folder).iterdir())
+    assert {path.name for path in packed} >= some
 
 
 def test_import_datasets_from_the_root_is_hugging_faces() -> None:

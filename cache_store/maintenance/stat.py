@@ -83,9 +83,9 @@ def ls(folder: StoreFolder, signature: str = "", media: str = "") -> Iterator[Me
         if not namespace.digest.startswith(signature):
             continue
         index = NamespaceIndex(namespace)
-        for pack in index.live_packs():
+        for pack, num_live in index.num_live().items():
             info = index.packs[pack]
-            for units, names in _live_units(index, pack):
+            for units, names in _live_units(index, pack, num_live):
                 if units.media.startswith(media):
                     yield MediaListing(
                         signature=namespace.digest,
@@ -132,7 +132,7 @@ def _stat_one(index: NamespaceIndex, on_packs: Callable[[int], None]) -> Signatu
     num_live = index.num_live()
     for done, pack in enumerate(num_live):
         on_packs(done)
-        for units, names in _live_units(index, pack):
+        for units, names in _live_units(index, pack, num_live[pack]):
             media.add(units.media)
             losses += [loss for by_array in units.loss.values() for loss in by_array]
             for question, answer in units.provenance.items():
@@ -161,8 +161,13 @@ def _stat_one(index: NamespaceIndex, on_packs: Callable[[int], None]) -> Signatu
     )
 
 
-def _live_units(index: NamespaceIndex, pack: int) -> Iterator[tuple[Units, tuple[str, ...]]]:
+def _live_units(
+    index: NamespaceIndex, pack: int, num_live: int
+) -> Iterator[tuple[Units, tuple[str, ...]]]:
     """Iterate over a pack's `Units`, each with the names of those that are live; skip the dead."""
+    if num_live == index.packs[pack].num_units:  # nearly always: no unit need be looked up
+        yield from ((units, units.names) for units in index.manifest(pack).units)
+        return
     live = {row for row, _, _ in index.live_rows(pack)}
     for units in index.manifest(pack).units:
         names = tuple(n for i, n in enumerate(units.names) if units.first_row + i in live)

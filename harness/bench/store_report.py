@@ -59,9 +59,9 @@ def promises(result: BenchResult) -> list[Promise]:
         torch_, stock = result.row(TORCH, dtype), result.row(STOCK, dtype)
         memcpy = result.row(MEMCPY, dtype)
         faster = [
-            ("raw, warm read / memcpy", memcpy, raw, "warm", 0.8),
+            ("raw, warm read / memcpy", memcpy, raw, "warm", 0.6),
             ("raw, warm read / torch.load", torch_, raw, "warm", 4.0),
-            ("zstd, warm read / torch.load", torch_, zstd, "warm", 1.6),
+            ("zstd, warm read / torch.load", torch_, zstd, "warm", 1.1),
             ("zstd, warm read / hdf5plugin on the same file", stock, zstd, "warm", 2.0),
             ("zstd, 8 frames / torch.load", torch_, zstd, "warm few", 15.0),
         ]

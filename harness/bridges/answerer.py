@@ -9,10 +9,12 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any, Generic, TypeVar
 
 from PIL import Image
 
+from encodeonce.cache_store.signature import canonical_json
 from encodeonce.datasets.media.in_memory import picture_of
 from encodeonce.datasets.media.media import MediaRef
 from encodeonce.harness.bridges.asking import AskedGroup, Asker
@@ -84,6 +86,7 @@ class Answerer:
             ValueError: the checkpoint, or the variant, cannot be used.
             StoreError: the store cannot.
         """
+        self._config = config
         self._session = Session(config, adapters=[config.adapter], engine=config.engine)
         self._session.check_weights(config.weights)
         self._window = window
@@ -94,6 +97,15 @@ class Answerer:
         adapter = adapter_number(decoder, config.adapter)
         self._asker = Asker(decoder, config.kv, self._stopwatch, adapter)
         self._returned: Counter[str] = Counter()
+
+    def identity(self) -> str:
+        """Return a digest of the settings, and of the variant's files: adapters change in place."""
+        config = self._config
+        content = {
+            "settings": config.model_dump(mode="json"),
+            "variant": self._session.variants([config.weights], [config.kv], [config.adapter]),
+        }
+        return sha256(canonical_json(content).encode()).hexdigest()
 
     def answers(self, questions: Iterable[GenerationRequest]) -> Iterator[Generation | Exception]:
         """Yield the answer to each question, as soon as its batch has been answered."""

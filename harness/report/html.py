@@ -5,27 +5,32 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from encodeonce.harness.report.cards import Gallery, gallery_of
 from encodeonce.harness.report.charts.svg import STYLE as CHART_STYLE
 from encodeonce.harness.report.charts.svg import printable
+from encodeonce.harness.report.figures.differences import opening as opening_of
+from encodeonce.harness.report.figures.times import page_figures
 from encodeonce.harness.report.parts.judged import judged_tiles
 from encodeonce.harness.report.section import Figure, Section
 from encodeonce.harness.report.summary import sections
 from encodeonce.harness.report.thumbnails import Preview, SampleKey
 from encodeonce.harness.report.tiles import Tile
 from encodeonce.harness.report.tiles import tiles as tiles_of
-from encodeonce.harness.report.time_figures import page_figures
 from encodeonce.harness.results.summary import Summary
 
+RESULT = "Result"
 FIGURES = "Figures"
 GALLERY = "Answers to look at"
 
+_BREAKS = re.compile(r"(?<=[/@:+,_=])(?=[^\s/@:+,_=()])|(?<=\S)(?=\()")
 _LOADER = PackageLoader("encodeonce.harness.report")
 
 
@@ -37,11 +42,14 @@ def report_page(title: str, summary: Summary, previews: Mapping[SampleKey, Previ
         summary: from `summarize_run`; embedded in the page as ``#data``.
         previews: of the gallery's samples.
     """
+    found = sections(summary)
     return page_of(
         title,
-        sections(summary),
+        found,
         tiles=[*judged_tiles(summary), *tiles_of(summary)],
+        opening=opening_of(summary),
         figures=page_figures(summary),
+        num_first=len(found),
         gallery=gallery_of(summary, previews),
         data=summary,
     )
@@ -54,6 +62,7 @@ def page_of(
     tiles: Sequence[Tile],
     figures: Sequence[Figure],
     data: Mapping[str, Any],
+    opening: Sequence[Figure] = (),
     gallery: Gallery | None = None,
     num_first: int = 0,
 ) -> str:
@@ -61,17 +70,19 @@ def page_of(
 
     Args:
         title: plain text.
-        found: the sections; those titled "Errors" come before the figures.
+        found: the sections; those titled "Errors" come first.
         tiles: the key figures.
         figures: drawings, before the sections.
         data: embedded in the page as ``#data``.
+        opening: drawings of the result, before all but errors.
         gallery: answers to look at.
         num_first: how many other sections come before the figures.
     """
     errors = [section for section in found if section.title == "Errors"]
     others = [section for section in found if section not in errors]
-    first, others = [*errors, *others[:num_first]], others[num_first:]
-    headings = [section.title for section in first if section not in errors]
+    first, others = others[:num_first], others[num_first:]
+    headings = [RESULT] if opening else []
+    headings += [section.title for section in first]
     headings += [FIGURES] if figures else []
     headings += [section.title for section in others]
     headings += [GALLERY] if gallery else []
@@ -81,6 +92,9 @@ def page_of(
         title=title,
         tiles=tiles,
         headings=headings,
+        errors=errors,
+        opening=opening,
+        opening_title=RESULT,
         first=first,
         figures=figures,
         figures_title=FIGURES,
@@ -107,6 +121,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     found.filters["anchor"] = _anchor
+    found.filters["breakable"] = _breakable
     found.policies["json.dumps_kwargs"] = {}  # else keys are sorted: the summary's order says more
     return found
 
@@ -118,6 +133,14 @@ def _file(name: str) -> str:
 
 def _anchor(title: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in title.lower())
+
+
+def _breakable(text: str) -> Markup:
+    """Return text whose lines may break at the separators of ids and paths.
+
+    A narrow screen then breaks ``none/random@0.2(shared=True):media`` there, and never a word.
+    """
+    return Markup("<wbr>").join(_BREAKS.split(text))
 
 
 def _policy(style: str, script: str) -> str:

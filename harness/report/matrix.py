@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from encodeonce.harness.report.cells import Cells, benchmarks_in, cells_of, variant_named
 from encodeonce.harness.report.costs import time_section, weights_section
-from encodeonce.harness.report.figures import curves, matrix_figure
+from encodeonce.harness.report.figures.curves import curves
+from encodeonce.harness.report.figures.differences import differences
 from encodeonce.harness.report.names import Names
 from encodeonce.harness.report.numbers import human_bytes, number, percent, points
 from encodeonce.harness.report.section import Section, Table
@@ -40,10 +41,14 @@ def _quality(summary: Summary, benchmark: str, cells: Cells) -> Section:
     """Report every variant's quality, what it changed, and what its cache kept."""
     names = Names.of(summary)
     reference = variant_named(summary, summary["variants"]["reference"])
+    forest = differences(summary, benchmark)
     return Section(
         title=f"Variants on {benchmark}",
         table=_scores(cells, reference, names) if is_scored(cells) else _perplexities(cells, names),
-        figures=tuple(curves(summary, benchmark)),
+        figures=(
+            *(() if forest is None else (forest.figure(),)),
+            *(chart.figure() for chart in curves(summary, benchmark)),
+        ),
         sentences=(
             "A variant's id is weights/cache, or weights+adapter/cache: `encodeonce compare "
             "FOLDER:ID FOLDER:ID` puts two side by side. 'Before the question' compresses the "
@@ -169,6 +174,11 @@ def _flips(difference: Summary | None) -> str:
     return f"{changed} ({difference['mcnemar_p']:.2g})"
 
 
+def kept_words(variant: Variant, cells: Cells) -> str:
+    """Return the share of the prompt's keys and values that a variant keeps."""
+    return _size(variant, cells)[0]
+
+
 def _size(variant: Variant, cells: Cells) -> tuple[str, str]:
     """Return the kept fraction, and the bytes of a question's prompt."""
     if (size := cells[variant]["kv"]) is not None:
@@ -182,20 +192,21 @@ def _size(variant: Variant, cells: Cells) -> tuple[str, str]:
 
 def _matrix(summary: Summary, benchmark: str, cells: Cells) -> Iterator[Section]:
     """Show weights against caches, where both vary."""
-    names = Names.of(summary)
+    if (table := matrix_table(cells, Names.of(summary))) is not None:
+        yield Section(title=f"Weights and caches on {benchmark}", table=table)
+
+
+def matrix_table(cells: Cells, names: Names) -> Table | None:
+    """Return a table of weights (columns) and caches (rows); None unless both vary."""
     models = list({variant.model: variant for variant in cells}.values())
     caches = list(dict.fromkeys(variant.kv for variant in cells))
     if len(models) < 2 or len(caches) < 2:
-        return
+        return None
     rows = tuple(
         (names.kv(kv), *(_short(cells.get(replace(one, kv=kv))) for one in models)) for kv in caches
     )
     what = "score, %" if is_scored(cells) else "perplexity"
-    yield Section(
-        title=f"Weights and caches on {benchmark}",
-        table=Table(columns=(what, *(names.model(one) for one in models)), rows=rows),
-        figures=(matrix_figure(summary, benchmark),),
-    )
+    return Table(columns=(what, *(names.model(one) for one in models)), rows=rows)
 
 
 def _short(cell: Summary | None) -> str:

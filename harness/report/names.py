@@ -28,13 +28,20 @@ _SCOPES = {"question": "after the question", "media": "before the question"}
 
 def kv_name(spec: KVSpec) -> str:
     """Return the display name of a cache setting, whatever its label."""
-    keep = "" if spec.method == FULL_METHOD else f" {100 * spec.keep:.6g} %"
-    return f"{_method_words(spec)}{keep}{_storage_words(spec)}"
+    name, when = kv_parts(spec)
+    return f"{name}, {when}" if when else name
+
+
+def kv_parts(spec: KVSpec) -> tuple[str, str]:
+    """Return a cache setting's name, and when it compresses a prompt; empty where it does not."""
+    keep = "" if spec.method == FULL_METHOD else f" {100 * spec.keep:.3g} %"
+    return f"{_method_words(spec)}{keep}{_precision_words(spec)}", _when(spec)
 
 
 def curve_name(spec: KVSpec) -> str:
     """Return the common name of settings that differ in their budgets alone."""
-    return f"{_method_words(spec)}{_storage_words(spec)}"
+    name, when = f"{_method_words(spec)}{_precision_words(spec)}", _when(spec)
+    return f"{name}, {when}" if when else name
 
 
 def weights_name(spec: WeightsSpec) -> str:
@@ -57,26 +64,32 @@ def _method_words(spec: KVSpec) -> str:
     return f"{name}{_in_brackets(**spec.options)}"
 
 
-def _storage_words(spec: KVSpec) -> str:
-    """Say how entries are stored and when the prompt is compressed, where that matters."""
-    precision = "" if spec.precision == "model" else f" in {spec.precision}"
+def _precision_words(spec: KVSpec) -> str:
+    return "" if spec.precision == "model" else f" in {spec.precision}"
+
+
+def _when(spec: KVSpec) -> str:
+    """Say when the prompt is compressed, where that matters."""
     is_whole = spec.method == FULL_METHOD and spec.scope == "question"
-    return precision if is_whole else f"{precision}, {_SCOPES[spec.scope]}"
+    return "" if is_whole else _SCOPES[spec.scope]
 
 
 def _in_brackets(*words: str, **options: Any) -> str:
-    # What is switched on is named by its option alone.
-    named = (
-        name if value is True else f"{name}={_short(value)}"
-        for name, value in sorted(options.items())
-    )
-    parts = [*words, *named]
+    parts = [*words, *(_option_words(name, value) for name, value in sorted(options.items()))]
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def _short(value: Any) -> Any:
+def _option_words(name: str, value: Any) -> str:
+    """Say an option as people do: ``window 16``, ``shared``, ``no sinks``; a file by its name."""
+    called = name.replace("_", " ")
+    if isinstance(value, bool):
+        return called if value else f"no {called}"
+    return _short(value) if name == "path" else f"{called} {_short(value)}"
+
+
+def _short(value: Any) -> str:
     """Return the last part of a path; any other value as it is."""
-    return PurePath(value).name if isinstance(value, str) and "/" in value else value
+    return PurePath(value).name if isinstance(value, str) and "/" in value else str(value)
 
 
 class Names:
@@ -114,6 +127,12 @@ class Names:
         """Return the name of a variant's weights and adapter."""
         base = self.weights(variant.weights)
         return base if variant.adapter is None else f"{base} + {variant.adapter}"
+
+    def parts(self, variant: Variant) -> tuple[str, str]:
+        """Return the name of a variant's cache, and when that compresses; see `kv_parts`."""
+        name = self.kv(variant.kv)
+        spec = self._kv_specs.get(variant.kv)
+        return kv_parts(spec) if spec is not None and name == kv_name(spec) else (name, "")
 
     def curve(self, title: str) -> tuple[str, str]:
         """Return the curve that a setting is a point of: its key and its name.

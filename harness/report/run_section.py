@@ -5,12 +5,21 @@ from encodeonce.harness.report.section import Section, Table
 from encodeonce.harness.results.summary import Summary
 from encodeonce.models.engine_spec import TRANSFORMERS, EngineSpec
 
+_POLICIES = {
+    "uniform_inclusive": "{num_frames} a clip, evenly spaced from the first to the last",
+    "uniform_interior": "{num_frames} a clip, the middles of equal parts",
+    "fps": "{fps:g} a second",
+}
+_TAPS = {
+    "tower": "stored as the vision tower gives them",
+    "projector": "stored as the projector gives them",
+}
+
 
 def run_section(summary: Summary) -> Section:
     """Return the section that says what was run."""
     run = summary["run"]
     config = run["config"]
-    frames = config["frames"]
     kernels = [("decode kernels", words)] if (words := _kernels(summary)) else []
     return Section(
         title="Run",
@@ -21,10 +30,10 @@ def run_section(summary: Summary) -> Section:
                 ("checkpoint", f"sha256 {run['identity']['checkpoint files'][:16]}"),
                 ("precision", f"{config['model']['dtype']}, {config['model']['attention']}"),
                 *kernels,
-                ("frames", ", ".join(f"{k} {v}" for k, v in frames.items() if v is not None)),
+                ("frames", _frames(config["frames"])),
                 *_readers(summary),
                 *_engine(config),
-                ("features", f"taken at the {config['vision']['tap']}"),
+                ("features", _TAPS.get(tap := config["vision"]["tap"], f"taken at the {tap}")),
                 ("fingerprint", run["fingerprint"][:16]),
                 ("software", ", ".join(f"{k} {v}" for k, v in run["versions"].items())),
             ),
@@ -39,6 +48,14 @@ def _readers(summary: Summary) -> list[tuple[str, str]]:
         return []
     names = [f"{name} ({human_count(count, 'video')})" for name, count in sorted(counts.items())]
     return [("videos read by", "; ".join(names))]
+
+
+def _frames(sampling: Summary) -> str:
+    """Say which frames of a clip the model saw: ``8 a clip, evenly spaced from first to last``."""
+    if (words := _POLICIES.get(sampling["policy"])) is None:  # of a later version
+        return ", ".join(f"{k} {v}" for k, v in sampling.items() if v is not None)
+    most = sampling.get("max_frames")
+    return words.format(**sampling) + (f", at most {most}" if most is not None else "")
 
 
 def engine_of(config: Summary) -> Summary:

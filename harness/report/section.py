@@ -42,4 +42,9 @@ class Section:
 
 def file_of(figure: Figure) -> str:
     """Return the name of a figure's file, which lies beside the report."""
-    return re.sub(r"[^A-Za-z0-9._@+]+", "-", figure.file or figure.title).strip("-") + ".svg"
+    return file_name(figure.file or figure.title, "svg")
+
+
+def file_name(words: str, ending: str) -> str:
+    """Return words as the name of a file."""
+    return f"{re.sub(r'[^A-Za-z0-9._@+]+', '-', words).strip('-')}.{ending}"

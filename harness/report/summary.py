@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 
 from encodeonce.harness.report.cells import variant_named
-from encodeonce.harness.report.grids import grid_sections
+from encodeonce.harness.report.figures.grids import grid_sections
 from encodeonce.harness.report.matrix import variant_sections
 from encodeonce.harness.report.names import Names
 from encodeonce.harness.report.numbers import human_bytes, human_count, human_seconds, percent

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -81,11 +82,11 @@ def previews(
     keys = list(wanted)
     try:
         config = questions_of(run["config"])
-        shown = _shown(config, keys)
+        shown = find_samples(config, keys)
     except (ValueError, OSError) as error:
         strip = Strip(missing=f"the benchmark cannot be read here: {error}")
         return {key: Preview(strip=strip) for key in keys}
-    album = _Album(config, frozenset(known_sha256), most_bytes, time.monotonic() + most_s)
+    album = Album(config, known_sha256, most_bytes=most_bytes, until_s=time.monotonic() + most_s)
     unknown = Preview(strip=Strip(missing="the benchmark no longer has this sample"))
     return {
         key: Preview(strip=album.strip(*shown[key][:2]), choices=shown[key][2])
@@ -95,11 +96,17 @@ def previews(
     }
 
 
-_Shown = tuple[Path, tuple[MediaRef, ...], tuple[str, ...]]
+Shown = tuple[Path, tuple[MediaRef, ...], tuple[str, ...]]
 """The folder of the benchmark's media, and a sample's media and choices."""
 
 
-def _shown(config: RunConfig, keys: Iterable[SampleKey]) -> dict[SampleKey, _Shown]:
+def find_samples(config: RunConfig, keys: Iterable[SampleKey]) -> dict[SampleKey, Shown]:
+    """Return what samples are about; those that their benchmark no longer has are left out.
+
+    Raises:
+        ValueError: a benchmark cannot be read.
+        OSError: nor a file of it.
+    """
     wanted = set(keys)
     found = {}
     for spec in config.benchmarks:
@@ -115,20 +122,40 @@ def _shown(config: RunConfig, keys: Iterable[SampleKey]) -> dict[SampleKey, _Sho
     return found
 
 
-class _Album:
+class Album:
     """Decodes each media item once, within limits."""
 
     def __init__(
-        self, config: RunConfig, known_sha256: frozenset[str], left_bytes: int, until_s: float
+        self,
+        config: RunConfig,
+        known_sha256: Iterable[str] = (),
+        *,
+        most_bytes: float = math.inf,
+        until_s: float = math.inf,
+        height_px: int = HEIGHT_PX,
+        most_frames: int = MOST_FRAMES,
     ) -> None:
+        """Begin without any.
+
+        Args:
+            config: of the run: its frames, and where its store knows media.
+            known_sha256: digests of the media that the run used; empty if they are not known.
+            most_bytes: limit for all thumbnails together.
+            until_s: by `time.monotonic`, when to stop decoding further media.
+            height_px: of a thumbnail, at most.
+            most_frames: of a sample.
+        """
         self._config = config
-        self._known_sha256 = known_sha256
-        self._left_bytes = left_bytes
+        self._known_sha256 = frozenset(known_sha256)
+        self._left_bytes = most_bytes
         self._until_s = until_s
+        self._height_px = height_px
+        self._most_frames = most_frames
         self._ledger = Ledger(config.cache.path / "media.jsonl")
         self._strips: dict[tuple[Path, tuple[MediaRef, ...]], Strip] = {}
 
     def strip(self, root: Path, refs: tuple[MediaRef, ...]) -> Strip:
+        """Return the frames of some media, or why there are none; raises nothing."""
         if (root, refs) in self._strips:
             return self._strips[root, refs]
         if self._left_bytes <= 0:
@@ -143,12 +170,22 @@ class _Album:
         self._strips[root, refs] = strip
         return strip
 
+    def file(self, root: Path, ref: MediaRef) -> Path | None:
+        """Return where a media file is; None where it is not what the run used.
+
+        Raises:
+            MediaError: it is not there, or cannot be read.
+        """
+        found = MediaLibrary(root, self._ledger).resolve(ref)
+        is_known = not self._known_sha256 or found.sha256 in self._known_sha256
+        return Path(found.uri) if is_known else None
+
     def _decode(self, root: Path, refs: tuple[MediaRef, ...]) -> Strip:
         frames: list[Thumbnail] = []
         num_seen = 0
         library = MediaLibrary(root, self._ledger)
-        each = max(1, MOST_FRAMES // max(1, len(refs)))
-        for ref in refs[:MOST_FRAMES]:
+        each = max(1, self._most_frames // max(1, len(refs)))
+        for ref in refs[: self._most_frames]:
             found = library.resolve(ref)
             if self._known_sha256 and found.sha256 not in self._known_sha256:
                 return Strip(missing=f"{ref.path} has changed since the run used it")
@@ -158,7 +195,8 @@ class _Album:
             shown = decode(found, info, _evenly(sorted(set(indices)), each))
             for pixels, at_s in zip(shown.pixels_THWC, shown.timestamps_s, strict=True):
                 caption = f"{at_s:.1f} s" if ref.kind == "video" else ref.path
-                frames.append(_thumbnail(Image.fromarray(pixels), caption))
+                image = Image.fromarray(pixels)
+                frames.append(_thumbnail(image, caption, self._height_px))
         return Strip(frames=tuple(frames), num_seen=num_seen)
 
 
@@ -169,9 +207,9 @@ def _evenly(indices: Sequence[int], count: int) -> list[int]:
     return sorted({indices[round(n * last / max(1, count - 1))] for n in range(count)})
 
 
-def _thumbnail(image: Image.Image, caption: str) -> Thumbnail:
+def _thumbnail(image: Image.Image, caption: str, height_px: int) -> Thumbnail:
     small = image.convert("RGB")
-    small.thumbnail((4 * HEIGHT_PX, HEIGHT_PX))
+    small.thumbnail((4 * height_px, height_px))
     content = io.BytesIO()
     small.save(content, "JPEG", quality=JPEG_QUALITY, optimize=True)
     return Thumbnail(

@@ -11,9 +11,10 @@ from encodeonce.harness.run.config import QuestionsConfig, RunConfig
 from encodeonce.harness.run.strict import Strict
 from encodeonce.harness.run.variant import Variant, check_kv_titles, check_weights_titles
 from encodeonce.harness.run.workers_spec import WorkersSpec
+from encodeonce.harness.serving.adapters.checks import check_for_clock, check_served
 from encodeonce.harness.serving.adapters.load import AdaptersLoad
 from encodeonce.harness.serving.loads import Arrivals, Limits, PoissonArrivals
-from encodeonce.harness.serving.policy import check_policy, is_about_adapters, merges
+from encodeonce.harness.serving.policy import check_policy, is_about_adapters
 from encodeonce.harness.serving.specs import (
     SLO,
     ForcedLength,
@@ -187,7 +188,12 @@ class ServeConfig(QuestionsConfig):
             self._check_for_server()
         about = {e.name: self.policy_of(e) for e in self.experiments}
         if self.adapters is not None:
-            self._check_for_adapters(self.adapters)
+            served = [(e.name, about[e.name], e.weights) for e in self.experiments]
+            check_served(self.adapters, served)
+            if self.time.mode == "wall":
+                check_for_clock(self.adapters, served, self.engine.kind, self.time.costs)
+            if self.fidelity:
+                raise ValueError("fidelity is measured without adapters: leave one of them out")
         elif found := [name for name in about.values() if is_about_adapters(name)]:
             raise ValueError(f"policy {found[0]!r} is about adapters: add the section 'adapters'")
         for benchmark in self.benchmarks:
@@ -197,28 +203,6 @@ class ServeConfig(QuestionsConfig):
                     "are answers that are generated: use scoring: generate"
                 )
         return self
-
-    def _check_for_adapters(self, adapters: AdaptersLoad) -> None:
-        """Refuse what cannot be served under adapters.
-
-        Raises:
-            ValueError: names it.
-        """
-        if self.time.mode != "virtual":
-            raise ValueError("adapters are served in virtual time: set time.mode: virtual")
-        if self.fidelity:
-            raise ValueError("fidelity is measured without adapters: leave one of them out")
-        for one in self.experiments:
-            policy = self.policy_of(one)
-            if one.weights.is_none:
-                continue
-            if merges(policy) or adapters.allow_mixed:
-                what = f"policy {policy!r} merges" if merges(policy) else "allow_mixed merges"
-                raise ValueError(
-                    f"experiments: {one.name!r}: {what} adapters into weights, which under "
-                    f"{one.weights.title!r} are quantised and would be quantised again; use "
-                    "slora, punica or another policy that does not, and allow_mixed: false"
-                )
 
     def _check_for_server(self) -> None:
         """Refuse what a server elsewhere cannot do.

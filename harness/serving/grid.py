@@ -18,7 +18,7 @@ from encodeonce.harness.serving.cells import (
     served,
     write_cell,
 )
-from encodeonce.harness.serving.config import ServeConfig
+from encodeonce.harness.serving.config import Experiment, ServeConfig
 from encodeonce.harness.serving.costs import Costs
 from encodeonce.harness.serving.engine import Clock, Engine, VirtualClock
 from encodeonce.harness.serving.ledger import Ledger
@@ -75,13 +75,7 @@ class VirtualServer:
         self, cell: Cell, workload: Workload, monitor: Monitor
     ) -> tuple[list[Request], Totals]:
         """Add up seconds."""
-        variant = cell.experiment.variant.name
-        engine = SimulatedEngine(
-            self._costs,
-            variant,
-            encodes=self._config.features == "encode",
-            lora=lora_kind(self._config.policy_of(cell.experiment)),
-        )
+        engine = simulated(self._config, cell.experiment, self._costs)
         terms = terms_of(self._config, self._costs)
         source = workload.source()
         return schedule(self._config, cell, source, engine, VirtualClock(), monitor, terms)
@@ -93,6 +87,16 @@ class VirtualServer:
     def probe(self) -> Probe | None:
         """Return nothing."""
         return None
+
+
+def simulated(config: ServeConfig, experiment: Experiment, costs: Costs) -> SimulatedEngine:
+    """Return an engine that knows what an experiment's actions cost."""
+    return SimulatedEngine(
+        costs,
+        experiment.variant.name,
+        encodes=config.features == "encode",
+        lora=lora_kind(config.policy_of(experiment)),
+    )
 
 
 def schedule(

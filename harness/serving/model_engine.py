@@ -10,12 +10,15 @@ import torch
 from encodeonce.harness.run.record import SampleError
 from encodeonce.harness.run.variant import Variant
 from encodeonce.harness.serving.adapters.modes import UNMERGED, Mode
+from encodeonce.harness.serving.adapters.served import ServedAdapters
 from encodeonce.harness.serving.answered import Answered, Asked
 from encodeonce.harness.serving.cells import Cell
 from encodeonce.harness.serving.config import Experiment, ServeConfig
+from encodeonce.harness.serving.costs import Costs
 from encodeonce.harness.serving.engine import Step, WallClock, Work
-from encodeonce.harness.serving.grid import schedule
+from encodeonce.harness.serving.grid import schedule, simulated, terms_of
 from encodeonce.harness.serving.monitor import Monitor, Probe
+from encodeonce.harness.serving.policy import lora_kind, merges
 from encodeonce.harness.serving.probe import machine_probe
 from encodeonce.harness.serving.request import Request
 from encodeonce.harness.serving.totals import Totals
@@ -24,6 +27,7 @@ from encodeonce.harness.workers.session import Session
 from encodeonce.models.answer import Generation
 from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.kv.spec import FULL
+from encodeonce.models.language.adapting import BASE
 from encodeonce.models.language.prefix import Prefix
 from encodeonce.models.serving.pool import Served, ServingPool
 from encodeonce.models.spec import WeightsSpec
@@ -40,7 +44,9 @@ class ModelServer:
         token_bytes: keys and values of one token, uncompressed.
     """
 
-    def __init__(self, config: ServeConfig, known: Answered, session: Session) -> None:
+    def __init__(
+        self, config: ServeConfig, known: Answered, session: Session, costs: Costs | None = None
+    ) -> None:
         """Load the first experiment's weights.
 
         Args:
@@ -48,8 +54,9 @@ class ModelServer:
             known: the samples.
             session: to read features from, and to load weights into; with a tower if
                 ``config.features`` is "encode".
+            costs: by which policies of several adapters decide.
         """
-        self._config, self._session = config, session
+        self._config, self._session, self._costs = config, session, costs
         self._answers: dict[int, Generation] = {}
         decoder = self._decoder(config.experiments[0].weights)
         self._device: torch.device = decoder.model.device
@@ -66,7 +73,15 @@ class ModelServer:
         """Serve a cell by the clock."""
         self._answers.clear()
         engine = self.engine(cell.experiment, workload.asked)
-        return schedule(self._config, cell, workload.source(), engine, WallClock(), monitor)
+        terms = None
+        if self._costs is not None and self._config.adapters is not None:
+            terms = terms_of(self._config, self._costs)
+            engine.seconds = simulated(self._config, cell.experiment, self._costs).seconds
+        try:
+            source, clock = workload.source(), WallClock()
+            return schedule(self._config, cell, source, engine, clock, monitor, terms)
+        finally:
+            engine.close()
 
     def engine(self, experiment: Experiment, asked: Sequence[Asked]) -> "ModelEngine":
         """Return an engine with nothing in memory.
@@ -76,7 +91,10 @@ class ModelServer:
             asked: the sample of each request.
         """
         decoder = self._decoder(experiment.weights)
-        return ModelEngine(self._config, experiment, asked, decoder, self.visuals, self._answers)
+        adapters = self._adapters(experiment, decoder)
+        return ModelEngine(
+            self._config, experiment, asked, decoder, self.visuals, self._answers, adapters
+        )
 
     def answer(self, request: Request) -> tuple[str | None, Sequence[int]]:
         """Return what a request was answered."""
@@ -100,6 +118,13 @@ class ModelServer:
                 found.append(Visual(info=request.info, units=request.units, features=features))
         return found
 
+    def _adapters(self, experiment: Experiment, decoder: PrefixDecoder) -> ServedAdapters | None:
+        load = self._config.adapters
+        if load is None:
+            return None
+        policy = self._config.policy_of(experiment)
+        return ServedAdapters(load, decoder, lora_kind(policy), merges=merges(policy))
+
     def _decoder(self, weights: WeightsSpec) -> PrefixDecoder:
         return cast(PrefixDecoder, self._session.decoder_slot.get(weights))
 
@@ -115,6 +140,7 @@ class ModelEngine:
         decoder: PrefixDecoder,
         visuals: Callable[[Asked], list[Visual]],
         answers: dict[int, Generation],
+        adapters: ServedAdapters | None = None,
     ) -> None:
         """Begin with nothing in memory.
 
@@ -125,7 +151,10 @@ class ModelEngine:
             decoder: with the experiment's weights.
             visuals: returns a sample's media.
             answers: takes what is answered, by request.
+            adapters: on the decoder, where requests are under any.
         """
+        self.seconds: Callable[[Work, Sequence[Request], Mode], float] | None = None
+        self._adapters = adapters
         self._kv, self._decoder, self._asked = experiment.kv, decoder, asked
         self._visuals_of, self._answers = visuals, answers
         self._keeps_visuals = config.preempt_of(experiment) == "recompute"
@@ -139,11 +168,13 @@ class ModelEngine:
 
     def run(self, work: Work, requests: Sequence[Request], mode: Mode = UNMERGED) -> Step:
         """Carry out an action, and wait for the device."""
-        assert mode == UNMERGED, "adapters are served in virtual time"
         synchronize()
         start = time.perf_counter()
         failed: list[tuple[Request, str]] = []
+        if self._adapters is not None and work != "encode":
+            self._adapters.enter(mode)
         if work == "decode":
+            self._pool.decode_only([self._served[one.number] for one in requests])
             self._pool.step()
         else:
             one_by_one = {
@@ -163,6 +194,11 @@ class ModelEngine:
         seconds = time.perf_counter() - start
         ended = [one for one in requests if self._has_ended(one)]
         return Step(seconds=seconds, ended=ended, failed=failed)
+
+    def close(self) -> None:
+        """Leave the decoder as it was."""
+        if self._adapters is not None:
+            self._adapters.close()
 
     def drop(self, request: Request) -> None:
         """Forget a request's cache; if it is complete, keep the answer, else its tokens."""
@@ -192,7 +228,8 @@ class ModelEngine:
         demand, number = request.demand, request.number
         prefix = self._resident.get(demand.media) if request.is_hit else None
         if prefix is None:
-            prefix = self._decoder.prefill(self._visuals[number], (self._kv,))
+            adapter = BASE if demand.adapter is None else demand.adapter
+            prefix = self._decoder.prefill(self._visuals[number], (self._kv,), adapter=adapter)
         if self._shares:
             self._resident[demand.media] = prefix
         if not self._keeps_visuals:

@@ -8,7 +8,7 @@ from encodeonce.harness.serving.answered import Answered
 from encodeonce.harness.serving.config import Experiment, ServeConfig
 from encodeonce.harness.serving.grid import ServedCell
 from encodeonce.harness.serving.loads import axis_of
-from encodeonce.harness.serving.metrics import Served, summarize
+from encodeonce.harness.serving.metrics import summarize
 from encodeonce.harness.serving.monitor import Sample
 from encodeonce.models.kv.spec import FULL
 
@@ -108,7 +108,7 @@ def _cell(config: ServeConfig, known: Answered, one: ServedCell) -> Summary:
         "mean_rows": totals["num_rows"] / totals["num_steps"] if totals["num_steps"] else 0.0,
         "num_short": one.workload.num_short,
         "num_fewer_media": one.workload.num_fewer_media,
-        "same_tokens": _same_tokens(known, one, outcome.requests),
+        "same_tokens": _same_tokens(config, known, one),
         "over_time": _thinned(outcome.samples),
         "adapters": None if config.adapters is None else _under_adapters(one),
     }
@@ -119,13 +119,19 @@ def _under_adapters(one: ServedCell) -> Summary:
     return under_adapters(one.outcome.requests, prompts, one.cell.arrivals.warmup)
 
 
-def _same_tokens(
-    known: Answered, one: ServedCell, requests: Sequence[Served]
-) -> dict[str, int] | None:
-    """Count the answers whose tokens are those of the offline engine, as far as both go."""
+def _same_tokens(config: ServeConfig, known: Answered, one: ServedCell) -> dict[str, int] | None:
+    """Count the answers whose tokens are those of the offline engine, as far as both go.
+
+    Under random adapters nothing was answered offline.
+    """
+    if config.adapters is not None and config.adapters.random is not None:
+        return None
+    variants = config.variants_of(one.cell.experiment)
     pairs = [
-        (known.record(asked, one.cell.experiment.variant).token_ids, request.token_ids)
-        for asked, request in zip(one.workload.asked, requests, strict=True)
+        (known.record(asked, variants[demand.adapter or 0]).token_ids, request.token_ids)
+        for asked, demand, request in zip(
+            one.workload.asked, one.workload.demands, one.outcome.requests, strict=True
+        )
         if request.token_ids
     ]
     if not pairs:

@@ -38,6 +38,10 @@ class _Commands(LazyGroup):
             "compare:compare_runs",
             "Compare two runs, or two variants: what differs, and its effect on answers and time.",
         ),
+        "view": Lazy(
+            "view:view",
+            "Show all answers of a run, or of two side by side, as a page on this machine.",
+        ),
         "export": Lazy(
             "export:export",
             "Write a run's records as tables, or as other harnesses would; files for each variant.",

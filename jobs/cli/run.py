@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from encodeonce.harness.run.config import RunConfig
+from encodeonce.harness.run.config import ConfigError, RunConfig
 from encodeonce.jobs.afterwards import check_afterwards, judge_if_asked
 from encodeonce.jobs.cli.report import finish
 from encodeonce.jobs.cli.run_options import How, RayAddress, RunOptions, with_run_options
@@ -45,10 +45,23 @@ def precompute(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print how much the store has and lacks.")
     ] = False,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--for",
+            metavar="ENGINE",
+            help="Who will read them: runs (transformers), or vLLM's server (vllm).",
+        ),
+    ] = "transformers",
 ) -> None:
     """Put the features of all media of a run into the store."""
     with user_errors():
         config = options.load()
+        if engine == "vllm":
+            _fill_for_vllm(config, dry_run=dry_run)
+            return
+        if engine != "transformers":
+            raise ConfigError(f"--for {engine}: allowed: transformers, vllm")
         if dry_run:
             from encodeonce.jobs.cli.coverage import coverage_of, print_coverage
 
@@ -80,6 +93,15 @@ def evaluate(options: RunOptions, ray_address: RayAddress = None, progress: How 
             pipeline.evaluate()
         failed = judge_if_asked(config, pipeline.folder, progress)
         finish(pipeline.folder, work=pipeline.work, also=failed, log=True)
+
+
+def _fill_for_vllm(config: RunConfig, *, dry_run: bool) -> None:
+    from encodeonce.harness.bridges.vllm.fill import fill, said
+
+    if dry_run:
+        raise ConfigError("--dry-run: only vLLM knows its keys; leave it out, or --for vllm")
+    filled = fill(config, lambda done, of: typer.echo(f"{done} of {of} media", err=True))
+    typer.echo(said(filled, config.cache.path))
 
 
 def _check_device(options: RunOptions, config: RunConfig, ray_address: str | None) -> None:

@@ -189,14 +189,18 @@ class ServingPool:
                 served.row.answer.write(chosen, logits[place])
         return list(rows.values())
 
+    def decode_only(self, requests: Sequence[Served]) -> None:
+        """Let the next steps be over these alone; the caches of the others stay as they are."""
+        wanted = set(map(id, requests))
+        for served in [one for one in self._rows.values() if id(one) not in wanted]:
+            self._leave(served)
+        for served in requests:
+            if served.place is None:
+                self.join(served)
+
     def drop(self, served: Served) -> None:
         """Forget a request's cache, finished or not."""
-        if served.place is not None:
-            served.row.num_removed = self._batch.removed.get(served.place, 0)
-            self._batch.leave([served.place])
-            del self._rows[served.place]
-            served.place = None
-            self._shrink()
+        self._leave(served)
         served.cohort = served.prompts = served.prefix = None
         self._held.pop(id(served), None)
 
@@ -251,6 +255,15 @@ class ServingPool:
         for start in range(0, len(known), step):
             some = torch.tensor([known[start : start + step]], device=self._model.device)
             read(self._model, served.cohort, some)
+
+    def _leave(self, served: Served) -> None:
+        if served.place is None:
+            return
+        served.row.num_removed = self._batch.removed.get(served.place, 0)
+        self._batch.leave([served.place])
+        del self._rows[served.place]
+        served.place = None
+        self._shrink()
 
     def _shrink(self) -> None:
         """Give up the upper half of the places while nobody stands there."""

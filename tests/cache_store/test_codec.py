@@ -29,8 +29,11 @@ def test_a_chunk_decodes_to_the_same_bits(codec: str, dtype: str, num_tokens: in
     unit = rng.integers(0, 256, num_tokens * 7 * item.itemsize, np.uint8).view(item)
     out = np.empty_like(unit)
     one = find_chunk_codec(codec)
-    one.decode_into(memoryview(one.encode(unit)), out)
-    assert out.tobytes() == unit.tobytes()
+    for is_verified in (False, True):
+        out[:] = 0
+        chunk = memoryview(bytearray(one.encode(unit)))
+        one.decode_into(chunk, out, is_verified=is_verified)
+        assert out.tobytes() == unit.tobytes()
 
 
 @pytest.mark.parametrize(("dtype", "most"), [("bfloat16", 0.69), ("float16", 0.87)])
@@ -65,6 +68,17 @@ def test_a_flipped_bit_of_a_zstd_chunk_is_found_by_its_own_checksum_or_changes_n
         else:
             assert out.tobytes() == unit.tobytes()
     assert num_found > 290
+
+
+def test_a_verified_chunk_is_not_checked_a_second_time() -> None:
+    unit = features_like(ml_dtypes.bfloat16, num_tokens=2)
+    codec, out = find_chunk_codec("zstd"), np.empty_like(unit)
+    chunk = bytearray(codec.encode(unit))
+    chunk[-1] ^= 1  # of zstd's checksum, which is not part of the features
+    with pytest.raises(DamagedChunk):
+        codec.decode_into(memoryview(chunk), out)
+    codec.decode_into(memoryview(chunk), out, is_verified=True)
+    assert out.tobytes() == unit.tobytes()
 
 
 @pytest.mark.parametrize("codec", sorted(chunk_codecs()))

@@ -193,7 +193,7 @@ def scene_report(scene: Scene) -> str:
 
 @pytest.mark.skipif(os.name != "posix", reason="closes file descriptors")
 @needs_dev_full
-@pytest.mark.parametrize("where", ["2>/dev/full", "2>&-", ">&-"])
+@pytest.mark.parametrize("where", ["2>/dev/full", ">&- 2>&-"])
 def test_a_run_needs_neither_a_log_nor_a_terminal(scene: Scene, where: str) -> None:
     command = f'exec "$@" {where}'
     done = subprocess.run(

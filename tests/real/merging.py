@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
+from encodeonce.harness.training.compressor.config import CompressorStopSpec
 from encodeonce.harness.training.compressor.subject import CompressorSubject
-from encodeonce.harness.training.config import OptimSpec, StopSpec, ValidationSpec
+from encodeonce.harness.training.config import OptimSpec, ValidationSpec
 from encodeonce.harness.training.folder import State, TrainingFolder
 from encodeonce.harness.training.ranks import Ranks
 from encodeonce.harness.training.trainer import Trainer, silent
@@ -176,7 +177,7 @@ def _run(
         loss=LOSS,
         optim=OptimSpec(lr=lr, max_steps=max_steps, warmup_steps=min(20, max_steps // 5)),
         validation=ValidationSpec(every_steps=-(-max_steps // _NUM_VALIDATIONS)),
-        stop=StopSpec(),
+        stop=CompressorStopSpec(),
     )
     asked = {"form": of.model_dump(), "lr": lr, "max_steps": max_steps, "prose": lessons.sha256}
     folder.create(asked)

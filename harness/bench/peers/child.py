@@ -3,26 +3,30 @@
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from encodeonce.harness.bench.peers.job import Done, Job
 
 STARTED_S = time.perf_counter()
 
 
 def main() -> None:
     """Do a job one way, and write what was done."""
-    from encodeonce.harness.bench.peers.job import Done, Job
-
-    way, job_file, done_file = sys.argv[1:]
-    job = Job.read(Path(job_file))
-    done = _do(way, job)
-    assert isinstance(done, Done)
-    done.write(Path(done_file))
-
-
-def _do(way: str, job: object) -> object:
-    from encodeonce.harness.bench.peers import ours, vllm_alone
     from encodeonce.harness.bench.peers.job import Job
 
-    assert isinstance(job, Job)
+    way, job_file, done_file = sys.argv[1:]
+    do(way, Job.read(Path(job_file))).write(Path(done_file))
+
+
+def do(way: str, job: "Job") -> "Done":
+    """Do a job one way, here.
+
+    Raises:
+        ValueError: there is no such way, or it failed.
+    """
+    from encodeonce.harness.bench.peers import lmms_eval, ours, vllm_alone
+
     config = job.run_config()
     in_vllm = job.run_config(engine={"name": "vllm", "kv_cache_gib": 0.5, "eager": True})
     engine = in_vllm.engine
@@ -41,6 +45,10 @@ def _do(way: str, job: object) -> object:
             return vllm_alone.alone(config, STARTED_S, engine, job.connector)
         case "vllm-embeddings":
             return vllm_alone.embedded(config, STARTED_S, engine)
+        case "lmms-eval":
+            return lmms_eval.by_command_line(config, STARTED_S, is_ours=False)
+        case "lmms-eval-ours":
+            return lmms_eval.by_command_line(config, STARTED_S, is_ours=True)
     raise ValueError(f"{way!r} is no way")
 
 

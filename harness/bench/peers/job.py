@@ -9,18 +9,37 @@ from typing import Any, Self
 from encodeonce.datasets.refusals import checked
 from encodeonce.harness.run.config import RunConfig
 
-WAYS: Mapping[str, str] = {
-    "plain": "plain transformers",
-    "vllm": "vLLM, from pixels",
-    "vllm-connector": "vLLM with our connector, second process",
-    "vllm-embeddings": "vLLM, given embeddings",
-    "cold": "ours, cold",
-    "warm": "ours, warm",
-    "engine-vllm": "ours, engine: vllm",
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way to do the job."""
+
+    title: str
+    """Its name in tables."""
+    needs: str = ""
+    """The library that it needs, by the name that Python imports."""
+
+
+WAYS: Mapping[str, Way] = {
+    "plain": Way("plain transformers"),
+    "lmms-eval": Way("lmms-eval, its own class", "lmms_eval"),
+    "vllm": Way("vLLM, from pixels", "vllm"),
+    "vllm-connector": Way("vLLM with our connector, second process", "vllm"),
+    "vllm-embeddings": Way("vLLM, given embeddings", "vllm"),
+    "cold": Way("ours, cold"),
+    "warm": Way("ours, warm"),
+    "lmms-eval-ours": Way("ours inside lmms-eval, warm", "lmms_eval"),
+    "engine-vllm": Way("ours, engine: vllm", "vllm"),
 }
-"""Names of the ways, as tables show them."""
-OF_VLLM = ("vllm", "vllm-connector", "vllm-embeddings", "engine-vllm")
-"""Those that need vLLM."""
+UNDER_ADAPTERS = ("warm", "engine-vllm")
+"""Those that answer under several adapters at once."""
+INSTALL: Mapping[str, str] = {
+    "vllm": "pip install vllm, or without a GPU: make .venv-vllm/installed, and add --python "
+    "vllm=.venv-vllm/bin/python",
+    "lmms_eval": "pip install lmms_eval, or: make .venv-lmms/installed, and add --python "
+    "lmms_eval=.venv-lmms/bin/python",
+}
+"""What to type to get each library."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +77,11 @@ class Done:
     answer_s: float
     """From there until the last answer."""
     texts: Mapping[str, str]
-    """By the sample's id."""
+    """By the sample's id, and its adapter's title behind it."""
     num_encoded: int
     """Pictures and frames that a vision tower encoded."""
-    num_prefilled: int
-    """Tokens of prompts whose keys and values were computed."""
+    num_prefilled: int | None
+    """Tokens of prompts whose keys and values were computed; None where the way does not tell."""
     stages: Mapping[str, float]
     """Seconds of `answer_s` by stage, as far as the way tells."""
 

@@ -67,7 +67,7 @@ def cold(config: RunConfig, started_s: float) -> Done:
 
 def _blocks(plan: Plan, config: RunConfig) -> tuple[Block, ...]:
     max_batch = config.generation.max_batch
-    branches = branches_left(plan.groups, config.weights, config.kv, ())
+    branches = branches_left(plan.groups, config.weights, config.kv, (), config.adapters)
     return blocks_of(branches, seats(plan.every_group, max_batch), config.adapters, max_batch)
 
 
@@ -94,13 +94,18 @@ def _prefilled(records: Records) -> int:
     return prefixes.total() + behind
 
 
+def _name(record: Mapping[str, Any]) -> str:
+    adapter = record["variant"].rpartition("/")[0]
+    return str(record["sample"]) if adapter == NONE.title else f"{record['sample']} {adapter}"
+
+
 def _done(
     load_s: float, answer_s: float, records: Records, num_encoded: int, num_prefilled: int
 ) -> Done:
     return Done(
         load_s=load_s,
         answer_s=answer_s,
-        texts={record["sample"]: record["text"] for record in records},
+        texts={_name(record): record["text"] for record in records},
         num_encoded=num_encoded,
         num_prefilled=num_prefilled,
         stages=sum_seconds(

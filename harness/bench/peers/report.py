@@ -7,43 +7,47 @@ from typing import Any
 
 from encodeonce.harness.bench.cells import ABSENT, spread, times
 from encodeonce.harness.bench.peers.job import WAYS, Done
-from encodeonce.harness.bench.peers.run import same_as_plain
+from encodeonce.harness.bench.peers.run import same_as_first
 from encodeonce.harness.report.numbers import human_count
 from encodeonce.harness.report.section import Section, Table
 
 
 def sections(done: Mapping[str, Sequence[Done]], missing: Mapping[str, str]) -> list[Section]:
     """Return the report: one row for each way, and where the seconds of each went."""
-    num_answers = len(done["plain"][0].texts)
-    same, baseline = same_as_plain(done), _median(done["plain"])
+    first = next(iter(done))
+    num_answers = len(done[first][0].texts)
+    same, baseline = same_as_first(done), _median(done[first])
     rows = []
-    for way, name in WAYS.items():
-        if way not in done:
-            rows.append((name, *([ABSENT] * 6)))
+    for name, way in WAYS.items():
+        if name in missing:
+            rows.append((way.title, *([ABSENT] * 6)))
+        if name not in done:
             continue
-        rounds = done[way]
+        rounds = done[name]
+        prefilled = rounds[0].num_prefilled
         rows.append(
             (
-                name,
+                way.title,
                 spread([one.answer_s / num_answers for one in rounds], 4),
                 times(baseline / _median(rounds)),
                 f"{statistics.median(one.load_s for one in rounds):.1f}",
                 str(rounds[0].num_encoded),
-                str(rounds[0].num_prefilled),
-                f"{same[way]} of {num_answers}",
+                ABSENT if prefilled is None else str(prefilled),
+                f"{same[name]} of {num_answers}",
             )
         )
-    columns = ("way", "s an answer", "faster", "loading, s", "encoded", "prefilled", "as plain")
+    columns = ("way", "s an answer", "faster", "loading, s", "encoded", "prefilled", "as the first")
     measured = Section(
         title="One job, each way",
         table=Table(columns=columns, rows=tuple(rows)),
         sentences=(
             f"{human_count(num_answers, 'answer')}; medians (lowest to highest) of "
-            f"{human_count(len(done['plain']), 'round')}, each way in a process of its own, one "
+            f"{human_count(len(done[first]), 'round')}, each way in a process of its own, one "
             "thread each. 'encoded': pictures and frames that a tower encoded; 'prefilled': "
-            "tokens of prompts whose keys and values were computed.",
+            "tokens of prompts whose keys and values were computed; 'as the first': the same text "
+            f"as {WAYS[first].title} gave.",
         ),
-        bullets=tuple(f"{WAYS[way]}: {words}" for way, words in missing.items()),
+        bullets=tuple(f"{WAYS[way].title}: {words}" for way, words in missing.items()),
     )
     return [measured, _stages(done, num_answers)]
 
@@ -53,15 +57,19 @@ def to_json(done: Mapping[str, Sequence[Done]], missing: Mapping[str, str]) -> d
     return {
         "ways": {way: [asdict(one) for one in rounds] for way, rounds in done.items()},
         "missing": dict(missing),
-        "same_as_plain": same_as_plain(done),
+        "same_as_first": same_as_first(done),
     }
 
 
 def _stages(done: Mapping[str, Sequence[Done]], num_answers: int) -> Section:
     names = dict.fromkeys(name for rounds in done.values() for name in rounds[0].stages)
     rows = [
-        (WAYS[way], *(_milliseconds(rounds[0].stages.get(name), num_answers) for name in names))
+        (
+            WAYS[way].title,
+            *(_milliseconds(rounds[0].stages.get(name), num_answers) for name in names),
+        )
         for way, rounds in done.items()
+        if rounds[0].stages
     ]
     return Section(
         title="Milliseconds an answer, by stage",

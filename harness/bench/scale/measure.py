@@ -34,6 +34,8 @@ class Scale:
     size: int
     seconds: Mapping[str, float]
     """By step."""
+    processor_seconds: Mapping[str, float]
+    """Of this process's own work, which other jobs on the machine hardly lengthen."""
     peak_bytes: int
     """Of the process, the program's own modules included."""
     import_bytes: int
@@ -65,11 +67,13 @@ def _measured(part: str, size: int) -> Scale:
         with ProcessPoolExecutor(1, mp_context=spawn) as pool:  # its memory is not measured
             pool.submit(prepare, Path(folder), size).result()
         import_bytes = _peak_bytes()
-        seconds, figures = steps(Path(folder), size)
+        clock = _Clock()
+        figures = steps(Path(folder), size, clock)
         return Scale(
             part=part,
             size=size,
-            seconds=seconds,
+            seconds=clock.seconds,
+            processor_seconds=clock.processor_seconds,
             peak_bytes=_peak_bytes(),
             import_bytes=import_bytes,
             figures=figures,
@@ -77,75 +81,88 @@ def _measured(part: str, size: int) -> Scale:
 
 
 def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-Measured = tuple[dict[str, float], dict[str, float]]
-"""Seconds by step, and other figures."""
+    """Return the most memory that this process had."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Linux's getrusage counts the process from which this one was started, too.
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 class _Clock:
-    """Seconds since the last look."""
+    """Takes the seconds of steps, one after the other."""
 
     def __init__(self) -> None:
-        self._last_s = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+        self.processor_seconds: dict[str, float] = {}
+        self.start()
 
-    def lap(self) -> float:
-        now_s = time.perf_counter()
-        spent_s, self._last_s = now_s - self._last_s, now_s
-        return spent_s
+    def start(self) -> None:
+        """Begin a step."""
+        self._last_s, self._last_busy_s = time.perf_counter(), time.process_time()
+
+    def lap(self, step: str) -> None:
+        """End a step, and begin the next."""
+        self.seconds[step] = time.perf_counter() - self._last_s
+        self.processor_seconds[step] = time.process_time() - self._last_busy_s
+        self.start()
 
 
-def _index(folder: Path, size: int) -> Measured:
+Figures = dict[str, float]
+
+
+def _index(folder: Path, size: int, clock: _Clock) -> Figures:
     from encodeonce.cache_store.hdf5 import Hdf5Store
     from encodeonce.cache_store.layout import StoreFolder
     from encodeonce.cache_store.maintenance.stat import stat
 
     keys = keys_of(min(size, LOOK_UPS))
-    clock = _Clock()
+    clock.start()
     store = Hdf5Store(folder)
     assert keys[0] in store
-    seconds = {"open": clock.lap()}
+    clock.lap("open")
     for start in range(0, len(keys), UNITS_A_MEDIA):
         assert all(store.contains_all(keys[start : start + UNITS_A_MEDIA]))
-    seconds["look up"] = clock.lap()
+    clock.lap("look up")
     (found,) = stat(StoreFolder(folder))
-    seconds["stat"] = clock.lap()
+    clock.lap("stat")
     assert found.num_units == size
-    return seconds, {"look-ups/s": len(keys) / seconds["look up"]}
+    return {"look-ups/s": len(keys) / clock.processor_seconds["look up"]}
 
 
-def _plan(folder: Path, size: int) -> Measured:
+def _plan(folder: Path, size: int, clock: _Clock) -> Figures:
     from encodeonce.harness.run.blocks import blocks_of, seats
     from encodeonce.harness.run.plan import branches_left, make_plan
     from encodeonce.harness.run.read_config import load_config
 
     config = load_config(folder / "run.yaml")
-    clock = _Clock()
+    clock.start()
     plan = make_plan(config)
-    seconds = {"plan": clock.lap()}
+    clock.lap("plan")
     assert plan.num_samples == size
     branches = branches_left(plan.groups, config.weights, config.kv, (), config.adapters)
     max_batch = config.generation.max_batch
     where = seats(plan.every_group, max_batch)
     blocks = blocks_of(branches, where, config.adapters, max_batch)
-    seconds["blocks"] = clock.lap()
-    return seconds, {"blocks": float(len(blocks))}
+    clock.lap("blocks")
+    return {"blocks": float(len(blocks))}
 
 
-def _report(folder: Path, size: int) -> Measured:
+def _report(folder: Path, size: int, clock: _Clock) -> Figures:
     from encodeonce.harness.report.write import write_report
     from encodeonce.harness.run.folder import RunFolder
 
-    clock = _Clock()
+    clock.start()
     written = write_report(RunFolder(folder))
+    clock.lap("report")
     assert written.summary["evaluation"]["num_samples"] == size
     page_bytes = sum(page.stat().st_size for page in written.pages)
-    return {"report": clock.lap()}, {"page MB": page_bytes / 1e6}
+    return {"page MB": page_bytes / 1e6}
 
 
 Prepare = Callable[[Path, int], None]
-PARTS: Mapping[str, tuple[Prepare, Callable[[Path, int], Measured]]] = {
+PARTS: Mapping[str, tuple[Prepare, Callable[[Path, int, _Clock], Figures]]] = {
     "index": (write_store, _index),
     "plan": (write_questions, _plan),
     "report": (write_records, _report),

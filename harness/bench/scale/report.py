@@ -39,6 +39,12 @@ AIMS: Mapping[str, Sequence[Aim]] = {
 }
 
 
+_IN_BRACKETS = (
+    "In brackets: seconds of the processor, which other jobs on the machine hardly lengthen; "
+    "growth, look-ups and aims go by them."
+)
+
+
 def sections(found: Sequence[Scale]) -> list[Section]:
     """Return a table for each part, and what of the aims is reached where they were measured."""
     parts = dict.fromkeys(one.part for one in found)
@@ -50,7 +56,7 @@ def _section(part: str, found: Sequence[Scale]) -> Section:
     figures = list(found[0].figures)
     rows = []
     for one in found:
-        seconds = [f"{one.seconds[step]:.2f} s" for step in steps]
+        seconds = [f"{one.seconds[s]:.2f} s ({one.processor_seconds[s]:.2f})" for s in steps]
         others = [f"{one.figures[name]:,.6g}" for name in figures]
         memory = human_bytes(one.peak_bytes), human_bytes(one.import_bytes)
         rows.append((f"{one.size:,}", *seconds, *others, *memory))
@@ -58,7 +64,7 @@ def _section(part: str, found: Sequence[Scale]) -> Section:
     return Section(
         title=f"Scale: {part}",
         table=Table(columns=columns, rows=tuple(rows)),
-        sentences=(*_growth(found), *_verdicts(part, found)),
+        sentences=(_IN_BRACKETS, *_growth(found), *_verdicts(part, found)),
     )
 
 
@@ -69,9 +75,9 @@ def _growth(found: Sequence[Scale]) -> Iterator[str]:
         return
     factor = last.size / first.size
     words = []
-    for step, seconds in last.seconds.items():
-        if first.seconds[step] > 0 and seconds > 0:
-            power = math.log(seconds / first.seconds[step]) / math.log(factor)
+    for step, seconds in last.processor_seconds.items():
+        if first.processor_seconds[step] > 0 and seconds > 0:
+            power = math.log(seconds / first.processor_seconds[step]) / math.log(factor)
             words.append(f"{step} with the power {power:.2f}")
     memory = (last.peak_bytes - first.peak_bytes) / (last.size - first.size)
     yield f"Growth with the size: {', '.join(words)}; {memory:,.0f} bytes of memory each."
@@ -94,7 +100,8 @@ def _verdicts(part: str, found: Sequence[Scale]) -> Iterator[str]:
 
 def _value(one: Scale, what: str) -> float:
     if what == "all steps":
-        return sum(one.seconds.values())
+        return sum(one.processor_seconds.values())
     if what == "peak bytes":
         return float(one.peak_bytes)
-    return one.seconds[what] if what in one.seconds else one.figures[what]
+    steps = one.processor_seconds
+    return steps[what] if what in steps else one.figures[what]

@@ -5,7 +5,6 @@ Written for lmms-eval 0.7.3, and relies on its behaviour: the arguments of a req
 response cache keeps one by one; that ``clean`` is called when all requests are answered.
 """
 
-import hashlib
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +22,6 @@ from lmms_eval.api.model import lmms
 from lmms_eval.utils import eval_logger
 from rich.progress import track
 
-from encodeonce.cache_store.signature import canonical_json
 from encodeonce.harness.bridges.answerer import Answerer
 from encodeonce.harness.bridges.lmms_eval.arguments import MODEL_ARGS, on_own_device
 from encodeonce.harness.bridges.lmms_eval.generation import (
@@ -64,9 +62,7 @@ class _Model(lmms):  # type: ignore[misc]
         self._answerer = Answerer(self._arguments, self._arguments.window)
         # lmms-eval's response cache finds a killed run's answers if the next run has the same
         # name; left alone, it gives every run another.
-        settings = canonical_json(self._arguments.model_dump(mode="json"))
-        name = f"encodeonce-{hashlib.sha256(settings.encode()).hexdigest()[:16]}"
-        os.environ.setdefault("LMMS_CACHE_RUN_ID", name)
+        os.environ.setdefault("LMMS_CACHE_RUN_ID", f"encodeonce-{self._answerer.identity()[:16]}")
 
     @property
     def device(self) -> torch.device:

@@ -82,9 +82,12 @@ class EncodeOnceConnector(ECConnectorBase):  # type: ignore[misc]  # vLLM may no
     # The scheduler's.
 
     def has_cache_item(self, identifier: str) -> bool:
-        """Say whether the store has an item; it is read and checked, and held until its turn."""
+        """Say whether the store has an item; it is read and checked, and held until its turn.
+
+        Where nothing is consumed, it is enough that it is there: it need not be encoded again.
+        """
         if not self.is_consumer:
-            return False
+            return self._store.has(identifier)
         if identifier in self._ready or identifier in self._to_load:
             return True
         found = self._store.find(identifier)
@@ -119,12 +122,6 @@ class EncodeOnceConnector(ECConnectorBase):  # type: ignore[misc]  # vLLM may no
         """Return what was done since the last call, by the scheduler and the workers."""
         done, self._from_workers = self._from_workers, {}
         return StoreStats(data=done).aggregate(StoreStats(data=self._store.take_counts()))
-
-    def _forget_the_oldest(self) -> None:
-        held = sum(array.nbytes for array in self._ready.values())
-        while held > MAX_READY_BYTES and len(self._ready) > 1:
-            _, oldest = self._ready.popitem(last=False)
-            held -= oldest.nbytes
 
     # The workers'.
 

@@ -63,6 +63,10 @@ class EncoderStore:
         self._waiting: queue.Queue[tuple[str, Array] | None] = queue.Queue()
         self._writer: threading.Thread | None = None
 
+    def has(self, identifier: str) -> bool:
+        """Say whether an item's output is there, unread."""
+        return bool(_DIGEST.fullmatch(identifier)) and self._key(identifier) in self._store
+
     def find(self, identifier: str) -> Array | None:
         """Return a media item's output (N, D), its checksums compared; None if it is not there.
 

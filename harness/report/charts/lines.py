@@ -19,6 +19,11 @@ from encodeonce.harness.report.charts.svg import (
     shorten,
 )
 
+SAME_PLACE_PX = 4.0
+"""Points that are closer than this across have the same place."""
+ASIDE_PX = 5.0
+"""How far apart such points are drawn."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
@@ -74,9 +79,8 @@ def line_chart(
     for level in levels:
         at = up.px(level)
         body.append(line(across.start_px, at, across.end_px, at, "eo-axis"))
-    for number, one in enumerate(series):
-        aside_px = 2.5 * (number - (len(series) - 1) / 2)
-        body.append(_curve(number, one, across, up, aside_px=aside_px))
+    asides = asides_px(series, across)
+    body += [_curve(n, one, across, up, asides[n]) for n, one in enumerate(series)]
     named = [one.name for one in series if one.name]
     names, names_px = legend(named, height_px + 46, WIDTH_PX, marker) if named else ("", 0.0)
     body.append(names)
@@ -93,17 +97,42 @@ def _grid(across: Scale, up: Scale, x: Axis, y: Axis) -> str:
     return "".join(parts)
 
 
-def _curve(number: int, series: Series, across: Scale, up: Scale, *, aside_px: float) -> str:
-    """Return a series. Its whiskers stand ``aside_px`` off the points, lest one hide another."""
+def asides_px(series: Sequence[Series], across: Scale) -> list[list[float]]:
+    """Return how far aside each point is drawn, pixels, by series.
+
+    Points with intervals that have the same place stand side by side, each with its whisker on it;
+    otherwise one would hide another.
+    """
+    found = [[0.0] * len(one.points) for one in series]
+    places = sorted(
+        (across.px(point.x), number, position)
+        for number, one in enumerate(series)
+        for position, point in enumerate(one.points)
+        if point.low is not None and point.high is not None
+    )
+    while places:
+        here = [place for place in places if place[0] - places[0][0] < SAME_PLACE_PX]
+        places = places[len(here) :]
+        here.sort(key=lambda place: place[1:])
+        for order, (_, number, position) in enumerate(here):
+            found[number][position] = ASIDE_PX * (order - (len(here) - 1) / 2)
+    return found
+
+
+def _curve(number: int, series: Series, across: Scale, up: Scale, asides: Sequence[float]) -> str:
+    """Return a series, its points moved by ``asides`` pixels to the right."""
     colour = f"eo-line eo-l{number % NUM_COLOURS}"
-    places = [(across.px(point.x), up.px(point.y)) for point in series.points]
+    places = [
+        (across.px(point.x) + aside, up.px(point.y))
+        for point, aside in zip(series.points, asides, strict=True)
+    ]
     parts = []
     if len(places) > 1:
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
         parts.append(f'<path d="M{path}" class="{colour}"/>')
     for point, (x, y) in zip(series.points, places, strict=True):
         if point.low is not None and point.high is not None:
-            whisker = line(x + aside_px, up.px(point.low), x + aside_px, up.px(point.high), colour)
+            whisker = line(x, up.px(point.low), x, up.px(point.high), colour)
             parts.append(f'<g stroke-opacity="0.55">{whisker}</g>')
         if series.is_marked:
             note = ": ".join(words for words in (series.name, point.note) if words)

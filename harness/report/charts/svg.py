@@ -25,7 +25,7 @@ WIDTH_PX = 400.0
 
 NUM_COLOURS = 7
 
-_LIGHT = ("#005a9c", "#b83c00", "#00916a", "#c964ad", "#b88a00", "#5799dc", "#3a3a3a")
+LIGHT = ("#005a9c", "#b83c00", "#00916a", "#c964ad", "#b88a00", "#5799dc", "#3a3a3a")
 _DARK = ("#4a9fe0", "#ff7a33", "#27c08f", "#f0a0d0", "#f2d64b", "#bccdff", "#858585")
 """Hues after Okabe and Ito (Color universal design, 2008), moved apart in lightness until all seven
 differ under simulated protanopia, deuteranopia and tritanopia (Machado et al. 2009), with about 3:1
@@ -43,11 +43,12 @@ def _colours(palette: Sequence[str]) -> str:
 STYLE = f"""
 .eo-chart {{ font-family: system-ui, sans-serif; font-size: {FONT_PX}px; }}
 .eo-text {{ fill: #1c1e21; }} .eo-soft {{ fill: #555b63; }} .eo-on {{ fill: #ffffff; }}
+.eo-head {{ font-weight: 600; }}
 .eo-grid {{ stroke: #dfe2e6; fill: none; }} .eo-axis {{ stroke: #8b929b; fill: none; }}
 .eo-line {{ fill: none; stroke-width: 2; stroke-linejoin: round; }}
 .eo-gap {{ stroke: #ffffff; stroke-width: 1; }} .eo-heat {{ fill: #0062a8; }}
-{_colours(_LIGHT)}
-@media (prefers-color-scheme: dark) {{
+{_colours(LIGHT)}
+@media screen and (prefers-color-scheme: dark) {{
 .eo-text {{ fill: #e8eaed; }} .eo-soft {{ fill: #a7aeb8; }}
 .eo-grid {{ stroke: #2f353d; }} .eo-axis {{ stroke: #6c747e; }}
 .eo-gap {{ stroke: #14171b; }} .eo-heat {{ fill: #2f8fd8; }}
@@ -202,6 +203,13 @@ class Scale:
         if self.kind == "log":
             low, high, at = math.log(low), math.log(high), math.log(value)
         return self.start_px + (at - low) / (high - low) * (self.end_px - self.start_px)
+
+    def value(self, px: float) -> float:
+        """Return the value that lies at a place: the inverse of `px`."""
+        share = (px - self.start_px) / (self.end_px - self.start_px)
+        if self.kind == "log":
+            return float(self.low * (self.high / self.low) ** share)
+        return self.low + (self.high - self.low) * share
 
     def ticks(self) -> list[float]:
         """Return three to eight round values in the range."""

@@ -38,7 +38,7 @@ class _Commands(LazyGroup):
         ),
         "peers": Lazy(
             "bench.peers:peers",
-            "Do one job by plain transformers, by vLLM in several ways, and by us.",
+            "Do one job by plain transformers, lmms-eval, vLLM in several ways, and by us.",
         ),
         "store": Lazy(
             "bench.store:store",

@@ -2,20 +2,23 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
 from encodeonce.datasets.benchmarks.demo import BENCHMARK as DEMO
+from encodeonce.harness.bench.peers.job import UNDER_ADAPTERS, WAYS
 from encodeonce.harness.bench.peers.report import sections, to_json
-from encodeonce.harness.bench.peers.run import missing_ways, run_peers
+from encodeonce.harness.bench.peers.run import find_pythons, missing_ways, run_peers
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.jobs.cli.bench.measuring import measuring, status_line
 from encodeonce.jobs.cli.bench.options import Dtype, NumFrames, Output
 from encodeonce.jobs.cli.bench.prefix import QUESTIONS
 from encodeonce.jobs.cli.bench.scene import FRAMES_APART, NUM_FRAMES, SHAPES, model_name
 from encodeonce.jobs.cli.specs import from_options
+from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.checkpoint.files import device, local_checkpoint
 from encodeonce.models.checkpoint.hub_names import rename_tower
 from encodeonce.models.spec import ModelSpec
@@ -36,11 +39,33 @@ def peers(
     new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.", min=1)] = 16,
     frames: NumFrames = None,
     rounds: Annotated[int, typer.Option(help="How often each way does the job.", min=1)] = 3,
+    adapters: Annotated[
+        int,
+        typer.Option(
+            help="Ask every question under so many random LoRA adapters, by us and by vLLM's "
+            "multi-LoRA, both given features.",
+            min=0,
+        ),
+    ] = 0,
+    rank: Annotated[
+        int, typer.Option(help="Of half of the adapters; half of it of the others.", min=1)
+    ] = 16,
+    python: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LIBRARY=PYTHON",
+            help="The interpreter of another environment that has vllm or lmms_eval; may be "
+            "repeated.",
+        ),
+    ] = None,
     dtype: Dtype = "float32",
     output: Output = None,
 ) -> None:
-    """Do one job by plain transformers, by vLLM in several ways, and by us."""
+    """Do one job by plain transformers, lmms-eval, vLLM in several ways, and by us."""
     with measuring(f"peers {model_name('demo', random)}", output) as run:
+        pythons = find_pythons(_pairs(python or ()))
+        names = UNDER_ADAPTERS if adapters else tuple(WAYS)
+        missing = missing_ways(names, pythons)
         root = run.folder / "media"
         root.mkdir()
         model = _model(random, run.folder, dtype)
@@ -62,10 +87,24 @@ def peers(
             cache={"path": str(run.folder / "cache")},
             output=str(run.folder / "out"),
         )
-        missing = missing_ways()
+        if adapters:
+            config = config.model_copy(
+                update={"adapters": _adapters(config, run.folder, adapters, rank)}
+            )
+        ways = [name for name in names if name not in missing]
         with status_line() as on_step:
-            done = run_peers(config, run.folder, rounds, on_step)
+            done = run_peers(config, ways, run.folder, rounds, pythons, on_step)
         run.report(sections(done, missing), to_json(done, missing))
+
+
+def _pairs(words: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for word in words:
+        library, equals, interpreter = word.partition("=")
+        if not equals or not interpreter:
+            raise ValueError(f"--python {word!r}: must be LIBRARY=PYTHON, as vllm=env/bin/python")
+        found[library] = interpreter
+    return found
 
 
 def _model(random: str | None, folder: Path, dtype: str) -> Path:
@@ -84,6 +123,19 @@ def _model(random: str | None, folder: Path, dtype: str) -> Path:
     if random not in LLAVAS:
         raise ValueError(f"--random {random!r}: allowed here: {', '.join(LLAVAS)}")
     return SHAPES[random](folder / random, getattr(torch, dtype), device(ModelSpec(path="demo")))
+
+
+def _adapters(
+    config: RunConfig, folder: Path, count: int, rank: int
+) -> tuple[AdapterSpec | None, ...]:
+    from encodeonce.harness.workers.session import Session
+    from encodeonce.models.decoder import PrefixDecoder
+    from encodeonce.models.spec import NONE
+    from encodeonce.models.synthetic.adapters import write_random_adapters
+
+    with Session(config) as session:
+        decoder = cast(PrefixDecoder, session.decoder_slot.put(NONE))
+        return tuple(write_random_adapters(folder / "adapters", decoder.model, count, rank))
 
 
 def _demo(root: Path, num_media: int, num_questions: int) -> list[dict[str, Any]]:

@@ -141,7 +141,7 @@ def _server(
         return
     on_miss: OnMiss = "encode" if config.features == "encode" else "error"
     with Session(config, on_miss=on_miss) as session:
-        yield ModelServer(config, known, session)
+        yield ModelServer(config, known, session, costs)
 
 
 def _served_answers(config: ServeConfig, known: Answered, cells: Sequence[ServedCell]) -> Answered:

@@ -382,3 +382,16 @@ def test_answers_are_under_the_adapter(model: Path, tmp_path: Path, clip: MediaF
     probs = {name: score.log_prob for name, (_, score) in found.items()}
     assert probs["adapted"] == pytest.approx(probs["merged"], abs=1e-4)
     assert abs(probs["adapted"] - probs["base"]) > 1e-3
+
+
+def test_an_adapter_that_is_trained_on_in_place_is_another(model: Path, tmp_path: Path) -> None:
+    widths = {"model.language_model.layers.0.self_attn.q_proj": (64, 64)}
+
+    def identity(seed: int, where: str = "adapter", **variant: Any) -> str:
+        folder = write(tmp_path / where, factors(widths, 4, seed, size=1.0))
+        (answerer,) = opened(model, tmp_path, **{"adapter": str(folder), **variant})
+        return answerer.identity()
+
+    assert identity(1) == identity(1)
+    assert identity(1) != identity(2)
+    assert identity(1) != identity(1, kv="snapkv@0.5")

@@ -6,12 +6,12 @@ import pytest
 
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.datasets.sample import Benchmark
-from encodeonce.harness.report.grids import grid_figures, grid_sections
+from encodeonce.harness.report.figures.grids import grid_figures, grid_sections
+from encodeonce.harness.report.figures.times import page_figures
 from encodeonce.harness.report.markdown import to_markdown
 from encodeonce.harness.report.plain_console import PlainConsole
 from encodeonce.harness.report.section import file_of
 from encodeonce.harness.report.terminal import print_report
-from encodeonce.harness.report.time_figures import page_figures
 from encodeonce.harness.results.matrix import summarize_variants
 from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.run.meanings import describe_variants

@@ -27,6 +27,7 @@ KV = [FULL, KVSpec(method="snapkv", keep=0.5), KVSpec(method="snapkv", keep=0.25
 INT4 = WeightsSpec(method="bnb-nf4")
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">&\x1b'
 ESCAPES = f"{HOSTILE}\"' onload='alert(3)<!--{{{{ 7*7 }}}}{{% raw %}}{{# "
+ENDS = ("mean", "low", "high")
 TEMPLATES = Path(html.__file__).parent / "templates"
 
 
@@ -39,17 +40,23 @@ class Page(HTMLParser):
         self.texts: dict[str, list[str]] = {}
         """Text directly in each kind of tag, in order."""
         self.rows: list[list[str]] = []
+        self.tables: list[list[list[str]]] = []
         self._open: list[str] = []
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "wbr":  # where a line may break, in the middle of any text
+            return
         self.tags.append((tag, dict(attrs)))
         if tag not in ("meta", "img", "input"):
             self._open.append(tag)
             self.texts.setdefault(tag, []).append("")
+        if tag == "table":
+            self.tables.append([])
         if tag == "tr":
             self.rows.append([])
+            self.tables[-1].append(self.rows[-1])
         if tag in ("td", "th"):
             self.rows[-1].append("")
 
@@ -66,6 +73,11 @@ class Page(HTMLParser):
     def data(self) -> Summary:
         found: Summary = json.loads(self.texts["script"][0])
         return found
+
+    def table(self, caption: str) -> list[list[str]]:
+        """Return the rows of the one table with a caption that begins so."""
+        (number,) = [n for n, text in enumerate(self.texts["caption"]) if text.startswith(caption)]
+        return self.tables[number]
 
     def notes(self, pattern: str) -> list[tuple[str, ...]]:
         """Return the matched groups of the notes in drawings."""
@@ -141,14 +153,29 @@ def test_every_cell_and_point_is_that_of_the_json(tmp_path: Path) -> None:
     variants = page.data["variants"]["variants"]
     assert len(variants) == 6
     names = Names.of(page.data)
-    cells = {(kv, w): text for kv, w, text in page.notes(r"(.+), ([^,]+): ([\d.]+ %)")}
+    table = page.table("Weights and caches on b")
+    assert table[0] == ["score, %", *(names.weights(one) for one in ("none", "bnb-nf4"))]
+    cells = {
+        (row[0], weights): text
+        for row in table[1:]
+        for weights, text in zip(table[0][1:], row[1:], strict=True)
+    }
     assert cells == {
         (
             names.kv(one["kv"]),
             names.weights(one["weights"]),
-        ): f"{100 * one['benchmarks']['b']['accuracy']['mean']:.1f} %"
+        ): f"{100 * one['benchmarks']['b']['accuracy']['mean']:.1f}"
         for one in variants.values()
     }
+    rows = page.notes(r"([^:]+): ([+-]\d+\.\d) \(([+-]\S+) to ([+-]\S+)\)")
+    assert sorted(rows) == sorted(
+        (
+            names.parts(Variant.parse(name))[0],
+            *(f"{100 * one['benchmarks']['b']['against']['none/full'][k]:+.1f}" for k in ENDS),
+        )
+        for name, one in variants.items()
+        if name != "none/full"
+    )
     points = page.notes(r"[^:]+: accuracy, % = (\S+) at (\S+) (MiB|tokens/s) \((\S+)\)")
     by_bytes, by_speed = {}, {}
     for y, x, unit, name in points:
@@ -197,6 +224,52 @@ def test_every_bar_and_hit_rate_is_that_of_the_json(tmp_path: Path) -> None:
     hits = [(int(a), int(b)) for a, b in page.notes(r"(\d+) of (\d+) units")]
     parts = data["timeline"]["evaluate"]["parts"]
     assert hits == [(part["num_hits"], part["num_units"]) for part in parts]
+
+
+def test_the_page_opens_with_the_result(tmp_path: Path) -> None:
+    _, page = matrix(tmp_path)
+    assert page.texts["h2"][:2] == ["Result", "Run"]
+    assert page.texts["h3"][:2] == [
+        "b: difference to full cache",
+        "b, original weights: quality against KV bytes",
+    ]
+    assert not [title for title in page.texts["h3"] if title == "b: accuracy, %"]
+
+
+def test_one_variant_opens_with_its_score_by_tag(tmp_path: Path) -> None:
+    answers = [
+        a_record(f"a{n}", float(n > 0), tags={"kind": "count" if n < 3 else "place"})
+        for n in range(6)
+    ]
+    page = Page(report_page("run", summarize_run(write_run(tmp_path / "run", answers)), {}))
+    found = {name: float(mean) for name, mean, *_ in page.notes(r"(.+): (\S+) \((\S+) to (\S+)\)")}
+    parts = page.data["evaluation"]["benchmarks"]["b"]["by_tag"]
+    assert found["all"] == pytest.approx(100 * 5 / 6, abs=0.05)
+    assert {name for name in found if name != "all"} == set(parts)
+
+
+@pytest.mark.parametrize("rates", [(8, 8), (0, 8)])
+def test_a_hit_rate_is_drawn_only_if_it_changes(tmp_path: Path, rates: tuple[int, int]) -> None:
+    answers = [
+        a_record(
+            f"a{n}",
+            cache=CacheUse(num_units=8, num_hits=rates[n // 8]),
+            finished_at=f"2026-11-21T09:00:{n:02}.000+00:00",
+        )
+        for n in range(16)
+    ]
+    page = Page(report_page("run", summarize_run(write_run(tmp_path / "run", answers)), {}))
+    drawn = [title for title in page.texts.get("h3", []) if title.startswith("Hit rate")]
+    assert bool(drawn) == (rates[0] != rates[1])
+
+
+def test_every_table_has_a_caption_and_every_head_a_scope(tmp_path: Path) -> None:
+    _, page = matrix(tmp_path)
+    tags = [tag for tag, _ in page.tags]
+    assert tags.count("table") == tags.count("caption") == len(page.tables) > 5
+    heads = [attributes.get("scope") for tag, attributes in page.tags if tag == "th"]
+    assert set(heads) == {"col", "row"}
+    assert all(page.texts["th"])
 
 
 def test_tables_are_those_of_the_markdown_report(tmp_path: Path) -> None:

@@ -32,11 +32,19 @@ from encodeonce.models.spec import NONE, WeightsSpec
                 "keep": 0.5,
                 "options": {"profile": "a/b.json", "mode": "paper"},
             },
-            "PrefixKV (mode=paper, profile=b.json) 50 %, after the question",
+            "PrefixKV (mode paper, profile b.json) 50 %, after the question",
         ),
         (
             {"method": "random", "keep": 0.5, "options": {"shared": True}},
             "random (shared) 50 %, after the question",
+        ),
+        (
+            {"method": "snapkv", "keep": 0.1, "options": {"window": 16, "pool": False}},
+            "SnapKV (no pool, window 16) 10 %, after the question",
+        ),
+        (
+            {"method": "ccm", "keep": 1 / 9, "scope": "media", "options": {"path": "nets/demo-9"}},
+            "CCM (demo-9) 11.1 %, before the question",
         ),
         ({"method": "from_later", "keep": 0.5}, "from_later 50 %, after the question"),
     ],
@@ -53,7 +61,7 @@ def test_settings_are_named_by_method_budget_precision_and_scope(
         ({}, "original weights"),
         (
             {"method": "bnb-nf4", "options": {"double_quant": True}},
-            "bitsandbytes NF4 (double_quant)",
+            "bitsandbytes NF4 (double quant)",
         ),
         ({"method": "awq", "path": "/made/llava-awq"}, "AWQ (llava-awq)"),
         ({"method": "from-later"}, "from-later"),
@@ -86,6 +94,15 @@ def test_a_label_is_the_name_but_not_the_curves() -> None:
     assert names.curve("mine")[1] == "SnapKV, after the question"
     # What was compressed before the question is another curve.
     assert names.curve("snapkv@0.5:media") != names.curve("mine")
+
+
+def test_a_cache_is_named_apart_from_when_it_compresses() -> None:
+    early = KVSpec(method="h2o", keep=0.5, scope="media")
+    names = names_of(FULL, early, KVSpec(method="h2o", keep=0.5, label="mine"))
+    assert names.parts(Variant("none", "full")) == ("full cache", "")
+    assert names.parts(Variant("none", early.title)) == ("H2O 50 %", "before the question")
+    assert names.parts(Variant("none", "mine")) == ("mine", "")
+    assert names.parts(Variant("none", "unknown")) == ("unknown", "")
 
 
 def test_where_a_meaning_is_not_known_the_id_is_the_name() -> None:

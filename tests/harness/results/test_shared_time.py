@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from encodeonce.harness.report.compare import compare_sections
+from encodeonce.harness.report.figures.times import variants_time_figure
 from encodeonce.harness.report.markdown import to_markdown
-from encodeonce.harness.report.time_figures import variants_time_figure
 from encodeonce.harness.results.compare import compare
 from encodeonce.harness.results.run_summary import summarize_run
 from encodeonce.harness.results.shared_time import variant_times

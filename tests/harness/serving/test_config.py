@@ -59,6 +59,7 @@ def test_answers_are_asked_for_once_for_each_variant(tmp_path: Path) -> None:
 
 
 ONE = {"name": "one"}
+WALL = {"mode": "wall", "costs": "built-in"}
 SIXTEEN = {"number": 16, "random": {"rank": 16}}
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"arrivals": {"kind": "poisson", "rate": 0}}, "arrivals.rate.*must be above 0; got 0"),
@@ -106,7 +107,19 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"policy": "slora"}, "policy 'slora' is about adapters: add the section 'adapters'"),
     ({"adapters": {**SIXTEEN, "skew": {"kind": "hot", "s": 1.5}}}, "skew.s: must be below 1"),
     ({"adapters": {"number": 16, "folders": ["a", "b"]}}, "number is 16, and 2 folders are given"),
-    ({"adapters": SIXTEEN, "time": {"mode": "wall"}}, "adapters are served in virtual time"),
+    ({"adapters": SIXTEEN, "time": {"mode": "wall"}}, "time.costs: policies of several adapters"),
+    (
+        {"adapters": {**SIXTEEN, "allow_mixed": True}, "time": WALL},
+        "rows are mixed in virtual time only",
+    ),
+    (
+        {"adapters": SIXTEEN, "time": WALL, "policy": "peft_mixed"},
+        "bench adapters` runs peft",
+    ),
+    (
+        {"adapters": SIXTEEN, "time": WALL, "engine": {"kind": "ray", "replicas": 2}},
+        "adapters are served by engine.kind 'own'; got 'ray'",
+    ),
     ({"adapters": SIXTEEN, "fidelity": True}, "fidelity is measured without adapters"),
     (
         {"adapters": SIXTEEN, "experiments": [{"name": "a", "weights": "rtn", "policy": "valora"}]},

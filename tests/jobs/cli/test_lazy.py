@@ -60,6 +60,8 @@ def imported_by(*words: object) -> tuple[str, set[str]]:
         (["store", "stat", "{run}/cache"], "signature"),
         (["report", "{run}/results"], "accuracy"),
         (["compare", "{run}/results", "{run}/results"], "McNemar"),
+        (["report", "{run}/results", "--latex"], "for papers"),
+        (["view", "{run}/results", "--export", "{tmp}/page"], "page: {tmp}/page"),
         (["export", "{run}/results", "--to", "lmms-eval", "--output", "{tmp}"], "{tmp}"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",

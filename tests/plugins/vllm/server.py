@@ -63,11 +63,16 @@ class Server:
         return counts
 
 
+def pictured(seed: int) -> Image.Image:
+    """Return a picture of noise."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
 def picture(seed: int) -> str:
     """Return a picture as a data URL."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (96, 96, 3), dtype=np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG")
+    pictured(seed).save(buffer, format="PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

@@ -1,4 +1,4 @@
-"""Figures of hit rates and time, and the list of all figures on a run's page, from the summary."""
+"""Figures of hit rates and time, and the list of the figures on a run's page, from the summary."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,8 +14,8 @@ from encodeonce.harness.report.charts.plots import (
     waterfall,
 )
 from encodeonce.harness.report.costs import own_seconds
-from encodeonce.harness.report.figures import curves, matrix_figure, speed_figure
-from encodeonce.harness.report.grids import grid_figures
+from encodeonce.harness.report.figures.curves import curves, speed_chart
+from encodeonce.harness.report.figures.grids import grid_figures
 from encodeonce.harness.report.names import Names
 from encodeonce.harness.report.numbers import human_count
 from encodeonce.harness.report.section import Figure
@@ -26,20 +26,23 @@ MOST_BARS = 16
 
 
 def page_figures(summary: Summary) -> list[Figure]:
-    """Return all figures that a run allows, the most interesting first."""
+    """Return the figures beside those that the page opens with (`differences.opening`).
+
+    A hit rate is drawn only if it changes; else the key figure above says all.
+    """
     found: list[Figure] = []
     variants = summary["variants"]
     if variants is not None and len(variants["variants"]) > 1:
         for benchmark in benchmarks_in(summary):
-            found.append(matrix_figure(summary, benchmark))
-            found.extend(curves(summary, benchmark))
-            if (speed := speed_figure(summary, benchmark)) is not None:
-                found.append(speed)
+            found += [chart.figure() for chart in list(curves(summary, benchmark))[1:]]
+            if (speed := speed_chart(summary, benchmark)) is not None:
+                found.append(speed.figure())
     if variants is not None:
         for benchmark in benchmarks_in(summary):
             found.extend(grid_figures(summary, benchmark))
     for stage, timeline in (summary["timeline"] or {}).items():
-        found.append(timeline_figure(stage, timeline))
+        if len({part["hit_rate"] for part in timeline["parts"]}) > 1:
+            found.append(timeline_figure(stage, timeline))
     if ways := _ways(summary):
         found.append(waterfall_figure(ways))
     if variants is not None and len(variants["variants"]) > 1:

@@ -1,10 +1,10 @@
-"""Figures of variants' quality, from the summary alone. Notes on points hold the numbers."""
+"""Curves of variants' quality, from the summary alone. Notes on points hold the numbers."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from encodeonce.harness.report.cells import Cells, cells_of, variants_in
-from encodeonce.harness.report.charts.plots import Axis, Point, Series, heat_map, line_chart
+from encodeonce.harness.report.cells import Cells, cells_of, variant_named
+from encodeonce.harness.report.charts.plots import Axis, Point, Series, line_chart
 from encodeonce.harness.report.charts.svg import scale_of
 from encodeonce.harness.report.names import Names
 from encodeonce.harness.report.numbers import percent
@@ -56,30 +56,32 @@ class Placed:
     quality: Quality
 
 
-def matrix_figure(summary: Summary, benchmark: str) -> Figure:
-    """Draw a benchmark's quality under weights (columns) and caches (rows)."""
-    names, cells = Names.of(summary), cells_of(summary, benchmark)
-    every = variants_in(summary)
-    columns = {variant.model: variant for variant in every}
-    rows = list(dict.fromkeys(variant.kv for variant in every))
-    found = {(v.kv, v.model): quality(cell) for v, cell in cells.items()}
-    table = [[found.get((row, column)) for column in columns] for row in rows]
-    measures = [one.measure for line in table for one in line if one is not None]
-    title = f"{benchmark}: {measures[0] if measures else 'no scores'}"
-    svg = heat_map(
-        [names.kv(row) for row in rows],
-        [names.model(column) for column in columns.values()],
-        [[one.value if one is not None else None for one in line] for line in table],
-        [[one.text if one is not None else "-" for one in line] for line in table],
-        title=title,
-    )
-    return Figure(title=title, svg=svg, words="Columns are weights, rows are KV caches.")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """Curves before they are drawn, on a page or for print."""
+
+    title: str
+    words: str
+    """The caption."""
+    series: tuple[Series, ...]
+    x: Axis
+    y: Axis
+    file: str = ""
+    """Words for its file name; the title's if empty."""
+    levels: tuple[float, ...] = ()
+    """Where a horizontal line is drawn."""
+
+    def figure(self) -> Figure:
+        """Draw it as SVG."""
+        drawn = line_chart(self.series, x=self.x, y=self.y, title=self.title, levels=self.levels)
+        return Figure(title=self.title, svg=drawn, words=self.words, file=self.file)
 
 
-def curves(summary: Summary, benchmark: str) -> Iterator[Figure]:
-    """Yield quality against kept KV bytes, a figure for each weight variant and adapter.
+def curves(summary: Summary, benchmark: str) -> Iterator[Chart]:
+    """Yield quality against kept KV bytes, a chart for each weight variant and adapter.
 
-    Figures of one benchmark have the same axes; they hold a curve for each method.
+    Charts of one benchmark have the same axes; they hold a curve for each method. The first is that
+    of the variant which others are compared with, where it has one.
     """
     names, cells = Names.of(summary), cells_of(summary, benchmark)
     placed = _placed(cells, {variant: _kept_mib(cells, variant) for variant in cells})
@@ -87,26 +89,30 @@ def curves(summary: Summary, benchmark: str) -> Iterator[Figure]:
         return
     x, y = _axes("kept KV of a prompt, MiB", placed)
     models = {one.variant.model: one.variant for one in placed}
+    reference = variant_named(summary, summary["variants"]["reference"])
     what = "quality against KV bytes"
-    for title, model in models.items():
+    for title, model in sorted(models.items(), key=lambda item: item[0] != reference.model):
         own = [one for one in placed if one.variant.model == title]
-        series = _series(own, lambda variant: names.curve(variant.kv), "MiB")
         heading, file = f"{benchmark}: {what}", ""
         if len(models) > 1:
             # Files are named by ids: a better display name must not leave the old file behind.
             heading = f"{benchmark}, {names.model(model)}: {what}"
             file = f"{benchmark}, {title}: {what}"
-        yield Figure(
+        yield Chart(
             title=heading,
-            svg=line_chart(series, x=x, y=y, title=heading),
             words="Measured bytes of the prompt's keys and values, mean over answers. Whiskers "
-            "are 95 % intervals.",
+            "are 95 % intervals; points at the same bytes stand side by side. The line is at the "
+            "full cache.",
+            series=tuple(_series(own, lambda variant: names.curve(variant.kv), "MiB")),
+            x=x,
+            y=y,
             file=file,
+            levels=tuple(one.quality.value for one in own if one.variant.is_full),
         )
 
 
-def speed_figure(summary: Summary, benchmark: str) -> Figure | None:
-    """Draw quality against speed: a curve for each cache, with a point for each weight variant.
+def speed_chart(summary: Summary, benchmark: str) -> Chart | None:
+    """Return quality against speed: a curve for each cache, with a point for each weight variant.
 
     Left out are caches that were decoded as one batch with others: they share one speed.
     """
@@ -120,12 +126,12 @@ def speed_figure(summary: Summary, benchmark: str) -> Figure | None:
     if len(placed) < 2:
         return None
     x, y = _axes("decoded tokens per second", placed)
-    series = _series(placed, lambda one: (one.kv, names.kv(one.kv)), "tokens/s")
-    title = f"{benchmark}: quality against speed"
-    return Figure(
-        title=title,
-        svg=line_chart(series, x=x, y=y, title=title),
+    return Chart(
+        title=f"{benchmark}: quality against speed",
         words="A point for each weight variant. Caches decoded as one batch are left out.",
+        series=tuple(_series(placed, lambda one: (one.kv, names.kv(one.kv)), "tokens/s")),
+        x=x,
+        y=y,
     )
 
 

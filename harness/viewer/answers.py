@@ -1,0 +1,163 @@
+"""The answers of one run or two, by sample and column, for the viewer.
+
+A *column* is all answers of a run under one variant. With two runs, samples are put side by side by
+benchmark and id, so that a column of one can be compared with any column of the other.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from encodeonce.harness.report.names import Names
+from encodeonce.harness.run.folder import RunFolder, media_sha256
+from encodeonce.harness.run.record import Record
+from encodeonce.harness.run.variant import BASELINE, Variant, adapters_in, variants_of
+
+SampleKey = tuple[str, str]
+"""Benchmark and sample."""
+
+UNCACHED = "plain transformers"
+"""The name of the column of `uncached.jsonl`."""
+
+
+class ViewError(ValueError):
+    """There is nothing to view, or not what was asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """All answers of a run under one variant."""
+
+    side: int
+    """Which of the runs, from 0."""
+    variant: str
+    """The variant's id; of plain transformers' answers, with ``" uncached"`` behind it."""
+    name: str
+    """As people say it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """A run: where it is, and what it was."""
+
+    path: Path
+    run: Mapping[str, Any]
+    """run.json."""
+    media_sha256: frozenset[str]
+    """Digests of the media that it used, as far as known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A sample: its question, and the answers in the order of the columns."""
+
+    asked: Record
+    """The first record of the sample, for its question, options and right answer."""
+    answers: list[Record | None]
+    is_other_question: bool = False
+    """Whether the two runs asked different things under the same id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What the viewer shows."""
+
+    sides: tuple[Side, ...]
+    columns: tuple[Column, ...]
+    reference: int
+    """The column that others are compared with at first."""
+    rows: tuple[Row, ...]
+
+
+def read_answers(folders: Sequence[Path], patterns: Sequence[str] = ()) -> Answers:
+    """Read one run or two.
+
+    Args:
+        folders: their output folders; the runs need not be finished.
+        patterns: of the variants' ids to show (``*`` stands for anything); all if empty.
+
+    Raises:
+        RunFolderError: a folder holds no run, or a damaged one.
+        ViewError: there are no answers, or none under such a variant, or there are too many runs.
+    """
+    if len(folders) > 2:
+        raise ViewError(f"one run or two can be viewed side by side; got {len(folders)} folders")
+    sides, columns = [], []
+    found: dict[SampleKey, dict[int, Record]] = {}
+    for number, path in enumerate(folders):
+        folder = RunFolder(path)
+        run = folder.description()
+        journal = folder.precompute_outcomes()
+        sides.append(Side(path=path, run=run, media_sha256=frozenset(media_sha256(journal))))
+        own = list(_columns(folder, number, run, patterns))
+        for column, records in own:
+            for record in records:
+                of_sample = found.setdefault((record.benchmark, record.sample), {})
+                of_sample[len(columns)] = record
+            columns.append(column)
+    rows = tuple(_row(answers, len(columns)) for answers in found.values())
+    return Answers(
+        sides=tuple(sides), columns=tuple(columns), reference=_reference(columns), rows=rows
+    )
+
+
+def _columns(
+    folder: RunFolder, side: int, run: Mapping[str, Any], patterns: Sequence[str]
+) -> Iterator[tuple[Column, list[Record]]]:
+    """Yield a run's columns with their records, in the order of the run file."""
+    records = folder.records("records", with_logits=False)
+    if not records:
+        raise ViewError(
+            f"{folder.path} has no answers yet: repeat the `encodeonce run` that made it"
+        )
+    by_variant: dict[str, list[Record]] = {}
+    for record in records:
+        by_variant.setdefault(record.variant, []).append(record)
+    _require_matches(folder, patterns, by_variant)
+    meanings = run.get("variants", {})
+    names, adapters = Names(meanings), adapters_in(meanings)
+    known = (variant.name for variant in variants_of(meanings))
+    for variant in dict.fromkeys([*known, *by_variant]):
+        if variant in by_variant and _matches(variant, patterns):
+            name = names.variant(Variant.parse(variant, adapters))
+            yield Column(side=side, variant=variant, name=name), by_variant[variant]
+    plain = [r for r in folder.records("uncached", with_logits=False) if r.variant in by_variant]
+    for variant in dict.fromkeys(record.variant for record in plain):
+        if _matches(variant, patterns):
+            own = [record for record in plain if record.variant == variant]
+            yield Column(side=side, variant=f"{variant} uncached", name=UNCACHED), own
+
+
+def _matches(variant: str, patterns: Sequence[str]) -> bool:
+    return not patterns or any(_fits(variant, pattern) for pattern in patterns)
+
+
+def _fits(variant: str, pattern: str) -> bool:
+    return variant == pattern or fnmatchcase(variant, pattern)
+
+
+def _require_matches(folder: RunFolder, patterns: Sequence[str], known: Iterable[str]) -> None:
+    for pattern in patterns:
+        if not any(_fits(variant, pattern) for variant in known):
+            raise ViewError(
+                f"--variants {pattern}: {folder.path} has no such variant; it has "
+                f"{', '.join(known)}"
+            )
+
+
+def _reference(columns: Sequence[Column]) -> int:
+    """Return the number of the column that is compared with: the baseline, or else the first."""
+    names = [column.variant for column in columns]
+    return names.index(BASELINE.name) if BASELINE.name in names else 0
+
+
+def _row(answers: Mapping[int, Record], num_columns: int) -> Row:
+    asked = next(iter(answers.values()))
+    said = (asked.question, asked.target)
+    return Row(
+        asked=asked,
+        answers=[answers.get(number) for number in range(num_columns)],
+        is_other_question=any((r.question, r.target) != said for r in answers.values()),
+    )
