@@ -1,7 +1,7 @@
 """Judges a run's answers: what is judged already is replayed, the rest is asked about.
 
-Every verdict is a line that is appended as soon as it is there, so that whatever ends a command
-loses nothing that was paid for.
+Every verdict is a line that is appended as soon as it is there: whatever ends a command loses only
+the replies that are still on their way.
 """
 
 import asyncio
