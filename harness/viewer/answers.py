@@ -84,7 +84,8 @@ def read_answers(folders: Sequence[Path], patterns: Sequence[str] = ()) -> Answe
     """
     if len(folders) > 2:
         raise ViewError(f"one run or two can be viewed side by side; got {len(folders)} folders")
-    sides, columns = [], []
+    sides: list[Side] = []
+    columns: list[Column] = []
     found: dict[SampleKey, dict[int, Record]] = {}
     for number, path in enumerate(folders):
         folder = RunFolder(path)

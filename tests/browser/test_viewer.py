@@ -162,7 +162,7 @@ def test_a_link_to_what_is_not_there_says_so(address: str, page_of: Opened) -> N
 def test_the_keyboard_is_enough(address: str, page_of: Opened) -> None:
     page = page_of(address)
     page.wait_for_selector(ROWS)
-    page.focus("#window")
+    page.focus("#list")
     for key in ("ArrowDown", "ArrowDown", "Enter"):
         page.keyboard.press(key)
     third = page.locator(f"{ROWS} .col-sample").nth(2).inner_text()

@@ -198,7 +198,7 @@ const actions = {
     document.body.classList.remove("has-detail");
     history.replaceState(null, "", address());
     list.render();
-    list.window.focus({ preventScroll: true });
+    list.grid.focus({ preventScroll: true });
   },
 };
 
@@ -235,7 +235,8 @@ async function readSamples() {
   for (let n = 0; n < index.numSamplesChunks; n++) {
     addSamples(await loadChunk(`samples-${n}`));
     chunks.delete(`samples-${n}`); // what it held is in `samples` now
-    refresh();
+    // To sort takes longer than to read: the first samples at once, then all.
+    if (!state.sort || n === 0 || n === index.numSamplesChunks - 1) refresh();
     if (n === 0) performance.mark("first rows");
     openPending();
     await new Promise(done => setTimeout(done)); // let the page answer its reader
@@ -274,6 +275,7 @@ async function begin() {
     ...new Set(index.runs.map(run => run.model)), plural(index.numRecords, "answer"),
     plural(index.columns.length, "variant")].join(" · ");
   document.querySelector("#more").open = !matchMedia("(max-width: 45rem)").matches;
+  document.body.classList.toggle("single", index.columns.length < 2);
   fillFilters();
   list = new List(drawRow, open, sort);
   readAddress();

@@ -17,7 +17,7 @@ from encodeonce.harness.viewer.answers import UNCACHED, ViewError, read_answers
 from encodeonce.harness.viewer.chunks import Chunks, script
 from encodeonce.harness.viewer.export import export
 from encodeonce.harness.viewer.media import Media
-from encodeonce.harness.viewer.page import POLICY, TYPES, page_file
+from encodeonce.harness.viewer.page import POLICY, POLICY_ON_DISK, TYPES, page_file
 from encodeonce.harness.viewer.server import make_server
 from encodeonce.jobs.cli.app import app
 from encodeonce.models.kv.spec import FULL
@@ -233,8 +233,19 @@ def test_an_export_holds_the_same_data_and_no_foreign_address(tmp_path: Path) ->
     for name in TYPES:
         assert not re.search(rb"https?://", (folder / name).read_bytes())
     page = (folder / "index.html").read_text()
-    assert POLICY in page and "{{" not in page
+    assert POLICY_ON_DISK in page and "{{" not in page
     assert not re.search(r"<script(?! defer src=\"\w+\.js\"></script>)|<style|style=| on\w+=", page)
+
+
+@pytest.mark.parametrize("name", ["mine.txt", "data/mine.js"])
+def test_an_export_deletes_nothing_that_is_not_its_own(tmp_path: Path, name: str) -> None:
+    answers = read_answers([demo_run(tmp_path / "run", 1).path])
+    mine = tmp_path / "page" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(ViewError, match=rf"holds other files \({mine.name}\)"):
+        export(Chunks(answers), Media(answers), tmp_path / "page")
+    assert mine.read_text() == "mine"
 
 
 def test_an_export_may_be_without_frames(tmp_path: Path) -> None:
