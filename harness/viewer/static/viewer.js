@@ -41,11 +41,12 @@ function address(changes = {}) {
   if (now.kind) found.set("result", now.kind);
   if (now.sort) found.set("sort", `${now.down ? "-" : ""}${now.sort}`);
   if (now.only) found.set("only", "flips");
-  return `#${found}`;
+  return `#${String(found).replaceAll("+", "%20")}`;
 }
 
 function readAddress() {
-  const found = new URLSearchParams(location.hash.slice(1)), problems = [];
+  // A plus sign is one, as in `none/full+int8`: people write such ids into addresses as they are.
+  const found = new URLSearchParams(location.hash.slice(1).replaceAll("+", "%2B")), problems = [];
   const among = (name, known, otherwise) => {
     if (!found.has(name)) return otherwise;
     const at = known.indexOf(found.get(name));
