@@ -78,6 +78,19 @@ def test_two_runs_stand_side_by_side(tmp_path: Path) -> None:
     assert samples["differing"] == [2]
 
 
+def test_a_variant_may_be_in_one_of_two_runs(tmp_path: Path) -> None:
+    one = write_run(tmp_path / "a", [a_record("x")]).path
+    two = demo_run(tmp_path / "b", 1).path
+    answers = read_answers([one, two], ["none/full", SNAPKV])
+    assert [(c.side, c.variant) for c in answers.columns] == [
+        (0, "none/full"),
+        (1, "none/full"),
+        (1, SNAPKV),
+    ]
+    with pytest.raises(ViewError, match=r"/a has none of these; it has none/full"):
+        read_answers([one, two], [SNAPKV])
+
+
 def test_plain_transformers_answers_have_a_column(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [a_record("x")], uncached=[a_record("x", 0.0)])
     answers = read_answers([run.path])
@@ -110,7 +123,7 @@ def test_what_cannot_be_viewed_is_refused_in_words(tmp_path: Path) -> None:
         read_answers([run, run, run])
     with pytest.raises(ViewError, match="has no answers yet"):
         read_answers([empty])
-    with pytest.raises(ViewError, match=rf"--variants none/x: .* it has none/full, {SNAPKV}"):
+    with pytest.raises(ViewError, match=rf"--variants none/x: .* there are none/full, {SNAPKV}"):
         read_answers([run], ["none/x"])
     with pytest.raises(RunFolderError, match=r"has no run\.json"):
         read_answers([tmp_path])
@@ -297,7 +310,7 @@ def test_odd_input_is_refused_in_a_sentence(tmp_path: Path) -> None:
         ([run, "--export", tmp_path / "file"], "there is a file of this name"),
         ([run, "--export", run], "holds other files"),
         ([run, "--export", tmp_path / "p", "--port", "80"], "--export serves nothing"),
-        ([run, "--variants", "x"], "has no such variant"),
+        ([run, "--variants", "x"], "there is no such variant"),
     ):
         done = view(*words)
         assert done.exit_code == 1, words
