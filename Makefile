@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress test-peft test-vllm test-s3 \
-	test-trackers test-browser test-real real-tables real-compressors accept-compressor easy-vqa test-triton \
+	test-trackers test-torchcodec test-browser test-real real-tables real-compressors accept-compressor easy-vqa test-triton \
 	test-gpu docs check types \
 	structure clean
 
@@ -42,6 +42,10 @@ test-s3: $(VENV)-s3/installed
 test-peft: $(VENV)-peft/installed
 	$(VENV)-peft/bin/python -m pytest tests/models/adapters/test_against_peft.py \
 		tests/harness/bench/adapters/test_peft_ways.py
+
+# Videos read by torchcodec. It wants FFmpeg's libraries from the system: on Debian, the package ffmpeg.
+test-torchcodec: $(VENV)-torchcodec/installed
+	$(VENV)-torchcodec/bin/python -m pytest tests/datasets/media tests/harness/bench/test_video.py
 
 # Experiment trackers and inspect_ai, offline: docs/reports.md.
 test-trackers: $(VENV)-trackers/installed
@@ -132,6 +136,39 @@ $(VENV)-%/installed: pyproject.toml constraints.txt constraints-%.txt
 	$(PYTHON) -m venv $(VENV)-$*
 	$(VENV)-$*/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	$(VENV)-$*/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-$*.txt
+	touch $@
+
+$(VENV)-docs/installed
+	$(VENV)-docs/bin/python docs/site.py build/docs-source
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict
+
+check: $(VENV)/installed-dev types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy follows folders, not the mapping in pyproject.toml: it is shown a tree of links.
+types: $(VENV)/installed-dev
+	mkdir -p build/typing/encodeonce
+	ln -sfn $(addprefix ../../../,cache_store datasets harness jobs models encodeonce/__init__.py) \
+		build/typing/encodeonce/
+	$(BIN)/mypy -p encodeonce
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+# An environment beside ours: the tests' own packages, and what a file names beyond them.
+$(VENV)-%/installed: pyproject.toml constraints.txt constraints-%.txt
+	$(PYTHON) -m venv $(VENV)-$*
+	$(VENV)-$*/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(VENV)-$*/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-$*.txt
+	touch $@
+
+$(VENV)-torchcodec/installed: pyproject.toml constraints.txt constraints-torchcodec.txt
+	$(PYTHON) -m venv $(VENV)-torchcodec
+	$(VENV)-torchcodec/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(VENV)-torchcodec/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-torchcodec.txt
 	touch $@
 
 $(VENV)-docs/installed: constraints.txt constraints-docs.txt

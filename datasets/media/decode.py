@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from encodeonce.datasets.media.backends import decord, pillow, pyav
+from encodeonce.datasets.media.backends import decord, pillow, pyav, torchcodec
 from encodeonce.datasets.media.info import MediaInfo
 from encodeonce.datasets.media.media import Frames, Media
 
@@ -32,6 +32,8 @@ def decode(media: Media, info: MediaInfo, indices: Sequence[int]) -> Frames:
         pixels_THWC = pillow.read(media.uri)
     elif info.backend == "decord":
         pixels_THWC = decord.read(media.uri, info.index, indices)
+    elif info.backend == "torchcodec":
+        pixels_THWC = torchcodec.read(media.uri, info.index, indices)
     else:
         pixels_THWC = pyav.read(media.uri, info.index, indices)
     timestamps_s = tuple(info.timestamps_s[index] for index in indices)

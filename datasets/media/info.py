@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from encodeonce.datasets.media.media import MediaKind
 
-Backend = Literal["pillow", "decord", "pyav", "memory"]
+Backend = Literal["pillow", "decord", "pyav", "torchcodec", "memory"]
 """What reads a file. ``memory``: the frames came with the media item; nothing is decoded."""
 
 

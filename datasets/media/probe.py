@@ -1,15 +1,16 @@
 """Find out what a media file holds, once: the ledger remembers it."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from encodeonce.datasets.media.backends import decord, pillow, pyav
+from encodeonce.datasets.media.backends import decord, pillow, pyav, torchcodec
 from encodeonce.datasets.media.info import MediaInfo, VideoIndex
 from encodeonce.datasets.media.ledger import Ledger
 from encodeonce.datasets.media.media import Media, MediaError
 from encodeonce.datasets.media.packet_index import build_index
 
-VideoBackend = Literal["auto", "decord", "pyav"]
+VideoBackend = Literal["auto", "decord", "pyav", "torchcodec"]
 """``auto`` reads with decord where it is known to be exact, and with PyAV elsewhere."""
 
 
@@ -21,7 +22,7 @@ _DESCRIPTION_VERSION = 2
 
 
 class UnsuitableBackend(MediaError):
-    """decord was asked for by name, but is absent or would return wrong frames."""
+    """A reader was asked for by name, but is absent or would return wrong frames."""
 
 
 def probe(media: Media, *, ledger: Ledger, backend: VideoBackend = "auto") -> MediaInfo:
@@ -32,13 +33,13 @@ def probe(media: Media, *, ledger: Ledger, backend: VideoBackend = "auto") -> Me
     Raises:
         UndecodableMedia: the file is damaged, truncated, or of another kind.
         EmptyMedia: a video without frames.
-        UnsuitableBackend: ``backend`` is ``"decord"`` and decord would not be exact.
+        UnsuitableBackend: ``backend`` names decord or torchcodec, which would not be exact.
     """
     if media.kind == "image":
         return _probe_image(media, ledger)
     index = _video_index(media, ledger)
-    use_decord = _chooses_decord(media, index, backend)
-    decoder = (decord.identity() if use_decord else None) or pyav.identity()
+    reader = _reader(media, index, backend, ledger)
+    decoder = _IDENTITIES[reader]() or pyav.identity()
     unit_s = index.time_base[0] / index.time_base[1]
     timestamps_s = tuple((pts - index.pts[0]) * unit_s for pts in index.pts)
     return MediaInfo(
@@ -48,7 +49,7 @@ def probe(media: Media, *, ledger: Ledger, backend: VideoBackend = "auto") -> Me
         codec=index.codec,
         timestamps_s=timestamps_s,
         fps=(len(timestamps_s) - 1) / timestamps_s[-1] if len(timestamps_s) > 1 else 0.0,
-        backend="decord" if use_decord else "pyav",
+        backend=reader,
         decoder=decoder + (f", {index.orientation}" if index.orientation else ""),
         index=index,
     )
@@ -91,10 +92,48 @@ def _video_index(media: Media, ledger: Ledger) -> VideoIndex:
     return index
 
 
-def _chooses_decord(media: Media, index: VideoIndex, backend: VideoBackend) -> bool:
-    if backend == "decord" and index.decord_refusal is not None:
-        raise UnsuitableBackend(
-            f"{media.uri}: decord would not return exactly the frames asked for "
-            f"({index.decord_refusal}); use the video backend 'auto' or 'pyav'"
+_Reader = Literal["decord", "pyav", "torchcodec"]
+
+_IDENTITIES: Mapping[_Reader, Callable[[], str | None]] = {
+    "decord": lambda: decord.identity(),
+    "pyav": lambda: pyav.identity(),
+    "torchcodec": lambda: torchcodec.identity(),
+}
+
+
+def _reader(media: Media, index: VideoIndex, backend: VideoBackend, ledger: Ledger) -> _Reader:
+    """Return what reads a video.
+
+    Raises:
+        UnsuitableBackend: it was named, and would not be exact.
+    """
+    if backend == "pyav":
+        return "pyav"
+    if backend == "torchcodec":
+        refusal = _torchcodec_refusal(media, index, ledger)
+    else:
+        refusal = index.decord_refusal
+    if refusal is None:
+        return "torchcodec" if backend == "torchcodec" else "decord"
+    if backend == "auto":
+        return "pyav"
+    raise UnsuitableBackend(
+        f"{media.uri}: {backend} would not return exactly the frames asked for ({refusal}); use "
+        "the video backend 'auto' or 'pyav'"
+    )
+
+
+def _torchcodec_refusal(media: Media, index: VideoIndex, ledger: Ledger) -> str | None:
+    """Return why torchcodec would not return exactly the frames of an index; None if it would."""
+    identity = torchcodec.identity()
+    if identity is None:
+        return (
+            "torchcodec cannot be imported; it needs a build for this PyTorch and FFmpeg's "
+            "libraries on the system"
         )
-    return backend != "pyav" and index.decord_refusal is None
+    key = ("torchcodec", media.sha256, identity, pyav.identity(), _INDEX_VERSION)
+    known: list[str | None] | None = ledger.get(key)
+    if known is None:
+        known = [torchcodec.disagreement(media.uri, index)]
+        ledger.put(key, known)
+    return known[0]

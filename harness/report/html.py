@@ -18,6 +18,7 @@ from encodeonce.harness.report.charts.svg import STYLE as CHART_STYLE
 from encodeonce.harness.report.charts.svg import printable
 from encodeonce.harness.report.figures.differences import opening as opening_of
 from encodeonce.harness.report.figures.times import page_figures
+from encodeonce.harness.report.parts.judged import judged_tiles
 from encodeonce.harness.report.section import Figure, Section
 from encodeonce.harness.report.summary import sections
 from encodeonce.harness.report.thumbnails import Preview, SampleKey
@@ -45,7 +46,7 @@ def report_page(title: str, summary: Summary, previews: Mapping[SampleKey, Previ
     return page_of(
         title,
         found,
-        tiles=list(tiles_of(summary)),
+        tiles=[*judged_tiles(summary), *tiles_of(summary)],
         opening=opening_of(summary),
         figures=page_figures(summary),
         num_first=len(found),

@@ -1,5 +1,6 @@
 """What was run: the first section of a run's report."""
 
+from encodeonce.harness.report.numbers import human_count
 from encodeonce.harness.report.section import Section, Table
 from encodeonce.harness.results.summary import Summary
 from encodeonce.models.engine_spec import TRANSFORMERS, EngineSpec
@@ -30,6 +31,7 @@ def run_section(summary: Summary) -> Section:
                 ("precision", f"{config['model']['dtype']}, {config['model']['attention']}"),
                 *kernels,
                 ("frames", _frames(config["frames"])),
+                *_readers(summary),
                 *_engine(config),
                 ("features", _TAPS.get(tap := config["vision"]["tap"], f"taken at the {tap}")),
                 ("fingerprint", run["fingerprint"][:16]),
@@ -37,6 +39,15 @@ def run_section(summary: Summary) -> Section:
             ),
         ),
     )
+
+
+def _readers(summary: Summary) -> list[tuple[str, str]]:
+    """Return what read the videos, with how many by each; runs of earlier versions do not know."""
+    counts = (summary["precompute"] or {}).get("decoders")
+    if not counts:
+        return []
+    names = [f"{name} ({human_count(count, 'video')})" for name, count in sorted(counts.items())]
+    return [("videos read by", "; ".join(names))]
 
 
 def _frames(sampling: Summary) -> str:

@@ -1,5 +1,6 @@
 """Adds up a run's records and journals into plain JSON values, the source of every report."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -29,6 +30,9 @@ def summarize_precompute(outcomes: Sequence[Mapping[str, Any]]) -> Summary:
     looked_up = {name: found[name] for name in ("num_units", "num_hits", "hit_rate")}
     return {
         "num_media": len(latest),
+        "decoders": dict(
+            Counter(name for value in first.values() if (name := value.get("decoder")) is not None)
+        ),
         **work,
         **looked_up,
         "seconds": sum_seconds(outcome["value"]["seconds"] for outcome in done),

@@ -115,9 +115,9 @@ class AnswerConfig(Strict):
         description="Which frames of a video the model sees.",
     )
     video_backend: VideoBackend = Field(
-        default="auto",
-        description="What decodes videos: 'decord', 'pyav', or 'auto': decord where it is exact, "
-        "PyAV otherwise.",
+        default="pyav",
+        description="What decodes videos: 'pyav', 'torchcodec', 'decord', or 'auto': decord where "
+        "it is exact, PyAV otherwise. A reader that would not be exact on a file is refused.",
     )
     vision: VisionSpec = Field(default_factory=VisionSpec)
     generation: GenerationSpec = Field(default_factory=GenerationSpec)

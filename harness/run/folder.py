@@ -14,7 +14,7 @@ from encodeonce.cache_store.signature import canonical_json
 from encodeonce.datasets.strict_json import parse_json
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.jsonl import JsonLinesWriter, read_lines
-from encodeonce.harness.run.old_names import RENAMED
+from encodeonce.harness.run.old_names import NAMES_IN_FINGERPRINTS, RENAMED
 from encodeonce.harness.run.output_error import lock, writing
 from encodeonce.harness.run.record import Record
 from encodeonce.harness.run.record_reader import RecordReader
@@ -181,9 +181,12 @@ def media_sha256(outcomes: Iterable[Mapping[str, Any]]) -> set[str]:
 def _require_same(folder: RunFolder, found: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
     names = [_title(name) for name in identity if found.get(name) != identity[name]]
     if names:
+        hint = ""
+        if found.get(NAMES_IN_FINGERPRINTS["video_backend"]) == "auto" and "video_backend" in names:
+            hint = " To go on with a run of when video_backend was auto by default, write it there."
         raise RunFolderError(
             f"output: {folder.path} holds another run, which differs in: {', '.join(names)}. "
-            "Choose another output folder, or delete this one to start again."
+            f"Choose another output folder, or delete this one to start again.{hint}"
         )
 
 

@@ -22,6 +22,7 @@ class _Encoded(BaseModel):
     media: str
     cache: CacheUse
     seconds: dict[str, float] = {}
+    decoder: str | None = None
 
 
 class _Outcome(BaseModel):

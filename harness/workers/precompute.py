@@ -32,6 +32,7 @@ class PrecomputeWorker:
         self._features.ensure(request)
         return {
             "media": request.media.sha256,
+            "decoder": request.info.decoder if request.info.kind == "video" else None,
             "signature": request.signature.digest,
             "cache": asdict(self._features.take_use()),
             "seconds": self._stopwatch.take(),

@@ -1,11 +1,13 @@
 """The judge's part of a report. Every mean stands beside how many verdicts it is of."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from encodeonce.harness.report.cells import variant_named
 from encodeonce.harness.report.names import Names
 from encodeonce.harness.report.numbers import percent
 from encodeonce.harness.report.section import Section, Table
+from encodeonce.harness.report.tiles import Tile
 from encodeonce.harness.results.summary import Summary
 
 _CHARACTERS = 8
@@ -41,18 +43,39 @@ def judged_sections(summary: Summary) -> list[Section]:
 
 def judged_headline(summary: Summary) -> list[str]:
     """Return a line for each benchmark that a judge has judged, under the variant shown."""
-    shown = summary["evaluation"]["variant"] if summary["evaluation"] else None
-    lines, seen = [], set()
-    for part in summary["judged"]:
-        if part["variant"] != shown or part["benchmark"] in seen or part["mean"] is None:
-            continue
-        seen.add(part["benchmark"])
-        name, value = next(iter(part["figures"].items()))
-        lines.append(
-            f"{'judged':<12} {name}: {value:.1f} on {part['benchmark']}, by "
-            f"{part['judge']['model']} ({_count(part)} judged)"
+    return [
+        f"{'judged':<12} {_quoted(part)} on {part['benchmark']}, by {part['judge']['model']} "
+        f"({_count(part)} judged)"
+        for part in _shown(summary)
+    ]
+
+
+def judged_tiles(summary: Summary) -> Iterator[Tile]:
+    """Yield a key figure for each benchmark that a judge has judged, under the variant shown."""
+    for part in _shown(summary):
+        name, _, value = _quoted(part).rpartition(": ")
+        yield Tile(
+            label=f"{part['benchmark']}: judged, {name}",
+            value=value,
+            words=f"by {part['judge']['model']}; {_count(part)} judged",
+            is_bad=part["num_judged"] < part["num_answers"],
         )
-    return lines
+
+
+def _shown(summary: Summary) -> Iterator[dict[str, Any]]:
+    """Yield the latest judge's part about each benchmark, under the variant shown."""
+    shown = summary["evaluation"]["variant"] if summary["evaluation"] else None
+    seen = set()
+    for part in summary["judged"]:
+        if part["variant"] == shown and part["mean"] and part["benchmark"] not in seen:
+            seen.add(part["benchmark"])
+            yield part
+
+
+def _quoted(part: dict[str, Any]) -> str:
+    """Return the figure that people quote, with its name."""
+    name, value = next(iter(part["figures"].items()))
+    return f"{name}: {value:.1f}"
 
 
 def _sentences(parts: list[dict[str, Any]]) -> tuple[str, ...]:

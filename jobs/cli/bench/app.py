@@ -44,6 +44,10 @@ class _Commands(LazyGroup):
             "bench.store:store",
             "Compare our store with torch.save, safetensors, gzip, zarr and LMDB on the same data.",
         ),
+        "video": Lazy(
+            "bench.video:video",
+            "Compare PyAV, torchcodec and decord: whether frames are those asked for, frames/s.",
+        ),
         "cluster": Lazy(
             "bench.cluster:cluster",
             "Say what of a large cluster would break first: loads from costs measured on this "

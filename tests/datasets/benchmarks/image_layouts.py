@@ -44,6 +44,7 @@ def write_json(path: Path, content: Any) -> Path:
 
 
 def write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
     return path
 

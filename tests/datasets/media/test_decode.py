@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import get_args
 
 import av
 import numpy as np
@@ -15,10 +14,11 @@ from encodeonce.datasets.media.info import MediaInfo, VideoIndex
 from encodeonce.datasets.media.ledger import Ledger
 from encodeonce.datasets.media.media import EmptyMedia, Media, MediaError, UndecodableMedia
 from encodeonce.datasets.media.packet_index import build_index
-from encodeonce.datasets.media.probe import UnsuitableBackend, VideoBackend, probe
+from encodeonce.datasets.media.probe import UnsuitableBackend, probe
 from encodeonce.datasets.media.sampling import uniform_inclusive
 from tests.fixtures.media_files import (
     HEIGHT,
+    INSTALLED_BACKENDS,
     RATE,
     VIDEOS,
     WIDTH,
@@ -98,7 +98,7 @@ def test_a_rotated_video_comes_out_upright(
     rotation: int, corner: str, tmp_path: Path, ledger: Ledger
 ) -> None:
     media = as_media(write_video(tmp_path / "turned.mp4", rotation=rotation, num_frames=8))
-    for backend in get_args(VideoBackend):
+    for backend in INSTALLED_BACKENDS:
         info = probe(media, ledger=ledger, backend=backend)
         assert (info.width, info.height) == (HEIGHT, WIDTH)
         pixels = decode(media, info, (0, 5)).pixels_THWC
@@ -183,7 +183,7 @@ def test_an_unusable_video_gives_a_typed_error_that_names_it(
 
 def test_a_video_damaged_after_its_probe_gives_no_frames(tmp_path: Path, ledger: Ledger) -> None:
     path = write_video(tmp_path / "cut.mp4", container_options={"movflags": "faststart"})
-    for backend in get_args(VideoBackend):
+    for backend in INSTALLED_BACKENDS:
         info = probe(as_media(path), ledger=ledger, backend=backend)
         cut = as_media(write_bytes(tmp_path / backend, path.read_bytes()[:-1000]))
         with pytest.raises(UndecodableMedia):

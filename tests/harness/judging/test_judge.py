@@ -10,6 +10,7 @@ import pytest
 from encodeonce.datasets.registry import load_benchmark
 from encodeonce.harness.judging.client import JudgeUnusable
 from encodeonce.harness.judging.judge import JudgePlan, judge_run, plan_judging
+from encodeonce.harness.report.parts.judged import judged_tiles
 from encodeonce.harness.report.summary import headline, sections
 from encodeonce.harness.results.export import ExportError
 from encodeonce.harness.results.run_summary import summarize_run
@@ -178,6 +179,8 @@ def test_passing_refusals_are_asked_again_and_lasting_ones_named(write: Write) -
     assert shown[0].table is not None and shown[0].table.rows[0][-1] == "2 of 3"
     assert "mm_vet/v1_1" in shown[0].bullets[0]
     assert any("85.0" in line and "2 of 3 judged" in line for line in headline(summary))
+    (tile,) = judged_tiles(summary)
+    assert (tile.value, tile.words, tile.is_bad) == ("85.0", "by grader; 2 of 3 judged", True)
     with judging_stub(graded) as stub:
         judge(folder, spec_for(stub))
         assert len(stub.bodies) == 1

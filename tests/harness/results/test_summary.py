@@ -185,6 +185,7 @@ def whole_summary(
         "variants": summarize_variants(records, [BASELINE], benchmarks),
         "uncached": summarize_evaluation(uncached),
         "comparison": compare_answers(records, uncached),
+        "judged": [],
     }
 
 

@@ -97,7 +97,7 @@ def test_what_changes_no_answer_does_not_change_the_identity(
     [
         {"model": {"path": "demo", "dtype": "float32"}},
         {"frames": {"policy": "uniform_interior", "num_frames": 8}},
-        {"video_backend": "pyav"},
+        {"video_backend": "auto"},
         {"vision": {"tap": "projected"}},
         {"vision": {"micro_batch": 2}},
         {"generation": {"max_new_tokens": 7}},
@@ -129,7 +129,7 @@ def test_a_key_by_both_names_is_refused(tmp_path: Path) -> None:
 def test_old_names_are_allowed_in_the_schema_but_not_suggested(tmp_path: Path) -> None:
     old = RunConfig.model_json_schema()["properties"]["decoder"]
     assert old["deprecated"]
-    assert old["enum"] == ["auto", "decord", "pyav"]
+    assert old["enum"] == ["auto", "decord", "pyav", "torchcodec"]
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, {**MINIMAL, "decodr": "pyav"})
     assert "video_backend" in str(caught.value)

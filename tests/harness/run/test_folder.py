@@ -153,7 +153,10 @@ def test_records_survive_the_way_to_disk(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "fingerprint"),
     [
-        ({}, "fff7a16913a61a688f32ac59fab1023dca04421abfcef888229b14784f1f11d8"),
+        (
+            {"video_backend": "auto"},  # their default
+            "fff7a16913a61a688f32ac59fab1023dca04421abfcef888229b14784f1f11d8",
+        ),
         (
             {"decoder": "pyav"},
             "444c7959f706a90d3475945dcb3406c811e81a031cea39b45cc55978b0b666a2",
@@ -179,9 +182,16 @@ def test_a_fingerprint_is_the_one_that_earlier_versions_gave(
 
 
 def test_the_difference_of_another_run_is_called_as_in_the_run_file(tmp_path: Path) -> None:
-    create(config(tmp_path))
-    with pytest.raises(RunFolderError, match="which differs in: video_backend"):
-        create(config(tmp_path, video_backend="pyav"))
+    create(config(tmp_path, video_backend="decord"))
+    with pytest.raises(RunFolderError, match=r"differs in: video_backend\..*start again\.$"):
+        create(config(tmp_path))
+
+
+def test_a_run_of_the_former_default_is_told_how_to_go_on(tmp_path: Path) -> None:
+    create(config(tmp_path, video_backend="auto"))
+    with pytest.raises(RunFolderError, match="video_backend was auto by default, write it there"):
+        create(config(tmp_path))
+    create(config(tmp_path, video_backend="auto"))
 
 
 def test_the_folder_of_an_earlier_version_is_resumed(tmp_path: Path) -> None:
