@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress test-peft test-vllm test-s3 \
 	test-trackers test-torchcodec test-browser test-real real-tables real-compressors accept-compressor easy-vqa test-triton \
-	test-gpu docs check types \
+	test-gpu test-cluster test-kills docs check types \
 	structure clean
 
 demo: $(VENV)/installed
@@ -95,6 +95,15 @@ test-browser: $(VENV)-browser/installed
 test-gpu:
 	$(PYTHON) -m pytest tests/gpu
 	$(PYTHON) -m tests.gpu.ratios
+
+# Three machines with Ray, and two with SLURM, as network namespaces of this one: built, disturbed and
+# taken down. Needs root, and for SLURM Debian's packages; says what is missing. A quarter of an hour.
+test-cluster: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster
+
+# Sixty SIGKILLs: half an hour.
+test-kills: $(VENV)/installed
+	$(BIN)/python -m tests.acceptance.kills
 
 # easy-VQA: trains a small model from nothing on the package's pictures, asks it about the test split
 # from the store, and prints its accuracies beside the authors'. Five minutes of one core.
