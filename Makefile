@@ -174,12 +174,6 @@ $(VENV)-%/installed: pyproject.toml constraints.txt constraints-%.txt
 	$(VENV)-$*/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-$*.txt
 	touch $@
 
-$(VENV)-torchcodec/installed: pyproject.toml constraints.txt constraints-torchcodec.txt
-	$(PYTHON) -m venv $(VENV)-torchcodec
-	$(VENV)-torchcodec/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(VENV)-torchcodec/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-torchcodec.txt
-	touch $@
-
 $(VENV)-docs/installed: constraints.txt constraints-docs.txt
 	$(PYTHON) -m venv $(VENV)-docs
 	$(VENV)-docs/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -c constraints-docs.txt \
