@@ -147,33 +147,6 @@ $(VENV)-%/installed: pyproject.toml constraints.txt constraints-%.txt
 	$(VENV)-$*/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-$*.txt
 	touch $@
 
-$(VENV)-docs/installed
-	$(VENV)-docs/bin/python docs/site.py build/docs-source
-	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict
-
-check: $(VENV)/installed-dev types
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-
-# mypy follows folders, not the mapping in pyproject.toml: it is shown a tree of links.
-types: $(VENV)/installed-dev
-	mkdir -p build/typing/encodeonce
-	ln -sfn $(addprefix ../../../,cache_store datasets harness jobs models encodeonce/__init__.py) \
-		build/typing/encodeonce/
-	$(BIN)/mypy -p encodeonce
-
-$(VENV)/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	touch $@
-
-# An environment beside ours: the tests' own packages, and what a file names beyond them.
-$(VENV)-%/installed: pyproject.toml constraints.txt constraints-%.txt
-	$(PYTHON) -m venv $(VENV)-$*
-	$(VENV)-$*/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(VENV)-$*/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-$*.txt
-	touch $@
-
 $(VENV)-docs/installed: constraints.txt constraints-docs.txt
 	$(PYTHON) -m venv $(VENV)-docs
 	$(VENV)-docs/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -c constraints-docs.txt \
