@@ -119,6 +119,19 @@ def test_what_vllm_lacks_is_refused_before_anything_is_loaded(folder: Path) -> N
     )
 
 
+def test_engines_of_two_ray_workers_answer_as_one(folder: Path) -> None:
+    texts = {one["sample"]: one["text"] for one in records(folder)}
+    workers = {"executor": "ray", "num_workers": 2}
+    write_run(folder, workers=workers, limit=24, output="of-two")
+    done = encodeonce(folder, "eval", "run.yaml")
+    assert done.returncode == 0, done.stdout[-4000:]
+    lines = (folder / "of-two" / "records.jsonl").read_text(encoding="utf-8").splitlines()
+    found = {one["sample"]: one["text"] for one in map(json.loads, lines)}
+    assert len(found) == 24
+    different = [name for name, text in found.items() if text != texts[name]]
+    assert len(different) <= MOST_DIFFERENT
+
+
 def test_quantised_checkpoints_answer_as_in_transformers(tmp_path: Path) -> None:
     """In bfloat16, as vLLM's kernel for CPUs asks for."""
     more: list[Any] = ["none"]
