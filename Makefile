@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test test-processors test-plugins test-lmms test-vlmevalkit test-kvpress test-peft test-vllm test-s3 \
 	test-trackers test-torchcodec test-browser test-real real-tables real-compressors accept-compressor easy-vqa test-triton \
-	test-gpu docs check types \
+	test-gpu test-cluster test-kills docs check types \
 	structure clean
 
 demo: $(VENV)/installed
@@ -96,6 +96,15 @@ test-gpu:
 	$(PYTHON) -m pytest tests/gpu
 	$(PYTHON) -m tests.gpu.ratios
 
+# Three machines with Ray, and two with SLURM, as network namespaces of this one: built, disturbed and
+# taken down. Needs root, and for SLURM Debian's packages; says what is missing. A quarter of an hour.
+test-cluster: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster
+
+# Sixty SIGKILLs: half an hour.
+test-kills: $(VENV)/installed
+	$(BIN)/python -m tests.acceptance.kills
+
 # easy-VQA: trains a small model from nothing on the package's pictures, asks it about the test split
 # from the store, and prints its accuracies beside the authors'. Five minutes of one core.
 easy-vqa: build/easy-vqa/model/config.json
@@ -136,39 +145,6 @@ $(VENV)-%/installed: pyproject.toml constraints.txt constraints-%.txt
 	$(PYTHON) -m venv $(VENV)-$*
 	$(VENV)-$*/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	$(VENV)-$*/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-$*.txt
-	touch $@
-
-$(VENV)-docs/installed
-	$(VENV)-docs/bin/python docs/site.py build/docs-source
-	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict
-
-check: $(VENV)/installed-dev types
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-
-# mypy follows folders, not the mapping in pyproject.toml: it is shown a tree of links.
-types: $(VENV)/installed-dev
-	mkdir -p build/typing/encodeonce
-	ln -sfn $(addprefix ../../../,cache_store datasets harness jobs models encodeonce/__init__.py) \
-		build/typing/encodeonce/
-	$(BIN)/mypy -p encodeonce
-
-$(VENV)/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	touch $@
-
-# An environment beside ours: the tests' own packages, and what a file names beyond them.
-$(VENV)-%/installed: pyproject.toml constraints.txt constraints-%.txt
-	$(PYTHON) -m venv $(VENV)-$*
-	$(VENV)-$*/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(VENV)-$*/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-$*.txt
-	touch $@
-
-$(VENV)-torchcodec/installed: pyproject.toml constraints.txt constraints-torchcodec.txt
-	$(PYTHON) -m venv $(VENV)-torchcodec
-	$(VENV)-torchcodec/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(VENV)-torchcodec/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-torchcodec.txt
 	touch $@
 
 $(VENV)-docs/installed: constraints.txt constraints-docs.txt

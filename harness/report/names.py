@@ -134,6 +134,11 @@ class Names:
         spec = self._kv_specs.get(variant.kv)
         return kv_parts(spec) if spec is not None and name == kv_name(spec) else (name, "")
 
+    def heading(self, variant: Variant, with_model: bool) -> str:
+        """Return what a group of variants has in common: when they compress, and their model."""
+        parts = (self.model(variant) if with_model else "", self.parts(variant)[1])
+        return ", ".join(part for part in parts if part)
+
     def curve(self, title: str) -> tuple[str, str]:
         """Return the curve that a setting is a point of: its key and its name.
 

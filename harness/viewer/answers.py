@@ -4,7 +4,7 @@ A *column* is all answers of a run under one variant. With two runs, samples are
 benchmark and id, so that a column of one can be compared with any column of the other.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -20,6 +20,7 @@ SampleKey = tuple[str, str]
 
 UNCACHED = "plain transformers"
 """The name of the column of `uncached.jsonl`."""
+_OF_UNCACHED = " uncached"
 
 
 class ViewError(ValueError):
@@ -33,7 +34,7 @@ class Column:
     side: int
     """Which of the runs, from 0."""
     variant: str
-    """The variant's id; of plain transformers' answers, with ``" uncached"`` behind it."""
+    """The variant's id; of plain transformers' answers, with `_OF_UNCACHED` behind it."""
     name: str
     """As people say it."""
 
@@ -84,15 +85,17 @@ def read_answers(folders: Sequence[Path], patterns: Sequence[str] = ()) -> Answe
     """
     if len(folders) > 2:
         raise ViewError(f"one run or two can be viewed side by side; got {len(folders)} folders")
-    sides, columns = [], []
+    sides: list[Side] = []
+    columns: list[Column] = []
     found: dict[SampleKey, dict[int, Record]] = {}
-    for number, path in enumerate(folders):
-        folder = RunFolder(path)
-        run = folder.description()
-        journal = folder.precompute_outcomes()
-        sides.append(Side(path=path, run=run, media_sha256=frozenset(media_sha256(journal))))
-        own = list(_columns(folder, number, run, patterns))
-        for column, records in own:
+    runs = [(RunFolder(path), _by_variant(RunFolder(path))) for path in folders]
+    _require_matches(patterns, [(folder.path, [*records]) for folder, records in runs])
+    for number, (folder, by_variant) in enumerate(runs):
+        run, journal = folder.description(), folder.precompute_outcomes()
+        sides.append(Side(path=folder.path, run=run, media_sha256=frozenset(media_sha256(journal))))
+        for column, records in _columns(folder, number, run, by_variant):
+            if not _matches(column.variant.removesuffix(_OF_UNCACHED), patterns):
+                continue
             for record in records:
                 of_sample = found.setdefault((record.benchmark, record.sample), {})
                 of_sample[len(columns)] = record
@@ -103,48 +106,56 @@ def read_answers(folders: Sequence[Path], patterns: Sequence[str] = ()) -> Answe
     )
 
 
-def _columns(
-    folder: RunFolder, side: int, run: Mapping[str, Any], patterns: Sequence[str]
-) -> Iterator[tuple[Column, list[Record]]]:
-    """Yield a run's columns with their records, in the order of the run file."""
-    records = folder.records("records", with_logits=False)
-    if not records:
+def _by_variant(folder: RunFolder) -> dict[str, list[Record]]:
+    folder.description()  # says best why this is no run's folder
+    found: dict[str, list[Record]] = {}
+    for record in folder.records("records", with_logits=False):
+        found.setdefault(record.variant, []).append(record)
+    if not found:
         raise ViewError(
             f"{folder.path} has no answers yet: repeat the `encodeonce run` that made it"
         )
-    by_variant: dict[str, list[Record]] = {}
-    for record in records:
-        by_variant.setdefault(record.variant, []).append(record)
-    _require_matches(folder, patterns, by_variant)
+    return found
+
+
+def _columns(
+    folder: RunFolder,
+    side: int,
+    run: Mapping[str, Any],
+    by_variant: Mapping[str, list[Record]],
+) -> Iterator[tuple[Column, list[Record]]]:
+    """Yield a run's columns with their records, in the order of the run file."""
     meanings = run.get("variants", {})
     names, adapters = Names(meanings), adapters_in(meanings)
-    known = (variant.name for variant in variants_of(meanings))
+    known = [variant.name for variant in variants_of(meanings) if variant.name in by_variant]
     for variant in dict.fromkeys([*known, *by_variant]):
-        if variant in by_variant and _matches(variant, patterns):
-            name = names.variant(Variant.parse(variant, adapters))
-            yield Column(side=side, variant=variant, name=name), by_variant[variant]
-    plain = [r for r in folder.records("uncached", with_logits=False) if r.variant in by_variant]
-    for variant in dict.fromkeys(record.variant for record in plain):
-        if _matches(variant, patterns):
-            own = [record for record in plain if record.variant == variant]
-            yield Column(side=side, variant=f"{variant} uncached", name=UNCACHED), own
+        name = names.variant(Variant.parse(variant, adapters))
+        yield Column(side=side, variant=variant, name=name), by_variant[variant]
+    plain: dict[str, list[Record]] = {}
+    for record in folder.records("uncached", with_logits=False):
+        plain.setdefault(record.variant, []).append(record)
+    for variant, records in plain.items():
+        yield Column(side=side, variant=f"{variant}{_OF_UNCACHED}", name=UNCACHED), records
 
 
 def _matches(variant: str, patterns: Sequence[str]) -> bool:
-    return not patterns or any(_fits(variant, pattern) for pattern in patterns)
+    return not patterns or any(
+        variant == pattern or fnmatchcase(variant, pattern) for pattern in patterns
+    )
 
 
-def _fits(variant: str, pattern: str) -> bool:
-    return variant == pattern or fnmatchcase(variant, pattern)
-
-
-def _require_matches(folder: RunFolder, patterns: Sequence[str], known: Iterable[str]) -> None:
+def _require_matches(patterns: Sequence[str], known: Sequence[tuple[Path, list[str]]]) -> None:
+    """Refuse a pattern that fits no variant, and patterns of which none fits a run's."""
+    every = [variant for _, variants in known for variant in variants]
     for pattern in patterns:
-        if not any(_fits(variant, pattern) for variant in known):
+        if not any(_matches(variant, [pattern]) for variant in every):
             raise ViewError(
-                f"--variants {pattern}: {folder.path} has no such variant; it has "
-                f"{', '.join(known)}"
+                f"--variants {pattern}: there is no such variant; there are "
+                f"{', '.join(dict.fromkeys(every))}"
             )
+    for path, variants in known:
+        if not any(_matches(variant, patterns) for variant in variants):
+            raise ViewError(f"--variants: {path} has none of these; it has {', '.join(variants)}")
 
 
 def _reference(columns: Sequence[Column]) -> int:

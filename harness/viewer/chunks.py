@@ -38,7 +38,7 @@ NOTHING, ERROR, UNSCORED, WRONG, RIGHT = "-euwr"
 def script(name: str, content: Any) -> bytes:
     """Return the script that hands a chunk to the page."""
     # Escapes whatever is not ASCII: lone surrogates, and line breaks that scripts had not allowed.
-    value = json.dumps(content, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    value = json.dumps(content, ensure_ascii=True, separators=(",", ":"))
     return f"encodeonceData({json.dumps(name)},{value});\n".encode("ascii")
 
 

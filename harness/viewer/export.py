@@ -1,5 +1,6 @@
 """Writes the viewer into a folder, from which it works without a server, also from a disk."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,11 @@ from encodeonce.harness.run.output_error import writing
 from encodeonce.harness.viewer.answers import ViewError
 from encodeonce.harness.viewer.chunks import Chunks, script
 from encodeonce.harness.viewer.media import Media
-from encodeonce.harness.viewer.page import TYPES, page_file
+from encodeonce.harness.viewer.page import POLICY_ON_DISK, TYPES, page_file
 
 MOST_FRAME_BYTES = 200 * 2**20
 """Of an export: frames of further media are left out."""
+_CHUNK = re.compile(r"index\.js|(samples|answers|media|frames)-\d+\.js")
 _LEFT_OUT = "left out to keep this folder small; `encodeonce view` shows them"
 
 
@@ -43,7 +45,7 @@ def export(chunks: Chunks, media: Media, folder: Path, with_frames: bool = True)
     _require_ours(folder)
     with writing(folder):
         (folder / "data").mkdir(parents=True, exist_ok=True)
-        for old in (folder / "data").glob("*.js"):
+        for old in (folder / "data").iterdir():
             old.unlink()
     size = 0
     for name, content in _scripts(chunks):
@@ -60,7 +62,7 @@ def export(chunks: Chunks, media: Media, folder: Path, with_frames: bool = True)
         left, size = left - written, size + written
     index = chunks.index() | {"hasFrames": with_frames}
     size += _write(folder / "data/index.js", script("index", index))
-    size += sum(_write(folder / name, page_file(name)) for name in TYPES)
+    size += sum(_write(folder / name, page_file(name, POLICY_ON_DISK)) for name in TYPES)
     return Exported(
         page=folder / "index.html",
         num_bytes=size,
@@ -79,8 +81,12 @@ def _scripts(chunks: Chunks) -> Iterator[tuple[str, bytes]]:
 def _require_ours(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ViewError(f"--export {folder}: there is a file of this name; choose a folder")
-    found = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    if others := found - {*TYPES, "data"}:
+    if not folder.exists():
+        return
+    others = {path.name for path in folder.iterdir()} - {*TYPES, "data"}
+    if (data := folder / "data").is_dir():
+        others |= {path.name for path in data.iterdir() if not _CHUNK.fullmatch(path.name)}
+    if others:
         raise ViewError(
             f"--export {folder}: the folder holds other files ({sorted(others)[0]}); choose a new "
             "one, or an earlier export"

@@ -1,7 +1,7 @@
 """What samples are about: frames as the model saw them, and the clips themselves."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ class Media:
         return self._albums[number]
 
 
-def _frames(strip: Strip) -> Mapping[str, Any]:
+def _frames(strip: Strip) -> dict[str, Any]:
     return {
         "missing": strip.missing,
         "numSeen": strip.num_seen,

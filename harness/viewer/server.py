@@ -63,7 +63,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer a request for a file."""
         if not self._is_for_us():
-            self._refuse(HTTPStatus.FORBIDDEN, "this address is for pages of encodeonce view")
+            port = self.connection.getsockname()[1]
+            self._refuse(HTTPStatus.FORBIDDEN, f"open http://{HOST}:{port}/")
             return
         path = urlsplit(self.path).path
         try:

@@ -187,6 +187,10 @@ class FeatureSource:
             self._store.put([entry])
         self._use += CacheUse(num_encoded=len(units), bytes_written=features.nbytes)
 
+    def prepare(self) -> None:
+        """Load the tower now, not at the first miss."""
+        self._loaded_tower()
+
     def _loaded_tower(self) -> Tower:
         if self._tower is None:
             assert self._load_tower is not None

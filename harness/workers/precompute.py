@@ -16,6 +16,10 @@ class PrecomputeWorker:
         self._stopwatch = self._session.stopwatch
         self._features = self._session.features
 
+    def prepare(self) -> None:
+        """Load the tower now, not at the first miss."""
+        self._features.prepare()
+
     def do(self, planned: PlannedMedia) -> dict[str, Any]:
         """Encode the missing units of a media item.
 

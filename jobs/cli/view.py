@@ -62,11 +62,10 @@ def view(
 
 def _export(answers: Answers, target: Path, with_frames: bool) -> None:
     written = export(Chunks(answers), Media(answers), target, with_frames)
-    console.print(
-        f"{_counted(answers)}, {human_bytes(written.num_bytes)}, frames of "
-        f"{written.num_media - written.num_without_frames} of {written.num_media} media",
-        soft_wrap=True,
-    )
+    shown = written.num_media - written.num_without_frames
+    frames = f"frames of {shown} of {written.num_media} media" if with_frames else "no frames"
+    size = human_bytes(written.num_bytes)
+    console.print(f"{_counted(answers)}, {frames}, {size}", soft_wrap=True)
     console.print(f"page: {written.page}", soft_wrap=True)
 
 

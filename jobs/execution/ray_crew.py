@@ -97,7 +97,7 @@ class Crew:
             WorkerStartError: starts keep failing, and no worker is left.
         """
         if self._num_failed_starts < self._max_failed_starts:
-            while len(self._actors) + len(self._starting) < num_workers:
+            while len(self._actors) + len(self._starting) < num_workers and self._head.is_there():
                 actor = self._actor()
                 self._starting[actor.start.remote(self._factory, self._log_folder)] = actor
             self._on_workers(len(self._actors), num_workers)
@@ -170,7 +170,7 @@ class Crew:
         ready: list[ray.ObjectRef[Any]] = []
         while not ready:
             self._head.require()
-            if not self._actors:
+            if not self._actors and self._head.is_there():
                 require_a_node()
             left_s = max(0.0, until_s - time.monotonic())
             patience_s = min(left_s, ASK_EVERY_S)

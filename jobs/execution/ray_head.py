@@ -69,6 +69,10 @@ class Head:
                 *(self._address, f"{until:%H:%M:%S}"),
             )
 
+    def is_there(self) -> bool:
+        """Return whether the head answers now. Where it does not, asking Ray may never return."""
+        return self._answers()
+
     def _answers(self) -> bool:
         host, _, port = self._address.rpartition(":")
         try:

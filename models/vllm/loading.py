@@ -12,7 +12,7 @@ from typing import Any
 
 from encodeonce.models.adapters.checkpoint import Adapter, adapter_folder, read_adapter
 from encodeonce.models.adapters.spec import AdapterSpec
-from encodeonce.models.checkpoint.files import device, read_config
+from encodeonce.models.checkpoint.files import device, local_checkpoint, read_config
 from encodeonce.models.checkpoint.footprint import LoadingMeasure, held_bytes
 from encodeonce.models.engine_spec import EngineSpec
 from encodeonce.models.family_bases.transformers import TransformersFamily
@@ -66,10 +66,11 @@ def check_vllm(family: Any, folder: Path, weights: WeightsSpec) -> None:
             f"engine: vllm: vLLM takes no embeddings in place of media for {kind!r}. Allowed: "
             f"{', '.join(sorted(LAYOUTS))}; for this model write engine: transformers"
         )
-    if not weights.is_none:
+    if not weights.is_none and (weights.path is None or weights.options):
         raise EngineError(
-            f"engine: vllm answers under the checkpoint's own weights only; got weights "
-            f"{weights.title!r}. Leave weights out, or write engine: transformers"
+            f"engine: vllm answers under the checkpoint's own weights, or under those of a "
+            f"quantised checkpoint; got weights {weights.title!r}. Write {{method: checkpoint, "
+            "path: FOLDER}, leave weights out, or write engine: transformers"
         )
 
 
@@ -103,8 +104,9 @@ def load_vllm(
     opener = family.opener(folder, model, vision)
     config = opener.model.config
     read = [read_adapter(one) for one in adapters]
+    held = folder if weights.path is None else local_checkpoint(ModelSpec(path=weights.path))
     arguments = {
-        **_arguments(folder, model, engine, config),
+        **_arguments(held, model, engine, config),
         **_lora(read),
         "max_num_seqs": max_batch,
     }

@@ -101,7 +101,7 @@ def test_a_hundred_thousand_answers(
         expect(questions.first).to_contain_text("(0)")
         clock.end("sort")
         clock.begin()
-        page.focus("#window")
+        page.focus("#list")
         page.keyboard.press("End")
         expect(questions.filter(has_text="(99999)")).to_have_count(1)
         clock.end("scroll")

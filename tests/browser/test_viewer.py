@@ -13,6 +13,7 @@ from encodeonce.harness.viewer.chunks import Chunks
 from encodeonce.harness.viewer.export import export
 from encodeonce.harness.viewer.media import Media
 from encodeonce.harness.viewer.server import make_server
+from encodeonce.models.kv.spec import FULL, KVSpec
 from tests.browser.conftest import LAPTOP, PHONE, SPLIT_WORDS, expect
 from tests.harness.runs import a_record, write_run
 from tests.harness.viewer.runs import HALF, HOSTILE, demo_records, demo_run, hostile_records
@@ -143,6 +144,20 @@ def test_a_link_shows_the_same_again(address: str, page_of: Opened) -> None:
     assert detail(other) == detail(page)
 
 
+def test_an_id_with_a_plus_sign_may_be_written_as_it_is(tmp_path: Path, page_of: Opened) -> None:
+    int8 = KVSpec(method="full", precision="int8")
+    records = [a_record("x y", variant=name) for name in ("none/full", f"none/{int8.title}")]
+    assert int8.title == "full+int8"
+    with served(write_run(tmp_path / "run", records, kv=[FULL, int8]).path) as address:
+        page = page_of(f"{address}#sample=x y&variant=none/full+int8")
+        detail(page)
+        assert page.locator("tr.chosen").get_attribute("data-variant") == "none/full+int8"
+        page.click("text=close")
+        page.click(f"{ROWS} >> nth=0")
+        assert page.url.endswith("#sample=x%20y&variant=none%2Ffull%2Bint8")
+        assert page.is_hidden("#notice")
+
+
 def test_back_closes_a_sample(address: str, page_of: Opened) -> None:
     page = page_of(address, PHONE)
     page.click(f"{ROWS} >> nth=2")
@@ -162,7 +177,7 @@ def test_a_link_to_what_is_not_there_says_so(address: str, page_of: Opened) -> N
 def test_the_keyboard_is_enough(address: str, page_of: Opened) -> None:
     page = page_of(address)
     page.wait_for_selector(ROWS)
-    page.focus("#window")
+    page.focus("#list")
     for key in ("ArrowDown", "ArrowDown", "Enter"):
         page.keyboard.press(key)
     third = page.locator(f"{ROWS} .col-sample").nth(2).inner_text()

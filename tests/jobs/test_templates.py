@@ -1,5 +1,6 @@
 """The cluster templates, as far as they can be checked without a cluster."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -40,3 +41,14 @@ def test_the_kubernetes_job_runs_ours_on_pods_that_share_their_files() -> None:
         (container,) = pod["containers"]
         assert {m["name"] for m in container["volumeMounts"]} == {v["name"] for v in pod["volumes"]}
         assert {"name": "RAY_USAGE_STATS_ENABLED", "value": "0"} in container["env"]
+
+
+def test_the_image_has_the_clusters_ray_which_is_the_one_that_is_tested() -> None:
+    image = (TEMPLATES / "Dockerfile").read_text(encoding="utf-8")
+    cluster = (TEMPLATES / "kuberay-rayjob.yaml").read_text(encoding="utf-8")
+    constraints = (TEMPLATES.parents[1] / "constraints.txt").read_text(encoding="utf-8")
+    (version,) = re.findall(r"^ray==(\S+)", constraints, re.MULTILINE)
+    assert re.findall(r"^FROM rayproject/ray:([\d.]+)-py311", image, re.MULTILINE) == [version]
+    assert re.findall(r'rayVersion: "([^"]+)"', cluster) == [version]
+    (tag,) = re.findall(r"-t (\S+) ", image)
+    assert f"image: &image {tag}\n" in cluster

@@ -1,10 +1,11 @@
 """The job that all ways are given, and what comes of one of them."""
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from encodeonce.datasets.refusals import checked
 from encodeonce.harness.run.config import RunConfig
@@ -68,6 +69,24 @@ class Job:
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
 
+class Took(NamedTuple):
+    """Seconds by the clock, and of this process's own work."""
+
+    answer_s: float
+    cpu_s: float
+
+
+def now() -> Took:
+    """Return what both clocks show."""
+    return Took(time.perf_counter(), time.process_time())
+
+
+def since(start: Took) -> Took:
+    """Return what has gone by on both."""
+    end = now()
+    return Took(end.answer_s - start.answer_s, end.cpu_s - start.cpu_s)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """What one process did."""
@@ -76,6 +95,8 @@ class Done:
     """From its start until it could answer."""
     answer_s: float
     """From there until the last answer."""
+    cpu_s: float
+    """The process's own part of `answer_s`, which others on the machine do not lengthen."""
     texts: Mapping[str, str]
     """By the sample's id, and its adapter's title behind it."""
     num_encoded: int

@@ -8,7 +8,6 @@ pictures, decoded for each question; ours gets the path of the file.
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from encodeonce.harness.bench.peers.job import Done
+from encodeonce.harness.bench.peers.job import Done, Took, now, since
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import MediaGroup, make_plan
 from encodeonce.harness.workers.session import Session
@@ -44,7 +43,7 @@ class _Counted:
     """What the model was seen to do."""
 
     ready_s: float = 0.0
-    answer_s: float = 0.0
+    took: Took = Took(0.0, 0.0)
     texts: dict[str, str] = field(default_factory=dict)
     num_encoded: int = 0
     num_prefilled: int | None = None
@@ -101,7 +100,8 @@ def by_command_line(config: RunConfig, started_s: float, *, is_ours: bool) -> Do
         raise ValueError("lmms-eval gave no answers: see above")
     return Done(
         load_s=counted.ready_s - started_s,
-        answer_s=counted.answer_s,
+        answer_s=counted.took.answer_s,
+        cpu_s=counted.took.cpu_s,
         texts=counted.texts,
         num_encoded=counted.num_encoded,
         num_prefilled=counted.num_prefilled,
@@ -173,9 +173,9 @@ def _watch(*, is_ours: bool) -> _Counted:
             _count_work(model.model, counted)
 
         def timed(requests: Sequence[Any]) -> list[Any]:
-            start = time.perf_counter()
+            start = now()
             found = list(answer(requests))
-            counted.answer_s = time.perf_counter() - start
+            counted.took = since(start)
             for request, one in zip(requests, found, strict=True):
                 text, _ = unwrap_generation_output(one)
                 doc = model.task_dict[request.task_name]["test"][request.doc_id]
@@ -183,7 +183,7 @@ def _watch(*, is_ours: bool) -> _Counted:
             return found
 
         model.generate_until = timed
-        counted.ready_s = time.perf_counter()
+        counted.ready_s = now().answer_s
         return model
 
     lmms.create_from_arg_string = classmethod(created)

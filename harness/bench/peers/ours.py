@@ -1,11 +1,11 @@
 """Plain transformers, and this program's own ways, by the workers that runs use."""
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from encodeonce.harness.bench.peers.job import Done
+from encodeonce.harness.bench.peers.job import Done, Took, now, since
 from encodeonce.harness.run.blocks import Block, blocks_of, one_by_one, seats
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import Plan, branches_left, make_plan
@@ -23,18 +23,18 @@ def plain(config: RunConfig, started_s: float) -> Done:
     plan = make_plan(config)
     worker = ReferenceWorker(config, "bench")
     blocks = one_by_one(branches_left(plan.groups, config.weights, config.kv, ()))
-    load_s, records, answer_s = _answered(worker, blocks, started_s)
+    load_s, records, took = _answered(worker, blocks, started_s)
     num_encoded = sum(record["num_visual_units"] for record in records)
     num_prefilled = sum(record["num_prompt_tokens"] for record in records)
-    return _done(load_s, answer_s, records, num_encoded, num_prefilled)
+    return _done(load_s, took, records, num_encoded, num_prefilled)
 
 
 def stored(config: RunConfig, started_s: float) -> Done:
     """Answer from the store, which holds everything."""
     plan = make_plan(config)
     worker = EvaluateWorker(config, "bench", only=NONE)
-    load_s, records, answer_s = _answered(worker, _blocks(plan, config), started_s)
-    return _done(load_s, answer_s, records, 0, _prefilled(records))
+    load_s, records, took = _answered(worker, _blocks(plan, config), started_s)
+    return _done(load_s, took, records, 0, _prefilled(records))
 
 
 def cold(config: RunConfig, started_s: float) -> Done:
@@ -42,27 +42,19 @@ def cold(config: RunConfig, started_s: float) -> Done:
     plan = make_plan(config)
     worker = EvaluateWorker(config, "bench", only=NONE)
     encoder = PrecomputeWorker(config)
-    load_s = time.perf_counter() - started_s
-    start = time.perf_counter()
+    encoder.prepare()
+    load_s = now().answer_s - started_s
+    start = now()
     made = [encoder.do(planned) for planned in plan.media()]
     encoder.close()
-    fill_s = time.perf_counter() - start
-    seconds = sum_seconds(one["seconds"] for one in made)
-    tower_s = seconds.get("load", 0.0)  # loaded when first needed; not part of answering
-    _, records, answer_s = _answered(worker, _blocks(plan, config), started_s)
+    filled = since(start)
+    _, records, answered = _answered(worker, _blocks(plan, config), started_s)
+    took = Took(filled.answer_s + answered.answer_s, filled.cpu_s + answered.cpu_s)
     num_encoded = sum(one["cache"]["num_encoded"] for one in made)
-    both = _done(
-        load_s + tower_s, fill_s - tower_s + answer_s, records, num_encoded, _prefilled(records)
-    )
-    filling = {name: value for name, value in seconds.items() if name != "load"}
-    return Done(
-        load_s=both.load_s,
-        answer_s=both.answer_s,
-        texts=both.texts,
-        num_encoded=both.num_encoded,
-        num_prefilled=both.num_prefilled,
-        stages=sum_seconds([filling, both.stages]),
-    )
+    done = _done(load_s, took, records, num_encoded, _prefilled(records))
+    filling = sum_seconds(one["seconds"] for one in made)
+    filling.pop("load", None)  # before the first
+    return replace(done, stages=sum_seconds([filling, done.stages]))
 
 
 def _blocks(plan: Plan, config: RunConfig) -> tuple[Block, ...]:
@@ -71,16 +63,16 @@ def _blocks(plan: Plan, config: RunConfig) -> tuple[Block, ...]:
     return blocks_of(branches, seats(plan.every_group, max_batch), config.adapters, max_batch)
 
 
-def _answered(worker: Any, blocks: Iterable[Block], started_s: float) -> tuple[float, Any, float]:
-    """Return the seconds of loading, the records, and the seconds of answering."""
-    start = time.perf_counter()
+def _answered(worker: Any, blocks: Iterable[Block], started_s: float) -> tuple[float, Any, Took]:
+    """Return the seconds of loading, the records, and what answering took."""
+    start = now()
     records = [record for block in blocks for record in worker.do(block)]
-    end = time.perf_counter()
+    took = since(start)
     worker.close()
     for record in records:
         if record["error"] is not None:
             raise ValueError(f"{record['sample']}: {record['error']['message']}")
-    return start - started_s, records, end - start
+    return start.answer_s - started_s, records, took
 
 
 def _prefilled(records: Records) -> int:
@@ -100,11 +92,12 @@ def _name(record: Mapping[str, Any]) -> str:
 
 
 def _done(
-    load_s: float, answer_s: float, records: Records, num_encoded: int, num_prefilled: int
+    load_s: float, took: Took, records: Records, num_encoded: int, num_prefilled: int
 ) -> Done:
     return Done(
         load_s=load_s,
-        answer_s=answer_s,
+        answer_s=took.answer_s,
+        cpu_s=took.cpu_s,
         texts={_name(record): record["text"] for record in records},
         num_encoded=num_encoded,
         num_prefilled=num_prefilled,

@@ -20,7 +20,7 @@ def sections(done: Mapping[str, Sequence[Done]], missing: Mapping[str, str]) -> 
     rows = []
     for name, way in WAYS.items():
         if name in missing:
-            rows.append((way.title, *([ABSENT] * 6)))
+            rows.append((way.title, *([ABSENT] * 7)))
         if name not in done:
             continue
         rounds = done[name]
@@ -30,22 +30,33 @@ def sections(done: Mapping[str, Sequence[Done]], missing: Mapping[str, str]) -> 
                 way.title,
                 spread([one.answer_s / num_answers for one in rounds], 4),
                 times(baseline / _median(rounds)),
+                f"{statistics.median(one.cpu_s for one in rounds) / num_answers:.4f}",
                 f"{statistics.median(one.load_s for one in rounds):.1f}",
                 str(rounds[0].num_encoded),
                 ABSENT if prefilled is None else str(prefilled),
                 f"{same[name]} of {num_answers}",
             )
         )
-    columns = ("way", "s an answer", "faster", "loading, s", "encoded", "prefilled", "as the first")
+    columns = (
+        "way",
+        "s an answer",
+        "faster",
+        "cpu s",
+        "loading, s",
+        "encoded",
+        "prefilled",
+        "as the first",
+    )
     measured = Section(
         title="One job, each way",
         table=Table(columns=columns, rows=tuple(rows)),
         sentences=(
             f"{human_count(num_answers, 'answer')}; medians (lowest to highest) of "
             f"{human_count(len(done[first]), 'round')}, each way in a process of its own, one "
-            "thread each. 'encoded': pictures and frames that a tower encoded; 'prefilled': "
-            "tokens of prompts whose keys and values were computed; 'as the first': the same text "
-            f"as {WAYS[first].title} gave.",
+            "thread each. 'cpu s': of an answer, the process's own work, which others on the "
+            "machine do not lengthen. 'encoded': pictures and frames that a tower encoded; "
+            "'prefilled': tokens of prompts whose keys and values were computed; 'as the first': "
+            f"the same text as {WAYS[first].title} gave.",
         ),
         bullets=tuple(f"{WAYS[way].title}: {words}" for way, words in missing.items()),
     )

@@ -5,14 +5,13 @@ request. Its processor prepares each request, and finds what it has prepared bef
 """
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from encodeonce.harness.bench.peers.job import Done
+from encodeonce.harness.bench.peers.job import Done, Took, now, since
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import MediaGroup, make_plan
 from encodeonce.harness.workers.session import Session
@@ -42,14 +41,14 @@ def alone(
         opener, folder = _opener(config)
         llm = _load(folder, config, engine, connector)
         counted = llm.apply_model(_count_encodings)[0]
-        start = time.perf_counter()
+        start = now()
         asked = [
             (sample.id, _from_pixels(opener, prompt, pictures))
             for group in plan.groups
             for pictures in [_pictures(session, group)]
             for sample, prompt in zip(group.samples, group.prompts, strict=True)
         ]
-        return _answered(llm, config, asked, start - started_s, start, counted)
+        return _answered(llm, config, asked, started_s, start, counted)
 
 
 def embedded(config: RunConfig, started_s: float, engine: EngineSpec) -> Done:
@@ -64,8 +63,7 @@ def embedded(config: RunConfig, started_s: float, engine: EngineSpec) -> Done:
             for tokens in [_embeddings(session, opener, group)]
             for sample, prompt in zip(group.samples, group.prompts, strict=True)
         ]
-        start = time.perf_counter()
-        return _answered(llm, config, asked, start - started_s, start, [])
+        return _answered(llm, config, asked, started_s, now(), [])
 
 
 def _opener(config: RunConfig) -> tuple[Opener, Path]:
@@ -113,19 +111,20 @@ def _answered(
     llm: Any,
     config: RunConfig,
     asked: Sequence[tuple[str, Mapping[str, Any]]],
-    load_s: float,
-    start: float,
+    started_s: float,
+    start: Took,
     counted: list[int],
 ) -> Done:
     from vllm import SamplingParams
 
-    prepared = time.perf_counter()
+    prepared = since(start)
     greedy = SamplingParams(temperature=0.0, max_tokens=config.generation.max_new_tokens)
     outputs = llm.generate([one for _, one in asked], greedy, use_tqdm=False)
-    end = time.perf_counter()
+    took = since(start)
     return Done(
-        load_s=load_s,
-        answer_s=end - start,
+        load_s=start.answer_s - started_s,
+        answer_s=took.answer_s,
+        cpu_s=took.cpu_s,
         texts={
             name: one.outputs[0].text.strip() for (name, _), one in zip(asked, outputs, strict=True)
         },
@@ -133,7 +132,10 @@ def _answered(
         num_prefilled=sum(
             len(one.prompt_token_ids) - (one.num_cached_tokens or 0) for one in outputs
         ),
-        stages={"decode": prepared - start, "generate": end - prepared},
+        stages={
+            "decode": prepared.answer_s,
+            "generate": took.answer_s - prepared.answer_s,
+        },
     )
 
 

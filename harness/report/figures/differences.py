@@ -67,12 +67,11 @@ def differences(summary: Summary, benchmark: str) -> Forest | None:
 
 def _grouped(found: Mapping[Variant, Summary], names: Names) -> Iterable[Group]:
     """Yield the variants by weights and adapter, and by when they compress, in their order."""
-    is_one = len({variant.model for variant in found}) == 1
+    with_model = len({variant.model for variant in found}) > 1
     groups: dict[str, list[Difference]] = {}
     for variant, difference in found.items():
-        name, when = names.parts(variant)
-        heading = ", ".join(part for part in ("" if is_one else names.model(variant), when) if part)
-        groups.setdefault(heading, []).append(_row(name, difference))
+        row = _row(names.parts(variant)[0], difference)
+        groups.setdefault(names.heading(variant, with_model), []).append(row)
     for heading, rows in groups.items():
         yield Group(heading=heading, rows=tuple(rows))
 

@@ -128,14 +128,12 @@ def _answers(summary: Summary) -> Tabular:
 def _variants(summary: Summary, benchmark: str, cells: Cells) -> Tabular:
     names = Names.of(summary)
     reference = variant_named(summary, summary["variants"]["reference"])
-    is_one = len({variant.model for variant in cells}) == 1
+    with_model = len({variant.model for variant in cells}) > 1
     groups: dict[str, list[tuple[str, ...]]] = {}
     for variant, cell in cells.items():
-        name, when = names.parts(variant)
-        heading = ", ".join(part for part in ("" if is_one else names.model(variant), when) if part)
-        groups.setdefault(heading, []).append(
+        groups.setdefault(names.heading(variant, with_model), []).append(
             (
-                name,
+                names.parts(variant)[0],
                 _quality(cell),
                 _difference(cell["against"].get(reference.name)),
                 kept_words(variant, cells),

@@ -207,7 +207,8 @@ def _figure(height_in: float, kind: FileFormat) -> Iterator[tuple[Any, io.BytesI
     from matplotlib.figure import Figure
 
     content = io.BytesIO()
-    with matplotlib.rc_context(dict(_STYLE)), warnings.catch_warnings():
+    style: Any = dict(_STYLE)
+    with matplotlib.rc_context(style), warnings.catch_warnings():
         # A letter that the font lacks becomes a box; no reason to disturb the reader's terminal.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")

@@ -45,8 +45,10 @@ def write_paper(
     written = []
     for kind in dict.fromkeys(formats):
         for drawn in figures(summary):
-            is_forest = isinstance(drawn, Forest)
-            content = draw_forest(drawn, kind) if is_forest else draw_chart(drawn, kind)
+            if isinstance(drawn, Forest):
+                content = draw_forest(drawn, kind)
+            else:
+                content = draw_chart(drawn, kind)
             path = target / file_name(drawn.file or drawn.title, kind)
             written.append(_write(path, content))
     for table in tables(summary) if with_tables else ():

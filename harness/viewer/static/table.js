@@ -11,6 +11,7 @@ const HIGHEST_PX = 8e6; // browsers draw nothing beyond some ten million pixels
 class List {
   constructor(draw, open, sort) {
     Object.assign(this, { draw, open, rows: new Uint32Array(0), current: 0, pool: [] });
+    this.grid = document.querySelector("#list");
     this.window = document.querySelector("#window");
     this.space = document.querySelector("#space");
     this.heads = document.querySelector("#heads");
@@ -20,7 +21,7 @@ class List {
       this.heads.append(make("span", { role: "columnheader", class: `col-${name}` }, button));
     }
     this.window.addEventListener("scroll", () => this.later(), { passive: true });
-    this.window.addEventListener("keydown", event => this.key(event));
+    this.grid.addEventListener("keydown", event => this.key(event));
     this.window.addEventListener("click", event => this.click(event));
     new ResizeObserver(() => this.later()).observe(this.window);
   }
@@ -32,7 +33,7 @@ class List {
   show(rows, state) {
     this.rows = rows;
     this.current = Math.max(0, Math.min(this.current, rows.length - 1));
-    document.querySelector("#list").setAttribute("aria-rowcount", rows.length + 1);
+    this.grid.setAttribute("aria-rowcount", rows.length + 1);
     HEADS.forEach(([name], n) => {
       const order = state.sort !== name ? "none" : state.down ? "descending" : "ascending";
       this.heads.children[n].setAttribute("aria-sort", order);
@@ -70,7 +71,7 @@ class List {
       element.dataset.place = place;
       element.setAttribute("aria-rowindex", place + 2);
       element.setAttribute("aria-selected", place === this.current);
-      if (place === this.current) this.window.setAttribute("aria-activedescendant", element.id);
+      if (place === this.current) this.grid.setAttribute("aria-activedescendant", element.id);
       this.draw(element, rows[place]);
     });
   }
@@ -86,6 +87,7 @@ class List {
   }
 
   key(event) {
+    if (event.target !== this.grid) return; // but one of the buttons that sort
     const page = Math.max(1, Math.floor(this.window.clientHeight / this.rowPx) - 1);
     const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page,
       Home: -this.rows.length, End: this.rows.length };

@@ -41,11 +41,12 @@ function address(changes = {}) {
   if (now.kind) found.set("result", now.kind);
   if (now.sort) found.set("sort", `${now.down ? "-" : ""}${now.sort}`);
   if (now.only) found.set("only", "flips");
-  return `#${found}`;
+  return `#${String(found).replaceAll("+", "%20")}`;
 }
 
 function readAddress() {
-  const found = new URLSearchParams(location.hash.slice(1)), problems = [];
+  // A plus sign is one, as in `none/full+int8`: people write such ids into addresses as they are.
+  const found = new URLSearchParams(location.hash.slice(1).replaceAll("+", "%2B")), problems = [];
   const among = (name, known, otherwise) => {
     if (!found.has(name)) return otherwise;
     const at = known.indexOf(found.get(name));
@@ -198,7 +199,7 @@ const actions = {
     document.body.classList.remove("has-detail");
     history.replaceState(null, "", address());
     list.render();
-    list.window.focus({ preventScroll: true });
+    list.grid.focus({ preventScroll: true });
   },
 };
 
@@ -235,7 +236,8 @@ async function readSamples() {
   for (let n = 0; n < index.numSamplesChunks; n++) {
     addSamples(await loadChunk(`samples-${n}`));
     chunks.delete(`samples-${n}`); // what it held is in `samples` now
-    refresh();
+    // To sort takes longer than to read: the first samples at once, then all.
+    if (!state.sort || n === 0 || n === index.numSamplesChunks - 1) refresh();
     if (n === 0) performance.mark("first rows");
     openPending();
     await new Promise(done => setTimeout(done)); // let the page answer its reader
@@ -274,6 +276,7 @@ async function begin() {
     ...new Set(index.runs.map(run => run.model)), plural(index.numRecords, "answer"),
     plural(index.columns.length, "variant")].join(" · ");
   document.querySelector("#more").open = !matchMedia("(max-width: 45rem)").matches;
+  document.body.classList.toggle("single", index.columns.length < 2);
   fillFilters();
   list = new List(drawRow, open, sort);
   readAddress();

@@ -17,7 +17,7 @@ from encodeonce.harness.viewer.answers import UNCACHED, ViewError, read_answers
 from encodeonce.harness.viewer.chunks import Chunks, script
 from encodeonce.harness.viewer.export import export
 from encodeonce.harness.viewer.media import Media
-from encodeonce.harness.viewer.page import POLICY, TYPES, page_file
+from encodeonce.harness.viewer.page import POLICY, POLICY_ON_DISK, TYPES, page_file
 from encodeonce.harness.viewer.server import make_server
 from encodeonce.jobs.cli.app import app
 from encodeonce.models.kv.spec import FULL
@@ -78,6 +78,19 @@ def test_two_runs_stand_side_by_side(tmp_path: Path) -> None:
     assert samples["differing"] == [2]
 
 
+def test_a_variant_may_be_in_one_of_two_runs(tmp_path: Path) -> None:
+    one = write_run(tmp_path / "a", [a_record("x")]).path
+    two = demo_run(tmp_path / "b", 1).path
+    answers = read_answers([one, two], ["none/full", SNAPKV])
+    assert [(c.side, c.variant) for c in answers.columns] == [
+        (0, "none/full"),
+        (1, "none/full"),
+        (1, SNAPKV),
+    ]
+    with pytest.raises(ViewError, match=r"/a has none of these; it has none/full"):
+        read_answers([one, two], [SNAPKV])
+
+
 def test_plain_transformers_answers_have_a_column(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [a_record("x")], uncached=[a_record("x", 0.0)])
     answers = read_answers([run.path])
@@ -110,7 +123,7 @@ def test_what_cannot_be_viewed_is_refused_in_words(tmp_path: Path) -> None:
         read_answers([run, run, run])
     with pytest.raises(ViewError, match="has no answers yet"):
         read_answers([empty])
-    with pytest.raises(ViewError, match=rf"--variants none/x: .* it has none/full, {SNAPKV}"):
+    with pytest.raises(ViewError, match=rf"--variants none/x: .* there are none/full, {SNAPKV}"):
         read_answers([run], ["none/x"])
     with pytest.raises(RunFolderError, match=r"has no run\.json"):
         read_answers([tmp_path])
@@ -233,8 +246,19 @@ def test_an_export_holds_the_same_data_and_no_foreign_address(tmp_path: Path) ->
     for name in TYPES:
         assert not re.search(rb"https?://", (folder / name).read_bytes())
     page = (folder / "index.html").read_text()
-    assert POLICY in page and "{{" not in page
+    assert POLICY_ON_DISK in page and "{{" not in page
     assert not re.search(r"<script(?! defer src=\"\w+\.js\"></script>)|<style|style=| on\w+=", page)
+
+
+@pytest.mark.parametrize("name", ["mine.txt", "data/mine.js"])
+def test_an_export_deletes_nothing_that_is_not_its_own(tmp_path: Path, name: str) -> None:
+    answers = read_answers([demo_run(tmp_path / "run", 1).path])
+    mine = tmp_path / "page" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(ViewError, match=rf"holds other files \({mine.name}\)"):
+        export(Chunks(answers), Media(answers), tmp_path / "page")
+    assert mine.read_text() == "mine"
 
 
 def test_an_export_may_be_without_frames(tmp_path: Path) -> None:
@@ -286,7 +310,7 @@ def test_odd_input_is_refused_in_a_sentence(tmp_path: Path) -> None:
         ([run, "--export", tmp_path / "file"], "there is a file of this name"),
         ([run, "--export", run], "holds other files"),
         ([run, "--export", tmp_path / "p", "--port", "80"], "--export serves nothing"),
-        ([run, "--variants", "x"], "has no such variant"),
+        ([run, "--variants", "x"], "there is no such variant"),
     ):
         done = view(*words)
         assert done.exit_code == 1, words

@@ -43,7 +43,9 @@ def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
 def test_a_private_clusters_head_is_not_waited_for(listener: Listener) -> None:
     head = Head(may_return=False)
     head.require()
+    assert head.is_there()
     listener.close()
+    assert not head.is_there()
     with pytest.raises(ClusterLost, match=rf"{listener.address}.*Repeat the command to go on"):
         head.require()
 

@@ -103,7 +103,10 @@ def test_trackio_has_figures_in_its_database(folder: Path, monkeypatch: pytest.M
 
 
 def test_wandb_offline_writes_a_run_that_can_be_synced(folder: Path) -> None:
+    import wandb
+
     (line,) = send(folder, wandb={"mode": "offline", "project": "vlm", "tags": ["t"]})
+    wandb.teardown()  # as at the process's end: its service has written all of it then
     (file,) = (folder / "wandb").glob("offline-run-*/run-*.wandb")
     assert str(file.parent) in line
     content = file.read_bytes()

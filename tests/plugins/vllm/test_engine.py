@@ -1,6 +1,7 @@
 """The demo through ``engine: vllm``; `make test-vllm` runs this."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,4 +114,43 @@ def test_what_vllm_lacks_is_refused_before_anything_is_loaded(folder: Path) -> N
     write_run(folder, weights=["bnb-nf4"], output="refused")
     done = encodeonce(folder, "eval", "run.yaml")
     assert done.returncode != 0
-    assert "own weights only; got weights 'bnb-nf4'" in done.stdout
+    assert "or under those of a quantised checkpoint; got weights 'bnb-nf4'" in one_line(
+        done.stdout
+    )
+
+
+def test_engines_of_two_ray_workers_answer_as_one(folder: Path) -> None:
+    texts = {one["sample"]: one["text"] for one in records(folder)}
+    workers = {"executor": "ray", "num_workers": 2}
+    write_run(folder, workers=workers, limit=24, output="of-two")
+    done = encodeonce(folder, "eval", "run.yaml")
+    assert done.returncode == 0, done.stdout[-4000:]
+    lines = (folder / "of-two" / "records.jsonl").read_text(encoding="utf-8").splitlines()
+    found = {one["sample"]: one["text"] for one in map(json.loads, lines)}
+    assert len(found) == 24
+    different = [name for name, text in found.items() if text != texts[name]]
+    assert len(different) <= MOST_DIFFERENT
+
+
+def test_quantised_checkpoints_answer_as_in_transformers(tmp_path: Path) -> None:
+    """In bfloat16, as vLLM's kernel for CPUs asks for."""
+    more: list[Any] = ["none"]
+    for name, options in (("symmetric", ["--symmetric"]), ("asymmetric", [])):
+        words = ["--method", "rtn", "--group-size", "64", *options]
+        assert encodeonce(tmp_path, "quantize", "demo", name, *words).returncode == 0
+        more.append({"method": "rtn", "path": str(tmp_path / name)})
+    model = {"path": "demo", "dtype": "bfloat16", "device": "cpu"}
+    texts = []
+    for engine in ({"name": "vllm", "kv_cache_gib": 0.5}, "transformers"):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        write_run(tmp_path, model=model, weights=more, engine=engine, limit=16)
+        done = encodeonce(tmp_path, "run", "run.yaml")
+        assert done.returncode == 0, done.stdout[-4000:]
+        texts.append({(one["variant"], one["sample"]): one["text"] for one in records(tmp_path)})
+    ours, theirs = texts
+    assert len(ours) == 3 * 16
+    assert sum(ours[key] == text for key, text in theirs.items()) >= len(ours) - MOST_DIFFERENT
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
