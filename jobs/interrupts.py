@@ -45,6 +45,10 @@ def interruptible(kept: Callable[[], str]) -> Iterator[Callable[[], None]]:
         yield _answer_sigterm
     except _ToldToEnd:
         raise SystemExit(128 + signal.SIGTERM) from None
+    except SystemError as error:  # what Ray's library makes of it within its calls
+        if not isinstance(error.__cause__, _ToldToEnd):
+            raise
+        raise SystemExit(128 + signal.SIGTERM) from None
     finally:
         signal.signal(signal.SIGTERM, before)
         signal.set_wakeup_fd(before_fd)

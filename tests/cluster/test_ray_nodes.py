@@ -3,7 +3,7 @@
 import re
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
 import pytest
@@ -139,7 +139,8 @@ def paused(*machines: Machine) -> Iterator[None]:
         yield
     finally:
         for one in workers:
-            one.resume()
+            with suppress(psutil.NoSuchProcess):  # where its cluster was lost
+                one.resume()
 
 
 def workers_of(run: DemoRun, machine: Machine) -> set[str]:

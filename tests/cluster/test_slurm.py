@@ -133,7 +133,9 @@ def test_preempted_it_makes_way_and_goes_on_afterwards(
     job = submit(cluster, run)
     wait_for(lambda: run.num_lines("records") >= 8)
     start_s = time.monotonic()
-    urgent = cluster.submit("--partition=urgent", f"--nodes={NUM_NODES}", "--wrap=true")
+    urgent = cluster.submit(
+        *("--partition=urgent", f"--nodes={NUM_NODES}", "--exclusive", "--wrap=true")
+    )
     cluster.wait(urgent, "COMPLETED", seconds=2 * GRACE_S)
     assert time.monotonic() - start_s < GRACE_S + 30
     require_the_same(run, cluster, job, undisturbed)

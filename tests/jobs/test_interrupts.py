@@ -47,6 +47,20 @@ def test_a_schedulers_signal_too_and_the_exit_status_says_so(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_schedulers_signal_within_a_call_of_ray_is_no_error_of_the_system(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended, interruptible(lambda: KEPT):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        except BaseException as error:
+            raise SystemError("returned a result with an exception set") from error
+    assert ended.value.code == 143
+    with pytest.raises(SystemError, match="another"), interruptible(lambda: KEPT):
+        raise SystemError("another")
+
+
 def test_after_the_block_signals_are_as_before(capfd: pytest.CaptureFixture[str]) -> None:
     with interruptible(lambda: KEPT):
         pass
