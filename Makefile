@@ -97,11 +97,11 @@ test-gpu:
 	$(PYTHON) -m tests.gpu.ratios
 
 # Three machines with Ray, and two with SLURM, as network namespaces of this one: built, disturbed and
-# taken down. Needs root, and for SLURM Debian's packages; says what is missing. A quarter of an hour.
+# taken down. Needs root, and for SLURM Debian's packages; says what is missing. Half an hour or more.
 test-cluster: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster
 
-# Sixty SIGKILLs: half an hour.
+# Sixty SIGKILLs: half an hour or more.
 test-kills: $(VENV)/installed
 	$(BIN)/python -m tests.acceptance.kills
 

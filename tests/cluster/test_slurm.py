@@ -133,9 +133,8 @@ def test_preempted_it_makes_way_and_goes_on_afterwards(
     job = submit(cluster, run)
     wait_for(lambda: run.num_lines("records") >= 8)
     start_s = time.monotonic()
-    urgent = cluster.submit(
-        *("--partition=urgent", f"--nodes={NUM_NODES}", "--exclusive", "--wrap=true")
-    )
+    whole = ("--partition=urgent", f"--nodes={NUM_NODES}", "--exclusive")
+    urgent = cluster.submit(*whole, "--output=/dev/null", "--wrap=true")
     cluster.wait(urgent, "COMPLETED", seconds=2 * GRACE_S)
     assert time.monotonic() - start_s < GRACE_S + 30
     require_the_same(run, cluster, job, undisturbed)
