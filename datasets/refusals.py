@@ -96,13 +96,18 @@ def checked_as(kind: type[Kind], content: Any) -> Kind:
         Refused: it is not one.
     """
     try:
-        return TypeAdapter(kind).validate_python(content)
+        return _adapter(kind).validate_python(content)
     except ValidationError as error:
         problems = [
             Problem(problem["loc"], f"{reason(problem)}{got(problem['input'])}")
             for problem in error.errors()
         ]
         raise Refused(problems) from error
+
+
+@cache
+def _adapter(kind: type[Kind]) -> TypeAdapter[Kind]:
+    return TypeAdapter(kind)
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:

@@ -1,5 +1,6 @@
 """What follows a run's answers, if its file asks for it: judging, and experiment trackers."""
 
+from encodeonce.datasets.refusals import checked
 from encodeonce.harness.bridges.tracking import check_trackers, log_run
 from encodeonce.harness.judging.client import check_judge_client
 from encodeonce.harness.results.summary import Summary
@@ -46,4 +47,4 @@ def log_if_asked(folder: RunFolder, summary: Summary) -> tuple[list[str], list[s
     asked = summary["run"]["config"].get("log")
     if not asked:
         return [], []
-    return log_run(folder.path, summary, LogSpec.model_validate(asked))
+    return log_run(folder.path, summary, checked(LogSpec, asked))

@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from encodeonce.datasets.refusals import checked
 from encodeonce.harness.judging.client import JudgeUnusable, check_judge_client
 from encodeonce.harness.judging.judge import JudgePlan, judge_run, plan_judging
 from encodeonce.harness.run.after.judge_spec import JudgeSpec, check_judge
@@ -107,4 +108,4 @@ def judge_of(folder: Path) -> JudgeSpec | None:
         RunFolderError: this is not a run's folder.
     """
     found = RunFolder(folder).description()["config"].get("judge")
-    return None if found is None else JudgeSpec.model_validate(found)
+    return None if found is None else checked(JudgeSpec, found)

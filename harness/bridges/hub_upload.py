@@ -21,7 +21,7 @@ def upload(folder: Path, repo: str, *, is_private: bool) -> str:
     """
     import httpx
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HfHubHTTPError
 
     api = HfApi()
     try:
@@ -33,7 +33,7 @@ def upload(folder: Path, repo: str, *, is_private: bool) -> str:
             commit_message="Answers of an encodeonce run",
             allow_patterns=["README.md", "data/*.parquet"],
         )
-    except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError, ValueError) as error:
+    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
         told = " ".join(str(error).split()).rstrip(".")
         raise ExportError(
             f"--repo {repo}: {told}. The files are in {folder}; `hf auth login` signs in"

@@ -55,10 +55,17 @@ def check_trackers(spec: LogSpec) -> None:
         TrackerError: one is not installed.
     """
     for name in spec.trackers():
-        if find_spec(name) is None:
-            raise TrackerError(
-                f"log: {name} is not installed; type: pip install 'encodeonce[{name}]'"
-            )
+        check_tracker(name)
+
+
+def check_tracker(name: str) -> None:
+    """Refuse to begin without one tracker's library.
+
+    Raises:
+        TrackerError: it is not installed.
+    """
+    if find_spec(name) is None:
+        raise TrackerError(f"log: {name} is not installed; type: pip install 'encodeonce[{name}]'")
 
 
 def log_run(folder: Path, summary: Summary, spec: LogSpec) -> tuple[list[str], list[str]]:
@@ -78,7 +85,7 @@ def log_run(folder: Path, summary: Summary, spec: LogSpec) -> tuple[list[str], l
     for name, own in spec.trackers().items():
         run = tracked(folder, summary, own.name)
         try:
-            check_trackers(LogSpec.model_validate({name: own}))
+            check_tracker(name)
             log: Log = importlib.import_module(f"encodeonce.harness.bridges.trackers.{name}").log
             done.append(f"{name}: {log(run, own)}")
         except Exception as error:  # a library's own, of any kind; the results are safe

@@ -55,8 +55,9 @@ def test_a_run_answers_every_question_under_every_variant(
     assert "prefill" in cells["none/full"]["seconds"]
     assert "prefill" not in cells["none/knorm@0.5"]["seconds"]
     page = (scene.output / "report.md").read_text(encoding="utf-8")
-    (figure,) = scene.output.glob("*.svg")
-    assert f"]({figure.name})" in page
+    figures = {figure.name for figure in scene.output.glob("*.svg")}
+    assert len(figures) == 2, "the differences, and quality against bytes"
+    assert all(f"]({name})" in page for name in figures)
 
 
 def test_the_full_cache_in_a_sweep_gives_the_bits_of_a_run_without_one(scene: Scene) -> None:

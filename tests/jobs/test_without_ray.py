@@ -38,7 +38,7 @@ def test_a_run_needs_neither(tmp_path: Path) -> None:
     (outcome,) = scene.lines("precompute")
     assert outcome["status"] == "ok"
     (row,) = [row for row in scene.report()["run"]["identity"].items() if row[0] == "decoder"]
-    assert row[1] == "auto"
+    assert row[1] == "pyav"
 
 
 def test_ray_that_is_asked_for_is_missed(tmp_path: Path) -> None:

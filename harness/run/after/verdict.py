@@ -7,9 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from encodeonce.datasets.refusal_words import reason
+from encodeonce.datasets.refusals import checked_as
 from encodeonce.harness.run.jsonl import read_lines
 from encodeonce.harness.run.record import Record, SampleError
 
@@ -73,9 +71,6 @@ def text_sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-_VERDICT = TypeAdapter(VerdictRecord)
-
-
 def read_verdicts(folder: Path) -> list[VerdictRecord]:
     """Return all lines of a run's verdicts, the oldest first.
 
@@ -107,11 +102,7 @@ def standing(
 def _verdict_of(content: Any) -> VerdictRecord:
     if not isinstance(content, dict):
         raise ValueError(f"a verdict is an object, not {type(content).__name__}")
-    try:
-        found = _VERDICT.validate_python(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {reason(first)}") from None
+    found = checked_as(VerdictRecord, content)
     if (found.value is None) == (found.error is None):
         raise ValueError("a verdict has a value, or else an error")
     return found

@@ -72,7 +72,7 @@ def test_tables_have_a_row_for_each_sample_and_come_back_as_they_were(tmp_path: 
 
 def test_an_unknown_format_and_a_folder_without_a_run_are_refused(tmp_path: Path) -> None:
     for format_, message in (
-        ("excel", "known: csv, lmms-eval, parquet, vlmevalkit"),
+        ("excel", "known: csv, hub, inspect, lmms-eval, parquet, vlmevalkit"),
         ("lmms-eval", "it has no run.json"),
     ):
         arguments = ["export", str(tmp_path), "--to", format_, "--output", str(tmp_path / "out")]
