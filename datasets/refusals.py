@@ -96,17 +96,18 @@ def checked_as(kind: type[Kind], content: Any) -> Kind:
         Refused: it is not one.
     """
     try:
-        return _adapter(kind).validate_python(content)
+        found: Kind = _adapter(kind).validate_python(content)  # type: ignore[arg-type]
     except ValidationError as error:
         problems = [
             Problem(problem["loc"], f"{reason(problem)}{got(problem['input'])}")
             for problem in error.errors()
         ]
         raise Refused(problems) from error
+    return found
 
 
 @cache
-def _adapter(kind: type[Kind]) -> TypeAdapter[Kind]:
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
