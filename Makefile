@@ -16,7 +16,7 @@ demo: $(VENV)/installed
 # as processes that each want all cores wait for one another.
 test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
-		--dist loadfile --no-loadscope-reorder
+		--dist loadfile --no-loadscope-reorder -m "not long"
 
 # The contracts again, with the kernels of other processors: tests/processors.py.
 test-processors: $(VENV)/installed
@@ -101,8 +101,9 @@ test-gpu:
 test-cluster: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster
 
-# Sixty SIGKILLs: half an hour or more.
+# Sixty SIGKILLs: half an hour or more. Before them the tests that are too many for `make test`.
 test-kills: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long
 	$(BIN)/python -m tests.acceptance.kills
 
 # easy-VQA: trains a small model from nothing on the package's pictures, asks it about the test split

@@ -106,7 +106,7 @@ def test_a_killed_driver_is_resumed_with_other_workers_and_encodes_only_the_rest
     assert newly == NUM_CLIPS * 4 - len(committed)
 
 
-@pytest.mark.parametrize("victim", ["worker", "driver"])
+@pytest.mark.parametrize("victim", ["worker", pytest.param("driver", marks=pytest.mark.long)])
 def test_evaluation_loses_no_sample_and_scores_none_twice(scene: Scene, victim: str) -> None:
     assert scene.execute("precompute").exit_code == 0
     driver = start(scene, "eval", workers=RAY)
@@ -126,7 +126,11 @@ def test_evaluation_loses_no_sample_and_scores_none_twice(scene: Scene, victim: 
     assert set(counts.values()) == {1}
 
 
-@pytest.mark.parametrize("workers", [{"executor": "local"}, RAY], ids=["local", "ray"])
+@pytest.mark.parametrize(
+    "workers",
+    [{"executor": "local"}, pytest.param(RAY, marks=pytest.mark.long)],
+    ids=["local", "ray"],
+)
 def test_ctrl_c_says_at_once_what_is_kept_and_the_rest_is_done_later(
     scene: Scene, workers: dict[str, Any]
 ) -> None:
@@ -160,6 +164,7 @@ def test_answers_are_the_same_bits_with_one_worker_two_or_none(scene: Scene) -> 
     assert len(results[0]) == 2 * NUM_CLIPS
 
 
+@pytest.mark.long
 def test_a_killed_matrix_is_resumed_with_other_workers_and_ends_complete(tmp_path: Path) -> None:
     scene = Scene(folder=tmp_path)
     matrix = {

@@ -37,7 +37,7 @@ class TestRayExecutor(ExecutorContract):
     pass
 
 
-@pytest.mark.parametrize("chunk_size", [1, 4])
+@pytest.mark.parametrize("chunk_size", [1, pytest.param(4, marks=pytest.mark.long)])
 def test_what_kills_its_worker_is_quarantined_and_the_rest_ends_well(
     ray_cluster: None, tmp_path: Path, chunk_size: int
 ) -> None:
@@ -181,7 +181,14 @@ needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks processes
 
 
 @needs_proc
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.long),
+        pytest.param(signal.SIGKILL, marks=pytest.mark.long),
+    ],
+)
 def test_a_driver_that_is_stopped_takes_its_workers_along(
     tmp_path: Path, how: signal.Signals
 ) -> None:

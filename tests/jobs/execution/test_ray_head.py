@@ -86,7 +86,7 @@ def test_a_cluster_without_nodes_is_lost(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks processes up in /proc")
-@pytest.mark.parametrize("victim", ["gcs_server", "raylet"])
+@pytest.mark.parametrize("victim", [pytest.param("gcs_server", marks=pytest.mark.long), "raylet"])
 def test_a_driver_whose_cluster_is_killed_says_so_in_time(tmp_path: Path, victim: str) -> None:
     arguments = [str(tmp_path), "1", "100000"]
     driver = subprocess.Popen(

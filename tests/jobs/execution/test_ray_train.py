@@ -36,6 +36,7 @@ def config(folder: Path, name: str, **more: Any) -> TrainCompressorConfig:
     return load_run_file(path, TrainCompressorConfig)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*deprecated")  # by Ray Data about itself, when imported
 def test_two_workers_take_the_steps_of_one(ray_cluster: None, tmp_path: Path) -> None:
     train_compressor(config(tmp_path, "one"), Ranks(), lambda *_: None)

@@ -12,6 +12,7 @@ from encodeonce.jobs.cli.app import app
 from encodeonce.jobs.cli.bench import scale
 
 
+@pytest.mark.long
 def test_each_part_is_measured(tmp_path: Path) -> None:
     words = ["bench", "scale", "--sizes", "50", "--output", str(tmp_path / "scale.json")]
     done = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
@@ -22,6 +23,15 @@ def test_each_part_is_measured(tmp_path: Path) -> None:
     ]
     assert all(one["peak_bytes"] >= one["import_bytes"] > 10e6 for one in found)
     assert all(seconds > 0 for one in found for seconds in one["seconds"].values())
+    assert "look-ups/s" in done.stdout
+
+
+def test_a_part_is_measured(tmp_path: Path) -> None:
+    words = ["bench", "scale", "index", "--sizes", "50", "--output", str(tmp_path / "scale.json")]
+    done = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    (found,) = json.loads((tmp_path / "scale.json").read_text())["scale"]
+    assert found["peak_bytes"] >= found["import_bytes"] > 10e6
     assert "look-ups/s" in done.stdout
 
 
