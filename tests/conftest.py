@@ -15,6 +15,7 @@ else:
     settings.load_profile("shared machine")
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Return how many processes `make test` takes: tests of Ray wait as long as they work."""
     return (os.cpu_count() or 1) + 1
