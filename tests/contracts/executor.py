@@ -110,7 +110,9 @@ class ExecutorContract:
         assert all(outcome.status == "ok" for outcome in outcomes.values())
         assert all(outcome.value == {"name": name} for name, outcome in outcomes.items())
         assert all(calls(tmp_path, name) == 1 for name in outcomes)
-        assert calls(tmp_path, "closed") == calls(tmp_path, "made") >= 1
+        # One that is still starting when all is done is killed instead.
+        made, closed = calls(tmp_path, "made"), calls(tmp_path, "closed")
+        assert closed >= 1 and made - closed in (0, 1)
 
     def test_it_tells_how_many_workers_are_ready(self, executor: Executor, tmp_path: Path) -> None:
         told: list[tuple[int, int]] = []
