@@ -140,22 +140,23 @@ def train(
         cpu_s: processor seconds.
         lr: learning rate at its highest.
     """
-    output, plan = TrainingFolder(folder / _TRAINED), folder / "steps.json"
+    plan = folder / "steps.json"
     if plan.exists():
         max_steps = int(json.loads(plan.read_text()))
     elif max_steps is None:
         start = time.process_time()
-        timed = TrainingFolder(folder / "timed")
-        _run(model, of, lessons, validation[:1], timed, _NUM_TIMED, lr)
+        with TrainingFolder(folder / "timed") as timed:
+            _run(model, of, lessons, validation[:1], timed, _NUM_TIMED, lr)
         step_s = (time.process_time() - start) / _NUM_TIMED
         max_steps = max(1, int((_SHARE_FOR_STEPS * cpu_s - _NUM_TIMED * step_s) / step_s))
     folder.mkdir(parents=True, exist_ok=True)
     plan.write_text(json.dumps(max_steps))
-    state = _run(model, of, lessons, validation, output, max_steps, lr)
-    words = f"Trained on prose for {state.best_step} steps.\n"
-    texts = {HEADER: header_text(header(model, of)), "README.md": words.encode()}
-    output.publish(state.best_step, [WEIGHTS], texts)
-    return Trained(folder=output.path, state=state)
+    with TrainingFolder(folder / _TRAINED) as output:
+        state = _run(model, of, lessons, validation, output, max_steps, lr)
+        words = f"Trained on prose for {state.best_step} steps.\n"
+        texts = {HEADER: header_text(header(model, of)), "README.md": words.encode()}
+        output.publish(state.best_step, [WEIGHTS], texts)
+        return Trained(folder=output.path, state=state)
 
 
 def is_trained(folder: Path) -> bool:

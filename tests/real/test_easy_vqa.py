@@ -36,6 +36,7 @@ def test_the_splits_are_as_large_as_published(
     assert len({sample.group for sample in samples}) == num_pictures
 
 
+@pytest.mark.timeout(1800)  # five minutes of a core
 def test_a_model_trained_on_the_train_split_is_as_good_as_the_authors(tmp_path: Path) -> None:
     pictures = load_pictures(BENCHMARK(split="train"))
     train(tmp_path / "model", pictures, tower_steps=500, language_steps=500, seed=0)
