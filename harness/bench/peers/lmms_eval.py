@@ -72,7 +72,8 @@ def by_command_line(config: RunConfig, started_s: float, *, is_ours: bool) -> Do
     """Answer the job by ``lmms-eval --model …``.
 
     Args:
-        config: the run; `is_ours` finds everything in its store.
+        config: the run. `is_ours` finds a video's features in its store, and a picture's that it
+            has met before: pictures reach it without their files, and are known by their pixels.
         started_s: when the process began.
         is_ours: whether encodeonce is the model, instead of ``llava_hf``.
 
@@ -152,7 +153,7 @@ def _ours(config: RunConfig) -> tuple[str, str]:
     return "encodeonce", ",".join(
         (
             f"pretrained={config.model.path},dtype={config.model.dtype},device=cpu",
-            f"store={config.cache.path},on_miss=error",
+            f"store={config.cache.path}",
             *(f"frames.{name}={value}" for name, value in frames.items() if value is not None),
         )
     )
@@ -176,6 +177,8 @@ def _watch(*, is_ours: bool) -> _Counted:
             start = now()
             found = list(answer(requests))
             counted.took = since(start)
+            if is_ours:
+                counted.num_encoded = model._answerer.take_work().cache.num_encoded
             for request, one in zip(requests, found, strict=True):
                 text, _ = unwrap_generation_output(one)
                 doc = model.task_dict[request.task_name]["test"][request.doc_id]

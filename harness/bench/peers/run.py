@@ -95,8 +95,9 @@ def run_peers(
     job_file = job.write(folder / "job.json")
     on_step("filling the stores that some ways find filled")
     _fill(config)
-    if "vllm-connector" in ways:
-        _run("vllm-connector", job_file, folder, pythons)
+    for way in ("vllm-connector", "lmms-eval-ours"):
+        if way in ways:
+            _run(way, job_file, folder, pythons)
     done: dict[str, list[Done]] = {way: [] for way in ways}
     for number in range(num_rounds):
         for way in [*ways[number % len(ways) :], *ways[: number % len(ways)]]:
