@@ -10,12 +10,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from encodeonce.harness.bench.peers.job import Done, Took, now, since
+from encodeonce.harness.bench.peers.pictures import pictures
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import MediaGroup, make_plan
 from encodeonce.harness.workers.session import Session
@@ -85,7 +87,7 @@ def by_command_line(config: RunConfig, started_s: float, *, is_ours: bool) -> Do
         folder = Path(temporary)
         _write_task(folder, plan.groups, config.generation.max_new_tokens)
         for group in plan.groups:
-            shown = _as_given(group) if is_ours else _as_pictures(session, group)
+            shown = _as_given(group) if is_ours else partial(pictures, session, group)
             _shown.update({sample.id: shown for sample in group.samples})
         counted = _watch(is_ours=is_ours)
         name, arguments = _ours(config) if is_ours else _stock(config)
@@ -121,18 +123,6 @@ def _write_task(folder: Path, groups: Sequence[MediaGroup], max_new_tokens: int)
     text = TASK.format(questions=json.dumps(str(questions)), max_new_tokens=max_new_tokens)
     (folder / "peers.yaml").write_text(text, encoding="utf-8")
     (folder / "peers_task.py").write_text(FUNCTIONS, encoding="utf-8")
-
-
-def _as_pictures(session: Session, group: MediaGroup) -> Callable[[], Visuals]:
-    def decode() -> Visuals:
-        requests = [session.look_up(group.root, ref, group.benchmark) for ref in group.media]
-        return [
-            Image.fromarray(pixels)
-            for request in requests
-            for pixels in session.decoded(request).frames.pixels_THWC
-        ]
-
-    return decode
 
 
 def _as_given(group: MediaGroup) -> Callable[[], Visuals]:

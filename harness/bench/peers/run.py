@@ -1,6 +1,5 @@
 """Runs every way in processes of its own, one after another, round after round."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -37,15 +36,14 @@ def find_pythons(given: Mapping[str, str]) -> dict[str, str]:
 
 def _check(name: str, python: str) -> None:
     names = ("encodeonce", name)
-    look = f"from importlib.util import find_spec; print([n for n in {names} if not find_spec(n)])"
+    look = f"from importlib.util import find_spec; print(*(n for n in {names} if not find_spec(n)))"
     try:
         done = subprocess.run(
             [python, "-c", look], capture_output=True, text=True, check=True, cwd="/"
         )
     except (OSError, subprocess.CalledProcessError) as error:
         raise ValueError(f"--python {name}={python}: it does not run: {error}") from None
-    missing = json.loads(done.stdout.replace("'", '"'))
-    if missing:
+    if missing := done.stdout.split():
         raise ValueError(f"--python {name}={python}: not installed there: {', '.join(missing)}")
 
 

@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from encodeonce.harness.bench.peers.job import Done, Took, now, since
+from encodeonce.harness.bench.peers.pictures import pictures
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import MediaGroup, make_plan
 from encodeonce.harness.workers.session import Session
@@ -43,9 +42,9 @@ def alone(
         counted = llm.apply_model(_count_encodings)[0]
         start = now()
         asked = [
-            (sample.id, _from_pixels(opener, prompt, pictures))
+            (sample.id, _from_pixels(opener, prompt, shown))
             for group in plan.groups
-            for pictures in [_pictures(session, group)]
+            for shown in [pictures(session, group)]
             for sample, prompt in zip(group.samples, group.prompts, strict=True)
         ]
         return _answered(llm, config, asked, started_s, start, counted)
@@ -137,14 +136,6 @@ def _answered(
             "generate": took.answer_s - prepared.answer_s,
         },
     )
-
-
-def _pictures(session: Session, group: MediaGroup) -> list[Image.Image]:
-    found = []
-    for ref in group.media:
-        request = session.look_up(group.root, ref, group.benchmark)
-        found += [Image.fromarray(one) for one in session.decoded(request).frames.pixels_THWC]
-    return found
 
 
 def _embeddings(session: Session, opener: Opener, group: MediaGroup) -> list[Any]:
