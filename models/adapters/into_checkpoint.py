@@ -27,7 +27,7 @@ from encodeonce.models.adapters.lora_config import AdapterError
 from encodeonce.models.adapters.sites import HEAD, OUTSIDE, Sites, check_shapes
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.checkpoint.files import CHECKPOINT_FILES, local_checkpoint, read_config
-from encodeonce.models.checkpoint.loading import check_loaded
+from encodeonce.models.checkpoint.loading import check_loaded, without_bars
 from encodeonce.models.spec import ModelSpec
 
 ORIGIN = "encodeonce_merged.json"
@@ -73,7 +73,8 @@ def merge_adapter(spec: AdapterSpec, model: ModelSpec, output: Path) -> Merged:
         _add(module, product)
     unfinished = output.parent / f".{output.name}.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
-    whole.save_pretrained(unfinished)
+    with without_bars():
+        whole.save_pretrained(unfinished)
     _copy_others(folder, unfinished)
     origin = _origin(spec, model, list(found))
     (unfinished / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")

@@ -66,7 +66,7 @@ def load_partial(
             empty: nn.Module = partial(copy.deepcopy(config))
         return empty
 
-    with _without_bars():
+    with without_bars():
         model, info = partial.from_pretrained(
             folder,
             config=config,
@@ -96,7 +96,7 @@ def load_whole(model_class: Any, folder: Path, spec: ModelSpec) -> Any:
     Raises:
         CheckpointError: as `load_partial`.
     """
-    with _without_bars():
+    with without_bars():
         model, info = model_class.from_pretrained(
             folder,
             dtype=getattr(torch, spec.dtype),
@@ -111,7 +111,7 @@ def load_whole(model_class: Any, folder: Path, spec: ModelSpec) -> Any:
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
+def without_bars() -> Iterator[None]:
     """Hide transformers' bars, which break up a stage's own."""
     was_enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

@@ -14,6 +14,7 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from encodeonce.models.checkpoint.hub_names import rename_tower
+from encodeonce.models.checkpoint.loading import without_bars
 from encodeonce.models.synthetic.parts import Shape, byte_tokenizer, random_model
 
 _IMAGE = "<image>"
@@ -96,7 +97,8 @@ def write_random_llava(
     config.image_token_id = tokenizer.convert_tokens_to_ids(_IMAGE)
     model = random_model(LlavaForConditionalGeneration, config, dtype, device)
     model.generation_config.eos_token_id = None
-    model.save_pretrained(folder)
+    with without_bars():
+        model.save_pretrained(folder)
     rename_tower(folder)
     size = shape.image_size
     LlavaProcessor(

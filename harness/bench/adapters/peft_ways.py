@@ -35,8 +35,12 @@ def peft_ways(model: Any, specs: Sequence[AdapterSpec]) -> list[Way]:
     def set_adapter(numbers: Numbers) -> None:
         beside.set_adapter(str(numbers[0]))
 
+    def unmerge() -> None:
+        if any(layer.merged for layer in merging.modules() if hasattr(layer, "merged_adapters")):
+            merging.unmerge_adapter()
+
     def merge(numbers: Numbers) -> None:
-        merging.unmerge_adapter()
+        unmerge()
         merging.merge_adapter([str(numbers[0])])
 
     sequential, merged, mixed = NAMES
@@ -47,7 +51,7 @@ def peft_ways(model: Any, specs: Sequence[AdapterSpec]) -> list[Way]:
             call=merging,
             is_mixed=False,
             switch=merge,
-            leave=merging.unmerge_adapter,
+            leave=unmerge,
         ),
         Way(
             name=mixed,

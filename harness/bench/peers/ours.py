@@ -76,11 +76,14 @@ def _answered(worker: Any, blocks: Iterable[Block], started_s: float) -> tuple[f
 
 
 def _prefilled(records: Records) -> int:
-    """Return the tokens computed: a prefix once for its media, or as often as vLLM says."""
+    """Return the tokens computed: a prefix once an adapter and media, or as often as vLLM says."""
     if any(record["num_cached_tokens"] for record in records):
         return sum(int(r["num_prompt_tokens"] - r["num_cached_tokens"]) for r in records)
     prefixes = Counter(
-        {tuple(record["media_sha256"]): record["num_prefix_tokens"] for record in records}
+        {
+            (record["variant"], *record["media_sha256"]): record["num_prefix_tokens"]
+            for record in records
+        }
     )
     behind = sum(int(r["num_prompt_tokens"] - r["num_prefix_tokens"]) for r in records)
     return prefixes.total() + behind

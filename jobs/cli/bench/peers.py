@@ -50,6 +50,10 @@ def peers(
     rank: Annotated[
         int, typer.Option(help="Of half of the adapters; half of it of the others.", min=1)
     ] = 16,
+    way: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Only this way: {', '.join(WAYS)}. Can be repeated."),
+    ] = None,
     python: Annotated[
         list[str] | None,
         typer.Option(
@@ -64,7 +68,7 @@ def peers(
     """Do one job by plain transformers, lmms-eval, vLLM in several ways, and by us."""
     with measuring(f"peers {model_name('demo', random)}", output) as run:
         pythons = find_pythons(_pairs(python or ()))
-        names = UNDER_ADAPTERS if adapters else tuple(WAYS)
+        names = _names(way or (), UNDER_ADAPTERS if adapters else tuple(WAYS))
         missing = missing_ways(names, pythons)
         root = run.folder / "media"
         root.mkdir()
@@ -95,6 +99,14 @@ def peers(
         with status_line() as on_step:
             done = run_peers(config, ways, run.folder, rounds, pythons, on_step)
         run.report(sections(done, missing), to_json(done, missing))
+
+
+def _names(wanted: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """Return the ways to take, in their order."""
+    for name in wanted:
+        if name not in known:
+            raise ValueError(f"--way {name!r}: known are {', '.join(known)}")
+    return tuple(name for name in known if not wanted or name in wanted)
 
 
 def _pairs(words: Sequence[str]) -> dict[str, str]:

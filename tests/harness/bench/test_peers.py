@@ -43,11 +43,16 @@ def test_answers_are_compared_with_those_of_the_first_way() -> None:
     assert to_json(ROUNDS, {})["ways"]["warm"][1]["answer_s"] == 1.0
 
 
-def test_a_prefix_is_computed_once_for_its_media() -> None:
-    def record(media: str, prompt: int, cached: int = 0) -> dict[str, object]:
+def test_a_prefix_is_computed_once_for_its_media_under_each_adapter() -> None:
+    def record(
+        media: str, prompt: int, cached: int = 0, variant: str = "none/full"
+    ) -> dict[str, object]:
         lengths = {"num_prompt_tokens": prompt, "num_prefix_tokens": 100}
-        return {"media_sha256": [media], **lengths, "num_cached_tokens": cached}
+        found = {"media_sha256": [media], "variant": variant}
+        return {**found, **lengths, "num_cached_tokens": cached}
 
     ours = [record("a", 110), record("a", 120), record("b", 105)]
     assert _prefilled(ours) == 2 * 100 + 10 + 20 + 5
     assert _prefilled([record("a", 110), record("a", 120, 96)]) == 110 + 24
+    adapted = [record("a", 110, variant="none+one/full"), record("a", 110)]
+    assert _prefilled(adapted) == 2 * 100 + 10 + 10

@@ -43,3 +43,20 @@ def test_an_interpreter_that_cannot_be_used_is_refused_before_work(word: str, sa
     done = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["bench", "peers", "--python", word])
     assert done.exit_code != 0
     assert said in done.output
+
+
+def test_only_the_ways_that_were_asked_for_are_run(tmp_path: Path) -> None:
+    words = ["--random", "llava-tiny", "--media", "1", "--questions", "1", "--rounds", "1"]
+    words += ["--way", "warm", "--way", "plain", "--output", str(tmp_path / "all.json")]
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["bench", "peers", *words])
+    assert done.exit_code == 0, done.output
+    assert "model shards" not in done.output
+    found = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))
+    assert list(found["ways"]) == ["plain", "warm"]
+    assert not found["missing"]
+
+
+def test_an_unknown_way_is_refused_before_work() -> None:
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["bench", "peers", "--way", "sglang"])
+    assert done.exit_code != 0
+    assert "--way 'sglang': known are plain" in done.output
