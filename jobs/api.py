@@ -14,6 +14,7 @@ from encodeonce.harness.results.run_summary import summarize_run
 from encodeonce.harness.results.sides import read_side
 from encodeonce.harness.results.summary import Summary, problems
 from encodeonce.harness.results.table import COLUMNS, rows
+from encodeonce.harness.run.after.verdict import latest, read_verdicts
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.overrides import Override, benchmarks
@@ -71,7 +72,9 @@ class Run:
         import pandas
 
         adapters = adapters_in(self._run.description().get("variants", {}))
-        return pandas.DataFrame(rows(self.records(), adapters), columns=list(COLUMNS))
+        records = self.records()
+        verdicts = latest(read_verdicts(self._run.path), records)
+        return pandas.DataFrame(rows(records, adapters, verdicts), columns=list(COLUMNS))
 
     def report(self, *, html: bool = True) -> list[Path]:
         """Write the report's files anew; return those for readers.

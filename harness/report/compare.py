@@ -9,7 +9,15 @@ from typing import Any
 
 from encodeonce.harness.report.charts.forest import Difference, forest
 from encodeonce.harness.report.charts.svg import Axis
-from encodeonce.harness.report.numbers import human_count, percent
+from encodeonce.harness.report.compare_scores import (
+    cell_name,
+    difference_words,
+    judged_name,
+    judged_sections,
+    score_section,
+    variants_of,
+)
+from encodeonce.harness.report.numbers import percent
 from encodeonce.harness.report.options import answer_words, target_words
 from encodeonce.harness.report.section import Section, Table
 from encodeonce.harness.report.visible import visible
@@ -26,7 +34,12 @@ def compare_sections(comparison: Summary, *, most_flips: int | None = None) -> l
         comparison: `compare`'s result.
         most_flips: most flips shown per benchmark and direction; None shows all.
     """
-    found = [_what(comparison), _changed(comparison), _scores(comparison)]
+    found = [
+        _what(comparison),
+        _changed(comparison),
+        score_section(comparison),
+        *judged_sections(comparison),
+    ]
     for cell in comparison["cells"]:
         found.extend(_flips(cell, "worse", most_flips))
         found.extend(_flips(cell, "better", most_flips))
@@ -35,22 +48,36 @@ def compare_sections(comparison: Summary, *, most_flips: int | None = None) -> l
 
 def compare_headline(comparison: Summary) -> list[str]:
     """Return a line for each benchmark: the difference and whether it may be chance."""
+    cells = comparison["cells"]
     return [
-        f"{_cell_name(comparison, cell)}: {_difference_words(cell)}" for cell in comparison["cells"]
+        *(f"{cell_name(comparison, cell)}: {difference_words(cell)}" for cell in cells),
+        *(
+            f"{judged_name(comparison, cell, one)}: {difference_words(one, 'sign test')}"
+            for cell in cells
+            for one in cell["judged"]
+        ),
     ]
 
 
 def compare_figure(comparison: Summary) -> str:
-    """Return the differences with their intervals as SVG."""
+    """Return the differences with their intervals as SVG, a judge's below the benchmark's own."""
+    named = [
+        pair
+        for cell in comparison["cells"]
+        for pair in (
+            (cell_name(comparison, cell), cell["difference"]),
+            *((judged_name(comparison, cell, one), one["difference"]) for one in cell["judged"]),
+        )
+    ]
     differences = [
         Difference(
-            name=_cell_name(comparison, cell),
-            mean=100 * cell["difference"]["mean"],
-            low=100 * cell["difference"]["low"],
-            high=100 * cell["difference"]["high"],
+            name=name,
+            mean=100 * difference["mean"],
+            low=100 * difference["low"],
+            high=100 * difference["high"],
         )
-        for cell in comparison["cells"]
-        if cell["difference"] is not None
+        for name, difference in named
+        if difference is not None
     ]
     captions = [f"{letter}: {side['name']}" for letter, side in _sides(comparison)]
     return forest(
@@ -109,101 +136,6 @@ def _value(value: Any) -> str:
     return f"{text[:16]}…" if is_digest else text
 
 
-def _scores(comparison: Summary) -> Section:
-    columns = ("benchmark", "A", "B", "B - A", "95 % interval", "flips", "p", "samples")
-    return Section(
-        title="Scores on the samples that both answered",
-        table=Table(
-            columns=columns,
-            rows=tuple(_score_row(comparison, cell) for cell in comparison["cells"]),
-        ),
-        sentences=(
-            "Differences are in percentage points. The interval is that of the paired difference, "
-            "clustered, as questions about one video are not independent. Flips are the samples "
-            "that B scores lower (-) and higher (+). p is from the exact McNemar test, which "
-            "assumes independent questions: where the two disagree, trust the interval.",
-        ),
-        bullets=tuple(
-            f"{_cell_name(comparison, cell)}: {words}"
-            for cell in comparison["cells"]
-            for words in _remarks(cell)
-        ),
-    )
-
-
-def _cell_name(comparison: Summary, cell: Summary) -> str:
-    """Return the benchmark's name, with the variant where several are compared."""
-    variants = {(one["first_variant"], one["second_variant"]) for one in comparison["cells"]}
-    return cell["benchmark"] if len(variants) == 1 else f"{cell['benchmark']}, {_variants(cell)}"
-
-
-def _variants(cell: Summary) -> str:
-    first, second = cell["first_variant"], cell["second_variant"]
-    return first if first == second else f"{first} to {second}"
-
-
-def _score_row(comparison: Summary, cell: Summary) -> tuple[str, ...]:
-    name, difference = _cell_name(comparison, cell), cell["difference"]
-    if difference is None:
-        return (name, *("-" for _ in range(6)), "0")
-    return (
-        name,
-        *(percent(score["mean"], 1) for score in cell["scores"]),
-        _points(difference["mean"]),
-        f"{_points(difference['low'])} to {_points(difference['high'])}",
-        f"-{difference['num_worse']} +{difference['num_better']}",
-        f"{difference['mcnemar_p']:.2g}",
-        str(difference["num_samples"]),
-    )
-
-
-def _points(fraction: float) -> str:
-    return f"{100 * fraction:+.1f}"
-
-
-def _remarks(cell: Summary) -> Iterator[str]:
-    """Say which samples the differences are not about, and what else was measured."""
-    for words, samples in (
-        ("only in A", cell["only_in_first"]),
-        ("only in B", cell["only_in_second"]),
-        ("not compared, as their question or target differs", cell["other_question"]),
-    ):
-        if samples:
-            yield f"{words}: {human_count(len(samples), 'sample')} ({_some(samples)})"
-    for letter, num_errors in zip("AB", cell["num_errors"], strict=True):
-        if num_errors:
-            yield f"without an answer in {letter}: {human_count(num_errors, 'sample')}"
-    if num_unscored := cell["num_answered"] - cell["num_scored"]:
-        yield f"answered in both, but not scored in both: {human_count(num_unscored, 'sample')}"
-    if cell["nll"] is not None:
-        first, second = (side["per_token"] for side in cell["nll"])
-        tokens = human_count(cell["nll"][0]["num_tokens"], "token")
-        yield (
-            f"negative log-likelihood of the reference texts: A {first:.4f}, B {second:.4f} per "
-            f"token ({second - first:+.4f}; {tokens})"
-        )
-    if cell["num_with_text"]:
-        yield f"texts identical: {cell['num_same_text']} of {cell['num_with_text']}"
-
-
-def _some(samples: Sequence[str]) -> str:
-    return ", ".join(samples[:3]) + (", …" if len(samples) > 3 else "")
-
-
-def _difference_words(cell: Summary) -> str:
-    difference = cell["difference"]
-    if difference is None:
-        return "no sample was scored in both"
-    interval = f"{_points(difference['low'])} to {_points(difference['high'])}"
-    holds_zero = difference["low"] <= 0 <= difference["high"]
-    return (
-        f"B - A = {_points(difference['mean'])} points (95 % interval {interval}"
-        f"{', holds 0' if holds_zero else ''}; {difference['num_worse']} worse, "
-        f"{difference['num_better']} better of {difference['num_samples']}; "
-        f"McNemar p {difference['mcnemar_p']:.2g})"
-    )
-
-
 def _flips(cell: Summary, which: str, most: int | None) -> list[Section]:
     flips = cell[which]
     if not flips:
@@ -222,7 +154,7 @@ def _flips(cell: Summary, which: str, most: int | None) -> list[Section]:
     )
     return [
         Section(
-            title=f"{which.capitalize()} in B: {cell['benchmark']}, {_variants(cell)}",
+            title=f"{which.capitalize()} in B: {cell['benchmark']}, {variants_of(cell)}",
             table=Table(
                 columns=("sample", "right", "A", "B", "score", "question"),
                 rows=rows,

@@ -4,20 +4,19 @@
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from encodeonce.harness.results.compare_fields import changed_fields
 from encodeonce.harness.results.compare_time import compare_times
 from encodeonce.harness.results.intervals import clustered_mean
+from encodeonce.harness.results.judged_pairs import Standing, judged_differences
 from encodeonce.harness.results.paired import paired_difference
 from encodeonce.harness.results.perplexity import summarize_nll
 from encodeonce.harness.results.shared_time import VariantTime, variant_times
 from encodeonce.harness.results.summary import Summary, summarize_evaluation
-from encodeonce.harness.run.config import CHANGES_NO_ANSWER
-from encodeonce.harness.run.old_names import under_new_names
 from encodeonce.harness.run.record import Record
 from encodeonce.harness.run.scoring import REFERENCE
-from encodeonce.harness.run.variant import VARIANTS, Variant, adapters_in
 
 
 class CompareError(ValueError):
@@ -38,6 +37,8 @@ class Side:
     """From `summarize_precompute`, if precompute was run."""
     others: tuple[Record, ...] = ()
     """Of the run's other variants, on which work may be booked that the compared ones share."""
+    verdicts: Standing = field(default_factory=dict)
+    """Of judges, about the run's answers."""
 
     @property
     def variants(self) -> list[str]:
@@ -55,7 +56,7 @@ def compare(first: Side, second: Side) -> Summary:
     cells = [cell for pair in pairs for cell in _cells(first, second, pair)]
     _require_something_in_common(first, second, cells)
     evaluations = _evaluations(first, second, pairs)
-    changed, unimportant = _changed_fields(first.run, second.run, pairs)
+    changed, unimportant = changed_fields(first.run, second.run, pairs)
     return {
         "first": _described(first),
         "second": _described(second),
@@ -98,7 +99,11 @@ def _cells(first: Side, second: Side, pair: tuple[str, str]) -> Iterator[Summary
             "benchmark": name,
             "first_variant": pair[0],
             "second_variant": pair[1],
-            **_cell(_of_benchmark(ours, name), _of_benchmark(theirs, name)),
+            **_cell(
+                _of_benchmark(ours, name),
+                _of_benchmark(theirs, name),
+                (first.verdicts, second.verdicts),
+            ),
         }
 
 
@@ -106,7 +111,11 @@ def _of_benchmark(records: Sequence[Record], name: str) -> dict[str, Record]:
     return {record.sample: record for record in records if record.benchmark == name}
 
 
-def _cell(first: Mapping[str, Record], second: Mapping[str, Record]) -> Summary:
+def _cell(
+    first: Mapping[str, Record],
+    second: Mapping[str, Record],
+    verdicts: tuple[Standing, Standing],
+) -> Summary:
     """Compare the samples of one benchmark, by their ids."""
     both = [(first[sample], second[sample]) for sample in first if sample in second]
     same = [pair for pair in both if _question(pair[0]) == _question(pair[1])]
@@ -129,6 +138,7 @@ def _cell(first: Mapping[str, Record], second: Mapping[str, Record]) -> Summary:
         "num_scored": len(scored),
         "scores": [asdict(mean) if mean else None for mean in means],
         "difference": asdict(difference) if difference else None,
+        "judged": judged_differences(answered, *verdicts),
         "nll": _likelihoods(answered),
         "worse": [_flip(a, b) for a, b in scored if _score(b) < _score(a)],
         "better": [_flip(a, b) for a, b in scored if _score(b) > _score(a)],
@@ -189,66 +199,6 @@ def _what_there_is(side: Side) -> str:
     names = dict.fromkeys(record.benchmark for record in side.records)
     counts = (f"{name} ({len(_of_benchmark(side.records, name))} samples)" for name in names)
     return ", ".join(counts)
-
-
-def _changed_fields(
-    first: Mapping[str, Any], second: Mapping[str, Any], pairs: Sequence[tuple[str, str]]
-) -> tuple[list[Summary], list[Summary]]:
-    """Return the fields that differ: those that can change an answer, and the others."""
-    fields = [dict(_fields_of(run, pairs, side)) for side, run in enumerate((first, second))]
-    changed: list[Summary] = []
-    unimportant: list[Summary] = []
-    for name in dict.fromkeys((*fields[0], *fields[1])):
-        values = [side.get(name) for side in fields]
-        if values[0] != values[1]:
-            is_important = name.split(".")[0] not in CHANGES_NO_ANSWER and name != "model.device"
-            (changed if is_important else unimportant).append({"field": name, "values": values})
-    return changed, unimportant
-
-
-def _fields_of(
-    run: Mapping[str, Any], pairs: Sequence[tuple[str, str]], side: int
-) -> Iterator[tuple[str, Any]]:
-    """Yield a run's configuration, digests and software, and those of the one variant."""
-    config = under_new_names(run["config"])
-    yield from _flat({name: part for name, part in config.items() if name not in VARIANTS}, "")
-    for name in VARIANTS:
-        # Where a variant stands in its list means nothing, and its fields are told below.
-        yield name, sorted(run.get("variants", {}).get(name, ()))
-    for name in ("checkpoint files", "questions"):
-        yield name, run["identity"].get(name)
-    yield from _flat(run["versions"], "software.")
-    adapters = adapters_in(run.get("variants", {}))
-    yield from _fields_of_variants(run, [Variant.parse(pair[side], adapters) for pair in pairs])
-
-
-def _fields_of_variants(
-    run: Mapping[str, Any], variants: Sequence[Variant]
-) -> Iterator[tuple[str, Any]]:
-    """Yield what the names of the compared variants mean."""
-    for kind in VARIANTS:
-        meanings = run.get("variants", {}).get(kind, {})
-        attribute = kind.removesuffix("s") if kind == "adapters" else kind
-        titles = dict.fromkeys(filter(None, (getattr(one, attribute) for one in variants)))
-        for title in titles:
-            name = f"variant {kind}"
-            if len(variants) == 1:
-                yield name, title
-            else:
-                name = f"{name} {title}"
-            yield from _flat(meanings.get(title, {}), f"{name}.")
-
-
-def _flat(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Yield the leaves of nested mappings and lists under dotted names."""
-    if isinstance(value, Mapping):
-        for name, part in value.items():
-            yield from _flat(part, f"{prefix}{name}.")
-    elif isinstance(value, list):
-        for number, part in enumerate(value):
-            yield from _flat(part, f"{prefix}{number}.")
-    else:
-        yield prefix.removesuffix("."), value
 
 
 def _evaluations(

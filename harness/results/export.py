@@ -6,12 +6,15 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
+from typing import Any
 
 from encodeonce.datasets.sample import BenchmarkError, Sample
+from encodeonce.harness.results.table import rows
+from encodeonce.harness.run.after.verdict import VerdictRecord, latest, read_verdicts
 from encodeonce.harness.run.config import BenchmarkSpec, RunConfig
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.plan import make_plan
@@ -60,6 +63,12 @@ class VariantExport:
     benchmarks: tuple[ExportedBenchmark, ...]
     adapters: tuple[str, ...] = ()
     """Titles of the run's adapters, by which variants' names are read."""
+    verdicts: Mapping[tuple[str, str, str], VerdictRecord] = field(default_factory=dict)
+    """Of the judge that was asked last, about all variants; by `Record.key`."""
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield a table's rows, in the columns of `table.py`."""
+        return rows(self.records(), self.adapters, self.verdicts)
 
     def records(self) -> list[Record]:
         """Return all records, benchmark by benchmark."""
@@ -71,6 +80,7 @@ def read_run(folder: Path) -> list[VariantExport]:
 
     Raises:
         RunFolderError: this is not a run's folder.
+        DamagedFile: its verdicts cannot be read.
         ExportError: it has no records, or its questions are missing or have changed.
     """
     run = RunFolder(folder)
@@ -82,6 +92,7 @@ def read_run(folder: Path) -> list[VariantExport]:
     modified_s = (folder / "records.jsonl").stat().st_mtime
     names = file_names(dict.fromkeys(record.variant for record in records))
     model = "__".join(PurePath(config.model.path).parts[-2:])
+    verdicts = latest(read_verdicts(folder), records)
     return [
         VariantExport(
             config=config,
@@ -89,6 +100,7 @@ def read_run(folder: Path) -> list[VariantExport]:
             variant=variant,
             name=f"{file_name(model)}__{name}",
             adapters=adapters_in(description.get("variants", {})),
+            verdicts=verdicts,
             written=datetime.fromtimestamp(modified_s, UTC),
             benchmarks=tuple(
                 _benchmark(spec, samples[spec.title], records, variant)

@@ -7,6 +7,7 @@ from typing import Any
 from encodeonce.datasets.rubric import Judgeable, Judged, Verdict
 from encodeonce.datasets.sample import Benchmark
 from encodeonce.harness.results.facets import estimate
+from encodeonce.harness.results.judged_pairs import Standing, judged_differences
 from encodeonce.harness.run.after.verdict import JudgeIdentity, VerdictRecord, standing
 from encodeonce.harness.run.record import Record
 
@@ -15,6 +16,7 @@ def summarize_verdicts(
     verdicts: Sequence[VerdictRecord],
     records: Sequence[Record],
     benchmarks: Mapping[str, Benchmark],
+    reference: str,
 ) -> list[dict[str, Any]]:
     """Return what each judge says of each benchmark under each variant; the latest judge first.
 
@@ -22,6 +24,7 @@ def summarize_verdicts(
         verdicts: all lines of a run's folder.
         records: of the run.
         benchmarks: by their names in records.
+        reference: the variant that the others are compared with.
     """
     kept = standing(verdicts, records)
     judges = {one.judge.sha256: one.judge for one in reversed(verdicts)}
@@ -32,6 +35,7 @@ def summarize_verdicts(
         for name, variant in parts:
             benchmark = benchmarks.get(name)
             answers = [r for r in records if (r.benchmark, r.variant) == (name, variant)]
+            mine = {key: one for key, one in kept.items() if key[0] == digest}
             given = [(record, kept.get((digest, record.key))) for record in answers]
             if isinstance(benchmark, Judgeable) and any(one is not None for _, one in given):
                 found.append(
@@ -41,10 +45,27 @@ def summarize_verdicts(
                         "judge": _described(judge),
                         "measure": benchmark.judged_measure,
                         **_part(benchmark, given),
+                        "difference": _difference(records, answers, mine, reference),
                         **_tokens([one for one in paid if one.key[::2] == (name, variant)]),
                     }
                 )
     return found
+
+
+def _difference(
+    records: Sequence[Record], answers: Sequence[Record], verdicts: Standing, reference: str
+) -> dict[str, Any] | None:
+    """Return the paired difference to another variant's answers; None for its own."""
+    if not answers or answers[0].variant == reference:
+        return None
+    others = {
+        r.sample: r
+        for r in records
+        if (r.benchmark, r.variant) == (answers[0].benchmark, reference)
+    }
+    pairs = [(others[one.sample], one) for one in answers if one.sample in others]
+    found = judged_differences(pairs, verdicts, verdicts)
+    return found[0]["difference"] if found else None
 
 
 def _described(judge: JudgeIdentity) -> dict[str, Any]:

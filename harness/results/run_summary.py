@@ -85,7 +85,7 @@ def summarize(results: Results) -> Summary:
         "variants": summarize_variants(records, variants, benchmarks) if records else None,
         "uncached": summarize_evaluation(uncached, benchmarks) if uncached else None,
         "comparison": compare_answers(records, uncached) if uncached else None,
-        "judged": summarize_verdicts(results.verdicts, records, benchmarks),
+        "judged": summarize_verdicts(results.verdicts, records, benchmarks, shown),
         "timeline": hit_timeline(
             {
                 "precompute": list(_precompute_steps(outcomes)),

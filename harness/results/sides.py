@@ -4,6 +4,7 @@ from pathlib import Path
 
 from encodeonce.harness.results.compare import CompareError, Side
 from encodeonce.harness.results.summary import summarize_precompute
+from encodeonce.harness.run.after.verdict import read_verdicts, standing
 from encodeonce.harness.run.folder import RunFolder
 
 
@@ -12,6 +13,7 @@ def read_side(text: str) -> Side:
 
     Raises:
         CompareError: the folder has no answers, or none of this variant.
+        DamagedFile: its verdicts cannot be read.
         RunFolderError: there is no run in the folder.
     """
     path, variant = _split(text)
@@ -34,6 +36,7 @@ def read_side(text: str) -> Side:
         records=tuple(records),
         precompute=summarize_precompute(journal) if journal else None,
         others=tuple(record for record in every if variant not in (None, record.variant)),
+        verdicts=standing(read_verdicts(path), records),
     )
 
 

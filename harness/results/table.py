@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from encodeonce.harness.run.after.verdict import VerdictRecord
 from encodeonce.harness.run.record import Record
 from encodeonce.harness.run.variant import Variant
 
@@ -19,6 +20,8 @@ COLUMNS: Mapping[str, type] = {
     "text": str,
     "extracted": str,
     "score": float,
+    "judged": float,
+    "judge": str,
     "error": str,
     "num_visual_units": int,
     "num_prompt_tokens": int,
@@ -27,26 +30,34 @@ COLUMNS: Mapping[str, type] = {
     "full_kv_bytes": int,
     "kept_kv_bytes": int,
 }
-"""The columns and what they hold, or nothing. ``group`` is the cluster for intervals, ``seconds`` a
-worker's; bytes of keys and values are there where the cache was compressed."""
+"""The columns and what they hold, or nothing. ``group`` is the cluster for intervals, ``judged``
+what the model in ``judge`` gave the answer, from 0 to 1, ``seconds`` a worker's; bytes of keys and
+values are there where the cache was compressed."""
 
 
-def rows(records: Iterable[Record], adapters: Iterable[str] = ()) -> Iterator[dict[str, Any]]:
+def rows(
+    records: Iterable[Record],
+    adapters: Iterable[str] = (),
+    verdicts: Mapping[tuple[str, str, str], VerdictRecord] = {},
+) -> Iterator[dict[str, Any]]:
     """Yield a row for each record.
 
     Args:
         records: of a run.
         adapters: titles of the run's adapters.
+        verdicts: one judge's, by `Record.key`.
     """
     titles = tuple(adapters)
     for record in records:
         variant = Variant.parse(record.variant, titles)
-        error, kv = record.error, record.kv
+        error, kv, verdict = record.error, record.kv, verdicts.get(record.key)
         yield {
             **{name: getattr(record, name) for name in COLUMNS if hasattr(record, name)},
             "weights": variant.weights,
             "adapter": variant.adapter,
             "kv": variant.kv,
+            "judged": None if verdict is None else verdict.value,
+            "judge": None if verdict is None else verdict.judge.model,
             "error": None if error is None else f"{error.type}: {error.message}",
             "seconds": sum(record.seconds.values()),
             "full_kv_bytes": None if kv is None else kv.full_bytes,

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 from encodeonce.harness.results.export import VariantExport
-from encodeonce.harness.results.table import COLUMNS, rows
+from encodeonce.harness.results.table import COLUMNS
 
 
 def write(run: VariantExport, folder: Path) -> list[Path]:
@@ -14,5 +14,5 @@ def write(run: VariantExport, folder: Path) -> list[Path]:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows(rows(run.records(), run.adapters))
+        writer.writerows(run.rows())
     return [path]

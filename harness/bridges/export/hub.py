@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from encodeonce.harness.results.export import VariantExport, file_names
 from encodeonce.harness.results.facets import estimate
-from encodeonce.harness.results.table import COLUMNS, rows
+from encodeonce.harness.results.table import COLUMNS
 from encodeonce.harness.run.record import Record
 
 _TYPES = {str: pyarrow.string(), float: pyarrow.float64(), int: pyarrow.int64()}
@@ -27,7 +27,7 @@ def write_all(runs: Sequence[VariantExport], folder: Path) -> list[Path]:
     written = []
     for run in runs:
         path = folder / "data" / f"{names[run.variant]}.parquet"
-        table = pyarrow.Table.from_pylist(list(rows(run.records(), run.adapters)), schema)
+        table = pyarrow.Table.from_pylist(list(run.rows()), schema)
         parquet.write_table(table, path)
         written.append(path)
     card = folder / "README.md"

@@ -24,14 +24,24 @@ def judged_sections(summary: Summary) -> list[Section]:
         for part in parts
         for name, value in part["figures"].items()
     )
+    has_differences = any(part["difference"] for part in parts)
     found = [
         Section(
             title="Judged answers",
             table=Table(
-                columns=("benchmark, variant, judge", "mean", "95 % interval", "judged"),
-                rows=tuple(_row(summary, part) for part in parts),
+                columns=(
+                    "benchmark, variant, judge",
+                    "mean",
+                    "95 % interval",
+                    "judged",
+                    *(("difference",) if has_differences else ()),
+                ),
+                rows=tuple(
+                    (*_row(summary, part), *((_difference(part),) if has_differences else ()))
+                    for part in parts
+                ),
             ),
-            sentences=_sentences(parts),
+            sentences=(*_sentences(parts), *_about_differences(summary, parts)),
             bullets=tuple(_problem(part, error) for part in parts for error in part["errors"]),
         )
     ]
@@ -93,6 +103,23 @@ def _sentences(parts: list[dict[str, Any]]) -> tuple[str, ...]:
         *partial,
         f"{used} requests were sent; the judge read {read} tokens and wrote {written}.",
     )
+
+
+def _about_differences(summary: Summary, parts: list[dict[str, Any]]) -> Iterator[str]:
+    """Say what differences are to, where there are any."""
+    if any(part["difference"] for part in parts):
+        yield (
+            f"Differences are paired, in points, to {summary['evaluation']['variant']} by the same "
+            "judge, over the answers that it judged under both; 95 % intervals are clustered."
+        )
+
+
+def _difference(part: dict[str, Any]) -> str:
+    found = part["difference"]
+    if not found:
+        return "-"
+    mean, low, high = (f"{100 * found[name]:+.1f}" for name in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})"
 
 
 def _row(summary: Summary, part: dict[str, Any]) -> tuple[str, ...]:

@@ -99,6 +99,20 @@ def standing(
     return found
 
 
+def latest(
+    verdicts: Sequence[VerdictRecord], records: Sequence[Record]
+) -> dict[tuple[str, str, str], VerdictRecord]:
+    """Return the verdicts of the judge that was asked last, errors left out, by answer."""
+    if not verdicts:
+        return {}
+    judge = verdicts[-1].judge.sha256
+    return {
+        key: one
+        for (digest, key), one in standing(verdicts, records).items()
+        if digest == judge and one.value is not None
+    }
+
+
 def _verdict_of(content: Any) -> VerdictRecord:
     if not isinstance(content, dict):
         raise ValueError(f"a verdict is an object, not {type(content).__name__}")
