@@ -41,7 +41,7 @@ test-s3: $(VENV)-s3/installed
 
 test-peft: $(VENV)-peft/installed
 	$(VENV)-peft/bin/python -m pytest tests/models/adapters/test_against_peft.py \
-		tests/harness/bench/adapters/test_peft_ways.py
+		tests/harness/bench/adapters/test_peft_ways.py tests/harness/serving/adapters/test_peft_mixed.py
 
 # Videos read by torchcodec. It wants FFmpeg's libraries from the system: on Debian, the package ffmpeg.
 test-torchcodec: $(VENV)-torchcodec/installed

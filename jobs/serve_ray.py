@@ -72,6 +72,8 @@ def ray_server(
 class RayServer:
     """Serves cells by sending their requests to replicas."""
 
+    notes: Sequence[str] = ()
+
     def __init__(
         self, config: ServeConfig, engine: RayEngine, known: Answered, handle: Any
     ) -> None:

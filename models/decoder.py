@@ -3,18 +3,14 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import torch
-from torch import nn
 
-from encodeonce.models.adapters.bank import AdapterBank
-from encodeonce.models.adapters.checkpoint import read_adapter
+from encodeonce.models.adapters.holding import HoldsAdapters
 from encodeonce.models.adapters.lora_config import AdapterError
-from encodeonce.models.adapters.merging import MergedWeights
-from encodeonce.models.adapters.operators import Kind
-from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.answer import Generation, Likelihoods, LoadedWeights, sum_seconds
 from encodeonce.models.checkpoint.rows import mixes_rows
 from encodeonce.models.kv.budget import cache_bytes
@@ -38,7 +34,7 @@ from encodeonce.models.timing import Stopwatch, synchronize
 from encodeonce.models.vision.visual import Visual
 
 
-class PrefixDecoder(ABC):
+class PrefixDecoder(HoldsAdapters, ABC):
     """Answers groups of questions. Not thread-safe: prefixes keep state in the model."""
 
     def __init__(self, model: Any, tokenizer: Any, loaded: LoadedWeights) -> None:
@@ -52,8 +48,6 @@ class PrefixDecoder(ABC):
         self._model = model
         self._tokenizer = tokenizer
         self.loaded = replace(loaded, kernels=kernels_of(model))
-        self.adapters: AdapterBank | None = None
-        self.merged: MergedWeights | None = None
 
     @property
     def model(self) -> Any:
@@ -82,54 +76,6 @@ class PrefixDecoder(ABC):
             answer = max(map(len, tokenize_continuations(self._tokenizer, answer)))
         offset = prefix.opening.position_offset
         check_length(self._model.config, num_prompt + offset, answer)
-
-    @property
-    @abstractmethod
-    def projector(self) -> nn.Module | None:
-        """What features go through; None where they are stored behind it."""
-
-    def load_adapters(
-        self,
-        specs: Sequence[AdapterSpec],
-        *,
-        kind: Kind | None = None,
-        are_merged: bool = False,
-    ) -> None:
-        """Put LoRA adapters beside the model; `adapters` numbers them in this order.
-
-        Each answer is under the adapter that its prefix was prefilled under. Those of the base keep
-        their bits.
-
-        Args:
-            specs: adapters with different titles, in place of any that were there before.
-            kind: see `AdapterBank`.
-            are_merged: whether they take turns in the weights instead; `merged` says and decides
-                which is there.
-
-        Raises:
-            AdapterError: one is no adapter of this model, or is not handled; or weights that are to
-                be merged are quantised or shared.
-        """
-        read = [read_adapter(spec) for spec in specs]
-        if are_merged:
-            self.drop_adapters()
-            self.merged = MergedWeights(read, self._model, self.projector)
-            nbytes = self.merged.nbytes
-        else:
-            bank = AdapterBank(read, self._model, self.projector, kind=kind)
-            self.drop_adapters()
-            self.adapters = bank
-            nbytes = bank.nbytes
-        parts = {**self.loaded.bytes_by_part, "adapters": nbytes}
-        self.loaded = replace(self.loaded, bytes_by_part=parts)
-
-    def drop_adapters(self) -> None:
-        """Leave the base alone."""
-        if self.adapters is not None:
-            self.adapters.detach()
-        self.adapters = None
-        parts = {k: n for k, n in self.loaded.bytes_by_part.items() if k != "adapters"}
-        self.loaded = replace(self.loaded, bytes_by_part=parts)
 
     @abstractmethod
     def _open(self, visuals: Sequence[Visual]) -> Opening:
@@ -259,10 +205,15 @@ class PrefixDecoder(ABC):
             suffix = prefix.suffix(question)
             return logits_from(self._model, prefix.fork(), suffix, [token_ids])[0]
 
-    def close(self) -> None:
-        """Take the adapters off the model; all else goes with the decoder."""
-        if self.adapters is not None:
-            self.adapters.detach()
+    def through(self, model: Any) -> Self:
+        """Return a decoder of the same adapters whose passes go through another model.
+
+        Args:
+            model: of the same weights and modules, but for what is around its linear layers.
+        """
+        found = copy(self)
+        found._model = model
+        return found
 
     def _prefill(
         self,
@@ -272,11 +223,7 @@ class PrefixDecoder(ABC):
         *,
         with_gradients: bool = False,
     ) -> Prefix:
-        num_adapters = 0 if self.adapters is None else len(self.adapters.titles)
-        if not BASE <= adapter < num_adapters:
-            raise ValueError(
-                f"adapter {adapter} of {num_adapters}; they are numbered from 0, {BASE} is the base"
-            )
+        self.check_adapter(adapter)
         synchronize()
         start = time.perf_counter()
         with using(adapter):  # the projector may be adapted

@@ -110,15 +110,20 @@ def arrival_times_s(arrivals: Arrivals) -> list[float]:
     return [float(at) for at in np.cumsum(gaps) / rate]
 
 
-def trace_rows(arrivals: TraceArrivals) -> list[TraceRow]:
+def trace_rows(arrivals: TraceArrivals, adapters: str | None = None) -> list[TraceRow]:
     """Return the rows of a trace that are asked for, their times as fast as is asked for.
+
+    Args:
+        arrivals: with a single speed.
+        adapters: see `read_trace`.
 
     Raises:
         ValueError: the file is no trace, or has no request in that part.
     """
     (speed,) = arrivals.speed
     end_s = math.inf if arrivals.duration_s is None else arrivals.start_s + arrivals.duration_s
-    rows = [row for row in read_trace(arrivals.file) if arrivals.start_s <= row.arrival_s < end_s]
+    read = read_trace(arrivals.file, adapters)
+    rows = [row for row in read if arrivals.start_s <= row.arrival_s < end_s]
     if not rows:
         raise ValueError(
             f"arrivals: {arrivals.file} has no request from second {arrivals.start_s:g} on"

@@ -188,12 +188,17 @@ class ServeConfig(QuestionsConfig):
             self._check_for_server()
         about = {e.name: self.policy_of(e) for e in self.experiments}
         if self.adapters is not None:
-            served = [(e.name, about[e.name], e.weights) for e in self.experiments]
+            served = [(e.name, about[e.name], e.weights, e.kv) for e in self.experiments]
             check_served(self.adapters, served)
             if self.time.mode == "wall":
-                check_for_clock(self.adapters, served, self.engine.kind, self.time.costs)
+                check_for_clock(served, self.engine.kind, self.time.costs)
             if self.fidelity:
                 raise ValueError("fidelity is measured without adapters: leave one of them out")
+            if self.adapters.column is not None and not has_trace:
+                raise ValueError(
+                    "adapters.skew.kind is 'trace_column', so arrivals.kind must be 'trace' as "
+                    f"well; got {self.arrivals.kind!r}"
+                )
         elif found := [name for name in about.values() if is_about_adapters(name)]:
             raise ValueError(f"policy {found[0]!r} is about adapters: add the section 'adapters'")
         for benchmark in self.benchmarks:

@@ -37,6 +37,8 @@ class Server(Protocol):
 
     token_bytes: int
     """Keys and values of one token, uncompressed."""
+    notes: Sequence[str]
+    """Sentences for the report."""
 
     def identity(self, variant: Variant) -> Any:
         """Return what the engine's seconds depend on, as plain JSON values."""
@@ -59,6 +61,8 @@ class Server(Protocol):
 
 class VirtualServer:
     """Engines that compute nothing but seconds."""
+
+    notes: Sequence[str] = ()
 
     def __init__(self, config: ServeConfig, costs: Costs) -> None:
         """Take the costs that the run file names."""

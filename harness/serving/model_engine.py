@@ -11,6 +11,7 @@ from encodeonce.harness.run.record import SampleError
 from encodeonce.harness.run.variant import Variant
 from encodeonce.harness.serving.adapters.modes import UNMERGED, Mode
 from encodeonce.harness.serving.adapters.served import ServedAdapters
+from encodeonce.harness.serving.adapters.shelf import AdapterShelf
 from encodeonce.harness.serving.answered import Answered, Asked
 from encodeonce.harness.serving.cells import Cell
 from encodeonce.harness.serving.config import Experiment, ServeConfig
@@ -42,6 +43,7 @@ class ModelServer:
 
     Attributes:
         token_bytes: keys and values of one token, uncompressed.
+        notes: sentences for the report.
     """
 
     def __init__(
@@ -55,10 +57,23 @@ class ModelServer:
             session: to read features from, and to load weights into; with a tower if
                 ``config.features`` is "encode".
             costs: by which policies of several adapters decide.
+
+        Raises:
+            AdapterError: an adapter cannot be used; or one of the ways to compute them that are
+                asked for does not give their answers.
         """
         self._config, self._session, self._costs = config, session, costs
         self._answers: dict[int, Generation] = {}
+        self._shelf: AdapterShelf | None = None
+        if config.adapters is not None:
+            self._shelf = AdapterShelf(config.adapters, known.asked[0].prompt)
+        self._title = config.experiments[0].weights.title
         decoder = self._decoder(config.experiments[0].weights)
+        self.notes: Sequence[str] = ()
+        if self._shelf is not None:
+            mine = [one for one in config.experiments if one.weights.title == self._title]
+            kinds = [lora_kind(config.policy_of(one)) for one in mine]
+            self.notes = list(self._shelf.check(decoder, kinds))
         self._device: torch.device = decoder.model.device
         prefix = decoder.prefill(self.visuals(known.asked[0]), (FULL,))
         self.token_bytes = sum(_token_bytes(layer) for layer in prefix.layers)
@@ -91,7 +106,11 @@ class ModelServer:
             asked: the sample of each request.
         """
         decoder = self._decoder(experiment.weights)
-        adapters = self._adapters(experiment, decoder)
+        adapters = None
+        if self._shelf is not None:
+            adapters = self._shelf.on(decoder)
+            policy = self._config.policy_of(experiment)
+            decoder = adapters.begin(lora_kind(policy), merges=merges(policy))
         return ModelEngine(
             self._config, experiment, asked, decoder, self.visuals, self._answers, adapters
         )
@@ -118,14 +137,15 @@ class ModelServer:
                 found.append(Visual(info=request.info, units=request.units, features=features))
         return found
 
-    def _adapters(self, experiment: Experiment, decoder: PrefixDecoder) -> ServedAdapters | None:
-        load = self._config.adapters
-        if load is None:
-            return None
-        policy = self._config.policy_of(experiment)
-        return ServedAdapters(load, decoder, lora_kind(policy), merges=merges(policy))
+    def close(self) -> None:
+        """Delete what was made for adapters."""
+        if self._shelf is not None:
+            self._shelf.close()
 
     def _decoder(self, weights: WeightsSpec) -> PrefixDecoder:
+        if self._shelf is not None and weights.title != self._title:
+            self._shelf.leave()
+        self._title = weights.title
         return cast(PrefixDecoder, self._session.decoder_slot.get(weights))
 
 
@@ -196,9 +216,9 @@ class ModelEngine:
         return Step(seconds=seconds, ended=ended, failed=failed)
 
     def close(self) -> None:
-        """Leave the decoder as it was."""
+        """Leave the weights as they were."""
         if self._adapters is not None:
-            self._adapters.close()
+            self._adapters.enter(UNMERGED)
 
     def drop(self, request: Request) -> None:
         """Forget a request's cache; if it is complete, keep the answer, else its tokens."""

@@ -130,6 +130,7 @@ class OpenAIServer:
     """Serves cells by sending their requests to a server elsewhere."""
 
     token_bytes = 0
+    notes: Sequence[str] = ()
 
     def __init__(self, config: ServeConfig, engine: OpenAIEngine, session: Session) -> None:
         """Take the run file, the server that it names, and a session that decodes media."""

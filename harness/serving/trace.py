@@ -8,11 +8,14 @@ BurstGPT                ``Timestamp, Request tokens, Response tokens``, among ot
 
 Azure's: Patel et al., Splitwise, ISCA 2024, and github.com/Azure/AzurePublicDataset (CC BY 4.0).
 BurstGPT: Wang et al., 2024, arXiv 2401.17644 (CC BY 4.0). Times are ISO 8601 or seconds.
+
+A column of one's own may say what each request is under: a LoRA adapter, or whatever stood for one
+(dLoRA and S-LoRA take the function that was called).
 """
 
 import csv
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,30 +43,37 @@ class TraceRow:
     """Of the answer."""
     num_images: int = 0
     """0 where the trace does not say."""
+    adapter: str | None = None
+    """What the column of adapters says, where one is asked for."""
 
     def at(self, arrival_s: float) -> "TraceRow":
         """Return the row at another time."""
         return replace(self, arrival_s=arrival_s)
 
 
-def read_trace(path: Path) -> list[TraceRow]:
+def read_trace(path: Path, adapters: str | None = None) -> list[TraceRow]:
     """Return a trace's requests. Those without an answer are left out, as BurstGPT's failures.
 
+    Args:
+        path: of the file.
+        adapters: name of a column that says what each request is under.
+
     Raises:
-        TraceError: the file cannot be read, lacks a column, holds something that is no number, or
-            its times decrease; names the line.
+        TraceError: the file cannot be read, lacks a column, holds something that is no number, its
+            times decrease, or an adapter is not named; names the line.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return list(_rows(path, csv.DictReader(file)))
+            return list(_rows(path, csv.DictReader(file), adapters))
     except OSError as error:
         raise TraceError(f"arrivals.file: {path}: {error.strerror or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise TraceError(f"arrivals.file: {path} is no CSV file: {error}") from error
 
 
-def _rows(path: Path, lines: "csv.DictReader[str]") -> Iterator[TraceRow]:
+def _rows(path: Path, lines: "csv.DictReader[str]", adapters: str | None) -> Iterator[TraceRow]:
     columns = _columns(path, lines.fieldnames or ())
+    _check_column(path, lines.fieldnames or (), adapters)
     first_s = before_s = None
     for line in lines:
         where = f"arrivals.file: {path}, line {lines.line_num}"
@@ -86,7 +96,26 @@ def _rows(path: Path, lines: "csv.DictReader[str]") -> Iterator[TraceRow]:
                 num_prompt_tokens=count["prompt"],
                 num_tokens=count["answer"],
                 num_images=count.get("images", 0),
+                adapter=None if adapters is None else _named(line[adapters], where, adapters),
             )
+
+
+def _check_column(path: Path, header: Sequence[str], adapters: str | None) -> None:
+    if adapters is not None and adapters not in header:
+        raise TraceError(
+            f"arrivals.file: {path}, line 1: there is no column {adapters!r}, which "
+            f"adapters.skew.column names; got {', '.join(header)}"
+        )
+
+
+def _named(text: str | None, where: str, column: str) -> str:
+    found = (text or "").strip()
+    if not found:
+        raise TraceError(
+            f"{where}: {column} is empty; every request is under an adapter: name one, or give "
+            "adapters.skew another kind"
+        )
+    return found
 
 
 def _columns(path: Path, header: object) -> dict[str, str]:

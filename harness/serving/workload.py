@@ -68,7 +68,8 @@ def make_workload(
     """
     rows: list[TraceRow | None] = []
     if isinstance(arrivals, TraceArrivals):
-        rows = list(trace_rows(arrivals))
+        column = None if config.adapters is None else config.adapters.column
+        rows = list(trace_rows(arrivals, column))
         if arrivals.warmup >= len(rows):
             raise ValueError(
                 f"arrivals.warmup: of {len(rows)} requests of the trace, {arrivals.warmup} at "
@@ -79,7 +80,8 @@ def make_workload(
     asked = _chosen(known, rows, arrivals.seed)
     under: Sequence[int | None] = [None] * len(rows)
     if config.adapters is not None:
-        under = adapters_asked(config.adapters, arrivals.seed, len(rows))
+        recorded = [row.adapter for row in rows if row is not None and row.adapter is not None]
+        under = adapters_asked(config.adapters, arrivals.seed, len(rows), recorded)
     demands = [
         _demand(config, experiment, one, known, row, token_bytes, adapter)
         for one, row, adapter in zip(asked, rows, under, strict=True)

@@ -20,7 +20,13 @@ from encodeonce.models.adapters.dispatch import Dispatch
 from encodeonce.models.adapters.lora_config import AdapterError
 from encodeonce.models.adapters.operators import KINDS, Kind, Stack, offers, single, stacked, usual
 from encodeonce.models.adapters.sites import HEAD, Sites
-from encodeonce.models.language.adapting import AdaptedRows, Index, adapted_rows, using
+from encodeonce.models.language.adapting import (
+    BASE,
+    AdaptedRows,
+    Index,
+    adapted_rows,
+    using,
+)
 
 
 class AdapterBank:
@@ -44,8 +50,9 @@ class AdapterBank:
             adapters: with different titles.
             model: of transformers, without its tower.
             projector: see `Sites`.
-            kind: how rows under different adapters are computed (`operators.KINDS`). None: by
-                shapes alone, so that a decoded row's bits depend on itself (`operators.usual`).
+            kind: how rows under different adapters are computed (`operators.KINDS`); it can be
+                changed at any time. None: by shapes alone, so that a decoded row's bits depend on
+                itself (`operators.usual`).
             dispatch: chooses in place of ``kind`` what was fastest; bits then depend on who is
                 beside a row.
 
@@ -58,7 +65,8 @@ class AdapterBank:
             raise AdapterError(
                 f"two adapters are called {repeated[0]!r}; give one of them another label"
             )
-        self._kind, self._dispatch = kind, dispatch
+        self.kind, self._dispatch = kind, dispatch
+        self._merged: int | None = None
         self._stacks: dict[str, Stack] = {}
         self._modules: dict[str, nn.Module] = {}
         self._handles: list[RemovableHandle] = []
@@ -107,8 +115,15 @@ class AdapterBank:
         self._check(rows)
         return using(rows)
 
-    def attach(self) -> None:
-        """Let the model compute adapters again, after `detach`."""
+    def attach(self, merged: int | None = None) -> None:
+        """Let the model compute adapters again, after `detach`.
+
+        Args:
+            merged: the adapter that is in the weights meanwhile (`MergedWeights`), whose product is
+                taken off whatever is under another one, or under none. The difference is exact up
+                to rounding: W x is that of rounded sums, and products of its size cancel.
+        """
+        self._merged = merged
         if not self._handles:
             for name, module in self._modules.items():
                 hook = partial(self._add, self._stacks[name], name == HEAD)
@@ -132,24 +147,54 @@ class AdapterBank:
     ) -> torch.Tensor | None:
         """Return a module's output with its rows' products added; None leaves it as it is."""
         rows = adapted_rows()
-        if rows is None or rows.is_base:
+        if self._merged is not None:
+            rows = rows or AdaptedRows(BASE)
+        elif rows is None or rows.is_base:
             return None
         self._check(rows)
         x: torch.Tensor = args[0]
-        if rows.number is not None:
-            return single(stack, rows.number, x.float(), y)
         if len(rows.shape) == 2 and is_head and x.dim() == 3 and x.shape[1] < rows.shape[1]:
             rows = rows.last(x.shape[1])  # logits of the last tokens alone are asked for
-        if x.dim() != 3 or rows.shape != x.shape[: len(rows.shape)]:
+        if rows.number is None and (x.dim() != 3 or rows.shape != x.shape[: len(rows.shape)]):
             raise ValueError(
                 f"adapters of {rows.shape} rows (and tokens) were given for states "
                 f"{tuple(x.shape)}: this model rearranges rows on the way, so they cannot be told "
                 "apart; give one adapter for all of them"
             )
-        shaped = (len(rows.numbers), -1)
-        x, flat = x.reshape(*shaped, x.shape[-1]), y.reshape(*shaped, y.shape[-1])
-        kind = self._kind_for(stack, rows, x)
-        return KINDS[kind](stack, rows, x.float(), flat).reshape(y.shape)
+        if self._merged is None:
+            return self._plus(stack, rows, x.float(), y)
+        return self._instead(self._merged, stack, rows, x.float(), y)
+
+    def _plus(
+        self, stack: Stack, rows: AdaptedRows, x: torch.Tensor, y: torch.Tensor
+    ) -> torch.Tensor:
+        """Return y with the products of x, float32, added."""
+        if rows.number is not None:
+            return single(stack, rows.number, x, y)
+        flat_x, flat_y = _by_number(rows, x), _by_number(rows, y)
+        kind = self._kind_for(stack, rows, flat_x)
+        return KINDS[kind](stack, rows, flat_x, flat_y).reshape(y.shape)
+
+    def _instead(
+        self, merged: int, stack: Stack, rows: AdaptedRows, x: torch.Tensor, y: torch.Tensor
+    ) -> torch.Tensor | None:
+        """Return y + B_j A_j x - B_m A_m x, with adapter m in the weights and rows under others j.
+
+        Added in float32 and rounded once. VaLoRA's mixture mode (Mi et al., EuroSys 2025, arXiv
+        2411.00915, section 4.4).
+        """
+        at = rows.others(merged, x.device)
+        if not len(at):
+            return None
+        found = self._plus(stack, rows.without(merged), x, y.float())
+        place = stack.place.get(merged)
+        if place is not None and rows.number is not None:
+            found = found - stack.product(place, x)
+        elif place is not None:
+            product = stack.product(place, _by_number(rows, x)[at])
+            flat = _by_number(rows, found).index_add(0, at, product, alpha=-1)
+            found = flat.reshape(found.shape)
+        return found.to(y.dtype)
 
     def _kind_for(self, stack: Stack, rows: AdaptedRows, x: torch.Tensor) -> Kind:
         """Return the way to compute rows x (N, T, I)."""
@@ -157,8 +202,13 @@ class AdapterBank:
             _, rank, inputs = stack.a.shape
             shape = (x.shape[0] * x.shape[1], len(rows.segments), rank, inputs, stack.b.shape[1])
             return next(one for one in self._dispatch.choose(shape) if offers(one, stack))
-        kind = self._kind or usual(stack, x.shape[1])
+        kind = self.kind or usual(stack, x.shape[1])
         return kind if offers(kind, stack) else "segment"
+
+
+def _by_number(rows: AdaptedRows, states: torch.Tensor) -> torch.Tensor:
+    """Return states (N, T, ·) as one row for each of ``rows.numbers``."""
+    return states.reshape(len(rows.numbers), -1, states.shape[-1])
 
 
 def _by_module(

@@ -122,7 +122,9 @@ class Sites:
         return (
             f"{adapter.file} adapts {len(paths)} modules of {what}, first {', '.join(paths[:3])}: "
             "stored features come from behind it, and would be of this adapter alone. Train with "
-            f"exclude_modules (names like q_proj are the tower's too). Or: {MERGE}"
+            "exclude_modules (names like q_proj are the tower's too). Or merge it: encodeonce "
+            f"merge adapter {adapter.file.parent} OUTPUT --model MODEL, and give OUTPUT as "
+            "model.path"
         )
 
     def _unknown(self, adapter: Adapter, path: str) -> str:

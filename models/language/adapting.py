@@ -63,6 +63,8 @@ class AdaptedRows:
         self.is_base = self.highest == BASE
         self.held: dict[Hashable, Any] = {}
         self._places: dict[tuple[tuple[int, ...], torch.device], torch.Tensor] = {}
+        self._without: dict[int, AdaptedRows] = {}
+        self._others: dict[tuple[int, torch.device], torch.Tensor] = {}
 
     @cached_property
     def segments(self) -> list[tuple[int, list[int]]]:
@@ -82,11 +84,33 @@ class AdaptedRows:
             self._places[key] = found.to(device, non_blocking=True)
         return self._places[key]
 
+    def others(self, number: int, device: torch.device) -> torch.Tensor:
+        """Return the positions in ``numbers`` of all but one adapter's, base included."""
+        key = number, device
+        if key not in self._others:
+            at = [place for place, one in enumerate(self.numbers) if one != number]
+            self._others[key] = torch.tensor(at, device=device, dtype=torch.long)
+        return self._others[key]
+
+    def without(self, number: int) -> "AdaptedRows":
+        """Return the same, with what is under one adapter under none."""
+        if number not in self._without:
+            numbers = [BASE if one == number else one for one in self.numbers]
+            if self.number is not None:
+                self._without[number] = AdaptedRows(numbers[0])
+            elif len(self.shape) == 1:
+                self._without[number] = AdaptedRows(numbers)
+            else:
+                self._without[number] = AdaptedRows(self._by_row(numbers))
+        return self._without[number]
+
     def last(self, num_tokens: int) -> "AdaptedRows":
         """Return the adapters of each row's last tokens."""
+        return AdaptedRows([row[-num_tokens:] for row in self._by_row(self.numbers)])
+
+    def _by_row(self, numbers: Sequence[int]) -> list[Sequence[int]]:
         rows, width = self.shape
-        at = [self.numbers[row * width : (row + 1) * width] for row in range(rows)]
-        return AdaptedRows([row[-num_tokens:] for row in at])
+        return [numbers[row * width : (row + 1) * width] for row in range(rows)]
 
 
 _current: ContextVar[AdaptedRows | None] = ContextVar("adapted rows", default=None)

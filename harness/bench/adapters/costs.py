@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from encodeonce.harness.bench.adapters.peft_ways import NAMES, has_peft, peft_ways
+from encodeonce.harness.bench.adapters.peft_ways import NAMES, peft_ways
 from encodeonce.harness.bench.adapters.ways import Numbers, Way, base, ours
 from encodeonce.harness.bench.nnls import fit_relative
 from encodeonce.harness.serving.adapters.costs import PEFT, AdapterCosts
 from encodeonce.harness.serving.adapters.load import AdaptersLoad
+from encodeonce.harness.serving.adapters.peft_model import has_peft
 from encodeonce.models.adapters.bank import AdapterBank
 from encodeonce.models.adapters.checkpoint import read_adapter
 from encodeonce.models.adapters.merging import MergedWeights

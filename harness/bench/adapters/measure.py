@@ -15,13 +15,14 @@ import torch
 
 from encodeonce.harness.bench.adapters.job import Prompt, Taken, Written, written_by
 from encodeonce.harness.bench.adapters.operations import count_operations
-from encodeonce.harness.bench.adapters.peft_ways import has_peft, peft_ways
+from encodeonce.harness.bench.adapters.peft_ways import peft_ways
 from encodeonce.harness.bench.adapters.result import AdaptersResult, Cell, Measurement
 from encodeonce.harness.bench.adapters.tune import this_machine, tune
 from encodeonce.harness.bench.adapters.ways import Way, base, batches, copy_merge, ours
 from encodeonce.harness.bench.cost_points import CLOCKS, Clock
 from encodeonce.harness.bench.costs import clock_of
 from encodeonce.harness.bench.scene import Scene, SceneSpec
+from encodeonce.harness.serving.adapters.peft_model import has_peft
 from encodeonce.models.adapters.bank import AdapterBank
 from encodeonce.models.adapters.checkpoint import Adapter, read_adapter
 from encodeonce.models.adapters.dispatch import Dispatch, read_table, why_unfit

@@ -1,23 +1,15 @@
-"""peft's own ways, as peers. The only file here that imports peft, which need not be installed."""
+"""peft's own ways, as peers. peft need not be installed."""
 
 import copy
-import importlib
-import importlib.util
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from encodeonce.harness.bench.adapters.ways import Numbers, Way
+from encodeonce.harness.serving.adapters.peft_model import adapted_by_peft, shared_copy
 from encodeonce.models.adapters.spec import AdapterSpec
 
-INSTALL = 'pip install "encodeonce[adapters]"'
 NAMES = ("peft, set_adapter", "peft, merge and unmerge", "peft, adapter_names")
 """Sequential, merged and mixed."""
-
-
-def has_peft() -> bool:
-    """Return whether peft is installed."""
-    return importlib.util.find_spec("peft") is not None
 
 
 def peft_ways(model: Any, specs: Sequence[AdapterSpec]) -> list[Way]:
@@ -28,9 +20,8 @@ def peft_ways(model: Any, specs: Sequence[AdapterSpec]) -> list[Way]:
             merges in place has a copy.
         specs: folders of adapters.
     """
-    own = {id(one): one for one in (*model.parameters(), *model.buffers())}
-    beside = _loaded(copy.deepcopy(model, own), specs)
-    merging = _loaded(copy.deepcopy(model), specs)
+    beside = adapted_by_peft(shared_copy(model), specs)
+    merging = adapted_by_peft(copy.deepcopy(model), specs)
 
     def set_adapter(numbers: Numbers) -> None:
         beside.set_adapter(str(numbers[0]))
@@ -60,14 +51,3 @@ def peft_ways(model: Any, specs: Sequence[AdapterSpec]) -> list[Way]:
             arguments=lambda numbers: {"adapter_names": [str(number) for number in numbers]},
         ),
     ]
-
-
-def _loaded(model: Any, specs: Sequence[AdapterSpec]) -> Any:
-    """Return a model with peft's layers in place of its own."""
-    peft = importlib.import_module("peft")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what a fresh environment lacks; none is about results
-        found = peft.PeftModel.from_pretrained(model, specs[0].path, adapter_name="0")
-        for number, spec in enumerate(specs[1:], start=1):
-            found.load_adapter(spec.path, adapter_name=str(number))
-    return found.eval()

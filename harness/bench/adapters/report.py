@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from encodeonce.harness.bench.adapters.measure import USUAL, AdaptersBench
-from encodeonce.harness.bench.adapters.peft_ways import INSTALL, NAMES
+from encodeonce.harness.bench.adapters.peft_ways import NAMES
 from encodeonce.harness.bench.adapters.result import AdaptersResult, Cell, Measurement
 from encodeonce.harness.bench.cells import ABSENT, spread, times
 from encodeonce.harness.bench.result_file import describe_scene
 from encodeonce.harness.report.numbers import human_bytes, human_count
 from encodeonce.harness.report.section import Section, Table
+from encodeonce.harness.serving.adapters.peft_model import INSTALL
 
 Seconds = Callable[[Measurement], list[float]]
 """Of a way, by round."""

@@ -15,7 +15,6 @@ def adapters_section(summary: Summary) -> Section:
     """Return how each policy served several adapters."""
     rows = [_row(cell, _policies(summary)) for cell in summary["cells"]]
     adapters = summary["adapters"]
-    skew = ", ".join(f"{key} {value}" for key, value in adapters["skew"].items())
     what = "random, all different, so nothing is scored" if adapters["random"] else "real"
     return Section(
         title=f"Under {human_count(adapters['number'], 'adapter')}",
@@ -37,15 +36,49 @@ def adapters_section(summary: Summary) -> Section:
             num_words=2,
         ),
         sentences=(
-            f"Requests fall on adapters by {skew}; they are {what}. Policies are those of the "
-            "papers on this engine and its costs: no figure of the systems themselves.",
+            f"{_how_requests_fall(adapters['skew'])}; adapters are {what}.",
+            "Policies are those of the papers on this engine and its costs: no figure of the "
+            "systems themselves.",
             "A token: the mean time of a request over its mean number of tokens, picture included. "
             "Satisfied: mean of 1 - (TTFT / 6 s)². Merged, mixed: share of the time with an "
             "adapter in the weights.",
             *_where_valora_stands(summary),
+            *_same_answers(summary),
             *_accuracies(summary),
         ),
     )
+
+
+def _how_requests_fall(skew: Summary) -> str:
+    if skew["kind"] == "trace_column":
+        return f"Requests are under what the trace's column {skew['column']} says"
+    if skew["kind"] != "hot":
+        name = {"zipf": "Zipf's law", "power": "S-LoRA's power law"}[skew["kind"]]
+        return f"Requests fall on adapters by {name} with exponent {skew['a']:g}"
+    if not skew["s"]:
+        return "Requests fall evenly on adapters"
+    which = ", the first in time," if skew["clustered"] else ""
+    return (
+        f"{percent(skew['s'])} of the requests{which} fall on the first adapter, and the others "
+        "evenly on all"
+    )
+
+
+def _same_answers(summary: Summary) -> list[str]:
+    """Say how many answers are those that every adapter gives alone, beside the weights."""
+    counts: dict[str, list[int]] = {}
+    for cell in summary["cells"]:
+        if (same := cell["same_tokens"]) is not None:
+            mine = counts.setdefault(cell["experiment"], [0, 0])
+            mine[0] += same["num_same"]
+            mine[1] += same["num_compared"]
+    if not counts:
+        return []
+    words = ", ".join(f"{name} {same} of {total}" for name, (same, total) in counts.items())
+    return [
+        "Answers with the tokens of the offline engine, which has adapters beside the weights, as "
+        f"far as both go: {words}."
+    ]
 
 
 def _policies(summary: Summary) -> dict[str, str]:

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+from encodeonce.harness.serving.adapters.costs import PEFT
 from encodeonce.harness.serving.adapters.load import AdaptersLoad
-from encodeonce.harness.serving.policy import merges
+from encodeonce.harness.serving.policy import lora_kind, merges
+from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.spec import WeightsSpec
 
-Served = Sequence[tuple[str, str, WeightsSpec]]
-"""Of each experiment: its name, its policy, its weights."""
+Served = Sequence[tuple[str, str, WeightsSpec, KVSpec]]
+"""Of each experiment: its name, its policy, its weights, its cache."""
 
 
 def check_served(adapters: AdaptersLoad, experiments: Served) -> None:
@@ -16,7 +18,7 @@ def check_served(adapters: AdaptersLoad, experiments: Served) -> None:
     Raises:
         ValueError: names it.
     """
-    for name, policy, weights in experiments:
+    for name, policy, weights, _ in experiments:
         if weights.is_none:
             continue
         if merges(policy) or adapters.allow_mixed:
@@ -28,14 +30,11 @@ def check_served(adapters: AdaptersLoad, experiments: Served) -> None:
             )
 
 
-def check_for_clock(
-    adapters: AdaptersLoad, experiments: Served, engine: str, costs: str | None
-) -> None:
+def check_for_clock(experiments: Served, engine: str, costs: str | None) -> None:
     """Refuse what cannot be served under adapters by the clock.
 
     Args:
-        adapters: the section of the run file.
-        experiments: all of it.
+        experiments: all of the run file.
         engine: ``engine.kind``.
         costs: ``time.costs``.
 
@@ -49,10 +48,10 @@ def check_for_clock(
             "time.costs: policies of several adapters decide by what actions cost; give the file "
             "that `encodeonce bench costs` wrote"
         )
-    if adapters.allow_mixed:
-        raise ValueError("adapters.allow_mixed: rows are mixed in virtual time only")
-    if found := [name for name, policy, _ in experiments if policy == "peft_mixed"]:
-        raise ValueError(
-            f"experiments: {found[0]!r}: peft's loop is computed in virtual time only; "
-            "`encodeonce bench adapters` runs peft itself"
-        )
+    for name, policy, weights, kv in experiments:
+        if lora_kind(policy) == PEFT and not (weights.is_none and kv.is_full):
+            raise ValueError(
+                f"experiments: {name!r}: by the clock, policy {policy!r} runs peft itself, which "
+                "is done under plain weights and the full cache; got "
+                f"{weights.title!r} and {kv.title!r}"
+            )

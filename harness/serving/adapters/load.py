@@ -1,5 +1,6 @@
 """The section ``adapters`` of a serving run file: which there are, and who asks under which."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -35,7 +36,18 @@ class PowerSkew(Strict):
     a: float = Field(gt=0, description="Exponent; 1 is even.")
 
 
-Skew = Annotated[HotSkew | ZipfSkew | PowerSkew, Field(discriminator="kind")]
+class TraceColumn(Strict):
+    """As was recorded, in the trace that says when requests arrive."""
+
+    kind: Literal["trace_column"]
+    column: str = Field(
+        min_length=1,
+        description="Column of the trace's file with a name in every line: the folders' own names, "
+        "or others, which then stand for the adapters in the order in which they first come up.",
+    )
+
+
+Skew = Annotated[HotSkew | ZipfSkew | PowerSkew | TraceColumn, Field(discriminator="kind")]
 
 
 class RandomAdapters(Strict):
@@ -78,6 +90,11 @@ class AdaptersLoad(Strict):
         return self
 
     @property
+    def column(self) -> str | None:
+        """Of a trace, that says who asks under which."""
+        return self.skew.column if isinstance(self.skew, TraceColumn) else None
+
+    @property
     def titles(self) -> tuple[str, ...]:
         """What they are called, in order."""
         if self.folders:
@@ -85,10 +102,25 @@ class AdaptersLoad(Strict):
         return tuple(f"random-{number}" for number in range(self.number))
 
 
-def adapters_asked(load: AdaptersLoad, seed: int, count: int) -> list[int]:
-    """Return the number of the adapter of each request, in order of arrival."""
+def adapters_asked(
+    load: AdaptersLoad, seed: int, count: int, recorded: Sequence[str] = ()
+) -> list[int]:
+    """Return the number of the adapter of each request, in order of arrival.
+
+    Args:
+        load: the section of the run file.
+        seed: of the arrivals.
+        count: of requests.
+        recorded: what a trace's column says of each, where ``load.skew`` names one.
+
+    Raises:
+        ValueError: the column has other names than there are adapters.
+    """
     draws = np.random.default_rng([seed, 2])
     skew, number = load.skew, load.number
+    if isinstance(skew, TraceColumn):
+        numbers = _numbered(load, skew, recorded)
+        return [numbers[one] for one in recorded]
     if isinstance(skew, PowerSkew):
         return [int(one) for one in draws.power(skew.a, count) * number]
     if isinstance(skew, ZipfSkew):
@@ -100,3 +132,22 @@ def adapters_asked(load: AdaptersLoad, seed: int, count: int) -> list[int]:
     is_hot = draws.random(count) < skew.s
     evenly = draws.integers(number, size=count)
     return [0 if hot else int(one) for hot, one in zip(is_hot, evenly, strict=True)]
+
+
+def _numbered(load: AdaptersLoad, skew: TraceColumn, recorded: Sequence[str]) -> dict[str, int]:
+    """Return the number of the adapter that each name in a trace's column stands for."""
+    names, titles = list(dict.fromkeys(recorded)), load.titles
+    known = [one for one in names if one in titles]
+    where = f"adapters.skew.column {skew.column!r}"
+    if known and len(known) < len(names):
+        unknown = next(one for one in names if one not in titles)
+        raise ValueError(
+            f"{where}: {known[0]!r} is one of the adapters, and {unknown!r} is none; they are "
+            f"{', '.join(titles)}. Name these alone, or none of them"
+        )
+    if len(names) > load.number:
+        raise ValueError(
+            f"{where} has {len(names)} names in the part of the trace that is asked for, and "
+            f"adapters.number is {load.number}; give as many adapters, or fewer requests"
+        )
+    return {one: titles.index(one) if known else place for place, one in enumerate(names)}

@@ -1,7 +1,7 @@
 """``encodeonce bench serve``: concurrent requests, and what compression does for them."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +16,8 @@ from encodeonce.harness.run.check_device import check_device
 from encodeonce.harness.run.folder import RunFolder
 from encodeonce.harness.run.plan import Plan, make_plan
 from encodeonce.harness.run.read_config import load_run_file
-from encodeonce.harness.serving.adapters.costs import check_kinds
+from encodeonce.harness.serving.adapters.costs import PEFT, check_kinds
+from encodeonce.harness.serving.adapters.peft_model import INSTALL, has_peft
 from encodeonce.harness.serving.answered import Answered, answered, unanswered, with_served
 from encodeonce.harness.serving.config import ServeConfig
 from encodeonce.harness.serving.costs import Costs, check_model, costs_named
@@ -54,12 +55,13 @@ def serve(
         known = _answers(config, ray_address)
         with _server(config, known, costs, ray_address) as server:
             cells = _serve(Grid(config, known, server))
+            notes = server.notes
         if config.engine.kind == "openai":
             known = _served_answers(config, known, cells)
         beside = None
         if costs is not None and config.time.mode == "wall":
             beside = _serve(Grid(config, known, VirtualServer(config, costs)))
-        warnings = costs.warnings(_unused(config)) if costs else ()
+        warnings = [*notes, *(costs.warnings(_unused(config)) if costs else ())]
         summary = summarize_grid(config, known, cells, beside=beside, warnings=warnings)
         pages = write_serve_report(Path(config.output), summary)
         print_report(console, sections(summary))
@@ -81,6 +83,13 @@ def _check_engine(config: ServeConfig) -> None:
         check_client()
     elif config.engine.kind == "ray":
         check_ray_serve()
+    if config.time.mode == "wall" and not has_peft():
+        for one in config.experiments:
+            if lora_kind(config.policy_of(one)) == PEFT:
+                raise ValueError(
+                    f"experiments: {one.name!r}: policy {config.policy_of(one)!r} runs peft, which "
+                    f"is not installed. Type: {INSTALL}"
+                )
 
 
 def _costs(config: ServeConfig) -> Costs | None:
@@ -140,8 +149,11 @@ def _server(
             yield replicas
         return
     on_miss: OnMiss = "encode" if config.features == "encode" else "error"
-    with Session(config, on_miss=on_miss) as session:
-        yield ModelServer(config, known, session, costs)
+    with (
+        Session(config, on_miss=on_miss) as session,
+        closing(ModelServer(config, known, session, costs)) as server,
+    ):
+        yield server
 
 
 def _served_answers(config: ServeConfig, known: Answered, cells: Sequence[ServedCell]) -> Answered:

@@ -122,3 +122,38 @@ def test_a_part_of_a_trace_faster(tmp_path: Path) -> None:
         trace_rows(part.model_copy(update={"start_s": 50.0}))
     with pytest.raises(TraceError, match="No such file"):
         trace_rows(part.model_copy(update={"file": tmp_path / "none.csv"}))
+
+
+WITH_ADAPTERS = """TIMESTAMP,ContextTokens,GeneratedTokens,lora
+1,10,5,red
+2,10,0,
+3,10,5, blue
+4,10,5,red
+"""
+
+
+def test_a_column_says_what_each_request_is_under(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text(WITH_ADAPTERS, encoding="utf-8")
+    assert [row.adapter for row in read_trace(path, "lora")] == ["red", "blue", "red"]
+    assert {row.adapter for row in read_trace(path)} == {None}
+    part = TraceArrivals(kind="trace", file=path, start_s=1)
+    assert [row.adapter for row in trace_rows(part, "lora")] == ["blue", "red"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            AZURE_2023,
+            "line 1: there is no column 'lora', which adapters.skew.column names; got TIM",
+        ),
+        (WITH_ADAPTERS + "5,10,5,\n", "line 6: lora is empty; every request is under an adapter"),
+        (WITH_ADAPTERS + "5,10,5\n", "line 6: lora is empty"),
+    ],
+)
+def test_columns_that_do_not_say_so_are_refused(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(TraceError, match=words):
+        read_trace(path, "lora")

@@ -109,13 +109,22 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"adapters": {"number": 16, "folders": ["a", "b"]}}, "number is 16, and 2 folders are given"),
     ({"adapters": SIXTEEN, "time": {"mode": "wall"}}, "time.costs: policies of several adapters"),
     (
-        {"adapters": {**SIXTEEN, "allow_mixed": True}, "time": WALL},
-        "rows are mixed in virtual time only",
+        {"adapters": SIXTEEN, "time": WALL, "policy": "peft_mixed"},
+        "'fifth': by the clock, policy 'peft_mixed' runs peft itself.*'none' and 'snapkv@0.2'",
     ),
     (
-        {"adapters": SIXTEEN, "time": WALL, "policy": "peft_mixed"},
-        "bench adapters` runs peft",
+        {
+            "adapters": SIXTEEN,
+            "time": WALL,
+            "experiments": [{"name": "a", "policy": "peft_mixed", "weights": "rtn"}],
+        },
+        "under plain weights and the full cache; got 'rtn' and 'full'",
     ),
+    (
+        {"adapters": {**SIXTEEN, "skew": {"kind": "trace_column", "column": "lora"}}},
+        "'trace_column', so arrivals.kind must be 'trace' as well; got 'poisson'",
+    ),
+    ({"adapters": {**SIXTEEN, "skew": {"kind": "trace_column"}}}, "skew.column: is missing"),
     (
         {"adapters": SIXTEEN, "time": WALL, "engine": {"kind": "ray", "replicas": 2}},
         "adapters are served by engine.kind 'own'; got 'ray'",

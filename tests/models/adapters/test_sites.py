@@ -110,6 +110,7 @@ def test_the_towers_layers_are_not_the_decoders(tmp_path: Path, llava: Any, path
     with pytest.raises(AdapterError, match="1 modules of the vision tower") as refused:
         Sites(llava).find(read(tmp_path))
     assert path in str(refused.value) and "exclude_modules" in str(refused.value)
+    assert f"encodeonce merge adapter {tmp_path} OUTPUT --model" in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -237,6 +237,19 @@ def test_skews() -> None:
     assert power.count(0) / 4000 == pytest.approx(0.25, abs=0.03)
 
 
+def test_a_traces_column_says_who_asks_under_which() -> None:
+    skew = {"kind": "trace_column", "column": "lora"}
+    drawn = adapters_asked(load(skew=skew), 0, 5, ["b", "a", "b", "c", "a"])
+    assert drawn == [0, 1, 0, 2, 1], "in order of their first requests"
+    folders = load(number=3, random=None, folders=["x/a", "x/b", "x/c"], skew=skew)
+    assert adapters_asked(folders, 0, 3, ["b", "a", "b"]) == [1, 0, 1], "by name"
+    assert adapters_asked(folders, 0, 3, ["p", "q", "p"]) == [0, 1, 0]
+    with pytest.raises(ValueError, match="'b' is one of the adapters, and 'z' is none; they are a"):
+        adapters_asked(folders, 0, 2, ["b", "z"])
+    with pytest.raises(ValueError, match="'lora' has 5 names.*adapters.number is 4; give as many"):
+        adapters_asked(load(skew=skew), 0, 5, list("vwxyz"))
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
