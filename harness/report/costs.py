@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from encodeonce.harness.report.cells import variants_in
 from encodeonce.harness.report.names import Names
-from encodeonce.harness.report.numbers import human_bytes, human_count, number
+from encodeonce.harness.report.numbers import human_bytes, human_count, number, percent
 from encodeonce.harness.report.section import Section, Table
 from encodeonce.harness.results.shared_time import OWN_STAGES
 from encodeonce.harness.results.summary import Summary
@@ -73,11 +73,40 @@ def time_section(summary: Summary) -> Section:
         own = {v: {s: per_ms * x for s, x in some.items()} for v, some in caches.items()}
         rows += _time_rows(names.weights(title), shared, own, stages)
         sentences += _saving(names.weights(title), shared, own)
+    sentences += _break_even(summary)
     return Section(
         title="Time by variant",
         table=Table(columns=("variants", *stages, "all"), rows=tuple(rows)),
         sentences=tuple(sentences),
     )
+
+
+_SLOWER_UNMERGED = ("prefill", "generate", "score", "compare")
+"""Stages in which adapters beside the weights are computed with every pass."""
+
+
+def _break_even(summary: Summary) -> Iterator[str]:
+    """Say from which overhead on merging has paid: the seconds of merging, over the passes'.
+
+    An adapter of q batches of t seconds is worth merging where q t λ is more than the seconds c
+    that merging takes, with λ what it adds to a pass beside the weights. c and q t are the run's
+    own; λ is not known from a run that merges.
+    """
+    if summary["run"].get("config", {}).get("adapter_mode") != "merged":
+        return
+    merge_s = pass_s = 0.0
+    for variant, about in variants_in(summary).items():
+        for cell in about["benchmarks"].values():
+            merge_s += cell["seconds"].get("merge", 0.0) * (variant.adapter is not None)
+            some = (cell["seconds"].get(stage, 0.0) for stage in _SLOWER_UNMERGED)
+            pass_s += sum(some) * (variant.adapter is not None)
+    if merge_s and pass_s:
+        yield (
+            f"Adding adapters to the weights took {merge_s:.3g} s, and reading and answering with "
+            f"them {pass_s:.3g} s: beside the weights these would have had to be "
+            f"{percent(merge_s / pass_s, 1)} slower for merging to pay. How much slower they are, "
+            "a run that merges does not know: `encodeonce bench adapters` measures it."
+        )
 
 
 def own_seconds(variant: Summary, shared_stages: Collection[str]) -> dict[str, float]:

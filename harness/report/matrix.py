@@ -60,8 +60,21 @@ def _quality(summary: Summary, benchmark: str, cells: Cells) -> Section:
             "'Kept' is the measured share of the bytes of the prompt's keys and values. Tokens per "
             "second are those of the batch in which a variant's answers were decoded: a full "
             "cache's alone, those of all compressed caches together.",
+            *_made_with_the_base(summary, cells),
         ),
     )
+
+
+def _made_with_the_base(summary: Summary, cells: Cells) -> Iterator[str]:
+    """Name the caches under adapters that rest on a file: a profile, or trained nets."""
+    meanings = summary["run"].get("variants", {}).get("kv", {})
+    titles = dict.fromkeys(variant.kv for variant in cells if variant.adapter is not None)
+    if found := [one for one in titles if meanings.get(one, {}).get("files")]:
+        names = Names.of(summary)
+        yield (
+            "Made with the base, and used under adapters as it is: the profile or nets of "
+            f"{', '.join(map(names.kv, found))}."
+        )
 
 
 def is_scored(cells: Cells) -> bool:

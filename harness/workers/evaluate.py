@@ -29,6 +29,7 @@ from encodeonce.models.decoder import PrefixDecoder
 from encodeonce.models.family import Decoder
 from encodeonce.models.kv.spec import KVSpec
 from encodeonce.models.spec import WeightsSpec
+from encodeonce.models.timing import Stopwatch
 from encodeonce.models.vision.visual import Visual
 
 logger = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ class EvaluateWorker:
             ]
         self._shared = _Shared(member.branch.group for member in block.members)
         branches = [self._asked(block.members, number, looked) for number in range(len(looked))]
-        found = self._evaluated(decoder, branches)
+        found = self._evaluated(decoder, branches, looked)
         loaded = self._session.decoder_slot.take_loaded()
         records = []
         for member, results, spent in zip(block.members, found, looked, strict=True):
@@ -129,14 +130,19 @@ class EvaluateWorker:
             loaded = None
         return records
 
-    def _evaluated(self, decoder: Decoder, branches: Sequence[AskedBranch]) -> list[Found]:
+    def _evaluated(
+        self, decoder: Decoder, branches: Sequence[AskedBranch], looked: Sequence[_Looked]
+    ) -> list[Found]:
         """Return the results of each branch; where adapters are merged, one after another."""
         if not isinstance(decoder, PrefixDecoder) or decoder.merged is None:
             return self._evaluator.evaluate(decoder, branches)
         found: dict[int, Found] = {}
         for adapter in dict.fromkeys(one.branch.adapter for one in branches):
             own = [n for n, one in enumerate(branches) if one.branch.adapter == adapter]
-            decoder.merged.switch(None if adapter is None else self._adapters.index(adapter))
+            watch = Stopwatch()
+            with watch.stage("merge"):
+                decoder.merged.switch(None if adapter is None else self._adapters.index(adapter))
+            looked[own[0]].seconds = watch.take()
             results = self._evaluator.evaluate(decoder, [branches[n] for n in own])
             found.update(zip(own, results, strict=True))
         return [found[n] for n in range(len(branches))]

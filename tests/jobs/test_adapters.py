@@ -8,6 +8,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from encodeonce.harness.report.figures.curves import curves
 from encodeonce.harness.run.read_config import load_config
 from encodeonce.harness.workers.features import FeatureSource
 from encodeonce.jobs.cli.app import app
@@ -78,6 +79,11 @@ def test_every_adapter_answers_under_every_cache_from_features_read_once(
     assert report["weights"]["none"]["bytes_by_part"]["adapters"] > 0
     page = (scene.output / "report.md").read_text(encoding="utf-8")
     assert "original weights + second" in page and "without the adapter" in page
+    charts = list(curves(scene.report(), "questions"))
+    assert [chart.file.split(", ")[1].split(":")[0] for chart in charts] == list(models)
+    for chart, model in zip(charts, models, strict=True):
+        notes = [point.note for series in chart.series for point in series.points]
+        assert all(f"({model}/" in note for note in notes), "a curve is one adapter's"
 
 
 def test_adapters_are_added_to_a_finished_run_and_alone_give_the_same_bits(
@@ -105,6 +111,9 @@ def test_adapters_are_added_to_a_finished_run_and_alone_give_the_same_bits(
 def test_another_adapter_of_the_same_name_is_refused(scene: Scene, tmp_path: Path) -> None:
     (path,) = adapters(tmp_path, 1)
     assert scene.execute("run", adapters=[path]).exit_code == 0
+    (Path(path) / "README.md").write_text("a card", encoding="utf-8")
+    again = scene.execute("run", adapters=[path])
+    assert again.exit_code == 0 and "nothing was left to do" in again.stdout, "a card is no weight"
     adapters(tmp_path, 1, use_rslora=True)
     done = scene.execute("run", adapters=[path])
     assert done.exit_code == 1 and "another variant named 'adapter-0'" in done.stderr
@@ -175,6 +184,12 @@ def test_merged_adapters_take_turns_in_the_weights(scene: Scene, tmp_path: Path)
     for key, line in lines[0].items():
         first, second = (one[key]["first_logits"] for one in lines)
         assert second == pytest.approx(first, abs=1e-3), (key, line["text"])
+    spent = [line["seconds"] for line in scene.lines("records") if "merge" in line["seconds"]]
+    assert len(spent) >= 3, "one in the weights after another, in every block"
+    page = " ".join((scene.output / "report.md").read_text(encoding="utf-8").split())
+    assert "Adding adapters to the weights took" in page and "for merging to pay" in page
+    beside_page = (beside / "report.md").read_text(encoding="utf-8")
+    assert "to the weights took" not in beside_page
     files = (scene.run_file(adapters=chosen, **more) for more in ({}, {"adapter_mode": "merged"}))
     fields = [load_config(path).answer_fields() for path in files]
     assert "adapter_mode" not in fields[0] and fields[1] == {**fields[0], "adapter_mode": "merged"}

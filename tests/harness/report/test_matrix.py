@@ -1,6 +1,7 @@
 """A report's sections on several variants, from records made by hand."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,8 +27,11 @@ WEIGHTS = (NONE, WeightsSpec(method="bnb-nf4", label="nf4"))
 LOADED = LoadedWeights(bytes_by_part={"layers": 2**20}, load_s=1.25, peak_bytes=None)
 
 
+ADAPTERS = ("one", "two")
+
+
 def answers(variant: str, scores: tuple[float, ...], **changes: Any) -> list[Record]:
-    kv = Variant.parse(variant).kv
+    kv = Variant.parse(variant, ADAPTERS).kv
     kept = {"full": None, "x@0.5": use(50, visual=20), "x@0.2": use(20)}[kv]
     close = Fidelity(num_tokens=2, num_agreeing=1, total_kl=0.5) if kept else None
     first = {"prefill": 0.4} if kv == "full" else {"compress": 0.02}
@@ -51,7 +55,8 @@ def answers(variant: str, scores: tuple[float, ...], **changes: Any) -> list[Rec
 
 
 def summary_of(records: list[Record]) -> Mapping[str, Any]:
-    variants = [Variant.parse(name) for name in dict.fromkeys(one.variant for one in records)]
+    names = dict.fromkeys(one.variant for one in records)
+    variants = [Variant.parse(name, ADAPTERS) for name in names]
     meanings = describe_variants(WEIGHTS, KV.values(), lambda path: "")
     return {"run": {"variants": meanings}, "variants": summarize_variants(records, variants)}
 
@@ -164,3 +169,61 @@ def test_measured_texts_have_perplexities_instead_of_scores() -> None:
     )
     assert "| x 50 %, after the question | none/x@0.5 | 5.7546 | 7.3891 |" in page
     assert "Closeness" not in page
+
+
+@pytest.fixture
+def adapted() -> list[Record]:
+    """The base and two adapters, each whole and compressed."""
+    return [
+        one
+        for model in ("none", "none+one", "none+two")
+        for kv in ("full", "x@0.5")
+        for one in answers(f"{model}/{kv}", (1, 1, 0, 0))
+    ]
+
+
+def test_a_curve_and_a_column_are_one_adapters(adapted: list[Record]) -> None:
+    sections = variant_sections(dict(summary_of(adapted)))
+    figures = next(one for one in sections if one.title == "Variants on b").figures
+    drawn = [one for one in figures if "quality against KV bytes" in one.title]
+    assert [file_of(one) for one in drawn] == [
+        f"b-{name}-quality-against-KV-bytes.svg" for name in ("none", "none+one", "none+two")
+    ]
+    for figure, model in zip(drawn, ("none", "none+one", "none+two"), strict=True):
+        assert f"({model}/x@0.5)" in figure.svg and f"({model}/full)" in figure.svg
+        assert figure.svg.count("/x@0.5)") == 1
+    (section,) = [one for one in sections if one.title == "Weights and caches on b"]
+    assert section.table is not None
+    assert section.table.columns[2:] == ("original weights + one", "original weights + two")
+
+
+def test_what_was_made_with_the_base_is_named_where_adapters_use_it(
+    adapted: list[Record], matrix: list[Record]
+) -> None:
+    for records, is_named in ((adapted, True), (matrix, False)):
+        summary = dict(summary_of(records))
+        assert "Made with the base" not in to_markdown("run", variant_sections(summary))
+        summary["run"]["variants"]["kv"]["x@0.5"]["files"] = {"profile": "0" * 64}
+        page = to_markdown("run", variant_sections(summary))
+        words = "the profile or nets of x 50 %, after the question."
+        assert (
+            f"Made with the base, and used under adapters as it is: {words}" in page
+        ) == is_named
+
+
+def test_a_run_that_merges_says_from_when_on_that_has_paid(adapted: list[Record]) -> None:
+    """Two adapters of 0.4 s of prefill and twice 0.01 s of answers each; the base counts not."""
+    merging = [
+        replace(one, seconds={**one.seconds, "merge": 0.021})
+        if one.variant.endswith("/full") and one.seconds
+        else one
+        for one in adapted
+    ]
+    summary = dict(summary_of(merging))
+    assert "for merging to pay" not in to_markdown("run", variant_sections(summary))
+    summary["run"]["config"] = {"adapter_mode": "merged"}
+    page = to_markdown("run", variant_sections(summary))
+    assert (
+        "Adding adapters to the weights took 0.042 s, and reading and answering with them 0.84 s: "
+        "beside the weights these would have had to be 5.0 % slower for merging to pay."
+    ) in page

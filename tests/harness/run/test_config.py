@@ -1,5 +1,6 @@
 """Reading run files: what is refused, and what changes a run's identity."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import yaml
 
 import encodeonce.datasets.prompts as prompts
 from encodeonce.harness.run.config import ConfigError, RunConfig
-from encodeonce.harness.run.read_config import load_config
+from encodeonce.harness.run.read_config import load_config, load_run_file
+from encodeonce.harness.training.fusion.config import FuseConfig
 
 MINIMAL = {"model": {"path": "demo"}, "benchmarks": [{"name": "demo"}], "output": "out"}
 
@@ -29,6 +31,23 @@ def test_the_demos_run_files_are_understood() -> None:
     variants = load_config(folder / "variants.yaml")
     assert load_config(folder / "run.yaml").cache == variants.cache
     assert (len(variants.weights), len(variants.kv)) == (2, 19)
+
+
+def test_the_demos_adapters_are_those_that_its_fusion_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(prompts.__file__).parent / "demo"
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="give the adapters.json that `encodeonce fuse adapters`"):
+        load_config(folder / "adapters.yaml")
+    fused = load_run_file(folder / "fuse.yaml", FuseConfig).output
+    fused.mkdir(parents=True)
+    names = {f"fused-{n}": {"path": f"fused-{n}"} for n in (1, 2)}
+    (fused / "adapters.json").write_text(json.dumps({"adapters": names}))
+    config = load_config(folder / "adapters.yaml")
+    titles = [None if one is None else one.title for one in config.adapters]
+    assert titles == [None, "fused-1", "fused-2"]
+    assert (len(config.weights), len(config.kv)) == (2, 3)
 
 
 def test_an_unknown_key_is_refused_with_the_allowed_ones_and_a_guess(tmp_path: Path) -> None:
