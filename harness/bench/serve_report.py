@@ -45,13 +45,28 @@ def headline(summary: Summary) -> Iterator[str]:
             for one in summary["best"]
             if one["kv_bytes"] == cap and one["experiment"] in comparable
         ]
-        parts = [f"{one['experiment']} {_load(one)} ({_accuracy(summary, one)})" for one in mine]
+        is_scored = any(_what_is_scored(summary))
+        parts = [
+            f"{one['experiment']} {_load(one)}"
+            + (f" ({_accuracy(summary, one)})" if is_scored else "")
+            for one in mine
+        ]
         if parts:
             yield (
                 f"{human_bytes(cap)} of KV, {percent(slo['attain'])} within TTFT {slo['ttft_s']:g} "
-                f"s and TPOT {1e3 * slo['tpot_s']:g} ms, {AXES[summary['axis']]} (accuracy): "
-                f"{', '.join(parts)}"
+                f"s and TPOT {1e3 * slo['tpot_s']:g} ms, {AXES[summary['axis']]}"
+                f"{' (accuracy)' if is_scored else ''}: {', '.join(parts)}"
             )
+
+
+def _what_is_scored(summary: Summary) -> Iterator[str]:
+    """Say what accuracies are of; nothing where no answer means anything."""
+    if any(one["quality"]["accuracy"] is not None for one in summary["experiments"]):
+        yield (
+            f"Accuracy is that of {summary['num_samples']} samples, answered to their own ends, "
+            f"with the paired difference to {summary['baseline']}, in points, and its 95 % "
+            "interval clustered by media."
+        )
 
 
 def tiles(summary: Summary) -> Iterator[Tile]:
@@ -130,9 +145,7 @@ def _best(summary: Summary, names: Sequence[str], title: str, why: str = "") -> 
         f"s and further ones every {1e3 * slo['tpot_s']:g} ms on average, as they have at all "
         "lighter ones; ≥ where nothing heavier was tried. Goodput: the most requests a second that "
         "met both, at any load.",
-        f"Accuracy is that of {summary['num_samples']} samples, answered to their own ends, with "
-        f"the paired difference to {summary['baseline']}, in points, and its 95 % interval "
-        "clustered by media.",
+        *_what_is_scored(summary),
     ]
     return Section(
         title=title,

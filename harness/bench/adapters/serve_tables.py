@@ -37,7 +37,7 @@ def adapters_section(summary: Summary) -> Section:
         ),
         sentences=(
             f"{_how_requests_fall(adapters['skew'])}; adapters are {what}.",
-            "Policies are those of the papers on this engine and its costs: no figure of the "
+            f"Policies are those of the papers on this engine{_times(summary)}: no figure of the "
             "systems themselves.",
             "A token: the mean time of a request over its mean number of tokens, picture included. "
             "Satisfied: mean of 1 - (TTFT / 6 s)². Merged, mixed: share of the time with an "
@@ -47,6 +47,10 @@ def adapters_section(summary: Summary) -> Section:
             *_accuracies(summary),
         ),
     )
+
+
+def _times(summary: Summary) -> str:
+    return " and its costs" if summary["time"] == "virtual" else ", by the clock"
 
 
 def _how_requests_fall(skew: Summary) -> str:
@@ -122,9 +126,10 @@ def _where_valora_stands(summary: Summary) -> list[str]:
         if mine > WITHIN * token_s[best]:
             more = percent(mine / token_s[best] - 1)
             lost.append(f"at load {at[1]:g} under {human_bytes(at[0])} {more} behind {best}")
+    cells = human_count(count, "cell")
     if not lost:
-        return [f"valora is within {percent(WITHIN - 1)} of the best at all {count} cells."]
-    return [f"valora loses at {len(lost)} of {count} cells, a token: {'; '.join(lost)}."]
+        return [f"valora is within {percent(WITHIN - 1)} of the best at all of {cells}, a token."]
+    return [f"valora loses at {len(lost)} of {cells}, a token: {'; '.join(lost)}."]
 
 
 def _accuracies(summary: Summary) -> list[str]:

@@ -154,7 +154,8 @@ class ServedAdapters:
 
 
 def _agreed(what: str, by: float) -> str:
+    how = f"within {by:.2g} of the largest of" if by else "bit for bit"
     return (
-        f"When serving began, logits of {what} were within {by:.2g} of the largest of those with "
-        "all adapters beside the weights."
+        f"When serving began, logits of {what} were {how} those with all adapters beside the "
+        "weights."
     )

@@ -114,6 +114,10 @@ def test_random_adapters_are_served_and_not_compared(scene: Scene) -> None:
     assert all(cell["num_failed"] == 0 for cell in cells.values())
     assert all(cell["same_tokens"] is None for cell in cells.values())
     assert all(cell["adapters"]["output_token_s"] > 0 for cell in cells.values())
+    page = (scene.folder / "random" / "report.md").read_text(encoding="utf-8")
+    assert "nothing is scored" in page and "Accuracy is that of" not in page
+    real = (scene.folder / "real" / "report.md").read_text(encoding="utf-8")
+    assert "Accuracy is that of" in real and "on this engine, by the clock" in real
 
 
 def test_rows_under_others_are_mixed_beside_one_in_the_weights(
