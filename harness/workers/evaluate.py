@@ -137,12 +137,15 @@ class EvaluateWorker:
         if not isinstance(decoder, PrefixDecoder) or decoder.merged is None:
             return self._evaluator.evaluate(decoder, branches)
         found: dict[int, Found] = {}
+        adapted = next((n for n, one in enumerate(branches) if one.branch.adapter is not None), 0)
         for adapter in dict.fromkeys(one.branch.adapter for one in branches):
             own = [n for n, one in enumerate(branches) if one.branch.adapter == adapter]
             watch = Stopwatch()
             with watch.stage("merge"):
                 decoder.merged.switch(None if adapter is None else self._adapters.index(adapter))
-            looked[own[0]].seconds = watch.take()
+            # That an adapter is taken out again for the base is no time of the base's.
+            payer = looked[own[0] if adapter is not None else adapted]
+            payer.seconds = sum_seconds([payer.seconds, watch.take()])
             results = self._evaluator.evaluate(decoder, [branches[n] for n in own])
             found.update(zip(own, results, strict=True))
         return [found[n] for n in range(len(branches))]

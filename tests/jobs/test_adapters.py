@@ -184,8 +184,9 @@ def test_merged_adapters_take_turns_in_the_weights(scene: Scene, tmp_path: Path)
     for key, line in lines[0].items():
         first, second = (one[key]["first_logits"] for one in lines)
         assert second == pytest.approx(first, abs=1e-3), (key, line["text"])
-    spent = [line["seconds"] for line in scene.lines("records") if "merge" in line["seconds"]]
-    assert len(spent) >= 3, "one in the weights after another, in every block"
+    merging = [line["variant"] for line in scene.lines("records") if "merge" in line["seconds"]]
+    assert len(merging) >= 3, "one in the weights after another, in every block"
+    assert all("+" in name for name in merging), "the base pays for none of it"
     page = " ".join((scene.output / "report.md").read_text(encoding="utf-8").split())
     assert "Adding adapters to the weights took" in page and "for merging to pay" in page
     beside_page = (beside / "report.md").read_text(encoding="utf-8")
