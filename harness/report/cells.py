@@ -1,7 +1,8 @@
 """Reads the cells of a run's summary: one for each variant and benchmark."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+from encodeonce.harness.report.names import Names
 from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.run.variant import Variant, adapters_in
 
@@ -35,3 +36,14 @@ def cells_of(summary: Summary, benchmark: str) -> dict[Variant, Summary]:
         for variant, one in variants_in(summary).items()
         if benchmark in one["benchmarks"]
     }
+
+
+def made_with_the_base(summary: Summary, cells: Cells, names: Names) -> Iterator[str]:
+    """Yield a sentence on caches under adapters that rest on a file: a profile, or trained nets."""
+    meanings = summary["run"].get("variants", {}).get("kv", {})
+    titles = dict.fromkeys(variant.kv for variant in cells if variant.adapter is not None)
+    if found := [one for one in titles if meanings.get(one, {}).get("files")]:
+        yield (
+            "Made with the base, and used under adapters as it is: the profile or nets of "
+            f"{', '.join(map(names.kv, found))}."
+        )

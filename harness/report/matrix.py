@@ -3,7 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from encodeonce.harness.report.cells import Cells, benchmarks_in, cells_of, variant_named
+from encodeonce.harness.report.cells import (
+    Cells,
+    benchmarks_in,
+    cells_of,
+    made_with_the_base,
+    variant_named,
+)
 from encodeonce.harness.report.costs import time_section, weights_section
 from encodeonce.harness.report.figures.curves import curves
 from encodeonce.harness.report.figures.differences import differences
@@ -60,21 +66,9 @@ def _quality(summary: Summary, benchmark: str, cells: Cells) -> Section:
             "'Kept' is the measured share of the bytes of the prompt's keys and values. Tokens per "
             "second are those of the batch in which a variant's answers were decoded: a full "
             "cache's alone, those of all compressed caches together.",
-            *_made_with_the_base(summary, cells),
+            *made_with_the_base(summary, cells, names),
         ),
     )
-
-
-def _made_with_the_base(summary: Summary, cells: Cells) -> Iterator[str]:
-    """Name the caches under adapters that rest on a file: a profile, or trained nets."""
-    meanings = summary["run"].get("variants", {}).get("kv", {})
-    titles = dict.fromkeys(variant.kv for variant in cells if variant.adapter is not None)
-    if found := [one for one in titles if meanings.get(one, {}).get("files")]:
-        names = Names.of(summary)
-        yield (
-            "Made with the base, and used under adapters as it is: the profile or nets of "
-            f"{', '.join(map(names.kv, found))}."
-        )
 
 
 def is_scored(cells: Cells) -> bool:

@@ -164,11 +164,7 @@ class ServeConfig(QuestionsConfig):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        has_trace = all(
-            one.kind == "trace"
-            for one in (self.arrivals, *(e.arrivals for e in self.experiments if e.arrivals))
-        )
-        if self.output_tokens.kind == "trace" and not has_trace:
+        if self.output_tokens.kind == "trace" and not self._has_trace:
             raise ValueError(
                 "output_tokens.kind is 'trace', so arrivals.kind must be 'trace' as well; got "
                 f"{self.arrivals.kind!r}"
@@ -186,6 +182,16 @@ class ServeConfig(QuestionsConfig):
             )
         if self.engine.kind == "openai":
             self._check_for_server()
+        for benchmark in self.benchmarks:
+            if benchmark.scoring != "generate":
+                raise ValueError(
+                    f"benchmarks: {benchmark.title!r} has scoring {benchmark.scoring!r}; requests "
+                    "are answers that are generated: use scoring: generate"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _consistent_with_adapters(self) -> Self:
         about = {e.name: self.policy_of(e) for e in self.experiments}
         if self.adapters is not None:
             served = [(e.name, about[e.name], e.weights, e.kv) for e in self.experiments]
@@ -194,20 +200,20 @@ class ServeConfig(QuestionsConfig):
                 check_for_clock(served, self.engine.kind, self.time.costs)
             if self.fidelity:
                 raise ValueError("fidelity is measured without adapters: leave one of them out")
-            if self.adapters.column is not None and not has_trace:
+            if self.adapters.column is not None and not self._has_trace:
                 raise ValueError(
                     "adapters.skew.kind is 'trace_column', so arrivals.kind must be 'trace' as "
                     f"well; got {self.arrivals.kind!r}"
                 )
         elif found := [name for name in about.values() if is_about_adapters(name)]:
             raise ValueError(f"policy {found[0]!r} is about adapters: add the section 'adapters'")
-        for benchmark in self.benchmarks:
-            if benchmark.scoring != "generate":
-                raise ValueError(
-                    f"benchmarks: {benchmark.title!r} has scoring {benchmark.scoring!r}; requests "
-                    "are answers that are generated: use scoring: generate"
-                )
         return self
+
+    @property
+    def _has_trace(self) -> bool:
+        """Whether all requests arrive as they were recorded."""
+        own = (one.arrivals for one in self.experiments if one.arrivals is not None)
+        return all(one.kind == "trace" for one in (self.arrivals, *own))
 
     def _check_for_server(self) -> None:
         """Refuse what a server elsewhere cannot do.

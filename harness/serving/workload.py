@@ -66,17 +66,7 @@ def make_workload(
     Raises:
         ValueError: a trace cannot be used.
     """
-    rows: list[TraceRow | None] = []
-    if isinstance(arrivals, TraceArrivals):
-        column = None if config.adapters is None else config.adapters.column
-        rows = list(trace_rows(arrivals, column))
-        if arrivals.warmup >= len(rows):
-            raise ValueError(
-                f"arrivals.warmup: of {len(rows)} requests of the trace, {arrivals.warmup} at "
-                "warm-up leave none to count"
-            )
-    else:
-        rows = [None] * arrivals.requests
+    rows = _recorded(config, arrivals)
     asked = _chosen(known, rows, arrivals.seed)
     under: Sequence[int | None] = [None] * len(rows)
     if config.adapters is not None:
@@ -101,6 +91,20 @@ def make_workload(
             for row, one in zip(rows, asked, strict=True)
         ),
     )
+
+
+def _recorded(config: ServeConfig, arrivals: Arrivals) -> Sequence[TraceRow | None]:
+    """Return what a trace says of each request; Nones where there is none."""
+    if not isinstance(arrivals, TraceArrivals):
+        return [None] * arrivals.requests
+    column = None if config.adapters is None else config.adapters.column
+    rows = trace_rows(arrivals, column)
+    if arrivals.warmup >= len(rows):
+        raise ValueError(
+            f"arrivals.warmup: of {len(rows)} requests of the trace, {arrivals.warmup} at "
+            "warm-up leave none to count"
+        )
+    return rows
 
 
 def check_fits(workload: Workload, experiment: Experiment, limits: Limits, ledger: Ledger) -> None:

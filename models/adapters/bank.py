@@ -50,9 +50,8 @@ class AdapterBank:
             adapters: with different titles.
             model: of transformers, without its tower.
             projector: see `Sites`.
-            kind: how rows under different adapters are computed (`operators.KINDS`); it can be
-                changed at any time. None: by shapes alone, so that a decoded row's bits depend on
-                itself (`operators.usual`).
+            kind: how rows under different adapters are computed (`operators.KINDS`); can be set
+                later. None: by shapes alone, so that a decoded row's bits depend on itself.
             dispatch: chooses in place of ``kind`` what was fastest; bits then depend on who is
                 beside a row.
 
