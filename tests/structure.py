@@ -52,7 +52,8 @@ ORDER: Mapping[str, Sequence[str]] = {
         "results workers",
         "training serving judging",
         "report",
-        "bench bridges viewer",
+        "bridges viewer",
+        "bench",
     ),
     "jobs": (
         "execution interrupts quiet",

@@ -4,7 +4,7 @@ vLLM's processors are not asked: the prompt's tokens are ours, and vLLM is told 
 media item's embeddings go. It knows an item by a digest of its embeddings, so that its prefix cache
 holds for what is seen, not for how a file is called.
 
-Shapes: N visual tokens, D width of the language model.
+Shapes: N visual tokens, D width of the language model, L deepstack levels.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,8 +17,9 @@ import xxhash
 from encodeonce.models.checkpoint.tensors import to_array
 from encodeonce.models.language.placeholders import Shown
 
-Layout = Literal["items", "grids"]
-"""How vLLM takes an architecture's embeddings: one tensor an item, or all in a row with grids."""
+Layout = Literal["items", "grids", "frames"]
+"""How vLLM takes an architecture's embeddings: one tensor an item, or all in a row with grids. With
+"frames", a video's range begins at the token that starts its first frame, where vLLM looks for it."""
 
 LAYOUTS: dict[str, Layout] = {
     "idefics3": "items",
@@ -28,11 +29,13 @@ LAYOUTS: dict[str, Layout] = {
     "llava_onevision": "items",
     "qwen2_vl": "grids",
     "qwen2_5_vl": "grids",
+    "qwen3_vl": "frames",
     "smolvlm": "items",
 }
-"""By transformers' model type: the architectures for which vLLM 0.32 takes embeddings.
-
-Qwen3-VL has more than these: deepstack's levels, which vLLM leaves out where it has no tower."""
+"""By transformers' model type: the architectures for which vLLM 0.32 takes embeddings."""
+WITH_TOWER = ("qwen3_vl",)
+"""Those that vLLM must be given the tower of, though it does not run: without one it looks for no
+deepstack levels in the embeddings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,14 +86,16 @@ def engine_input(token_ids: Sequence[int], items: Sequence[Item]) -> dict[str, A
 def _item(one: Shown, places: Sequence[int], layout: Layout) -> Item:
     from vllm.multimodal.inputs import MultiModalKwargsItem, PlaceholderRange
 
-    embeddings_ND = one.tokens.cpu()
-    first, length = places[0], places[-1] + 1 - places[0]
+    # As vLLM's towers give them: the levels behind the features, N x D(1 + L).
+    embeddings_ND = torch.cat((one.tokens, *one.levels), dim=1).cpu()
+    first = places[0] - (layout == "frames" and one.modality == "video")
+    length = places[-1] + 1 - first
     mask = None
-    if length > len(places):  # there is text between a picture's tiles
+    if length > len(places):  # there is text between a picture's tiles, or a video's frames
         mask = torch.zeros(length, dtype=torch.bool)
         mask[torch.tensor(places) - first] = True
     # All embeddings of the first kind pass through vLLM's argument for pictures.
-    modality = one.modality if layout == "grids" else "image"
+    modality = "image" if layout == "items" else one.modality
     return Item(
         modality=modality,
         digest=_digest(one, embeddings_ND),
@@ -110,7 +115,7 @@ def _arguments(
     )
 
     def batched(value: Any) -> Any:
-        return MultiModalFieldElem(value, MultiModalBatchedField(keep_on_cpu=layout == "grids"))
+        return MultiModalFieldElem(value, MultiModalBatchedField(keep_on_cpu=layout != "items"))
 
     if layout == "items":
         yield f"{modality}_embeds", batched(embeddings_ND)

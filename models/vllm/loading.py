@@ -1,7 +1,7 @@
 """Loads vLLM for a run file's model, or says before the work begins why it cannot be.
 
-vLLM gets no tower: where no media of a kind are allowed and embeddings are, it leaves out what
-would encode them, projector included.
+vLLM gets no tower, unless it needs one to take an architecture's embeddings: where no media of a
+kind are allowed and embeddings are, it leaves out what would encode them, projector included.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,8 +20,9 @@ from encodeonce.models.language.context import context_length
 from encodeonce.models.language.generation import ends_of
 from encodeonce.models.spec import ModelSpec, VisionSpec, WeightsSpec
 from encodeonce.models.vllm.decoder import VllmDecoder
-from encodeonce.models.vllm.inputs import LAYOUTS
+from encodeonce.models.vllm.inputs import LAYOUTS, WITH_TOWER
 from encodeonce.models.vllm.model import VllmModel
+from encodeonce.models.vllm.weights import loading_arguments, why_not
 
 _GIB = 2**30
 _CPU_CACHE_GIB = 2.0
@@ -37,6 +38,10 @@ _DROPPED = {
     "min_new_tokens": 0,
 }
 """Those that it lacks, with the values that ask for nothing."""
+_REFUSED = {
+    "gemma3": "vLLM's class for it refuses embeddings (Gemma3 does not support image_embeds)",
+}
+"""Architectures that vLLM loads and takes no embeddings for, and why."""
 
 
 class EngineError(ValueError):
@@ -62,15 +67,14 @@ def check_vllm(family: Any, folder: Path, weights: WeightsSpec) -> None:
         )
     kind = str(read_config(folder).get("model_type"))
     if not isinstance(family, TransformersFamily) or kind not in LAYOUTS:
+        why = _REFUSED.get(kind, "vLLM does not load this architecture, or not as its family does")
         raise EngineError(
-            f"engine: vllm: vLLM takes no embeddings in place of media for {kind!r}. Allowed: "
-            f"{', '.join(sorted(LAYOUTS))}; for this model write engine: transformers"
+            f"engine: vllm takes no {kind!r}: {why}. Allowed: {', '.join(sorted(LAYOUTS))}; for "
+            "this model write engine: transformers"
         )
-    if not weights.is_none and (weights.path is None or weights.options):
+    if (words := why_not(weights, _held(folder, weights))) is not None:
         raise EngineError(
-            f"engine: vllm answers under the checkpoint's own weights, or under those of a "
-            f"quantised checkpoint; got weights {weights.title!r}. Write {{method: checkpoint, "
-            "path: FOLDER}, leave weights out, or write engine: transformers"
+            f"engine: vllm has no weights {weights.title!r}: {words}. Or write engine: transformers"
         )
 
 
@@ -104,9 +108,9 @@ def load_vllm(
     opener = family.opener(folder, model, vision)
     config = opener.model.config
     read = [read_adapter(one) for one in adapters]
-    held = folder if weights.path is None else local_checkpoint(ModelSpec(path=weights.path))
     arguments = {
-        **_arguments(held, model, engine, config),
+        **_arguments(_held(folder, weights), model, engine, config),
+        **loading_arguments(weights),
         **_lora(read),
         "max_num_seqs": max_batch,
     }
@@ -122,6 +126,11 @@ def load_vllm(
         replace(took, kernels={"all": f"vLLM {_version()}"}),
         [one.title for one in adapters],
     )
+
+
+def _held(folder: Path, weights: WeightsSpec) -> Path:
+    """Return the checkpoint that holds a variant's language side."""
+    return folder if weights.path is None else local_checkpoint(ModelSpec(path=weights.path))
 
 
 def _version() -> str:
@@ -151,7 +160,8 @@ def _arguments(
         "generation_config": "vllm",  # no defaults from the checkpoint: `_sampling` has them
         "logprobs_mode": "raw_logits",
         "enable_mm_embeds": True,
-        "limit_mm_per_prompt": {"image": 0, "video": 0},
+        "limit_mm_per_prompt": {"image": int(config.model_type in WITH_TOWER), "video": 0},
+        "skip_mm_profiling": True,  # no encoder ever runs
         "mm_processor_cache_gb": 0,
         "disable_log_stats": True,
     }

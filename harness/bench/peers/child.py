@@ -25,7 +25,7 @@ def do(way: str, job: "Job") -> "Done":
     Raises:
         ValueError: there is no such way, or it failed.
     """
-    from encodeonce.harness.bench.peers import lmms_eval, ours, vllm_alone
+    from encodeonce.harness.bench.peers import lmms_eval, ours, vllm_alone, vlmevalkit
 
     config = job.run_config()
     in_vllm = job.run_config(engine={"name": "vllm", "kv_cache_gib": 0.5, "eager": True})
@@ -49,6 +49,8 @@ def do(way: str, job: "Job") -> "Done":
             return lmms_eval.by_command_line(config, STARTED_S, is_ours=False)
         case "lmms-eval-ours":
             return lmms_eval.by_command_line(config, STARTED_S, is_ours=True)
+        case "vlmevalkit-ours":
+            return vlmevalkit.ours_inside(config, STARTED_S)
     raise ValueError(f"{way!r} is no way")
 
 

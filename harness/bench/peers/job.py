@@ -1,9 +1,11 @@
 """The job that all ways are given, and what comes of one of them."""
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -18,7 +20,7 @@ class Way:
     title: str
     """Its name in tables."""
     needs: str = ""
-    """The library that it needs, by the name that Python imports."""
+    """The library that it needs, one of `LIBRARIES`."""
 
 
 WAYS: Mapping[str, Way] = {
@@ -30,17 +32,53 @@ WAYS: Mapping[str, Way] = {
     "cold": Way("ours, cold"),
     "warm": Way("ours, warm"),
     "lmms-eval-ours": Way("ours inside lmms-eval, warm", "lmms_eval"),
+    "vlmevalkit-ours": Way("ours inside VLMEvalKit, warm", "vlmevalkit"),
     "engine-vllm": Way("ours, engine: vllm", "vllm"),
 }
 UNDER_ADAPTERS = ("warm", "engine-vllm")
 """Those that answer under several adapters at once."""
-INSTALL: Mapping[str, str] = {
-    "vllm": "pip install vllm, or without a GPU: make .venv-vllm/installed, and add --python "
-    "vllm=.venv-vllm/bin/python",
-    "lmms_eval": "pip install lmms_eval, or: make .venv-lmms/installed, and add --python "
-    "lmms_eval=.venv-lmms/bin/python",
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Library:
+    """What some ways need."""
+
+    module: str
+    """What Python imports where it, or what it needs itself, is installed."""
+    install: str
+    """What to type to get it."""
+    checkout: str = ""
+    """The environment variable that names its checkout, if it is not installed but checked out."""
+
+    def is_here(self) -> bool:
+        """Say whether this environment has it."""
+        return find_spec(self.module) is not None and self.is_named()
+
+    def is_named(self) -> bool:
+        """Say whether its checkout is known, or needs not be."""
+        folder = os.environ.get(self.checkout, "")
+        return not self.checkout or Path(folder, "run.py").is_file()
+
+
+LIBRARIES: Mapping[str, Library] = {
+    "vllm": Library(
+        module="vllm",
+        install="pip install vllm, or without a GPU: make .venv-vllm/installed, and add --python "
+        "vllm=.venv-vllm/bin/python",
+    ),
+    "lmms_eval": Library(
+        module="lmms_eval",
+        install="pip install lmms_eval, or: make .venv-lmms/installed, and add --python "
+        "lmms_eval=.venv-lmms/bin/python",
+    ),
+    "vlmevalkit": Library(
+        module="validators",
+        install="git clone https://github.com/open-compass/VLMEvalKit && export "
+        "VLMEVALKIT=$PWD/VLMEvalKit; make .venv-vlmevalkit/installed, and add --python "
+        "vlmevalkit=.venv-vlmevalkit/bin/python",
+        checkout="VLMEVALKIT",
+    ),
 }
-"""What to type to get each library."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
-from encodeonce.harness.bench.peers.job import INSTALL, WAYS, Done, Job
+from encodeonce.harness.bench.peers.job import LIBRARIES, WAYS, Done, Job
 from encodeonce.harness.run.config import RunConfig
 from encodeonce.harness.run.plan import make_plan
 from encodeonce.harness.workers.precompute import PrecomputeWorker
@@ -22,12 +21,19 @@ def find_pythons(given: Mapping[str, str]) -> dict[str, str]:
             one.
 
     Raises:
-        ValueError: a library is none that a way needs, or an interpreter lacks it or us.
+        ValueError: a library is none that a way needs, an interpreter lacks it or us, or its
+            checkout is not named.
     """
-    found = {name: sys.executable for name in INSTALL if find_spec(name) is not None}
+    found = {name: sys.executable for name, library in LIBRARIES.items() if library.is_here()}
     for name, python in given.items():
-        if name not in INSTALL:
-            raise ValueError(f"--python {name}={python}: allowed before '=': {', '.join(INSTALL)}")
+        if name not in LIBRARIES:
+            allowed = ", ".join(LIBRARIES)
+            raise ValueError(f"--python {name}={python}: allowed before '=': {allowed}")
+        if not LIBRARIES[name].is_named():
+            raise ValueError(
+                f"--python {name}={python}: the environment variable {LIBRARIES[name].checkout} "
+                f"must name its checkout. Type: {LIBRARIES[name].install}"
+            )
         # A name alone is looked for on PATH; links are kept, as an environment's python is one.
         found[name] = str(Path(python).absolute()) if "/" in python else python
         _check(name, found[name])
@@ -35,7 +41,7 @@ def find_pythons(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _check(name: str, python: str) -> None:
-    names = ("encodeonce", name)
+    names = ("encodeonce", LIBRARIES[name].module)
     look = f"from importlib.util import find_spec; print(*(n for n in {names} if not find_spec(n)))"
     try:
         done = subprocess.run(
@@ -56,7 +62,7 @@ def missing_ways(names: Iterable[str], pythons: Mapping[str, str]) -> dict[str, 
     """
     needs = {name: WAYS[name].needs for name in names}
     return {
-        name: f"not measured: {library} is not installed. Type: {INSTALL[library]}"
+        name: f"not measured: {library} is not installed. Type: {LIBRARIES[library].install}"
         for name, library in needs.items()
         if library and library not in pythons
     }

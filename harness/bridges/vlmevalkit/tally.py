@@ -16,12 +16,13 @@ class Tally:
     def __init__(self) -> None:
         self.num_questions = 0
         self.failures: Counter[SampleError] = Counter()
-        self._use = ResidentUse()
+        self.use = ResidentUse()
+        """What answering took, over all questions."""
 
     def asked(self, use: ResidentUse) -> None:
         """Count a question and its cost."""
         self.num_questions += 1
-        self._use += use
+        self.use += use
 
     def failed(self, error: Exception) -> None:
         """Count a question without an answer, in addition to `asked`."""
@@ -31,7 +32,7 @@ class Tally:
         """Return a command's last lines; none if our models were asked no question."""
         if not self.num_questions:
             return []
-        use = self._use
+        use = self.use
         num_failed = self.failures.total()
         seconds = ", ".join(f"{name} {human_seconds(s)}" for name, s in use.seconds.items())
         errors = [
@@ -54,5 +55,5 @@ class Tally:
     @property
     def hit_rate(self) -> float | None:
         """Share of units that were in the store; None if none was looked up."""
-        cache = self._use.cache
+        cache = self.use.cache
         return cache.num_hits / cache.num_units if cache.num_units else None

@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from encodeonce.datasets.benchmarks.demo import BENCHMARK as DEMO
-from encodeonce.harness.bench.peers.job import UNDER_ADAPTERS, WAYS
+from encodeonce.harness.bench.peers.job import LIBRARIES, UNDER_ADAPTERS, WAYS
 from encodeonce.harness.bench.peers.report import sections, to_json
 from encodeonce.harness.bench.peers.run import find_pythons, missing_ways, run_peers
 from encodeonce.harness.run.config import RunConfig
@@ -58,8 +58,8 @@ def peers(
         list[str] | None,
         typer.Option(
             metavar="LIBRARY=PYTHON",
-            help="The interpreter of another environment that has vllm or lmms_eval; may be "
-            "repeated.",
+            help=f"The interpreter of another environment that has {' or '.join(LIBRARIES)}; may "
+            "be repeated.",
         ),
     ] = None,
     dtype: Dtype = "float32",

@@ -111,12 +111,10 @@ def test_questions_on_one_clip_share_its_prefix(folder: Path) -> None:
 
 
 def test_what_vllm_lacks_is_refused_before_anything_is_loaded(folder: Path) -> None:
-    write_run(folder, weights=["bnb-nf4"], output="refused")
+    write_run(folder, weights=["bnb-fp4"], output="refused")
     done = encodeonce(folder, "eval", "run.yaml")
     assert done.returncode != 0
-    assert "or under those of a quantised checkpoint; got weights 'bnb-nf4'" in one_line(
-        done.stdout
-    )
+    assert "engine: vllm has no weights 'bnb-fp4'" in one_line(done.stdout)
 
 
 def test_engines_of_two_ray_workers_answer_as_one(folder: Path) -> None:
@@ -139,16 +137,26 @@ def test_quantised_checkpoints_answer_as_in_transformers(tmp_path: Path) -> None
         words = ["--method", "rtn", "--group-size", "64", *options]
         assert encodeonce(tmp_path, "quantize", "demo", name, *words).returncode == 0
         more.append({"method": "rtn", "path": str(tmp_path / name)})
-    model = {"path": "demo", "dtype": "bfloat16", "device": "cpu"}
+    assert_answers_agree(tmp_path, "bfloat16", more)
+
+
+def test_weights_quantised_while_loading_answer_as_in_transformers(tmp_path: Path) -> None:
+    nf4 = {"method": "bnb-nf4", "options": {"double_quant": True}}
+    assert_answers_agree(tmp_path, "float32", ["torchao-int8", "torchao-fp8", nf4])
+
+
+def assert_answers_agree(folder: Path, dtype: str, weights: list[Any]) -> None:
+    """Answer under some weight variants in vLLM and in transformers."""
+    model = {"path": "demo", "dtype": dtype, "device": "cpu"}
     texts = []
     for engine in ({"name": "vllm", "kv_cache_gib": 0.5}, "transformers"):
-        shutil.rmtree(tmp_path / "out", ignore_errors=True)
-        write_run(tmp_path, model=model, weights=more, engine=engine, limit=16)
-        done = encodeonce(tmp_path, "run", "run.yaml")
+        shutil.rmtree(folder / "out", ignore_errors=True)
+        write_run(folder, model=model, weights=weights, engine=engine, limit=16)
+        done = encodeonce(folder, "run", "run.yaml")
         assert done.returncode == 0, done.stdout[-4000:]
-        texts.append({(one["variant"], one["sample"]): one["text"] for one in records(tmp_path)})
+        texts.append({(one["variant"], one["sample"]): one["text"] for one in records(folder)})
     ours, theirs = texts
-    assert len(ours) == 3 * 16
+    assert len(ours) == len(weights) * 16
     assert sum(ours[key] == text for key, text in theirs.items()) >= len(ours) - MOST_DIFFERENT
 
 

@@ -50,6 +50,7 @@ WRITERS = {
     "smolvlm": write_tiny_smolvlm,
     "qwen2_vl": write_tiny_qwen2_vl,
     "qwen2_5_vl": write_tiny_qwen2_5_vl,
+    "qwen3_vl": write_tiny_qwen3_vl,
 }
 PROCESSORS = {
     "llava_onevision": {
@@ -131,13 +132,30 @@ def test_answers_from_vllm_are_those_of_transformers(name: str, tmp_path: Path) 
             assert sum(same) >= len(same) - 1
 
 
-@pytest.mark.parametrize("make", [write_tiny_gemma3, write_tiny_longva, write_tiny_qwen3_vl])
-def test_others_are_refused_by_name(make: Callable[[Path], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (write_tiny_gemma3, "'gemma3': vLLM's class for it refuses embeddings"),
+        (write_tiny_longva, "vLLM does not load this architecture"),
+    ],
+)
+def test_others_are_refused_by_name(
+    make: Callable[[Path], Path], why: str, tmp_path: Path
+) -> None:
     from encodeonce.models.vllm.loading import EngineError, check_vllm
 
     model = Model(make(tmp_path / "model"), VisionSpec(tap="projected"))
-    with pytest.raises(EngineError, match="takes no embeddings"):
+    with pytest.raises(EngineError, match=why):
         check_vllm(model.family, model.folder, NONE)
+
+
+def test_vllm_says_itself_that_gemma_3_takes_no_embeddings() -> None:
+    from vllm.model_executor.models.gemma3_mm import Gemma3ForConditionalGeneration
+
+    with pytest.raises(AssertionError, match="does not support image_embeds"):
+        Gemma3ForConditionalGeneration._parse_and_validate_image_input(
+            None, pixel_values=None, image_embeds=torch.zeros(4, 8)
+        )
 
 
 def test_adapters_answer_as_ours_do(tmp_path: Path) -> None:

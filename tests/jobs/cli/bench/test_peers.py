@@ -34,7 +34,7 @@ def test_a_shape_that_vllm_cannot_load_is_refused() -> None:
     [
         ("vllm", "must be LIBRARY=PYTHON"),
         ("vllm=", "must be LIBRARY=PYTHON"),
-        ("sglang=python", "allowed before '=': vllm, lmms_eval"),
+        ("sglang=python", "allowed before '=': vllm, lmms_eval, vlmevalkit"),
         ("vllm=/no/such/python", "it does not run"),
         ("vllm=/bin/false", "it does not run"),
     ],
