@@ -19,7 +19,7 @@ from encodeonce.models.language.placeholders import Shown
 
 Layout = Literal["items", "grids", "frames"]
 """How vLLM takes an architecture's embeddings: one tensor an item, or all in a row with grids. With
-"frames", a video's range begins at the token that starts its first frame, where vLLM looks for it."""
+"frames", a video's range begins at its first frame's start token, where vLLM looks for one."""
 
 LAYOUTS: dict[str, Layout] = {
     "idefics3": "items",

@@ -34,12 +34,13 @@ ON_CPU: dict[str, Any] = {
     "bnb-nf4, double": {"method": "bnb-nf4", "options": {"double_quant": True}},
     "bnb-fp4": "bnb-fp4",
     "torchao-int8": "torchao-int8",
+    "torchao-fp8": "torchao-fp8",
     "rtn": {"method": "rtn", "options": {"group_size": 32}},
     "rtn, 8 bits": {"method": "rtn", "options": {"group_size": 32, "num_bits": 8}},
     "awq": {"method": "awq", "path": "AWQ"},
 }
 FOUR_BITS = ("bnb-nf4", "bnb-nf4, double", "bnb-fp4")
-BITS = {"bnb-int8": 8, "torchao-int8": 8, **dict.fromkeys(FOUR_BITS, 4)}
+BITS = {"bnb-int8": 8, "torchao-int8": 8, "torchao-fp8": 8, **dict.fromkeys(FOUR_BITS, 4)}
 
 
 def write_demo(folder: Path) -> Path:

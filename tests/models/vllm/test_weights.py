@@ -22,7 +22,7 @@ def spec(given: Any) -> WeightsSpec:
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """vLLM's plugin for bitsandbytes, as if it were there."""
+    """Say that the plugin for bitsandbytes is there."""
     monkeypatch.setattr(vllm_weights, "find_spec", lambda name: object())
 
 

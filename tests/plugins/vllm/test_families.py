@@ -139,9 +139,7 @@ def test_answers_from_vllm_are_those_of_transformers(name: str, tmp_path: Path) 
         (write_tiny_longva, "vLLM does not load this architecture"),
     ],
 )
-def test_others_are_refused_by_name(
-    make: Callable[[Path], Path], why: str, tmp_path: Path
-) -> None:
+def test_others_are_refused_by_name(make: Callable[[Path], Path], why: str, tmp_path: Path) -> None:
     from encodeonce.models.vllm.loading import EngineError, check_vllm
 
     model = Model(make(tmp_path / "model"), VisionSpec(tap="projected"))
