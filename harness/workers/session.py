@@ -194,7 +194,7 @@ class Session:
         """
         check_weights(weights, self._config.model, self._checkpoint)
         if self._engine.is_vllm:
-            check_vllm(self._family, self._checkpoint, weights)
+            check_vllm(self._family, self._checkpoint, self._config.model, weights)
 
     def variants(
         self,

@@ -48,12 +48,13 @@ class EngineError(ValueError):
     """vLLM cannot be used for this run."""
 
 
-def check_vllm(family: Any, folder: Path, weights: WeightsSpec) -> None:
+def check_vllm(family: Any, folder: Path, model: ModelSpec, weights: WeightsSpec) -> None:
     """Refuse what vLLM does not have, before anything is loaded.
 
     Args:
         family: the checkpoint's.
         folder: the checkpoint.
+        model: its precision.
         weights: a variant.
 
     Raises:
@@ -72,7 +73,7 @@ def check_vllm(family: Any, folder: Path, weights: WeightsSpec) -> None:
             f"engine: vllm takes no {kind!r}: {why}. Allowed: {', '.join(sorted(LAYOUTS))}; for "
             "this model write engine: transformers"
         )
-    if (words := why_not(weights, _held(folder, weights))) is not None:
+    if (words := why_not(weights, _held(folder, weights), model.dtype)) is not None:
         raise EngineError(
             f"engine: vllm has no weights {weights.title!r}: {words}. Or write engine: transformers"
         )
@@ -103,7 +104,7 @@ def load_vllm(
     Raises:
         EngineError: vLLM is not installed, or has not what the run needs.
     """
-    check_vllm(family, folder, weights)
+    check_vllm(family, folder, model, weights)
     measure = LoadingMeasure()
     opener = family.opener(folder, model, vision)
     config = opener.model.config

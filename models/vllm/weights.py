@@ -28,12 +28,13 @@ _WHY_NOT: Mapping[str, str] = {
 }
 
 
-def why_not(weights: WeightsSpec, folder: Path) -> str | None:
+def why_not(weights: WeightsSpec, folder: Path, dtype: str) -> str | None:
     """Return why vLLM does not have a weight variant, and what to write; None where it does.
 
     Args:
         weights: the variant.
         folder: the checkpoint that holds it.
+        dtype: the model's precision.
     """
     stored = stored_settings(read_config(folder)) or {}
     if stored.get("quant_method") == "bitsandbytes" and find_spec(_PLUGIN) is None:
@@ -48,6 +49,10 @@ def why_not(weights: WeightsSpec, folder: Path) -> str | None:
         return (
             "vLLM has bitsandbytes quantise the scales too: write {method: bnb-nf4, options: "
             "{double_quant: true}}"
+        )
+    if dtype == "float32":
+        return (
+            "vLLM's plugin for bitsandbytes takes weights of 16 bits: write model.dtype: bfloat16"
         )
     return None if find_spec(_PLUGIN) else _NO_PLUGIN.format(_PLUGIN.replace("_", "-"))
 

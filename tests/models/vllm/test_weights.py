@@ -20,6 +20,12 @@ def spec(given: Any) -> WeightsSpec:
     return WeightsSpec.model_validate(given)
 
 
+def refusal(
+    weights: WeightsSpec, folder: Path = DEMO_CHECKPOINT, dtype: str = "bfloat16"
+) -> str | None:
+    return why_not(weights, folder, dtype)
+
+
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Say that the plugin for bitsandbytes is there."""
@@ -33,7 +39,7 @@ def absent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_checkpoints_own_weights_need_no_arguments() -> None:
     for weights in (NONE, spec({"method": "checkpoint", "path": "somewhere"})):
-        assert why_not(weights, DEMO_CHECKPOINT) is None
+        assert refusal(weights) is None
         assert loading_arguments(weights) == {}
 
 
@@ -42,7 +48,7 @@ def test_the_checkpoints_own_weights_need_no_arguments() -> None:
     [("torchao-int8", "Int8WeightOnlyConfig"), ("torchao-fp8", "Float8WeightOnlyConfig")],
 )
 def test_torchao_is_asked_for_what_transformers_is(method: str, kind: str) -> None:
-    assert why_not(spec(method), DEMO_CHECKPOINT) is None
+    assert refusal(spec(method)) is None
     arguments = loading_arguments(spec(method))
     assert arguments["quantization"] == "torchao"
     settings = json.loads(arguments["hf_overrides"]["quantization_config_dict_json"])
@@ -51,18 +57,19 @@ def test_torchao_is_asked_for_what_transformers_is(method: str, kind: str) -> No
 
 @pytest.mark.usefixtures("installed")
 def test_bitsandbytes_quantises_scales_too_or_not_at_all() -> None:
-    assert why_not(BNB, DEMO_CHECKPOINT) is None
+    assert refusal(BNB) is None
     assert loading_arguments(BNB) == {"quantization": "bitsandbytes"}
-    assert "double_quant: true" in str(why_not(spec("bnb-nf4"), DEMO_CHECKPOINT))
+    assert "double_quant: true" in str(refusal(spec("bnb-nf4")))
+    assert "write model.dtype: bfloat16" in str(refusal(BNB, dtype="float32"))
 
 
 @pytest.mark.usefixtures("absent")
 def test_bitsandbytes_without_its_plugin_says_what_to_install(tmp_path: Path) -> None:
-    assert "pip install vllm-bnb-plugin" in str(why_not(BNB, DEMO_CHECKPOINT))
+    assert "pip install vllm-bnb-plugin" in str(refusal(BNB))
     stored = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava", **stored}))
     for weights in (NONE, spec({"method": "checkpoint", "path": str(tmp_path)})):
-        assert "pip install vllm-bnb-plugin" in str(why_not(weights, tmp_path))
+        assert "pip install vllm-bnb-plugin" in str(refusal(weights, tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -75,11 +82,11 @@ def test_bitsandbytes_without_its_plugin_says_what_to_install(tmp_path: Path) ->
     ],
 )
 def test_others_are_refused_with_what_to_write(given: Any, words: str) -> None:
-    assert words in str(why_not(spec(given), DEMO_CHECKPOINT))
+    assert words in str(refusal(spec(given)))
 
 
 @pytest.mark.usefixtures("installed")
 def test_every_method_is_asked_for_or_refused_with_a_reason_of_its_own() -> None:
     for name in set(quantizer_names()) - NEEDING_A_PATH:
-        words = why_not(spec(name), DEMO_CHECKPOINT)
+        words = refusal(spec(name))
         assert words != "vLLM has no such method", name

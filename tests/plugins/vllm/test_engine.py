@@ -16,6 +16,7 @@ from tests.plugins.vllm.vllm_here import TIMEOUT_S, encodeonce, environment, nee
 
 pytestmark = [pytest.mark.slow, needs_vllm, pytest.mark.timeout(2 * TIMEOUT_S)]
 MOST_DIFFERENT = 2
+NF4 = {"method": "bnb-nf4", "options": {"double_quant": True}}
 
 
 def write_run(folder: Path, **more: Any) -> Path:
@@ -140,9 +141,13 @@ def test_quantised_checkpoints_answer_as_in_transformers(tmp_path: Path) -> None
     assert_answers_agree(tmp_path, "bfloat16", more)
 
 
-def test_weights_quantised_while_loading_answer_as_in_transformers(tmp_path: Path) -> None:
-    nf4 = {"method": "bnb-nf4", "options": {"double_quant": True}}
-    assert_answers_agree(tmp_path, "float32", ["torchao-int8", "torchao-fp8", nf4])
+@pytest.mark.parametrize(
+    ("dtype", "weights"), [("float32", ["torchao-int8", "torchao-fp8"]), ("bfloat16", [NF4])]
+)
+def test_weights_quantised_while_loading_answer_as_in_transformers(
+    dtype: str, weights: list[Any], tmp_path: Path
+) -> None:
+    assert_answers_agree(tmp_path, dtype, weights)
 
 
 def assert_answers_agree(folder: Path, dtype: str, weights: list[Any]) -> None:

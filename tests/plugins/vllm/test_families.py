@@ -144,7 +144,7 @@ def test_others_are_refused_by_name(make: Callable[[Path], Path], why: str, tmp_
 
     model = Model(make(tmp_path / "model"), VisionSpec(tap="projected"))
     with pytest.raises(EngineError, match=why):
-        check_vllm(model.family, model.folder, NONE)
+        check_vllm(model.family, model.folder, spec(model.folder), NONE)
 
 
 def test_vllm_says_itself_that_gemma_3_takes_no_embeddings() -> None:
