@@ -5,7 +5,6 @@ Others may append at the same moment; both look again after whatever came in bet
 
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from encodeonce.cache_store.index import NamespaceIndex
 from encodeonce.cache_store.log import DamageRecord, PackRecord
@@ -14,17 +13,7 @@ from encodeonce.cache_store.store import CorruptFeatures, StoreError
 logger = logging.getLogger(__name__)
 
 
-def remove(path: Path) -> None:
-    """Remove a pack, if it is there."""
-    path.unlink(missing_ok=True)
-
-
-def commit_pack(
-    index: NamespaceIndex,
-    record: PackRecord,
-    is_wanted: Callable[[], bool],
-    discard: Callable[[Path], None] = remove,
-) -> bool:
+def commit_pack(index: NamespaceIndex, record: PackRecord, is_wanted: Callable[[], bool]) -> bool:
     """Commit ``record`` as long as its pack is wanted; say whether it is committed.
 
     A pack that is no longer wanted is removed. After an error it stays: its record may have
@@ -34,7 +23,6 @@ def commit_pack(
         index: the namespace's, refreshed.
         record: of a pack that is in its place.
         is_wanted: called again whenever others have committed something.
-        discard: removes the pack.
 
     Raises:
         StoreError: the log cannot be read or written.
@@ -45,7 +33,7 @@ def commit_pack(
             # `has_pack` covers a link whose success the network lost.
             if index.commit(record) or index.has_pack(pack):
                 return True
-    discard(index.namespace.pack(pack))
+    index.storage.remove(pack)
     return False
 
 
@@ -64,7 +52,7 @@ def quarantine(index: NamespaceIndex, pack: int, reasons: Mapping[bytes, str]) -
     reason = next(iter(reasons.values()))
     if not index.is_writer:
         index.set_aside(pack, tuple(reasons))
-        told = len(reasons), index.pack_path(pack), reason
+        told = len(reasons), index.where(pack), reason
         logger.error("%d unit(s) of %s, which is only read, set aside: %s", *told)
         return
     record = DamageRecord(index.packs[pack].pack, tuple(reasons), reason)
@@ -79,7 +67,7 @@ def quarantine(index: NamespaceIndex, pack: int, reasons: Mapping[bytes, str]) -
 def corrupt(index: NamespaceIndex, pack: int, reasons: Mapping[bytes, str]) -> CorruptFeatures:
     """Return the error to raise for a reader who asked for damaged units of a pack."""
     return CorruptFeatures(
-        f"{len(reasons)} unit(s) in {index.pack_path(pack)} are damaged "
+        f"{len(reasons)} unit(s) in {index.where(pack)} are damaged "
         f"({next(iter(reasons.values()))}). Nothing was served, and they are marked as damaged: "
         "`encodeonce precompute` encodes them again, `encodeonce store verify` looks for more"
     )

@@ -33,6 +33,7 @@ from encodeonce.cache_store.reading import (
     allocate,
 )
 from encodeonce.cache_store.signature import FeatureKey
+from encodeonce.cache_store.storage import LastUse
 from encodeonce.cache_store.store import (
     Entry,
     MissingFeatures,
@@ -41,7 +42,6 @@ from encodeonce.cache_store.store import (
     check_one_media,
 )
 from encodeonce.cache_store.unit_table import Place, unit_digest
-from encodeonce.cache_store.usage import LastUse
 from encodeonce.cache_store.writing import PackWriter
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -83,13 +83,12 @@ class Hdf5Store:
         self.folder = self._home.folder
         self._threads = Threads(num_threads or min(4, os.cpu_count() or 1))
         self._indexes: dict[str, NamespaceIndex] = {}
-        self._files = PackFiles(self._home.open_pack)
+        self._files = PackFiles()
         self._reader = ChunkReader()
         self._last_use = LastUse()
         self._lock = threading.Lock()
         self._writer = PackWriter(
-            *(self._home, find_chunk_codec(codec), self._threads),
-            *(self.counters, self._lock, self._mark_used),
+            find_chunk_codec(codec), self._threads, self.counters, self._lock, self._mark_used
         )
 
     def __contains__(self, key: FeatureKey) -> bool:
@@ -141,8 +140,9 @@ class Hdf5Store:
             if place is not None
         ]
         arrays = allocate([unit.table for unit in located], out)
-        files = self._files.open_all({unit.pack: index.pack_path(unit.pack) for unit in located})
-        if len(files) < len({unit.pack for unit in located}):
+        packs = {unit.pack: index.packs[unit.pack].pack for unit in located}
+        files = self._files.open_all(packs, index.storage.open)
+        if len(files) < len(packs):
             index.refresh()
             if index.look_up(keys) != places:  # collected meanwhile: look again
                 return self.get(keys, out)
@@ -265,7 +265,7 @@ class Hdf5Store:
         for pack, reasons in by_pack.items():
             with self._lock:
                 self.counters.damaged += len(reasons)
-            self._files.forget(index.pack_path(pack))
+            self._files.forget(index.packs[pack].pack)
             quarantine(index, pack, reasons)
         first = next(iter(by_pack))
         raise corrupt(index, first, by_pack[first])
@@ -274,7 +274,7 @@ class Hdf5Store:
         if self._home.read_only:
             return
         packs = {place[0] for place in places if place is not None}
-        self._last_use.mark(index.namespace.used(index.packs[pack].pack) for pack in packs)
+        self._last_use.mark(index.storage, [index.packs[pack].pack for pack in packs])
 
 
 def _vanished(located: Sequence[_Located], files: Mapping[int, PackFile]) -> list[Failure]:

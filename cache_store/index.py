@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from encodeonce.cache_store.manifest import Manifest
 from encodeonce.cache_store.recovery import Manifests, adoptable
 from encodeonce.cache_store.signature import FeatureKey
 from encodeonce.cache_store.snapshot import PackInfo, Snapshot, read_snapshot, write_snapshot
+from encodeonce.cache_store.storage import Storage
 from encodeonce.cache_store.unit_table import Place, unit_digest
 
 logger = logging.getLogger(__name__)
@@ -42,8 +43,10 @@ class NamespaceIndex:
         read: Callable[[Namespace], Snapshot | None] = read_snapshot,
         is_writer: bool = True,
         log: Log | None = None,
+        storage: Storage | None = None,
     ) -> None:
         self.namespace = namespace
+        self.storage = storage or Storage(namespace)
         self.log = log or Log(namespace)
         self.packs: list[PackInfo] = []
         self.damaged_records: list[int] = []
@@ -58,7 +61,7 @@ class NamespaceIndex:
         self._numbers: dict[str, int] = {}
         self._adopted_numbers: set[int] = set()
         self._units = LiveUnits()
-        self._manifests = Manifests(namespace, self.log)
+        self._manifests = Manifests(self.storage, self.log)
         self._snapshot_seq = 0
         self._load(read(namespace))
 
@@ -103,9 +106,9 @@ class NamespaceIndex:
         with self.lock:
             return self._units.num_damaged()
 
-    def pack_path(self, pack: int) -> Path:
-        """Return where a pack's file is."""
-        return self.namespace.pack(self.packs[pack].pack)
+    def where(self, pack: int) -> str:
+        """Return the address of a pack, for people."""
+        return self.storage.where(self.packs[pack].pack)
 
     def manifest(self, pack: int) -> Manifest:
         """Return what a pack contains, from its record, or from itself if that is damaged.
@@ -212,9 +215,9 @@ class NamespaceIndex:
                 self._take(snapshot)
 
     @classmethod
-    def replayed(cls, namespace: Namespace) -> "NamespaceIndex":
+    def replayed(cls, namespace: Namespace, **others: Any) -> "NamespaceIndex":
         """Return an index made from every record of the log, without a snapshot."""
-        return cls(namespace, read=lambda namespace: None)
+        return cls(namespace, read=lambda namespace: None, **others)
 
     def _load(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None:
@@ -251,7 +254,7 @@ class NamespaceIndex:
             )
         if not self.damaged_records:  # others have just committed something
             return
-        for adopted in adoptable(self.namespace, self._numbers):
+        for adopted in adoptable(self.storage, self._numbers):
             self.adopted.append(adopted)
             self._adopted_numbers.add(len(self.packs))
             self._add(adopted)

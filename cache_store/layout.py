@@ -231,8 +231,8 @@ def refuse_unknown(format_: object, requires: object, where: Path) -> None:
     unknown = set(requires if isinstance(requires, list) else [requires]) - FEATURES
     if elsewhere := [one for one in unknown if str(one).startswith(PACKS_IN)]:
         raise StoreError(
-            f"{where.parent} is only a copy of a log; the store has its {elsewhere[0]}, which "
-            "runs read and write and these commands do not"
+            f"{where.parent} is only a copy of a log; the store has its {elsewhere[0]}: "
+            "name that URL instead"
         )
     if unknown:
         raise StoreError(

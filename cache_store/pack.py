@@ -20,6 +20,7 @@ from encodeonce.cache_store.durable import explain, make_folder, sync_folder, wr
 from encodeonce.cache_store.layout import Namespace
 from encodeonce.cache_store.log import PackRecord
 from encodeonce.cache_store.manifest import CHUNK_DTYPE, Chunks, Manifest, Part, with_chunks
+from encodeonce.cache_store.reading import PackFile
 from encodeonce.cache_store.signature import canonical_json
 
 ZSTD_FILTER = 32015
@@ -131,10 +132,9 @@ def write_pack_file(
         if sink.error is not None:
             raise sink.error
         os.fsync(descriptor)
-        file_bytes = os.fstat(descriptor).st_size
-        return PackRecord(manifest, file_bytes, structure_digest(descriptor, manifest, file_bytes))
     finally:
         os.close(descriptor)
+    return _record_of(PackFile(path), manifest)
 
 
 def _write_dataset(file: h5py.File, path: str, part: Part, frames: Sequence[bytes]) -> Chunks:
@@ -168,16 +168,25 @@ def _write_dataset(file: h5py.File, path: str, part: Part, frames: Sequence[byte
     return chunks
 
 
-def structure_digest(descriptor: int, manifest: Manifest, file_bytes: int) -> str:
-    """Return the XXH3-128 of the bytes outside of chunks: HDF5's own structure."""
+def structure_digest(file: PackFile, manifest: Manifest) -> str:
+    """Return the XXH3-128 of the bytes outside of chunks: HDF5's own structure.
+
+    Raises:
+        DamagedChunk: the file ends before its last chunk.
+        OSError: it cannot be read.
+    """
     tables = [part.chunks for _, part in manifest.parts()]
-    first, last = np.zeros(1, np.uint64), np.full(1, file_bytes, np.uint64)
+    first, last = np.zeros(1, np.uint64), np.full(1, file.num_bytes, np.uint64)
     starts = np.concatenate([first, *(chunks["offset"] + chunks["size"] for chunks in tables)])
     ends = np.concatenate([*(chunks["offset"] for chunks in tables), last])
+    pairs = zip(np.sort(starts).tolist(), np.sort(ends).tolist(), strict=True)
+    between = [(start, end) for start, end in pairs if end > start]
+    fetched = file.ahead(between)
     digest = xxhash.xxh3_128()
-    for start, end in zip(np.sort(starts).tolist(), np.sort(ends).tolist(), strict=True):
-        if end > start:
-            digest.update(os.pread(descriptor, end - start, start))
+    for start, end in between:
+        piece = np.empty(end - start, np.uint8)
+        fetched.read_into(piece, start)
+        digest.update(piece.data)
     return digest.hexdigest()
 
 
@@ -200,13 +209,11 @@ def record_of_file(path: Path) -> PackRecord:
     Raises:
         OSError, KeyError, ValueError: the file is not a whole pack.
     """
-    manifest = read_embedded_manifest(path)
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        file_bytes = os.fstat(descriptor).st_size
-        return PackRecord(manifest, file_bytes, structure_digest(descriptor, manifest, file_bytes))
-    finally:
-        os.close(descriptor)
+    return _record_of(PackFile(path), read_embedded_manifest(path))
+
+
+def _record_of(file: PackFile, manifest: Manifest) -> PackRecord:
+    return PackRecord(manifest, file.num_bytes, structure_digest(file, manifest))
 
 
 def _signature_text(namespace: Namespace) -> str:

@@ -35,6 +35,11 @@ class PackFile:
         if descriptor is not None:
             os.close(descriptor)
 
+    @property
+    def num_bytes(self) -> int:
+        """Size of the file."""
+        return os.fstat(self.descriptor).st_size
+
     def read_into(self, out: Array, offset: int) -> None:
         """Fill ``out`` with the bytes from ``offset`` on.
 
@@ -67,44 +72,45 @@ class PackFile:
 class PackFiles:
     """The packs used most recently, kept open."""
 
-    def __init__(self, open_pack: Callable[[Path], PackFile] = PackFile) -> None:
-        self._open_pack = open_pack
-        self._open: OrderedDict[Path, PackFile] = OrderedDict()
+    def __init__(self) -> None:
+        self._open: OrderedDict[str, PackFile] = OrderedDict()
         self._lock = threading.Lock()
 
-    def open(self, path: Path) -> PackFile:
+    def open(self, pack: str, open_pack: Callable[[str], PackFile]) -> PackFile:
         """Return an open pack.
 
         Raises:
-            OSError: it cannot be opened.
+            OSError, StoreError: it cannot be opened.
         """
         with self._lock:
-            file = self._open.pop(path, None) or self._open_pack(path)
-            self._open[path] = file
+            file = self._open.pop(pack, None) or open_pack(pack)
+            self._open[pack] = file
             if len(self._open) > OPEN_PACKS:
                 self._open.popitem(last=False)
             return file
 
-    def open_all(self, paths: Mapping[int, Path]) -> dict[int, PackFile]:
+    def open_all(
+        self, packs: Mapping[int, str], open_pack: Callable[[str], PackFile]
+    ) -> dict[int, PackFile]:
         """Open packs by their numbers; those whose files have vanished are left out.
 
         Raises:
             StoreError: a pack cannot be opened.
         """
         files = {}
-        for number, path in paths.items():
+        for number, pack in packs.items():
             try:
-                files[number] = self.open(path)
+                files[number] = self.open(pack, open_pack)
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise explain(error, "opening", path) from error
+                raise explain(error, "opening", Path(pack)) from error
         return files
 
-    def forget(self, path: Path) -> None:
+    def forget(self, pack: str) -> None:
         """Let go of a pack, so that it is opened again."""
         with self._lock:
-            self._open.pop(path, None)
+            self._open.pop(pack, None)
 
 
 @dataclass(frozen=True, slots=True)

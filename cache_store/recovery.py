@@ -4,11 +4,11 @@ import logging
 import threading
 from collections.abc import Container
 
-from encodeonce.cache_store.layout import Namespace
 from encodeonce.cache_store.log import DamagedRecord, Log, PackRecord
 from encodeonce.cache_store.manifest import Manifest
 from encodeonce.cache_store.pack import read_embedded_manifest, record_of_file
 from encodeonce.cache_store.snapshot import PackInfo
+from encodeonce.cache_store.storage import Storage
 from encodeonce.cache_store.store import CorruptFeatures
 
 logger = logging.getLogger(__name__)
@@ -16,27 +16,31 @@ logger = logging.getLogger(__name__)
 KEPT_ROWS = 200_000
 
 
-def adoptable(namespace: Namespace, known: Container[str]) -> list[PackRecord]:
-    """Return records for the whole packs on disk whose ids are not in ``known``.
+def adoptable(storage: Storage, known: Container[str]) -> list[PackRecord]:
+    """Return records for the whole packs that are stored whose ids are not in ``known``.
 
     The packs that lost records committed are among them. One that was never committed is as good:
     it is whole, and every chunk of it is verified when it is read.
+
+    Raises:
+        StoreError: a pack cannot be had, which says nothing about its being whole.
     """
     records = []
-    for pack in namespace.stored_packs():
+    for pack in storage.packs():
         if pack not in known:
             try:
-                records.append(record_of_file(namespace.pack(pack)))
+                with storage.file(pack) as path:
+                    records.append(record_of_file(path))
             except (OSError, KeyError, ValueError, TypeError) as error:
-                logger.warning("%s is not a whole pack: %s", namespace.pack(pack), error)
+                logger.warning("%s is not a whole pack: %s", storage.where(pack), error)
     return records
 
 
 class Manifests:
     """What a namespace's packs contain; the latest are kept in memory. Threads may share it."""
 
-    def __init__(self, namespace: Namespace, log: Log) -> None:
-        self._namespace = namespace
+    def __init__(self, storage: Storage, log: Log) -> None:
+        self._storage = storage
         self._log = log
         self._kept: dict[str, Manifest] = {}
         self._num_rows = 0
@@ -76,11 +80,11 @@ class Manifests:
         return None
 
     def _from_pack(self, info: PackInfo) -> Manifest:
-        path = self._namespace.pack(info.pack)
         try:
-            return read_embedded_manifest(path)
+            with self._storage.file(info.pack) as path:
+                return read_embedded_manifest(path)
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise CorruptFeatures(
-                f"neither {self._namespace.record(info.seq)} nor {path} says what the pack "
-                f"contains ({error}): run `encodeonce store verify`"
+                f"neither record {info.seq} of the log nor {self._storage.where(info.pack)} says "
+                f"what the pack contains ({error}): run `encodeonce store verify`"
             ) from error

@@ -8,7 +8,6 @@ from functools import partial
 from encodeonce.cache_store.codec import ChunkCodec
 from encodeonce.cache_store.commit import commit_pack
 from encodeonce.cache_store.encoding import Pending, encode_pack
-from encodeonce.cache_store.home import Home
 from encodeonce.cache_store.index import NamespaceIndex
 from encodeonce.cache_store.pack import write_pack
 from encodeonce.cache_store.parallel import Threads
@@ -23,7 +22,6 @@ class PackWriter:
 
     def __init__(
         self,
-        home: Home,
         codec: ChunkCodec,
         threads: Threads,
         counters: StoreCounters,
@@ -33,14 +31,12 @@ class PackWriter:
         """Make a writer.
 
         Args:
-            home: where packs go.
             codec: how lossless features are written.
             threads: these compress.
             counters: of the store, changed under ``lock``.
             lock: guards the counters.
             mark_used: notes that packs are in use.
         """
-        self._home = home
         self._codec = codec
         self._threads = threads
         self._counters = counters
@@ -60,9 +56,9 @@ class PackWriter:
                 uuid.uuid4().hex, pending, self._codec, self._threads.map
             )
             record = write_pack(index.namespace, manifest, frames)
-            self._home.publish(index.namespace.pack(manifest.pack))
+            index.storage.publish(manifest.pack)
             is_still = partial(self._is_still, index, batch, pending)
-            if commit_pack(index, record, is_still, self._home.discard):
+            if commit_pack(index, record, is_still):
                 with self._lock:
                     self._counters.written += manifest.num_rows
                     self._counters.skipped += num_units - manifest.num_rows

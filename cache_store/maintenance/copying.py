@@ -1,7 +1,7 @@
 """Copy stored rows from one pack to another: verified, but not decompressed."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 
 import numpy as np
@@ -16,9 +16,10 @@ def copy_rows(manifest: Manifest, file: PackFile, rows: Sequence[int]) -> tuple[
 
     Raises:
         DamagedChunk: one of the rows is damaged.
-        OSError: the pack cannot be read.
+        OSError, StoreError: the pack cannot be read.
     """
     reader = ChunkReader()
+    file = file.ahead(_ranges(manifest, set(rows)))
     frames = Frames()
     tables: list[Table] = []
     wanted = sorted(rows)
@@ -36,6 +37,20 @@ def copy_rows(manifest: Manifest, file: PackFile, rows: Sequence[int]) -> tuple[
         tables.append(_without_chunks(manifest.tables[position], len(chosen)))
     units = _renumbered(manifest.units, wanted)
     return replace(manifest, pack=uuid.uuid4().hex, tables=tuple(tables), units=units), frames
+
+
+def _ranges(manifest: Manifest, rows: Set[int]) -> list[tuple[int, int]]:
+    """Return where the chunks of some rows are: what will be read."""
+    found: list[tuple[int, int]] = []
+    first_row = 0
+    for table in manifest.tables:
+        chosen = [row for row in range(table.num_rows) if first_row + row in rows]
+        for part in (part for array in table.arrays for part in array.parts):
+            chunks = part.chunks[chosen]
+            ends = chunks["offset"] + chunks["size"]
+            found += zip(chunks["offset"].tolist(), ends.tolist(), strict=True)
+        first_row += table.num_rows
+    return found
 
 
 def _without_chunks(table: Table, num_rows: int) -> Table:

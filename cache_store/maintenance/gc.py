@@ -3,17 +3,20 @@
 Safe while readers and writers run. A pack leaves the log first; readers that still know it finish
 with the open file, or find it gone, look into the log, and report the unit as missing. Nothing
 that was used within the grace period is taken, unless its whole signature was named.
+
+A gc that was killed is continued by the next one: what it dropped is in the log, and which files
+are due follows from the log and their age alone.
 """
 
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from encodeonce.cache_store.codec import DamagedChunk
 from encodeonce.cache_store.durable import explain, server_now_s
+from encodeonce.cache_store.home import Home
 from encodeonce.cache_store.index import NamespaceIndex
-from encodeonce.cache_store.layout import Namespace, StoreFolder
+from encodeonce.cache_store.layout import Namespace
 from encodeonce.cache_store.log import DropRecord, Record
 from encodeonce.cache_store.maintenance.stat import find_signatures
 from encodeonce.cache_store.maintenance.verify import replace_pack
@@ -43,6 +46,11 @@ class GcPolicy:
     dry_run: bool = False
     """Say what would be removed; change nothing."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether signatures go as a whole, even what is in use."""
+        return self.signature is not None and self.unused_for_s is None and self.max_bytes is None
+
     def __post_init__(self) -> None:
         limits = {"unused_for_s": self.unused_for_s, "max_bytes": self.max_bytes}
         for name, value in {**limits, "grace_s": self.grace_s}.items():
@@ -71,7 +79,7 @@ class GcReport:
     dropped: list[Candidate] = field(default_factory=list)
     """Packs no longer in the store. The next gc after the grace period removes their files."""
     repacked: list[str] = field(default_factory=list)
-    removed: list[Path] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
     """Files of packs dropped earlier, and of writers that died."""
     removed_bytes: int = 0
     kept_bytes: int = 0
@@ -83,16 +91,16 @@ class GcReport:
         return sum(candidate.file_bytes for candidate in self.dropped)
 
 
-def gc(folder: StoreFolder, policy: GcPolicy) -> GcReport:
+def gc(home: Home, policy: GcPolicy) -> GcReport:
     """Apply a policy to a store. Two runs at once do no more than one.
 
     Raises:
         StoreError: there is no store, it cannot be written, or its log is damaged.
     """
-    folder.require()
+    home.require()
     report = GcReport()
-    namespaces = find_signatures(folder, policy.signature or "") if folder.namespaces() else []
-    indexes = {namespace.digest: _sound_index(namespace) for namespace in namespaces}
+    found = find_signatures(home, policy.signature or "") if home.signatures() else []
+    indexes = {index.namespace.digest: _sound(index) for index in found}
     candidates = [c for index in indexes.values() for c in _candidates(index)]
     chosen = _choose(candidates, policy)
     report.kept_bytes = sum(c.file_bytes for c in candidates) - sum(c.file_bytes for c in chosen)
@@ -102,57 +110,45 @@ def gc(folder: StoreFolder, policy: GcPolicy) -> GcReport:
         if policy.dry_run:
             report.dropped += ours
             continue
-        report.dropped += _drop(index, ours)
+        report.dropped += _drop(index, ours, policy)
         _repack(index, report)
         if policy.grace_s == 0:
             _remove_files(index, policy, report)
     return report
 
 
-def _sound_index(namespace: Namespace) -> NamespaceIndex:
-    index = NamespaceIndex(namespace)
+def _sound(index: NamespaceIndex) -> NamespaceIndex:
     if index.damaged_records:
         raise StoreError(
-            f"commit records of {namespace.folder} are damaged: what they speak of could be taken "
-            "for garbage. Run `encodeonce store verify` first, it repairs them"
+            f"commit records of signature {index.namespace.digest[:12]} are damaged: what they "
+            "speak of could be taken for garbage. Run `encodeonce store verify` first, it repairs "
+            "them"
         )
     return index
 
 
 def _candidates(index: NamespaceIndex) -> Iterator[Candidate]:
-    namespace = index.namespace
-    now_s = server_now_s(namespace.tmp)
-    for number, num_live in index.num_live().items():
+    num_live_of = index.num_live()
+    used_s = index.storage.last_uses(index.packs[number].pack for number in num_live_of)
+    now_s = index.storage.now_s()
+    for number, num_live in num_live_of.items():
         info = index.packs[number]
         yield Candidate(
-            signature=namespace.digest,
+            signature=index.namespace.digest,
             number=number,
             pack=info.pack,
             file_bytes=info.file_bytes,
             num_live=num_live,
-            used_s=now_s - _last_use_s(namespace, info.pack, now_s),
+            used_s=now_s - used_s.get(info.pack, now_s),
         )
 
 
-def _last_use_s(namespace: Namespace, pack: str, now_s: float) -> float:
-    times = []
-    for path in (namespace.pack(pack), namespace.used(pack)):
-        try:
-            times.append(path.stat().st_mtime)
-        except OSError:
-            continue
-    return max(times, default=now_s)
-
-
 def _choose(candidates: Iterable[Candidate], policy: GcPolicy) -> list[Candidate]:
-    whole = (
-        policy.signature is not None and policy.unused_for_s is None and policy.max_bytes is None
-    )
     chosen: list[Candidate] = []
     rest: list[Candidate] = []
     for candidate in candidates:
         reason = ""
-        if whole:
+        if policy.is_whole:
             reason = "its signature was named"
         elif candidate.used_s < policy.grace_s:
             pass
@@ -170,12 +166,16 @@ def _choose(candidates: Iterable[Candidate], policy: GcPolicy) -> list[Candidate
     return chosen
 
 
-def _drop(index: NamespaceIndex, chosen: list[Candidate]) -> list[Candidate]:
-    """Drop packs in the log, except for those that another gc has dropped meanwhile."""
+def _drop(index: NamespaceIndex, chosen: list[Candidate], policy: GcPolicy) -> list[Candidate]:
+    """Drop packs in the log, save those dropped by another gc or used by anybody meanwhile."""
+    storage = index.storage
 
     def record() -> Record | None:
         live = set(index.live_packs())
         packs = tuple(c.pack for c in chosen if c.number in live)
+        if not policy.is_whole:
+            used_s, now_s = storage.last_uses(packs), storage.now_s()
+            packs = tuple(p for p in packs if now_s - used_s.get(p, 0) >= policy.grace_s)
         return DropRecord(packs, f"gc: {chosen[0].reason}") if packs else None
 
     committed = index.append(record) if chosen else None
@@ -206,34 +206,39 @@ def _remove_files(index: NamespaceIndex, policy: GcPolicy, report: GcReport) -> 
 
 
 def _remove_due(index: NamespaceIndex, policy: GcPolicy, report: GcReport) -> None:
-    namespace = index.namespace
-    now_s = server_now_s(namespace.tmp)
+    storage = index.storage
+    there = storage.packs()
+    index.refresh()  # afterwards: of what is there now, the log knows all that is committed
+    now_s = storage.now_s()
+    dropped = {info.pack: info.dropped_at for info in index.packs if info.dropped_at}
+    dropped = {pack: seq for pack, seq in dropped.items() if pack in there}
+    dropped_s = storage.committed_s(dropped.values())
     known = {info.pack for info in index.packs}
-    for info in index.packs:
-        path = namespace.pack(info.pack)
-        if info.dropped_at and path.exists():
-            dropped_s = namespace.record(info.dropped_at).stat().st_mtime
-            if now_s - dropped_s >= policy.grace_s:
-                _remove(path, policy, report)
-                _remove(namespace.used(info.pack), policy, report)
-    abandoned = [namespace.pack(pack) for pack in namespace.stored_packs() if pack not in known]
-    for folder in (namespace.tmp, namespace.claims):
-        abandoned += [path for path in folder.rglob("*") if path.is_file()]
-    for path in abandoned:
+    for pack, stored in there.items():
+        if pack in dropped:
+            is_due = now_s - dropped_s.get(dropped[pack], now_s) >= policy.grace_s
+        else:
+            is_due = pack not in known and now_s - stored.written_s > ABANDONED_S
+        if is_due:
+            if not policy.dry_run:
+                storage.remove(pack)
+            report.removed.append(storage.where(pack))
+            report.removed_bytes += stored.num_bytes
+    _remove_private(index.namespace, policy, report)
+
+
+def _remove_private(namespace: Namespace, policy: GcPolicy, report: GcReport) -> None:
+    """Remove files of writers that died: packs half-written, claims."""
+    now_s = server_now_s(namespace.tmp)
+    folders = (namespace.tmp, namespace.claims)
+    for path in [path for folder in folders for path in folder.rglob("*") if path.is_file()]:
         try:
-            age_s = now_s - path.stat().st_mtime
-        except FileNotFoundError:
+            found = path.stat()
+            if now_s - found.st_mtime <= ABANDONED_S:
+                continue
+            if not policy.dry_run:
+                path.unlink()
+        except FileNotFoundError:  # another gc was faster
             continue
-        if age_s > ABANDONED_S:
-            _remove(path, policy, report)
-
-
-def _remove(path: Path, policy: GcPolicy, report: GcReport) -> None:
-    try:
-        num_bytes = path.stat().st_size
-        if not policy.dry_run:
-            path.unlink()
-    except FileNotFoundError:  # another gc was faster
-        return
-    report.removed.append(path)
-    report.removed_bytes += num_bytes
+        report.removed.append(str(path))
+        report.removed_bytes += found.st_size

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from encodeonce.cache_store.hdf5 import Hdf5Store
-from encodeonce.cache_store.layout import store_folder
+from encodeonce.cache_store.maintenance.place import open_home
 from encodeonce.cache_store.maintenance.stat import MediaListing, SignatureStat, ls, stat
 from encodeonce.cache_store.signature import FeatureKey
 from encodeonce.cache_store.store import StoreError
@@ -41,26 +41,29 @@ class FeatureStore:
     Jobs may write to it meanwhile.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, copies: Path | None = None) -> None:
         """Open a store.
 
         Args:
-            path: a run file's ``cache.path``, or the folder ``features`` in it.
+            path: a run file's ``cache.path``, or the folder ``features`` in it; or the URL of a
+                store in object storage.
+            copies: for a URL, folder of the log's copy: the ``cache.path`` of runs there.
+                ``~/.cache/encodeonce`` unless it is given.
 
         Raises:
             StoreError: there is no store.
         """
-        self.folder = store_folder(Path(path))
-        self.folder.require()
-        self._store = Hdf5Store(self.folder.root)
+        self._home = open_home(path, copies)
+        self._home.require()
+        self._store = Hdf5Store(self._home.folder.root, home=self._home)
 
     def signatures(self) -> list[SignatureStat]:
         """Return what the store holds by signature: tower, preprocessing, decoder, precision."""
-        return stat(self.folder)
+        return stat(self._home)
 
     def media(self, signature: str = "") -> list[MediaListing]:
         """Return the stored media, once for each signature that begins with what is given."""
-        return list(ls(self.folder, signature))
+        return list(ls(self._home, signature))
 
     def get(
         self, media: Path | str, signature: str = "", units: Sequence[str] | None = None
@@ -77,7 +80,7 @@ class FeatureStore:
         """
         wanted = _digest(media)
         found: dict[tuple[str, str], list[str]] = {}
-        for one in ls(self.folder, signature, wanted):
+        for one in ls(self._home, signature, wanted):
             found.setdefault((one.media, one.signature), []).extend(one.units)
         if len(found) != 1:
             raise StoreError(_refusal(str(media), signature, list(found)))

@@ -1,14 +1,16 @@
-"""Check one pack file against its record, at the speed of the disk: nothing is decompressed."""
+"""Check one pack against its record, at the speed of the disk: nothing is decompressed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from encodeonce.cache_store.codec import DamagedChunk
 from encodeonce.cache_store.log import PackRecord
-from encodeonce.cache_store.manifest import Manifest
+from encodeonce.cache_store.manifest import Manifest, Part
 from encodeonce.cache_store.pack import structure_digest
 from encodeonce.cache_store.reading import ChunkReader, PackFile
+
+WINDOW_BYTES = 128 * 2**20
+"""What is fetched of a pack before it is checked, where packs are not on a disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,44 +28,75 @@ class ScrubResult:
         return not self.damaged_rows and not self.structure
 
 
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """One chunk to be checked."""
+
+    start: int
+    end: int
+    row: int
+    """Of the pack."""
+    array: str
+    part: Part
+    part_row: int
+
+
 def scrub(
-    path: Path, record: PackRecord, on_bytes: Callable[[int], None] = lambda num_bytes: None
+    file: PackFile, record: PackRecord, on_bytes: Callable[[int], None] = lambda num_bytes: None
 ) -> ScrubResult:
     """Read all of a pack, and compare its checksums.
 
     Args:
-        path: the pack.
+        file: the pack.
         record: says what it should be.
         on_bytes: called with the number of bytes that were just checked.
 
     Raises:
-        OSError: the file cannot be read, for other reasons than damage or absence.
+        OSError, StoreError: the file cannot be read, for other reasons than damage.
     """
-    manifest = record.manifest
-    try:
-        file = PackFile(path)
-    except FileNotFoundError:
-        return ScrubResult(dict.fromkeys(range(manifest.num_rows), "its file has vanished"))
-    damaged = _damaged_rows(manifest, file, on_bytes)
-    structure = ""
-    if structure_digest(file.descriptor, manifest, path.stat().st_size) != record.structure:
-        structure = "the HDF5 structure around the chunks is damaged"
-    return ScrubResult(damaged, structure)
-
-
-def _damaged_rows(
-    manifest: Manifest, file: PackFile, on_bytes: Callable[[int], None]
-) -> dict[int, str]:
     reader = ChunkReader()
     damaged: dict[int, str] = {}
-    first_row = 0
+    for window in _windows(_chunks(record.manifest)):
+        fetched = file.ahead([(chunk.start, chunk.end) for chunk in window])
+        for chunk in window:
+            try:
+                on_bytes(len(reader.read_stored(fetched, chunk.part, chunk.part_row)))
+            except DamagedChunk as error:
+                damaged[chunk.row] = f"{chunk.array}: {error}"
+    try:
+        is_whole = structure_digest(file, record.manifest) == record.structure
+    except DamagedChunk:
+        is_whole = False
+    return ScrubResult(
+        damaged, "" if is_whole else "the HDF5 structure around the chunks is damaged"
+    )
+
+
+def vanished(record: PackRecord) -> ScrubResult:
+    """Return what is wrong with a pack that is not there."""
+    return ScrubResult(dict.fromkeys(range(record.manifest.num_rows), "its file has vanished"))
+
+
+def _chunks(manifest: Manifest) -> list[_Chunk]:
+    """Return all chunks of a pack, in the order of the file."""
+    found, first_row = [], 0
     for table in manifest.tables:
         for array in table.arrays:
             for part in array.parts:
-                for row in range(table.num_rows):
-                    try:
-                        on_bytes(len(reader.read_stored(file, part, row)))
-                    except DamagedChunk as error:
-                        damaged[first_row + row] = f"{array.name}: {error}"
+                for row, (offset, size, _) in enumerate(part.chunks.tolist()):
+                    place = offset, offset + size, first_row + row
+                    found.append(_Chunk(*place, array.name, part, row))
         first_row += table.num_rows
-    return damaged
+    return sorted(found, key=lambda chunk: chunk.start)
+
+
+def _windows(chunks: Sequence[_Chunk]) -> Iterator[list[_Chunk]]:
+    """Cut chunks into runs of at most `WINDOW_BYTES`."""
+    window: list[_Chunk] = []
+    for chunk in chunks:
+        if window and chunk.end - window[0].start > WINDOW_BYTES:
+            yield window
+            window = []
+        window.append(chunk)
+    if window:
+        yield window

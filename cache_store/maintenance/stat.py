@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from encodeonce.cache_store.home import Home
 from encodeonce.cache_store.index import NamespaceIndex
-from encodeonce.cache_store.layout import Namespace, StoreFolder
 from encodeonce.cache_store.manifest import Units
 from encodeonce.cache_store.store import StoreError
 
@@ -55,14 +55,14 @@ class MediaListing:
     provenance: Mapping[str, Any]
 
 
-def stat(folder: StoreFolder, on_progress: Progress = no_progress) -> list[SignatureStat]:
+def stat(home: Home, on_progress: Progress = no_progress) -> list[SignatureStat]:
     """Return what the store holds, by signature. Progress is in packs.
 
     Raises:
         StoreError: there is no store, or it cannot be read.
     """
-    folder.require()
-    indexes = [NamespaceIndex(namespace) for namespace in folder.namespaces()]
+    home.require()
+    indexes = home.indexes()
     total = sum(len(index.live_packs()) for index in indexes)
     done = 0
     stats = []
@@ -72,27 +72,26 @@ def stat(folder: StoreFolder, on_progress: Progress = no_progress) -> list[Signa
     return stats
 
 
-def ls(folder: StoreFolder, signature: str = "", media: str = "") -> Iterator[MediaListing]:
+def ls(home: Home, signature: str = "", media: str = "") -> Iterator[MediaListing]:
     """Iterate over what is stored, for digests that begin with what is given.
 
     Raises:
         StoreError: there is no store, or it cannot be read.
     """
-    folder.require()
-    for namespace in folder.namespaces():
-        if not namespace.digest.startswith(signature):
-            continue
-        index = NamespaceIndex(namespace)
-        for pack, num_live in index.num_live().items():
+    home.require()
+    for index in home.indexes(signature):
+        num_live_of = index.num_live()
+        times = index.storage.committed_s([index.packs[pack].seq for pack in num_live_of])
+        for pack, num_live in num_live_of.items():
             info = index.packs[pack]
             for units, names in _live_units(index, pack, num_live):
                 if units.media.startswith(media):
                     yield MediaListing(
-                        signature=namespace.digest,
+                        signature=index.namespace.digest,
                         media=units.media,
                         units=names,
                         pack=info.pack,
-                        committed_s=_mtime_s(namespace, info.seq),
+                        committed_s=times.get(info.seq, time.time()),
                         provenance=units.provenance,
                     )
 
@@ -111,16 +110,15 @@ def describe(signature: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def find_signatures(folder: StoreFolder, prefix: str) -> list[Namespace]:
-    """Return the signatures whose digest begins with ``prefix``.
+def find_signatures(home: Home, prefix: str) -> list[NamespaceIndex]:
+    """Return the indexes of the signatures whose digest begins with ``prefix``.
 
     Raises:
         StoreError: none does.
     """
-    all_of_them = folder.namespaces()
-    found = [namespace for namespace in all_of_them if namespace.digest.startswith(prefix)]
+    found = home.indexes(prefix)
     if not found:
-        known = ", ".join(namespace.digest[:12] for namespace in all_of_them) or "none"
+        known = ", ".join(digest[:12] for digest in home.signatures()) or "none"
         raise StoreError(f"no signature begins with {prefix!r}; there are: {known}")
     return found
 
@@ -138,10 +136,12 @@ def _stat_one(index: NamespaceIndex, on_packs: Callable[[int], None]) -> Signatu
             for question, answer in units.provenance.items():
                 provenance.setdefault(question, Counter())[str(answer)] += len(names)
     try:
-        signature = index.namespace.read_signature()
+        signature = index.storage.read_signature()
     except StoreError:
         signature = {}
     infos = [index.packs[pack] for pack in num_live]
+    dropped = {info.pack: info.file_bytes for info in index.packs if info.dropped_at}
+    there = index.storage.packs() if dropped else {}
     return SignatureStat(
         digest=index.namespace.digest,
         signature=signature,
@@ -151,11 +151,7 @@ def _stat_one(index: NamespaceIndex, on_packs: Callable[[int], None]) -> Signatu
         num_damaged=index.num_damaged(),
         file_bytes=sum(info.file_bytes for info in infos),
         raw_bytes=sum(info.raw_bytes for info in infos),
-        dropped_bytes=sum(
-            info.file_bytes
-            for info in index.packs
-            if info.dropped_at and index.namespace.pack(info.pack).exists()
-        ),
+        dropped_bytes=sum(size for pack, size in dropped.items() if pack in there),
         provenance=provenance,
         worst_loss=max(losses, default=None),
     )
@@ -182,10 +178,3 @@ def _in_words(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return " × ".join(_in_words(item) for item in value)
     return str(value)
-
-
-def _mtime_s(namespace: Namespace, seq: int) -> float:
-    try:
-        return namespace.record(seq).stat().st_mtime
-    except OSError:
-        return time.time()

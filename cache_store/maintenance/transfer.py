@@ -19,8 +19,9 @@ from pathlib import Path
 from encodeonce.cache_store.codec import DamagedChunk
 from encodeonce.cache_store.commit import commit_pack
 from encodeonce.cache_store.durable import explain, sync_folder
+from encodeonce.cache_store.home import Home
 from encodeonce.cache_store.index import NamespaceIndex
-from encodeonce.cache_store.layout import FORMAT, StoreFolder, refuse_unknown
+from encodeonce.cache_store.layout import FORMAT, refuse_unknown
 from encodeonce.cache_store.log import PackRecord, decode_record, encode_record
 from encodeonce.cache_store.maintenance.copying import copy_rows
 from encodeonce.cache_store.maintenance.scrub import scrub
@@ -48,7 +49,7 @@ class TransferReport:
 
 
 def export_store(
-    folder: StoreFolder,
+    home: Home,
     target: Path,
     signature: str = "",
     media: Collection[str] | None = None,
@@ -57,7 +58,7 @@ def export_store(
     """Write a part of a store to ``target``, which appears once it is complete.
 
     Args:
-        folder: the store; it is only read.
+        home: the store; it is only read.
         target: path of the tar.
         signature: beginning of the digests to export; all when empty.
         media: SHA-256 digests of the media to export; all when None.
@@ -67,11 +68,11 @@ def export_store(
         StoreError: there is no store, nothing to export, or ``target`` cannot be written.
         CorruptFeatures: a unit is damaged.
     """
-    folder.require()
-    indexes = [NamespaceIndex(namespace) for namespace in find_signatures(folder, signature)]
+    home.require()
+    indexes = find_signatures(home, signature)
     work = [(index, *chosen) for index in indexes for chosen in _chosen_rows(index, media)]
     if not work:
-        raise StoreError(f"nothing in {folder.root} matches: see `encodeonce store ls`")
+        raise StoreError(f"nothing in {home.place} matches: see `encodeonce store ls`")
     private = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
     try:
         _write_tar(private, work, on_progress)
@@ -101,9 +102,7 @@ def _write_tar(path: Path, work: Sequence[_Chosen], on_progress: Progress) -> No
         os.fsync(file.fileno())
 
 
-def import_store(
-    folder: StoreFolder, source: Path, on_progress: Progress = no_progress
-) -> TransferReport:
+def import_store(home: Home, source: Path, on_progress: Progress = no_progress) -> TransferReport:
     """Commit what an export holds; units that are stored already are skipped.
 
     Each pack is verified before it is committed. Repeat an import that was interrupted.
@@ -113,12 +112,15 @@ def import_store(
         StoreError: the file is not an export, or the store cannot be written.
     """
     done = num_units = num_skipped = 0
+    indexes: dict[str, NamespaceIndex] = {}
     try:
         with tarfile.open(source, mode="r:") as tar:
             num_packs = _read_header(tar, source)
             for signature, record, pack_file in _members(tar, source):
                 on_progress(done, num_packs)
-                written = _import_pack(folder, signature, record, pack_file)
+                if signature.digest not in indexes:
+                    indexes[signature.digest] = _index_for(home, signature)
+                written = _import_pack(indexes[signature.digest], record, pack_file)
                 num_units += written
                 num_skipped += record.manifest.num_rows - written
                 done += 1
@@ -150,22 +152,23 @@ def _export_pack(
     tar: tarfile.TarFile, index: NamespaceIndex, pack: int, rows: list[int], scratch: Path
 ) -> None:
     """Add one pack; if only some of its rows are wanted, a new pack of those."""
-    namespace, info = index.namespace, index.packs[pack]
-    path = index.pack_path(pack)
-    signature = canonical_json(namespace.read_signature()).encode("ascii")
+    info, where = index.packs[pack], index.where(pack)
+    signature = canonical_json(index.storage.read_signature()).encode("ascii")
     record = index.log.read(info.seq)
     whole = isinstance(record, PackRecord) and len(rows) == record.manifest.num_rows
     if isinstance(record, PackRecord) and whole:
-        if not scrub(path, record).clean:
-            raise CorruptFeatures(f"{path} is damaged: run `encodeonce store verify`")
-        _add_pack(tar, signature, record, path)
+        with index.storage.file(info.pack) as path:
+            if not scrub(PackFile(path), record).clean:
+                raise CorruptFeatures(f"{where} is damaged: run `encodeonce store verify`")
+            _add_pack(tar, signature, record, path)
         return
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         part = Path(folder) / "part.h5"
         try:
-            manifest, frames = copy_rows(index.manifest(pack), PackFile(path), rows)
+            file = index.storage.open(info.pack)
+            manifest, frames = copy_rows(index.manifest(pack), file, rows)
         except DamagedChunk as error:
-            raise CorruptFeatures(f"{path}: {error}: run `encodeonce store verify`") from error
+            raise CorruptFeatures(f"{where}: {error}: run `encodeonce store verify`") from error
         record = write_pack_file(part, manifest, frames, signature.decode("ascii"))
         _add_pack(tar, signature, record, part)
 
@@ -226,21 +229,24 @@ def _read(tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> bytes:
         return content.read()
 
 
+def _index_for(home: Home, signature: Signature) -> NamespaceIndex:
+    home.create_namespace(signature)
+    index = home.open_index(signature.digest)
+    assert index is not None  # its folder has just been made
+    return index
+
+
 def _import_pack(
-    folder: StoreFolder,
-    signature: Signature,
-    record: PackRecord,
-    write_to: Callable[[Path], None],
+    index: NamespaceIndex, record: PackRecord, write_to: Callable[[Path], None]
 ) -> int:
     """Verify and commit one pack; return how many of its units were new."""
-    namespace = folder.create_namespace(signature)
-    index = NamespaceIndex(namespace)
+    index.refresh()
     if not _absent_rows(index, record):
         return 0
-    private = namespace.tmp / f"{uuid.uuid4().hex}.import.tmp"
+    private = index.namespace.tmp / f"{uuid.uuid4().hex}.import.tmp"
     try:
         write_to(private)
-        if not scrub(private, record).clean:
+        if not scrub(PackFile(private), record).clean:
             raise CorruptFeatures(f"pack {record.manifest.pack} of the export is damaged")
         return _commit_rows(index, record, private)
     finally:
@@ -258,6 +264,7 @@ def _commit_rows(index: NamespaceIndex, record: PackRecord, private: Path) -> in
     while rows := _absent_rows(index, record):
         manifest, frames = copy_rows(record.manifest, PackFile(private), rows)
         ours = write_pack(index.namespace, manifest, frames)
+        index.storage.publish(manifest.pack)
         if commit_pack(index, ours, partial(_are_absent, index, record, rows)):
             return len(rows)
     return 0

@@ -7,14 +7,18 @@ S3's and Google's preconditions (``If-None-Match: *``, ``ifGenerationMatch=0``).
 import errno
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from encodeonce.cache_store.durable import explain
+from encodeonce.cache_store.storage import Stored
 from encodeonce.cache_store.store import StoreError, StoreNotWritable
 
 PROTOCOLS: Mapping[str, str] = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "memory": "fsspec"}
 """What writes conditionally, with the package that it needs. ``memory`` forgets with the process:
 it is for tests."""
+
+TIMES = ("LastModified", "mtime", "created")
+"""What s3fs, gcsfs and fsspec's memory call the time when an object was written."""
 
 Result = TypeVar("Result")
 
@@ -86,16 +90,19 @@ class Bucket:
         )
         return found
 
-    def exists(self, name: str) -> bool:
-        """Say whether there is an object.
+    def find(self, name: str) -> Stored | None:
+        """Return the size and the time of an object; None if there is none.
 
         Raises:
             StoreError: that cannot be known.
         """
         # Not from a listing that was kept: others write too.
         self._fs.invalidate_cache(f"{self._root}/{name}".rpartition("/")[0])
-        found: bool = self._try("reading", name, lambda path: self._fs.exists(path))
-        return found
+        try:
+            found = self._try("reading", name, lambda path: self._fs.info(path))
+        except FileNotFoundError:
+            return None
+        return _stored(found) if found["type"] == "file" else None
 
     def create(self, name: str, data: bytes) -> bool:
         """Make an object unless there is one; say whether this call made it.
@@ -108,6 +115,32 @@ class Bucket:
         except FileExistsError:
             return False
         return True
+
+    def put(self, name: str, data: bytes) -> None:
+        """Make an object, in place of one of that name.
+
+        Raises:
+            StoreNotWritable: it cannot be written.
+        """
+        self._try("writing", name, lambda path: self._fs.pipe_file(path, data))
+
+    def put_all(self, objects: Mapping[str, bytes]) -> None:
+        """Make several objects at the same time, in place of those of their names.
+
+        Raises:
+            StoreNotWritable: one cannot be written.
+        """
+        paths = {f"{self._root}/{name}": data for name, data in objects.items()}
+        self._try("writing", next(iter(objects), ""), lambda _: self._fs.pipe(paths))
+
+    def download(self, name: str, file: Path) -> None:
+        """Copy an object to a file.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+            StoreError: it cannot be read.
+        """
+        self._try("reading", name, lambda path: self._fs.get_file(path, str(file)))
 
     def upload(self, file: Path, name: str) -> None:
         """Make an object of a file; there is none of that name.
@@ -128,18 +161,41 @@ class Bucket:
         except FileNotFoundError:
             return
 
-    def names(self, prefix: str) -> list[str]:
-        """Return the names of all objects under a folder, in order.
+    def folders(self, prefix: str) -> list[str]:
+        """Return the names of the folders right under a folder, in order.
 
         Raises:
             StoreError: they cannot be listed.
         """
         self._fs.invalidate_cache()
         try:
-            found = self._try("listing", prefix, lambda path: self._fs.find(path))
+            found = self._try("listing", prefix, lambda path: self._fs.ls(path, detail=True))
         except FileNotFoundError:
             return []
-        return sorted(str(path).removeprefix(f"{self._root}/") for path in found)
+        paths = [str(one["name"]).rstrip("/") for one in found if one["type"] == "directory"]
+        return sorted(path.rpartition("/")[2] for path in paths)
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the names of all objects under a folder, in order.
+
+        Raises:
+            StoreError: they cannot be listed.
+        """
+        return list(self.listing(prefix))
+
+    def listing(self, prefix: str) -> dict[str, Stored]:
+        """Return the sizes and times of all objects under a folder, by name, in order.
+
+        Raises:
+            StoreError: they cannot be listed.
+        """
+        self._fs.invalidate_cache()
+        try:
+            found = self._try("listing", prefix, lambda path: self._fs.find(path, detail=True))
+        except FileNotFoundError:
+            return {}
+        named = {str(path).removeprefix(f"{self._root}/"): one for path, one in found.items()}
+        return {name: _stored(named[name]) for name in sorted(named)}
 
     def _try(self, doing: str, name: str, act: Callable[[str], Result]) -> Result:
         where = Path(f"{self._root}/{name}")
@@ -158,3 +214,8 @@ class Bucket:
         except Exception as error:  # credentials, the region: the client library's own kinds
             kind = StoreError if doing in ("reading", "listing") else StoreNotWritable
             raise kind(f"{doing} {self.url}/{name}: {type(error).__name__}: {error}") from error
+
+
+def _stored(info: Mapping[str, Any]) -> Stored:
+    found = next((info[name] for name in TIMES if info.get(name) is not None), 0.0)
+    return Stored(int(info["size"]), found if isinstance(found, float) else found.timestamp())

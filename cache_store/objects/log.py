@@ -4,13 +4,13 @@ Records never change, so one that has been read once is read from the copy. A re
 a conditional write to the next number: it fails when another writer was faster.
 """
 
+import time
 from pathlib import Path
 
 from encodeonce.cache_store.durable import explain, make_folder, replace
 from encodeonce.cache_store.layout import Namespace
 from encodeonce.cache_store.log import DamagedRecord, Log, Record, encode_record
 from encodeonce.cache_store.objects.bucket import Bucket
-from encodeonce.cache_store.store import StoreNotWritable
 
 FETCHED_AT_ONCE = 256
 
@@ -20,6 +20,8 @@ class ObjectLog(Log):
 
     def __init__(self, namespace: Namespace, root: Path, bucket: Bucket) -> None:
         """Open the log, and fetch the records that the copy lacks.
+
+        The copies of records that are damaged are fetched again when they are read.
 
         Args:
             namespace: of the copy.
@@ -62,8 +64,15 @@ class ObjectLog(Log):
         return is_first
 
     def repair(self, seq: int, record: Record) -> None:
-        """Refuse: objects are not replaced here."""
-        raise StoreNotWritable(f"{self._bucket.url}: records in object storage are not repaired")
+        """Replace a destroyed record, which is kept in quarantine; see `Log.repair`."""
+        if self.append(record, seq) or self._is_whole(seq):
+            return
+        path, data = self._namespace.record(seq), encode_record(record)
+        damaged = self._bucket.get(self._name(path)) or b""
+        kept = self._namespace.quarantine / f"{path.name}.{time.time_ns()}"
+        self._bucket.put(self._name(kept), damaged)
+        self._bucket.put(self._name(path), data)
+        self._copy(path, data)
 
     def last(self) -> int:
         """Return the highest number in use, by listing; 0 when there is none."""

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from encodeonce.cache_store.layout import StoreFolder, store_folder
+from encodeonce.cache_store.home import Home
 from encodeonce.cache_store.maintenance.gc import GcPolicy, GcReport, gc
+from encodeonce.cache_store.maintenance.place import open_home
 from encodeonce.cache_store.maintenance.stat import MediaListing, SignatureStat, describe, ls, stat
 from encodeonce.cache_store.maintenance.transfer import TransferReport, export_store, import_store
 from encodeonce.cache_store.maintenance.verify import VerifyReport, verify
@@ -34,9 +35,19 @@ SHOWN = 20
 """Most lines of a list that are printed; the others are counted."""
 
 Store = Annotated[
-    Path,
+    str,
     typer.Argument(
-        metavar="STORE", help="A run file's `cache.path`, or the folder `features` in it."
+        metavar="STORE",
+        help="A run file's `cache.path`, or the folder `features` in it; or the URL of a store in "
+        "object storage, as in `cache.remote`.",
+    ),
+]
+Copies = Annotated[
+    Path | None,
+    typer.Option(
+        help="For a URL: folder of the log's local copy, the `cache.path` of runs there. "
+        "[default: ~/.cache/encodeonce]",
+        show_default=False,
     ),
 ]
 LISTED = ("signature", "media (sha256)", "units", "written (UTC)", "file", "made by")
@@ -48,13 +59,13 @@ Signature = Annotated[
 
 
 @store_app.command("stat")
-def show(store: Store) -> None:
+def show(store: Store, copies: Copies = None) -> None:
     """Show the contents of a store by signature, and what each signature stands for."""
     with (
         user_errors(OSError),
         progress_bar("reading the index", human_count_of("pack")) as on_progress,
     ):
-        stats = stat(_shown(store), on_progress)
+        stats = stat(_shown(store, copies), on_progress)
     if not stats:
         console.print("the store is empty")
     for found in stats:
@@ -71,10 +82,11 @@ def list_media(
     media: Annotated[
         str, typer.Option(help="Only media items whose SHA-256 begins with this.")
     ] = "",
+    copies: Copies = None,
 ) -> None:
     """List the stored media, one line per media item and pack."""
     with user_errors(OSError):
-        rows = [_listed(found) for found in ls(store_folder(store), signature, media)]
+        rows = [_listed(found) for found in ls(open_home(store, copies), signature, media)]
     if not rows:
         asked = signature or media
         console.print("nothing that matches is stored" if asked else "the store is empty")
@@ -94,13 +106,13 @@ def _listed(found: MediaListing) -> tuple[str, ...]:
 
 
 @store_app.command("verify")
-def check(store: Store) -> None:
+def check(store: Store, copies: Copies = None) -> None:
     """Read everything and compare checksums. Damaged features are no longer served.
 
     Exits with 1 if anything was damaged, even if it was repaired.
     """
     with user_errors(OSError), progress_bar("verifying", human_bytes) as on_progress:
-        report = verify(_shown(store), on_progress)
+        report = verify(_shown(store, copies), on_progress)
     _print_verified(report)
     if not report.clean:
         sys.exit(1)
@@ -131,6 +143,7 @@ def collect(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print what would be dropped.")
     ] = False,
+    copies: Copies = None,
 ) -> None:
     """Drop features and remove files to make room. Safe while jobs use the store."""
     with user_errors(OSError):
@@ -141,7 +154,7 @@ def collect(
             grace_s=parse_seconds(grace),
             dry_run=dry_run,
         )
-        report = gc(_shown(store), policy)
+        report = gc(_shown(store, copies), policy)
     _print_collected(report, policy)
 
 
@@ -154,11 +167,12 @@ def send(
         Path | None,
         typer.Option(help="File with SHA-256 digests of media, one a line. [default: all media]"),
     ] = None,
+    copies: Copies = None,
 ) -> None:
     """Write a store, or a part of it, to one file, for import on another cluster."""
     with user_errors(OSError), progress_bar("exporting", human_count_of("pack")) as on_progress:
         media = None if media_list is None else set(media_list.read_text("ascii").split())
-        report = export_store(store_folder(store), target, signature, media, on_progress)
+        report = export_store(open_home(store, copies), target, signature, media, on_progress)
     _print_transferred("exported", report)
 
 
@@ -166,18 +180,19 @@ def send(
 def receive(
     store: Store,
     source: Annotated[Path, typer.Argument(metavar="FILE.tar", help="File that `export` wrote.")],
+    copies: Copies = None,
 ) -> None:
     """Add the contents of an export to a store; existing entries stay."""
     with user_errors(OSError), progress_bar("importing", human_count_of("pack")) as on_progress:
-        report = import_store(store_folder(store), source, on_progress)
+        report = import_store(open_home(store, copies), source, on_progress)
     _print_transferred("imported", report)
 
 
-def _shown(path: Path) -> StoreFolder:
-    """Return the store in a folder, and say which it is: a cache may have other levels."""
-    found = store_folder(path)
+def _shown(store: str, copies: Path | None) -> Home:
+    """Return a store, and say which it is: a cache may have other levels."""
+    found = open_home(store, copies)
     if found.exists():
-        console.print(plain_text(f"store {found.root}"), soft_wrap=True)
+        console.print(plain_text(f"store {found.place}"), soft_wrap=True)
     return found
 
 

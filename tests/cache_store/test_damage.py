@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from encodeonce.cache_store.hdf5 import Hdf5Store
+from encodeonce.cache_store.home import Home
 from encodeonce.cache_store.index import NamespaceIndex
 from encodeonce.cache_store.layout import StoreFolder
 from encodeonce.cache_store.maintenance.verify import verify
@@ -63,7 +64,7 @@ def test_random_damage_is_never_served_and_verify_finds_all_of_it(
         (folder / name).write_bytes(damage(state.files[name], rng))
         if trial % 4 == 0:
             try:
-                assert not verify(StoreFolder(folder)).clean, name
+                assert not verify(Home(folder)).clean, name
             except StoreError:
                 assert name.name == "store.json"
                 continue
@@ -85,7 +86,7 @@ def read_after_verify(folder: Path) -> set[str]:
             outcomes.add("right")
         except MissingFeatures:
             outcomes.add("missing")
-    assert verify(StoreFolder(folder)).damaged_units == []
+    assert verify(Home(folder)).damaged_units == []
     return outcomes
 
 

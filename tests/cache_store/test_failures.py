@@ -11,7 +11,7 @@ import pytest
 
 from encodeonce.cache_store.durable import READING, explain
 from encodeonce.cache_store.hdf5 import Hdf5Store
-from encodeonce.cache_store.layout import StoreFolder
+from encodeonce.cache_store.home import Home
 from encodeonce.cache_store.maintenance.verify import verify
 from encodeonce.cache_store.store import (
     CorruptFeatures,
@@ -43,7 +43,7 @@ def test_a_full_disk_is_a_clear_error_and_the_same_put_works_later(tmp_path: Pat
         assert_same_bits(store.get(second.keys), second.features)
 
     assert exit_code(fork(fill_up)) == 0
-    assert verify(StoreFolder(tmp_path)).clean
+    assert verify(Home(tmp_path)).clean
 
 
 @pytest.mark.parametrize("failing_call", range(8))
@@ -69,7 +69,7 @@ def test_a_put_that_fails_at_any_sync_is_whole_or_absent(
     store.put([entry])
     for each in (store, Hdf5Store(tmp_path)):
         assert_same_bits(each.get(entry.keys), entry.features)
-    assert verify(StoreFolder(tmp_path)).damaged_units == []
+    assert verify(Home(tmp_path)).damaged_units == []
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_read_only_store_can_be_read_and_refuses_writers(read_only: Path) -> N
         assert_same_bits(store.get(entry.keys), entry.features)
         with pytest.raises(StoreError, match="no permission to write"):
             store.put([entry_of(1)])
-        assert verify(StoreFolder(Path("store"))).clean
+        assert verify(Home(Path("store"))).clean
 
     assert exit_code(fork(use)) == 0
 
@@ -187,4 +187,4 @@ def test_units_written_before_a_crash_of_the_machine_are_adopted_or_swept_never_
     assert entry.keys[0] not in fresh
     fresh.put([entry])
     assert_is_content_of(fresh, entry.keys[0], (6, 16))
-    assert len(verify(StoreFolder(tmp_path)).uncommitted) == 1
+    assert len(verify(Home(tmp_path)).uncommitted) == 1

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from encodeonce.cache_store.features import Features
 from encodeonce.cache_store.hdf5 import Hdf5Store
+from encodeonce.cache_store.home import Home
 from encodeonce.cache_store.index import NamespaceIndex
 from encodeonce.cache_store.int8 import Int8, relative_rmse
 from encodeonce.cache_store.layout import StoreFolder
@@ -72,7 +73,7 @@ def test_a_store_of_format_1_is_whole_and_can_be_added_to(tmp_path: Path) -> Non
     folder = StoreFolder(tmp_path / "store")
     for namespace in folder.namespaces():  # git keeps no empty folders
         namespace.tmp.mkdir(exist_ok=True)
-    assert verify(folder).clean
+    assert verify(Home(folder.root)).clean
     store, entry = Hdf5Store(folder.root), entry_of(2)
     store.put([entry_of(0), entry])
     assert (store.counters.written, store.counters.skipped) == (2, 2)

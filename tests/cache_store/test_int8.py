@@ -9,8 +9,8 @@ import pytest
 
 from encodeonce.cache_store.features import Features
 from encodeonce.cache_store.hdf5 import Hdf5Store
+from encodeonce.cache_store.home import Home
 from encodeonce.cache_store.int8 import Int8, relative_rmse
-from encodeonce.cache_store.layout import StoreFolder
 from encodeonce.cache_store.levels.memory import MemoryStore
 from encodeonce.cache_store.lossy import find_lossy
 from encodeonce.cache_store.maintenance.stat import stat
@@ -40,7 +40,7 @@ def test_what_is_read_back_is_close_and_the_error_is_stored_beside_it(
     assert read.dtype == np.float16
     errors = [relative_rmse(a, b) for a, b in zip(entry.features.arrays["main"], read, strict=True)]
     assert 0.002 < max(errors) < 0.01
-    (found,) = stat(StoreFolder(tmp_path))
+    (found,) = stat(Home(tmp_path))
     assert found.worst_loss == pytest.approx(max(errors))
     assert found.file_bytes < 0.65 * entry.features.nbytes
 

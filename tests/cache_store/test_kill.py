@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from encodeonce.cache_store.hdf5 import Hdf5Store
-from encodeonce.cache_store.layout import StoreFolder
+from encodeonce.cache_store.home import Home
 from encodeonce.cache_store.maintenance.verify import verify
 from tests.cache_store.stores import SOAK, assert_is_content_of, entry_of, exit_code, fork
 
@@ -92,7 +92,7 @@ def lead_group(root: Path, journals: Path) -> None:
 
 
 def assert_needs_no_repair(root: Path) -> None:
-    report = verify(StoreFolder(root))
+    report = verify(Home(root))
     assert report.clean, report
     store, entry = Hdf5Store(root), entry_of(-1, 2, TAIL)
     store.put([entry])

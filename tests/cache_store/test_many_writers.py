@@ -11,7 +11,7 @@ from pathlib import Path
 
 from encodeonce.cache_store.claims import Claims
 from encodeonce.cache_store.hdf5 import Hdf5Store
-from encodeonce.cache_store.layout import StoreFolder
+from encodeonce.cache_store.home import Home
 from encodeonce.cache_store.maintenance.gc import GcPolicy, gc
 from encodeonce.cache_store.maintenance.verify import verify
 from encodeonce.cache_store.store import MissingFeatures
@@ -51,7 +51,7 @@ def test_units_that_eight_processes_write_at_once_are_stored_once(tmp_path: Path
     assert index is not None
     assert sum(info.num_units for info in index.packs) == 120  # no pack holds a unit in vain
     assert len(list(tmp_path.rglob("*.h5"))) == len(index.packs)
-    assert verify(StoreFolder(tmp_path)).clean
+    assert verify(Home(tmp_path)).clean
 
 
 def test_with_claims_eight_processes_asked_for_the_same_units_share_the_work(
@@ -126,12 +126,12 @@ def test_readers_while_gc_runs_get_right_units_or_missing_ones(tmp_path: Path) -
 
     def collect() -> None:
         for _ in range(30):
-            gc(StoreFolder(root), GcPolicy(max_bytes=12_000, grace_s=0.0))
+            gc(Home(root), GcPolicy(max_bytes=12_000, grace_s=0.0))
             time.sleep(0.01)
         stop.touch()
 
     run_all([read, read, write, collect, collect])
-    assert verify(StoreFolder(root)).clean
+    assert verify(Home(root)).clean
 
 
 def test_a_store_object_survives_a_fork(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ Figures = dict[str, float]
 
 def _index(folder: Path, size: int, clock: _Clock) -> Figures:
     from encodeonce.cache_store.hdf5 import Hdf5Store
-    from encodeonce.cache_store.layout import StoreFolder
+    from encodeonce.cache_store.home import Home
     from encodeonce.cache_store.maintenance.stat import stat
 
     keys = keys_of(min(size, LOOK_UPS))
@@ -125,7 +125,7 @@ def _index(folder: Path, size: int, clock: _Clock) -> Figures:
     for start in range(0, len(keys), UNITS_A_MEDIA):
         assert all(store.contains_all(keys[start : start + UNITS_A_MEDIA]))
     clock.lap("look up")
-    (found,) = stat(StoreFolder(folder))
+    (found,) = stat(Home(folder))
     clock.lap("stat")
     assert found.num_units == size
     return {"look-ups/s": len(keys) / clock.processor_seconds["look up"]}

@@ -7,7 +7,7 @@ first. Costs are of this machine; a file server's latency is added where a step 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from encodeonce.cache_store.usage import USED_EVERY_S
+from encodeonce.cache_store.storage import USED_EVERY_S
 from encodeonce.harness.bench.scale.costs import Costs
 
 CLAIM_BEAT_S = 3.75

@@ -6,7 +6,7 @@ import pytest
 
 from encodeonce.cache_store.coverage import coverage
 from encodeonce.cache_store.hdf5 import Hdf5Store
-from encodeonce.cache_store.layout import StoreFolder
+from encodeonce.cache_store.home import Home
 from encodeonce.cache_store.log import DamageRecord
 from encodeonce.cache_store.maintenance.stat import describe, find_signatures, ls, stat
 from encodeonce.cache_store.store import StoreError
@@ -20,7 +20,7 @@ def test_stat_counts_by_signature_and_by_who_made_it(tmp_path: Path) -> None:
     entries = [entry_of(number, 3) for number in range(4)]
     store.put(entries[:2])
     store.put([*entries[2:], entry_of(0, tower="siglip")])
-    clip, siglip = sorted(stat(StoreFolder(tmp_path)), key=lambda s: str(s.signature["tower"]))
+    clip, siglip = sorted(stat(Home(tmp_path)), key=lambda s: str(s.signature["tower"]))
     assert (clip.num_media, clip.num_units, clip.num_packs) == (4, 12, 2)
     assert clip.provenance == {
         "benchmark": {"bench-0": 6, "bench-1": 6},
@@ -40,7 +40,7 @@ def test_a_signature_is_described_in_words() -> None:
 
 def test_ls_lists_media_by_the_beginning_of_digests(tmp_path: Path) -> None:
     Hdf5Store(tmp_path).put([entry_of(0), entry_of(1), entry_of(0, tower="siglip")])
-    folder = StoreFolder(tmp_path)
+    folder = Home(tmp_path)
     assert len(list(ls(folder))) == 3
     clip = entry_of(0).signature.digest
     (only,) = ls(folder, signature=clip[:9], media=media_of(1)[:6])

@@ -9,11 +9,12 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from encodeonce.cache_store.hdf5 import Hdf5Store
-from encodeonce.cache_store.layout import StoreFolder
+from encodeonce.cache_store.home import Home
 from encodeonce.cache_store.levels.leveled import LeveledStore
 from encodeonce.cache_store.maintenance.verify import verify
 from encodeonce.cache_store.objects.bucket import Bucket
-from encodeonce.cache_store.objects.home import MAX_GAP_BYTES, MAX_SPAN_BYTES, ObjectHome, merged
+from encodeonce.cache_store.objects.home import ObjectHome
+from encodeonce.cache_store.objects.storage import MAX_GAP_BYTES, MAX_SPAN_BYTES, merged
 from encodeonce.cache_store.store import (
     CorruptFeatures,
     MissingFeatures,
@@ -21,6 +22,7 @@ from encodeonce.cache_store.store import (
     StoreNotWritable,
 )
 from tests.cache_store.stores import content_of, entry_of
+from tests.contracts.object_maintenance import ObjectMaintenance
 from tests.contracts.store import StoreContract, assert_same_bits
 
 TAIL = (6, 16)
@@ -44,6 +46,12 @@ def objects(url: str) -> dict[str, bytes]:
 class TestObjectStore(StoreContract):
     def open_store(self, folder: Path) -> Hdf5Store:
         return open_at(f"memory://tests{folder}", folder / "copy")
+
+
+class TestMaintenance(ObjectMaintenance):
+    @pytest.fixture
+    def url(self) -> str:
+        return f"memory://{uuid.uuid4().hex}/features"
 
 
 def test_machines_that_share_nothing_else_share_the_store(url: str, tmp_path: Path) -> None:
@@ -132,7 +140,9 @@ def test_some_units_are_read_in_few_ranges(url: str, tmp_path: Path) -> None:
     store = open_at(url, tmp_path / "a")
     store.put([entry_of(0, 40)])
     asked: list[Any] = []
-    bucket = store._home._bucket  # type: ignore[attr-defined]
+    index = store.index(entry_of(0, 40).signature.digest)
+    assert index is not None
+    bucket = index.storage._bucket  # type: ignore[attr-defined]
     plain = bucket.get_ranges
     bucket.get_ranges = lambda name, ranges: asked.extend(ranges) or plain(name, ranges)
     keys = entry_of(0, 40).keys
@@ -152,13 +162,11 @@ def test_ranges_far_apart_are_read_apart_and_large_ones_in_parts() -> None:
     assert len(spans) == 4
 
 
-def test_maintenance_refuses_the_copy_instead_of_missing_its_packs(
-    url: str, tmp_path: Path
-) -> None:
+def test_a_copy_is_refused_instead_of_missing_its_packs(url: str, tmp_path: Path) -> None:
     store = open_at(url, tmp_path)
     store.put([entry_of(0, 1)])
-    with pytest.raises(StoreError, match=f"only a copy of a log.*{url}"):
-        verify(StoreFolder(store.folder.root))
+    with pytest.raises(StoreError, match=f"only a copy of a log.*{url}: name"):
+        verify(Home(store.folder.root))
     assert_same_bits(store.get(entry_of(0, 1).keys), entry_of(0, 1).features)
 
 

@@ -1,11 +1,13 @@
 """``encodeonce store``: what it prints, and its exit status."""
 
+import uuid
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from encodeonce.cache_store.hdf5 import Hdf5Store
+from encodeonce.cache_store.objects.home import ObjectHome
 from encodeonce.harness.run.sizes import parse_bytes, parse_seconds
 from encodeonce.jobs.cli.store import store_app
 from tests.cache_store.stores import entry_of
@@ -56,6 +58,23 @@ def test_a_run_files_cache_path_is_taken_for_the_store_in_it(root: Path, tmp_pat
     done = call("import", cache, tmp_path / "x.tar")
     assert "2 already there" in done.stdout or "6 already there" in done.stdout
     assert not (cache / "store.json").exists()
+
+
+def test_a_store_in_object_storage_is_named_by_its_url(tmp_path: Path) -> None:
+    url = f"memory://{uuid.uuid4().hex}/features"
+    home = ObjectHome(url, tmp_path / "writer")
+    Hdf5Store(home.folder.root, home=home).put([entry_of(0, 3)])
+    copies = ("--copies", tmp_path / "copies")
+    for words in (["stat", url], ["verify", url], ["gc", url, "--max-size", "1TB"]):
+        done = call(*words, *copies)
+        assert done.exit_code == 0, done.output
+        assert f"store {url}" in done.stdout
+    assert entry_of(0).media in call("ls", url, *copies).stdout
+    assert call("export", url, tmp_path / "x.tar", *copies).exit_code == 0
+    assert "3 already there" in call("import", url, tmp_path / "x.tar", *copies).stdout
+    copy = call("verify", home.folder.root)
+    assert copy.exit_code == 1
+    assert f"packs in {url}: name that URL" in copy.stderr.replace("\n", " ")
 
 
 def test_verify_of_a_whole_store_succeeds(root: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from encodeonce.cache_store.layout import StoreFolder
+from encodeonce.cache_store.home import Home
 from encodeonce.cache_store.maintenance.verify import verify
 from tests.plugins.vllm.server import serving
 from tests.plugins.vllm.vllm_here import TIMEOUT_S, demo_checkpoint, ec_config, needs_vllm
@@ -46,7 +46,7 @@ def first(folder: Path) -> list[str]:
 
 
 def test_after_a_kill_the_next_server_encodes_nothing(folder: Path, first: list[str]) -> None:
-    assert verify(StoreFolder(folder / "store" / "features")).clean
+    assert verify(Home(folder / "store" / "features")).clean
     with serving(folder / "demo", folder, ec_config(folder / "store")) as server:
         assert [server.ask(QUESTION, 1), server.ask(QUESTION, 2, 3)] == first
         counts = server.wait_for("loaded", 3)

@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from encodeonce.cache_store.home import Home
 from encodeonce.cache_store.layout import StoreFolder
 from encodeonce.cache_store.maintenance.verify import verify
 from encodeonce.cache_store.signature import Signature
@@ -86,7 +87,7 @@ def test_a_flipped_byte_is_a_miss_with_a_warning(
     store.keep(PICTURE, output())
     store.close()
     assert opened(filled).find(PICTURE) is not None
-    assert verify(StoreFolder(filled)).clean
+    assert verify(Home(filled)).clean
 
 
 def test_read_only_keeps_nothing(tmp_path: Path) -> None:
