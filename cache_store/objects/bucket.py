@@ -44,7 +44,9 @@ class Bucket:
 
         self.url = url.rstrip("/")
         try:
-            self._fs, self._root = fsspec.core.url_to_fs(self.url)
+            # No listings are kept: by one of them, what others have written since is not there.
+            options = {"use_listings_cache": False}
+            self._fs, self._root = fsspec.core.url_to_fs(self.url, **options)
         except ImportError as error:
             package = PROTOCOLS[protocol]
             raise StoreError(f"{url} needs {package}: pip install {package}") from error

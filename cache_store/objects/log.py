@@ -9,8 +9,15 @@ from pathlib import Path
 
 from encodeonce.cache_store.durable import explain, make_folder, replace
 from encodeonce.cache_store.layout import Namespace
-from encodeonce.cache_store.log import DamagedRecord, Log, Record, encode_record
+from encodeonce.cache_store.log import (
+    STALE_NAME_S,
+    DamagedRecord,
+    Log,
+    Record,
+    encode_record,
+)
 from encodeonce.cache_store.objects.bucket import Bucket
+from encodeonce.cache_store.store import StoreError
 
 FETCHED_AT_ONCE = 256
 
@@ -81,7 +88,23 @@ class ObjectLog(Log):
         return max((int(number) for number in numbers if number.isdigit()), default=0)
 
     def wait_for(self, seq: int) -> None:
-        """Do nothing: an object can be read as soon as it is written."""
+        """Check that a record of another's can be read, as an object can once it is written.
+
+        Raises:
+            StoreError: it cannot: to go on would be to try for ever.
+        """
+        give_up_s = time.monotonic() + STALE_NAME_S
+        while not self._is_there(seq):
+            if time.monotonic() > give_up_s:
+                where = f"{self._bucket.url}/{self._name(self._namespace.record(seq))}"
+                raise StoreError(f"{where} exists for writing but not for reading")
+            time.sleep(0.05)
+
+    def _is_there(self, seq: int) -> bool:
+        try:
+            return self.read(seq) is not None
+        except DamagedRecord:
+            return True
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()

@@ -87,10 +87,7 @@ def summarize(results: Results) -> Summary:
         "comparison": compare_answers(records, uncached) if uncached else None,
         "judged": summarize_verdicts(results.verdicts, records, benchmarks, shown),
         "timeline": hit_timeline(
-            {
-                "precompute": list(_precompute_steps(outcomes)),
-                "evaluate": [Step(finished_at=r.finished_at, cache=r.cache) for r in records],
-            }
+            {"precompute": list(_precompute_steps(outcomes)), "evaluate": records}
         ),
         "gallery": gallery(records, uncached, shown),
     }

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,12 +15,23 @@ PAUSE_S = 1800.0
 """A longer gap between a journal's lines counts as an interruption, not as part of the run."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Written(Protocol):
     """A line of a journal: what was asked of the store, and when it was written."""
 
+    @property
+    def finished_at(self) -> str | None:
+        """ISO 8601; None in journals of earlier versions, which did not write it."""
+
+    @property
+    def cache(self) -> CacheUse:
+        """What was asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A line of precompute's journal; a `Record` is one of evaluation's."""
+
     finished_at: str | None
-    """ISO 8601; None in journals of earlier versions, which did not write it."""
     cache: CacheUse
 
 
@@ -29,7 +40,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def hit_timeline(stages: Mapping[str, Sequence[Step]]) -> dict[str, Any] | None:
+def hit_timeline(stages: Mapping[str, Sequence[Written]]) -> dict[str, Any] | None:
     """Return requested and found units in equal parts of each stage's time; None if there are none.
 
     Args:
@@ -52,7 +63,7 @@ def hit_timeline(stages: Mapping[str, Sequence[Step]]) -> dict[str, Any] | None:
     return found or None
 
 
-def _stage(steps: Sequence[Step]) -> dict[str, Any]:
+def _stage(steps: Sequence[Written]) -> dict[str, Any]:
     clock, num_pauses, places = "lines", 0, [float(n) for n in range(len(steps))]
     times = [step.finished_at for step in steps if step.finished_at is not None]
     if len(times) == len(steps):

@@ -133,7 +133,8 @@ class RunFolder:
 
         Args:
             which: file.
-            with_logits: also return the logits of first tokens, half of what a record takes.
+            with_logits: also return the logits of first tokens and the digests of all logits,
+                more than half of what a record takes.
         """
         read = RecordReader(with_logits=with_logits)
         lines = read_lines(self.path / f"{which}.jsonl", read.slow, read.quick)

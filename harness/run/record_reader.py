@@ -24,7 +24,7 @@ class RecordReader:
         """Begin a file.
 
         Args:
-            with_logits: whether to keep the logits of first tokens.
+            with_logits: whether to keep the logits of first tokens, and the digests of all.
         """
         self._with_logits = with_logits
         self._once: dict[Any, Any] = {}
@@ -57,6 +57,7 @@ class RecordReader:
         put(record, "tags", once.setdefault(("tags", tags), record.tags))
         if not self._with_logits:
             put(record, "first_logits", _EMPTY)
+            put(record, "logits_sha256", None)
         for name in _MAPPINGS:
             if not getattr(record, name):
                 put(record, name, _EMPTY)

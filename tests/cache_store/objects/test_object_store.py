@@ -108,6 +108,21 @@ def test_a_damaged_copy_of_a_record_is_fetched_again(url: str, tmp_path: Path) -
     assert_same_bits(store.get(entry_of(0, 2).keys), entry_of(0, 2).features)
 
 
+def test_a_record_that_can_be_neither_written_nor_read_is_no_endless_loop(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_at(url, tmp_path)
+    store.put([entry_of(0, 1)])
+    plain = Bucket.create
+
+    def create(bucket: Bucket, name: str, data: bytes) -> bool:
+        return "/log/" not in name and plain(bucket, name, data)
+
+    monkeypatch.setattr(Bucket, "create", create)
+    with pytest.raises(StoreError, match="000000002.json exists for writing but not for reading"):
+        store.put([entry_of(1, 1)])
+
+
 def test_damage_of_a_pack_is_found_noted_and_encoded_again(url: str, tmp_path: Path) -> None:
     store = open_at(url, tmp_path / "a")
     store.put([entry_of(0, 2)])

@@ -122,6 +122,19 @@ def test_processes_that_write_the_same_units_store_each_once(tmp_path: Path) -> 
     assert len(packs) == len(index.live_packs()), "what lost the race was removed"
 
 
+def test_what_another_process_commits_after_the_log_was_listed_is_seen(tmp_path: Path) -> None:
+    url = "s3://ours/follows"
+    open_at(url, tmp_path / "a").put([entry_of(0, 2)])
+    reader = open_at(url, tmp_path / "b")
+    assert_same_bits(reader.get(entry_of(0, 2).keys), entry_of(0, 2).features)
+    words = [sys.executable, "-c", WRITER, url, str(tmp_path / "c")]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, timeout=120)
+    for number in range(1, 6):
+        assert_same_bits(reader.get(entry_of(number, 2).keys), entry_of(number, 2).features)
+    reader.put([entry_of(7, 2)])
+    assert len(list(open_at(url, tmp_path / "d").keys())) == 14
+
+
 def test_a_server_that_refuses_is_an_error_in_words() -> None:
     bucket = Bucket("s3://there-is-none/x")
     assert bucket.get("record") is None

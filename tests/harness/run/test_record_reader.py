@@ -23,6 +23,7 @@ def a_record(number: int, **fields: object) -> Record:
         "choices": ("a dog runs through the park", "nothing"),
         "tags": {"task": "order"},
         "media_sha256": ("a" * 64,),
+        "logits_sha256": "d" * 64,
         "first_logits": {"319": 1.5},
         "seconds": {"read": 0.25},
         "cache": CacheUse(num_units=4, num_hits=4),
@@ -96,4 +97,6 @@ def test_a_folders_records_come_without_logits_if_nobody_wants_them(tmp_path: Pa
     with folder.writer("records") as file:
         file.write(ODD[0].to_dict())
     assert folder.records("records")[0].first_logits == {"319": 1.5}
-    assert folder.records("records", with_logits=False)[0].first_logits == {}
+    assert folder.records("records")[0].logits_sha256 == "d" * 64
+    (lean,) = folder.records("records", with_logits=False)
+    assert (lean.first_logits, lean.logits_sha256) == ({}, None)
