@@ -151,6 +151,13 @@ def test_wrong_labels_are_refused(cache: Path, tmp_path: Path, text: str, words:
         )
 
 
+def test_a_question_without_an_answer_is_refused_by_its_line(cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"'said': .*said\.jsonl, line 2: column 'answer': must have"
+    ):
+        train(cache, tmp_path / "t", benchmarks=[asked(tmp_path, "said", [(0, "1"), (1, "")])])
+
+
 def test_it_is_judged_by_other_media_alone(cache: Path, tmp_path: Path) -> None:
     """Whatever the files are called: it is their content that counts."""
     training = [asked(tmp_path, "one", [(0, "1"), (1, "2")])]
