@@ -131,9 +131,10 @@ def _conditions(bench: AdaptersBench, result: AdaptersResult) -> Section:
             "with stored features, then the same given tokens, by the same loop over transformers' "
             f"own cache; at most {bench.max_batch} rows a batch. Longer prompts cost all ways the "
             "same attention, and bring the ratios nearer to 1.",
-            f"Random adapters, all different, half of them of rank {bench.rank} and half of half "
-            f"of it, on {result.num_linears} linear layers: {human_bytes(result.adapter_bytes)} in "
-            f"all. Merging needs {human_bytes(result.copy_bytes)} of pristine weights.",
+            f"Random adapters, all different, every other one of rank {bench.rank} and the others "
+            f"of {-(-bench.rank // 2)}, on {result.num_linears} linear layers: "
+            f"{human_bytes(result.adapter_bytes)} in all. Merging needs "
+            f"{human_bytes(result.copy_bytes)} of pristine weights.",
             f"Dispatch table: {result.table}.",
         ),
     )
