@@ -109,6 +109,14 @@ def test_beside_the_weights_or_in_them_answers_are_the_offline_engines(
     assert len({one["text"] for one in answers}) > 2, "the adapters change nothing"
 
 
+def test_prefixes_are_shared_under_one_adapter_alone(scene: Scene, tmp_path: Path) -> None:
+    experiment = {"name": "shared", "policy": "slora", "share_prefixes": True}
+    load = {"number": 3, "folders": adapters(tmp_path, 3)}
+    (cell,) = served(scene, "shared", load, experiments=[experiment]).values()
+    assert cell["num_hits"] > 0 and cell["num_misses"] >= 3
+    assert cell["same_tokens"] == {"num_compared": NUM_REQUESTS, "num_same": NUM_REQUESTS}
+
+
 def test_random_adapters_are_served_and_not_compared(scene: Scene) -> None:
     cells = served(scene, "random", {"number": 4, "random": {"rank": 4}})
     assert all(cell["num_failed"] == 0 for cell in cells.values())
