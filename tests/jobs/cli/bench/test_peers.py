@@ -37,9 +37,13 @@ def test_a_shape_that_vllm_cannot_load_is_refused() -> None:
         ("sglang=python", "allowed before '=': vllm, lmms_eval, vlmevalkit"),
         ("vllm=/no/such/python", "it does not run"),
         ("vllm=/bin/false", "it does not run"),
+        ("vlmevalkit=python", "the environment variable VLMEVALKIT must name its checkout"),
     ],
 )
-def test_an_interpreter_that_cannot_be_used_is_refused_before_work(word: str, said: str) -> None:
+def test_an_interpreter_that_cannot_be_used_is_refused_before_work(
+    word: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLMEVALKIT", "/no/such/folder")
     done = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["bench", "peers", "--python", word])
     assert done.exit_code != 0
     assert said in done.output
