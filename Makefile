@@ -99,7 +99,7 @@ test-gpu:
 # Three machines with Ray, and two with SLURM, as network namespaces of this one: built, disturbed and
 # taken down. Needs root, and for SLURM Debian's packages; says what is missing. Half an hour or more.
 test-cluster: $(VENV)/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v --durations=0 tests/cluster
 
 # Sixty SIGKILLs: half an hour or more. Before them the tests that are too many for `make test`.
 test-kills: $(VENV)/installed

@@ -183,6 +183,9 @@ class Network:
                 one.pull_the_plug()
                 for process in one.started:
                     process.wait()
+                    for pipe in (process.stdout, process.stderr):
+                        if pipe is not None:  # whose test failed before it was read
+                            pipe.close()
                 _ip("netns", "delete", one.namespace)
             # A cable goes with its end in the namespace, once the last process there is gone.
             subprocess.run(["ip", "link", "delete", one.cable], capture_output=True)
