@@ -98,8 +98,6 @@ class Bucket:
         Raises:
             StoreError: that cannot be known.
         """
-        # Not from a listing that was kept: others write too.
-        self._fs.invalidate_cache(f"{self._root}/{name}".rpartition("/")[0])
         try:
             found = self._try("reading", name, lambda path: self._fs.info(path))
         except FileNotFoundError:
@@ -169,7 +167,6 @@ class Bucket:
         Raises:
             StoreError: they cannot be listed.
         """
-        self._fs.invalidate_cache()
         try:
             found = self._try("listing", prefix, lambda path: self._fs.ls(path, detail=True))
         except FileNotFoundError:
@@ -191,7 +188,6 @@ class Bucket:
         Raises:
             StoreError: they cannot be listed.
         """
-        self._fs.invalidate_cache()
         try:
             found = self._try("listing", prefix, lambda path: self._fs.find(path, detail=True))
         except FileNotFoundError:

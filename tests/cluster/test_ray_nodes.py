@@ -2,8 +2,8 @@
 
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 
 import psutil
 import pytest
@@ -87,7 +87,8 @@ def test_nodes_that_join_later_get_work(
     with paused(head):
         for machine in (left, right):
             ray_nodes.start(machine)
-        wait_for(lambda: all(workers_of(run, machine) for machine in (left, right)))
+        until_each(lambda machine: len(workers_of(run, machine)), (left, right))
+    until_each(lambda machine: answers_of(run, machine), network.machines)
     said = require_the_same(run, driver, undisturbed)
     assert "room for 1 of 3 workers; the others start when nodes join" in said
     assert min(answers_of(run, machine) for machine in (head, left, right)) > 0
@@ -132,6 +133,18 @@ def kill_the_head(machine: Machine) -> None:
     """Kill the process that knows the others; Ray's others on the machine go on."""
     (gcs,) = (one for one in processes_on(machine) if "gcs_server" in one.name())
     gcs.kill()
+
+
+def until_each(has_done: Callable[[Machine], int], machines: Sequence[Machine]) -> None:
+    """Wait until each machine has done something; those that have stand still meanwhile."""
+    left = list(machines)
+    with ExitStack() as still:
+        while left:
+            wait_for(lambda: any(has_done(machine) for machine in left))
+            for machine in [one for one in left if has_done(one)]:
+                left.remove(machine)
+                if left:
+                    still.enter_context(paused(machine))
 
 
 @contextmanager
