@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from tests.plugins.vllm.vllm_here import TIMEOUT_S, encodeonce, environment, needs_vllm
@@ -131,6 +132,10 @@ def test_engines_of_two_ray_workers_answer_as_one(folder: Path) -> None:
     assert len(different) <= MOST_DIFFERENT
 
 
+@pytest.mark.skipif(
+    not torch.cpu._is_avx512_supported(),
+    reason="vLLM's build for processors without AVX-512 has no kernel for 4-bit weights",
+)
 def test_quantised_checkpoints_answer_as_in_transformers(tmp_path: Path) -> None:
     """In bfloat16, as vLLM's kernel for CPUs asks for."""
     more: list[Any] = ["none"]
