@@ -5,10 +5,13 @@ torchao, and by bitsandbytes where its plugin is installed.
 """
 
 import json
+import platform
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from encodeonce.models.checkpoint.files import read_config
 from encodeonce.models.checkpoint.quantized_parts import stored_settings
@@ -39,6 +42,8 @@ def why_not(weights: WeightsSpec, folder: Path, dtype: str) -> str | None:
     stored = stored_settings(read_config(folder)) or {}
     if stored.get("quant_method") == "bitsandbytes" and find_spec(_PLUGIN) is None:
         return _NO_PLUGIN.format(_PLUGIN.replace("_", "-"))
+    if _holds_4_bits(stored) and _lacks_kernel():
+        return "vLLM's kernel for 4-bit weights on a processor asks for AVX-512, which is not here"
     if weights.is_none or weights.path is not None:
         return _of_checkpoint(weights)
     if weights.method in _TORCHAO:
@@ -71,6 +76,23 @@ def loading_arguments(weights: WeightsSpec) -> Mapping[str, Any]:
         "quantization": "torchao",
         "hf_overrides": {"quantization_config_dict_json": settings},
     }
+
+
+def _holds_4_bits(settings: Any) -> bool:
+    """Say whether a quantisation config, whatever its library, is of 4 bits; NF4 is unpacked."""
+    if not isinstance(settings, Mapping) or settings.get("quant_method") == "bitsandbytes":
+        return False
+    return any(
+        value == 4 if name in ("bits", "num_bits", "w_bit") else _holds_4_bits(value)
+        for name, value in settings.items()
+    )
+
+
+def _lacks_kernel() -> bool:
+    """Say whether vLLM would run on a processor for which it has no product with 4-bit weights."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    is_x86 = platform.machine() in ("x86_64", "AMD64")
+    return is_x86 and not torch.cuda.is_available() and "AVX512" not in capability
 
 
 def _of_checkpoint(weights: WeightsSpec) -> str | None:

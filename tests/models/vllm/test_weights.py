@@ -90,3 +90,35 @@ def test_every_method_is_asked_for_or_refused_with_a_reason_of_its_own() -> None
     for name in set(quantizer_names()) - NEEDING_A_PATH:
         words = refusal(spec(name))
         assert words != "vLLM has no such method", name
+
+
+PACKED = {
+    "quant_method": "compressed-tensors",
+    "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "int"}}},
+}
+
+
+@pytest.mark.parametrize(
+    ("capability", "stored", "is_refused"),
+    [
+        ("AVX2", PACKED, True),
+        ("AVX2", {"quant_method": "awq", "bits": 4}, True),
+        ("AVX2", {"quant_method": "gptq", "bits": 8}, False),
+        ("AVX512", PACKED, False),
+    ],
+)
+def test_4_bits_are_refused_where_vllm_has_no_kernel_for_them(
+    capability: str,
+    stored: dict[str, Any],
+    is_refused: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vllm_weights.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(vllm_weights.torch.cuda, "is_available", lambda: False)
+    cpu = vllm_weights.torch.backends.cpu
+    monkeypatch.setattr(cpu, "get_cpu_capability", lambda: capability)
+    config = {"model_type": "llava", "quantization_config": stored}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    words = refusal(spec({"method": "checkpoint", "path": str(tmp_path)}), tmp_path)
+    assert ("AVX-512" in (words or "")) is is_refused
