@@ -48,9 +48,10 @@ def test_every_way_answers_the_same_and_everything_is_stored(
                 -(-num_rows // 4),
                 min(4, num_rows),
             )
-            assert 0 < ways[name]["log_prob"] < 1e-4
+            assert 0 <= ways[name]["log_prob"] < 1e-4  # some round alike, on some machines
             assert ways[name]["flips"] == 0
             assert ways[name]["operations"] > 1
+        assert max(ways[name]["log_prob"] for name in OURS) > 0, "all are one computation"
         assert base["log_prob"] is None
         assert merged["operations"] == base["operations"] == 0
 
