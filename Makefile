@@ -97,7 +97,7 @@ test-gpu:
 	$(PYTHON) -m tests.gpu.ratios
 
 # Three machines with Ray, and two with SLURM, as network namespaces of this one: built, disturbed and
-# taken down. Needs root, and for SLURM Debian's packages; says what is missing. Half an hour or more.
+# taken down. Needs root, and for SLURM Debian's packages; says what is missing. Twenty minutes.
 test-cluster: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v --durations=0 tests/cluster
 
