@@ -93,6 +93,17 @@ class PrefixDecoder(HoldsAdapters, ABC):
         seen = prefix_observation(needs_of(settings)) if is_watched else None
         return self._prefill(visuals, seen, adapter)
 
+    def continuing(self, prefix: Prefix, adapter: int) -> Prefix | None:
+        """Return a prefix whose questions are under another adapter, with the same keys and values.
+
+        None if it has to be prefilled anew: only the base, and adapters that begin behind the
+        prefix (aLoRA), have the same.
+        """
+        activation = self.activation(adapter)
+        if not prefix.is_of_base or (adapter != BASE and activation is None):
+            return None
+        return replace(prefix, adapter=adapter, activation=activation, seconds={}, _suffixes={})
+
     def prefill_with_gradients(self, visuals: Sequence[Visual]) -> Prefix:
         """Prefill the same with a graph, for what is trained beside the frozen model."""
         return self._prefill(visuals, None, with_gradients=True)
@@ -185,7 +196,8 @@ class PrefixDecoder(HoldsAdapters, ABC):
         prefix = self._prefill(visuals, prefix_observation(needs))
         suffix = prefix.suffix(question)
         seen = question_observation(needs, len(suffix))
-        with continued(self._model, prefix), seen.watching(self._model):
+        index = prefix.index([suffix])
+        with continued(self._model, prefix), using(index), seen.watching(self._model):
             read_on(self._model, [suffix], prefix.fork())
         return Prompts(self._model, prefix, seen, [len(suffix)]).statistics(0)
 
@@ -203,7 +215,7 @@ class PrefixDecoder(HoldsAdapters, ABC):
         prefix = self.prefill(visuals)
         with continued(self._model, prefix):
             suffix = prefix.suffix(question)
-            return logits_from(self._model, prefix.fork(), suffix, [token_ids])[0]
+            return logits_from(self._model, prefix, suffix, [token_ids])[0]
 
     def through(self, model: Any) -> Self:
         """Return a decoder of the same adapters whose passes go through another model.
@@ -223,16 +235,22 @@ class PrefixDecoder(HoldsAdapters, ABC):
         *,
         with_gradients: bool = False,
     ) -> Prefix:
-        self.check_adapter(adapter)
+        activation = self.activation(adapter)
         synchronize()
         start = time.perf_counter()
-        with using(adapter):  # the projector may be adapted
+        with using(adapter if activation is None else BASE):  # the projector may be adapted
             opening = self._open(visuals)
         check_length(self._model.config, len(opening.token_ids) + opening.position_offset, 1)
         synchronize()
         prepare_s = time.perf_counter() - start
         return prefill(
-            self._model, opening, prepare_s, observation, adapter, with_gradients=with_gradients
+            self._model,
+            opening,
+            prepare_s,
+            observation,
+            adapter,
+            activation,
+            with_gradients=with_gradients,
         )
 
     def _independent(self, generation: GenerationSpec) -> GenerationSpec:

@@ -17,6 +17,7 @@ from encodeonce.harness.run.record import SampleError
 from encodeonce.harness.run.scoring import continuations
 from encodeonce.harness.workers.askable import can_ask, reason_against
 from encodeonce.harness.workers.decoder_slot import adapter_number
+from encodeonce.harness.workers.prefixes import Prefixes
 from encodeonce.harness.workers.recorder import Result, scoring_of
 from encodeonce.models.answer import Generation, sum_seconds
 from encodeonce.models.family import AnswerEngine, Decoder
@@ -108,6 +109,7 @@ class BlockEvaluator:
         refused: dict[int, Mapping[str, SampleError]] = {}
         read: dict[int, _Read] = {}
         engines: dict[tuple[str, ...], AnswerEngine] = {}
+        prefixes = Prefixes(self._generation.max_cache_gib)
         for number, one in enumerate(block):
             try:
                 visuals = one.visuals()
@@ -124,7 +126,7 @@ class BlockEvaluator:
                 found[number] = _nothing(one.branch)
                 continue
             adapter = adapter_number(decoder, one.branch.adapter)
-            prefix = decoder.prefill(visuals, one.branch.settings, adapter=adapter)
+            prefix = prefixes.take(decoder, one.branch, visuals, adapter)
             del visuals
             refused[number] = self._refused(decoder, prefix, one.branch, asked)
             asked = [pair for pair in asked if pair[0].id not in refused[number]]

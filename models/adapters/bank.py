@@ -60,6 +60,7 @@ class AdapterBank:
         """
         self.titles = tuple(adapter.title for adapter in adapters)
         self.heads = tuple(adapter.head for adapter in adapters)
+        self.activations = tuple(adapter.activation for adapter in adapters)
         if repeated := sorted({one for one in self.titles if self.titles.count(one) > 1}):
             raise AdapterError(
                 f"two adapters are called {repeated[0]!r}; give one of them another label"
@@ -171,7 +172,8 @@ class AdapterBank:
         if rows.number is not None:
             return single(stack, rows.number, x, y)
         flat_x, flat_y = _by_number(rows, x), _by_number(rows, y)
-        kind = self._kind_for(stack, rows, flat_x)
+        # Tokens side by side have the same adapter mostly, so that there are few segments.
+        kind = "segment" if len(rows.shape) == 2 else self._kind_for(stack, rows, flat_x)
         return KINDS[kind](stack, rows, flat_x, flat_y).reshape(y.shape)
 
     def _instead(
@@ -217,6 +219,8 @@ def _by_module(
     found: dict[str, tuple[nn.Module, dict[int, LowRank]]] = {}
     for number, adapter in enumerate(adapters):
         for name, (module, product) in sites.find(adapter).items():
+            if sites.is_before_text(module):
+                adapter.refuse_activated(f"it has no effect on {name}. Leave its weights out")
             found.setdefault(name, (module, {}))[1][number] = product
     return [(name, module, products) for name, (module, products) in found.items()]
 

@@ -23,6 +23,7 @@ from encodeonce.models.adapters.lora_config import (
 )
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.checkpoint.files import named_folder, refusing
+from encodeonce.models.language.activation import Activation
 
 WEIGHTS = "adapter_model.safetensors"
 ADAPTER_FILES = (CONFIG, WEIGHTS)
@@ -69,6 +70,20 @@ class Adapter:
     They are to be the same in the model here."""
     head: Head | None = None
     """A linear head that was trained with it here."""
+    activation: Activation | None = None
+    """What it begins at in a prompt (aLoRA); None: it is in force from the first token on."""
+
+    def refuse_activated(self, where: str) -> None:
+        """Refuse an activated LoRA.
+
+        Raises:
+            AdapterError: it is one; ``where`` says what cannot have it, and what to do instead.
+        """
+        if self.activation is not None:
+            raise AdapterError(
+                f"{self.file}: the adapter is an activated LoRA (alora_invocation_tokens), which "
+                f"begins in the middle of a prompt: {where}"
+            )
 
 
 def adapter_folder(spec: AdapterSpec) -> Path:
@@ -126,6 +141,7 @@ def read_adapter(spec: AdapterSpec) -> Adapter:
         products=products,
         copies=copies,
         head=read_head(folder),
+        activation=Activation(config.invocation) if config.invocation else None,
     )
 
 

@@ -13,6 +13,7 @@ from encodeonce.models.adapters.merging import MergedWeights
 from encodeonce.models.adapters.operators import Kind
 from encodeonce.models.adapters.spec import AdapterSpec
 from encodeonce.models.answer import LoadedWeights
+from encodeonce.models.language.activation import Activation
 from encodeonce.models.language.adapting import BASE
 
 
@@ -86,13 +87,25 @@ class HoldsAdapters(ABC):
         parts = {k: n for k, n in self.loaded.bytes_by_part.items() if k != "adapters"}
         self.loaded = replace(self.loaded, bytes_by_part=parts)
 
-    def check_adapter(self, number: int) -> None:
-        """Refuse the number of an adapter that there is not."""
+    @property
+    def has_activated(self) -> bool:
+        """Whether an adapter begins behind its prefix (aLoRA), which then is the base's."""
+        return self.adapters is not None and any(self.adapters.activations)
+
+    def activation(self, number: int) -> Activation | None:
+        """Return where an adapter begins in a prompt; None: everywhere, as the base does.
+
+        Raises:
+            ValueError: there is no adapter of this number.
+        """
         count = 0 if self.adapters is None else len(self.adapters.titles)
         if not BASE <= number < count:
             raise ValueError(
                 f"adapter {number} of {count}; they are numbered from 0, {BASE} is the base"
             )
+        if self.adapters is None or number == BASE:
+            return None
+        return self.adapters.activations[number]
 
     def close(self) -> None:
         """Take the adapters off the model; all else goes with the decoder."""

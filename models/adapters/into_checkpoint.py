@@ -67,6 +67,7 @@ def merge_adapter(spec: AdapterSpec, model: ModelSpec, output: Path) -> Merged:
             f"{folder} is quantised, and a sum would have to be quantised anew: merge the adapter "
             "into the model that it was made from, then quantise that"
         )
+    adapter.refuse_activated("it cannot be merged")
     whole = _whole(folder)
     found = _sites(whole, adapter)
     for module, product in found.values():

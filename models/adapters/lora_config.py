@@ -40,6 +40,8 @@ class LoraConfig:
     rank_pattern: Mapping[str, int] = field(default_factory=dict)
     """Other ranks, by a pattern of the module's name."""
     alpha_pattern: Mapping[str, float] = field(default_factory=dict)
+    invocation: tuple[int, ...] = ()
+    """Tokens from whose last occurrence in a prompt on it has effect (aLoRA); none: everywhere."""
     base: str | None = None
     """What the adapter was trained on, as its maker called it."""
 
@@ -70,6 +72,7 @@ _READ = {
     "rank_pattern",
     "alpha_pattern",
     "init_lora_weights",
+    "alora_invocation_tokens",
     "base_model_name_or_path",
 }
 _TRAINING = {
@@ -104,8 +107,6 @@ _REFUSED: Mapping[str, str] = {
     "bias": f"biases of the base model were trained, so that the base is another. {MERGE}",
     "layer_replication": "layers of the base model were repeated. Save the model with its layers "
     "repeated, and give that folder as model.path",
-    "alora_invocation_tokens": "an activated LoRA (aLoRA) begins in the middle of a prompt, which "
-    "is not handled. Use a plain LoRA",
     **dict.fromkeys(
         ("use_qalora", "use_bdlora", "arrow_config", "kasa_config", "velora_config"),
         "such adapters compute something else than B A x. Use a plain LoRA",
@@ -142,6 +143,7 @@ def read_lora_config(folder: Path) -> LoraConfig:
         has_bias=_flag(file, "lora_bias", fields),
         rank_pattern=_pattern(file, "rank_pattern", fields, int),
         alpha_pattern=_pattern(file, "alpha_pattern", fields, float),
+        invocation=_tokens(file, "alora_invocation_tokens", fields),
         base=fields.get("base_model_name_or_path"),
     )
 
@@ -184,6 +186,16 @@ def _flag(file: Path, name: str, fields: Mapping[str, Any]) -> bool:
     if not isinstance(value, bool):
         raise AdapterError(f"{file}: {name} must be true or false; got {value!r}")
     return value
+
+
+def _tokens(file: Path, name: str, fields: Mapping[str, Any]) -> tuple[int, ...]:
+    value = fields.get(name)
+    if value is None:
+        return ()
+    is_list = isinstance(value, list) and bool(value)
+    if not is_list or not all(type(one) is int and one >= 0 for one in value):
+        raise AdapterError(f"{file}: {name} must be a list of token ids; got {value!r}")
+    return tuple(value)
 
 
 def _pattern(

@@ -41,6 +41,8 @@ class MergedWeights:
         """
         self.merged: int | None = None
         sites = Sites(model, projector)
+        for adapter in adapters:
+            adapter.refuse_activated(f"it cannot be merged. {_HOW}")
         self._products = [sites.find(adapter) for adapter in adapters]
         self._changed: dict[nn.Module, None] = {}
         self._pristine: dict[nn.Module, tuple[torch.Tensor, nn.Parameter | None]] = {}

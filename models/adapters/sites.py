@@ -49,6 +49,10 @@ class Sites:
         self._embeddings = model.get_input_embeddings()
         self._projector = projector
 
+    def is_before_text(self, module: nn.Module) -> bool:
+        """Say whether a layer is the projector's, through which features go and no text."""
+        return self._projector is not None and module in set(self._projector.modules())
+
     def find(self, adapter: Adapter) -> dict[str, tuple[nn.Module, LowRank]]:
         """Return the modules of an adapter with what is added to each, by their names here.
 

@@ -16,7 +16,8 @@ from encodeonce.models.kv.forks import Fork
 from encodeonce.models.kv.layers.ragged import RaggedLayer
 from encodeonce.models.kv.layers.shared import SharedLayer
 from encodeonce.models.kv.selection import Entries
-from encodeonce.models.language.adapting import using
+from encodeonce.models.language.activation import Activation
+from encodeonce.models.language.adapting import Index, using
 from encodeonce.models.language.prefix import Prefix
 
 
@@ -30,6 +31,8 @@ class Cohort:
     stands behind the entries that are left, as many as the first layer without a window has."""
     adapter: int
     """Under which all rows are."""
+    activation: Activation | None = None
+    """Where in their questions it begins."""
 
     def __len__(self) -> int:
         """Return R."""
@@ -41,6 +44,13 @@ class Cohort:
             self.cache.num_entries(row) if origin is None else origin + self.cache.num_new
             for row, origin in enumerate(self.origins)
         ]
+
+    def index(self, token_ids: torch.Tensor, num_tokens: int | None = None) -> Index:
+        """Return the adapters of questions' tokens (R, Q), or of the first of them."""
+        if self.activation is None:
+            return self.adapter
+        numbers = self.activation.numbers(self.adapter, token_ids.tolist())
+        return [row[:num_tokens] for row in numbers]
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all rows but these, which are renumbered in the order given."""
@@ -62,6 +72,7 @@ def cohort_behind(prefix: Prefix, paddings: Sequence[int], room: int) -> Cohort:
         cache=RaggedCache(layers, prefix.num_tokens),
         origins=[end - padding for padding in paddings],
         adapter=prefix.adapter,
+        activation=prefix.activation,
     )
 
 
@@ -102,6 +113,7 @@ def cohort_of(forks: Sequence[Fork], offset: int, room: int) -> Cohort:
             None if fork.positions == "compressed" else fork.num_tokens + offset for fork in forks
         ],
         adapter=forks[0].adapter,
+        activation=forks[0].activation,
     )
 
 
@@ -121,7 +133,8 @@ def read(
     """
     # Who watches stands around the attention that is in force then.
     with torch.inference_mode(), over(model, cohort), watching or nullcontext():
-        logits: torch.Tensor = forward(model, cohort, token_ids, logits_to_keep=1).logits
+        index = cohort.index(token_ids)
+        logits: torch.Tensor = forward(model, cohort, token_ids, index, logits_to_keep=1).logits
     return logits[:, -1].float()
 
 
@@ -137,14 +150,17 @@ def teacher_forced(
         model: of transformers.
         cohort: the rows.
         rows: tokens for each row, the same number for all; shorter ones padded on the right.
-        num_unasked: first tokens of every row, logits after which are not yielded.
+        num_unasked: first tokens of every row, logits after which are not yielded; with the next
+            one, they are the question.
     """
     token_ids = torch.tensor(rows, device=model.device)
     vocabulary = model.config.get_text_config().vocab_size
     chunk = max(1, 2**27 // (len(rows) * vocabulary))
     with torch.inference_mode(), over(model, cohort):
         if num_unasked:
-            forward(model, cohort, token_ids[:, :num_unasked], logits_to_keep=1)
+            # The last token of a question is under its adapter, however it was invoked.
+            index = cohort.index(token_ids[:, : num_unasked + 1], num_unasked)
+            forward(model, cohort, token_ids[:, :num_unasked], index, logits_to_keep=1)
         for some in token_ids[:, num_unasked:].split(chunk, dim=1):
             yield from forward(model, cohort, some).logits.unbind(1)
     cohort.cache.rewind()
@@ -155,18 +171,25 @@ def over(model: Any, cohort: Cohort) -> AbstractContextManager[None]:
     return attending(model, NAME, ragged_attention(cohort.cache), with_masks=False)
 
 
-def forward(model: Any, cohort: Cohort, token_ids: torch.Tensor, **options: Any) -> Any:
+def forward(
+    model: Any,
+    cohort: Cohort,
+    token_ids: torch.Tensor,
+    index: Index | None = None,
+    **options: Any,
+) -> Any:
     """Return the model's output for tokens (R, Q) that follow a cohort's rows; inside `over`.
 
     Args:
         model: of transformers.
         cohort: the rows.
         token_ids: (R, Q).
+        index: adapters; None for the cohort's throughout.
         options: of the model's forward.
     """
     first = torch.tensor(cohort.positions(), device=token_ids.device)[:, None]
     positions = first + torch.arange(token_ids.shape[1], device=token_ids.device)
-    with using(cohort.adapter):
+    with using(cohort.adapter if index is None else index):
         return model(
             input_ids=token_ids,
             position_ids=positions.clamp(min=0),  # of padding, whose results nobody sees

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from encodeonce.models.kv.forks import Fork, KVLayer
-from encodeonce.models.kv.prompts import Prompts
+from encodeonce.models.kv.prompts import Prompts, needs_of
 from encodeonce.models.kv.registry import find_method
 from encodeonce.models.kv.selection import Entries
 from encodeonce.models.kv.spec import KVSpec
@@ -18,6 +18,11 @@ from encodeonce.models.language.adapting import using
 
 def compress(prompts: Prompts, row: int, settings: Sequence[KVSpec]) -> list[Fork]:
     """Return a prompt's cache under each setting, planned over all layers."""
+    if prompts.activation is not None and any(needs_of([one]).inputs for one in settings):
+        raise NotImplementedError(
+            "KV methods that call the attention's own projections do not know where an activated "
+            "LoRA begins; leave out kvpress's, or the adapter"
+        )
     with using(prompts.adapter):  # kvpress calls the attention's own projections
         return _compressed(prompts, row, settings)
 
@@ -30,14 +35,12 @@ def _compressed(prompts: Prompts, row: int, settings: Sequence[KVSpec]) -> list[
     for setting in settings:
         entries = iter(_entries(setting, statistics))
         layers = [windows.get(n) or KVLayer(entries=next(entries), window=None) for n in numbers]
-        found.append(_fork(setting, layers, prompts.is_visual(row), prompts.adapter))
+        found.append(_fork(setting, layers, prompts, row))
     return found
 
 
-def _fork(
-    setting: KVSpec, layers: Sequence[KVLayer], is_visual: torch.Tensor, adapter: int
-) -> Fork:
-    method = find_method(setting)
+def _fork(setting: KVSpec, layers: Sequence[KVLayer], prompts: Prompts, row: int) -> Fork:
+    method, is_visual = find_method(setting), prompts.is_visual(row)
     kept = [layer.entries.lengths[0] for layer in layers]
     return Fork(
         layers=layers,
@@ -45,7 +48,8 @@ def _fork(
         precision=setting.precision,
         positions="original" if method is None else method.positions,
         eviction=None if method is None else method.eviction(len(is_visual), kept, setting.keep),
-        adapter=adapter,
+        adapter=prompts.adapter,
+        activation=prompts.activation,
     )
 
 

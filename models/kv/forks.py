@@ -14,6 +14,7 @@ from encodeonce.models.kv.cache import Eviction
 from encodeonce.models.kv.selection import Entries
 from encodeonce.models.kv.spec import PositionPolicy
 from encodeonce.models.kv.storage import Precision, entry_bytes
+from encodeonce.models.language.activation import Activation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,8 @@ class Fork:
     eviction: Eviction | None
     adapter: int
     """Under which the prompt was read, and has to be continued."""
+    activation: Activation | None = None
+    """Where in a question that is still to be read it begins."""
 
     @property
     def num_tokens(self) -> int:

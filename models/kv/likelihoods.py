@@ -69,7 +69,7 @@ def _by_question(
     # The unmodified model reads the full cache alone.
     watching = seen.watching(model) if compressed else nullcontext()
     with watch.stage("score"), continued(model, prefix), watching:
-        full = log_probs_from(model, prefix.fork(), suffix, continuations)
+        full = log_probs_from(model, prefix, suffix, continuations)
     whole = {n: _likelihoods(prefix, suffix, full, None) for n in settings if n not in compressed}
     if whole:
         whole = _booked(whole, watch.take())

@@ -58,7 +58,7 @@ class Prompts:
         """
         assert isinstance(prefix.observation, Observation), "prefilled for other settings"
         self._prefix, self._lengths = prefix, lengths
-        self.adapter = prefix.adapter
+        self.adapter, self.activation = prefix.adapter, prefix.activation
         self._before, self._after = prefix.observation, questions
         self._rotary = text_rotary(model, prefix.opening.position_offset)
         longest = 0 if questions is None else max(lengths)

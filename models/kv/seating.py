@@ -45,5 +45,5 @@ class Seating:
     def nbytes(self) -> int:
         """Of the caches that wait, prefixes included."""
         seats = [seat for wave in self.waves.values() for seat in wave.seats]
-        prefixes = {id(seat.prefix): seat.prefix.nbytes for seat in seats}
+        prefixes = {id(seat.prefix.cache): seat.prefix.nbytes for seat in seats}
         return sum(prefixes.values()) + sum(seat.allocated_bytes for seat in seats)

@@ -15,7 +15,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 
 from encodeonce.models.checkpoint.rows import companies
-from encodeonce.models.language.prefix import fork
+from encodeonce.models.language.adapting import using
+from encodeonce.models.language.prefix import Prefix, fork
 
 
 def tokenize_continuations(tokenizer: Any, continuations: Sequence[str]) -> list[list[int]]:
@@ -31,17 +32,17 @@ def tokenize_continuations(tokenizer: Any, continuations: Sequence[str]) -> list
 
 
 def log_probs_from(
-    model: Any, cache: DynamicCache, suffix: Sequence[int], continuations: Sequence[Sequence[int]]
+    model: Any, prefix: Prefix, suffix: Sequence[int], continuations: Sequence[Sequence[int]]
 ) -> "Scored":
     """Return the log-probability of each continuation of a prompt.
 
     Args:
-        model: a transformers model.
-        cache: of the prompt before ``suffix``; grows.
+        model: a transformers model, inside `continued`.
+        prefix: of the prompt.
         suffix: the rest of the prompt.
         continuations: token ids of each.
     """
-    logits_CLV = logits_from(model, cache, suffix, continuations)
+    logits_CLV = logits_from(model, prefix, suffix, continuations)
     pairs = list(zip(logits_CLV, continuations, strict=True))
     return Scored(
         first_logits=logits_CLV[0, 0],
@@ -51,10 +52,12 @@ def log_probs_from(
 
 
 def logits_from(
-    model: Any, cache: DynamicCache, suffix: Sequence[int], continuations: Sequence[Sequence[int]]
+    model: Any, prefix: Prefix, suffix: Sequence[int], continuations: Sequence[Sequence[int]]
 ) -> torch.Tensor:
     """Return the logits (C, L, V) before each token of continuations; see `log_probs_from`."""
-    first_1LV = read_on(model, [suffix], cache, logits_to_keep=1)
+    cache = prefix.fork()
+    with using(prefix.index([suffix])):
+        first_1LV = read_on(model, [suffix], cache, logits_to_keep=1)
     logits_CLV = first_1LV.expand(len(continuations), 1, -1)
     if max(map(len, continuations)) > 1:
         rest: list[torch.Tensor] = []

@@ -20,7 +20,8 @@ from torch import nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from encodeonce.models.language.adapting import BASE, using
+from encodeonce.models.language.activation import Activation
+from encodeonce.models.language.adapting import BASE, Index, using
 from encodeonce.models.timing import synchronize
 
 
@@ -70,6 +71,8 @@ class Prefix:
     """The observation of the prefill, where caches made from it are to be compressed."""
     adapter: int = BASE
     """Under which it was computed, and whatever continues it: keys and values depend on it."""
+    activation: Activation | None = None
+    """Where the adapter begins instead, behind the prefix, which then is the base's."""
     _suffixes: dict[str, list[int]] = field(default_factory=dict)
 
     @property
@@ -113,7 +116,24 @@ class Prefix:
             )
         if len(token_ids) == self.num_tokens:
             raise PrefixError(f"the prompt ends with the last visual token: {question!r}")
-        return list(token_ids[self.num_tokens :])
+        suffix = list(token_ids[self.num_tokens :])
+        self.index([suffix])
+        return suffix
+
+    def index(self, rows: Sequence[Sequence[int]]) -> Index:
+        """Return the adapters of the tokens of questions behind it: see `adapting.AdaptedRows`.
+
+        Raises:
+            NotInvoked: a prompt lacks the invocation of its adapter.
+        """
+        if self.activation is None:
+            return self.adapter
+        return self.activation.numbers(self.adapter, rows)
+
+    @property
+    def is_of_base(self) -> bool:
+        """Whether its keys and values are those under no adapter."""
+        return self.adapter == BASE or self.activation is not None
 
     def fork(self, num_questions: int = 1) -> DynamicCache:
         """Return a cache of B rows to continue from; this one stays unchanged."""
@@ -156,6 +176,7 @@ def prefill(
     prepare_s: float,
     observation: Observation | None = None,
     adapter: int = BASE,
+    activation: Activation | None = None,
     *,
     with_gradients: bool = False,
 ) -> Prefix:
@@ -166,7 +187,8 @@ def prefill(
         opening: the opening.
         prepare_s: seconds already spent on making ``opening``.
         observation: watches, without changing what is computed.
-        adapter: under which the opening is read.
+        adapter: under which the opening is read, unless it begins behind it.
+        activation: where it begins then.
         with_gradients: whether gradients are to reach what is trained beside the model, through
             keys and values.
     """
@@ -183,12 +205,18 @@ def prefill(
     start = time.perf_counter()
     ending = suppress(AllLayersFilled)
     grad = torch.enable_grad() if with_gradients else torch.inference_mode()
-    with grad, _restored(model, opening.state), using(adapter), watching, ending:
+    reading = using(adapter if activation is None else BASE)
+    with grad, _restored(model, opening.state), reading, watching, ending:
         model(**opening.inputs, past_key_values=filling, use_cache=True, logits_to_keep=1)
     synchronize()
     seconds = {"prepare": prepare_s, "prefill": time.perf_counter() - start}
     return Prefix(
-        opening=opening, cache=cache, seconds=seconds, observation=observation, adapter=adapter
+        opening=opening,
+        cache=cache,
+        seconds=seconds,
+        observation=observation,
+        adapter=adapter,
+        activation=activation,
     )
 
 

@@ -91,8 +91,8 @@ class ServingPool:
         Args:
             resident: prefixes that are kept, whether a request uses them or not.
         """
-        prefixes = {id(prefix): prefix.nbytes for prefix in resident}
-        prefixes |= {id(one.prefix): one.prefix.nbytes for one in self._held.values() if one.prefix}
+        held = (one.prefix for one in self._held.values() if one.prefix)
+        prefixes = {id(prefix.cache): prefix.nbytes for prefix in (*resident, *held)}
         return sum(prefixes.values()) + sum(one.own_bytes for one in self._held.values())
 
     def read(

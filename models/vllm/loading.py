@@ -180,6 +180,7 @@ def _lora(adapters: Sequence[Adapter]) -> Mapping[str, Any]:
     if not adapters:
         return {}
     for one in adapters:
+        one.refuse_activated("vLLM is not told where. Write engine: transformers")
         if outside := [name for name in one.products if "projector" in name or "vision" in name]:
             raise EngineError(
                 f"engine: vllm: the adapter {one.title!r} adapts {outside[0]}, and vLLM gets "

@@ -6,16 +6,20 @@ from typing import Any
 
 import pytest
 import yaml
+from transformers import AutoTokenizer
 from typer.testing import CliRunner
 
 from encodeonce.harness.report.figures.curves import curves
 from encodeonce.harness.run.read_config import load_config
 from encodeonce.harness.workers.features import FeatureSource
 from encodeonce.jobs.cli.app import app
+from encodeonce.models.decoder import PrefixDecoder
+from encodeonce.models.language.adapting import BASE
 from tests.jobs.scene import Scene, make_scene
 from tests.models.adapters.made import factors, write
 
 KV = ["full", {"method": "snapkv", "keep": 0.5}]
+MODELS = ("none", "none+adapter-0", "none+adapter-1")
 SAMPLES = [f"{clip}-{number}" for clip in range(3) for number in range(2)]
 
 
@@ -196,3 +200,47 @@ def test_merged_adapters_take_turns_in_the_weights(scene: Scene, tmp_path: Path)
     assert "adapter_mode" not in fields[0] and fields[1] == {**fields[0], "adapter_mode": "merged"}
     done = scene.execute("run", adapters=chosen, adapter_mode="merged", weights=["none", "rtn"])
     assert done.exit_code == 1 and "quantised again" in " ".join(done.stderr.split())
+
+
+def test_activated_adapters_share_the_bases_prefix(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two adapters and the base, one prefill of each clip; answers are those of each alone."""
+    tokenizer = AutoTokenizer.from_pretrained(scene.folder / "model")
+    begins = {
+        "alora_invocation_tokens": tokenizer("assistant:", add_special_tokens=False).input_ids
+    }
+    paths = adapters(tmp_path, **begins)
+    prefilled: list[int] = []
+    prefill = PrefixDecoder.prefill
+
+    def counting(self: PrefixDecoder, *args: Any, adapter: int = BASE) -> Any:
+        prefilled.append(adapter)
+        return prefill(self, *args, adapter=adapter)
+
+    monkeypatch.setattr(PrefixDecoder, "prefill", counting)
+    done = scene.execute("run", kv=KV, adapters=["none", *paths])
+    assert done.exit_code == 0, done.output
+    assert prefilled == [BASE] * 3
+    found = bits(scene)
+    assert len({found[f"{model}/full", SAMPLES[0]] for model in MODELS}) == 3
+    for path, model in zip(paths, MODELS[1:], strict=True):
+        alone = tmp_path / f"alone-{model}"
+        done = scene.execute("run", kv=KV, adapters=[path], output=str(alone))
+        assert done.exit_code == 0, done.output
+        expected = {key: value for key, value in found.items() if key[0].startswith(model + "/")}
+        assert bits(scene, alone) == expected
+    assert prefilled[3:] == [0] * 6
+
+
+def test_a_prompt_that_does_not_invoke_an_adapter_is_its_own_error(
+    scene: Scene, tmp_path: Path
+) -> None:
+    paths = adapters(tmp_path, 1, alora_invocation_tokens=[7, 7, 7])
+    done = scene.execute("run", adapters=["none", *paths])
+    assert done.exit_code == 1
+    lines = scene.lines("records")
+    errors = [line["error"] for line in lines if line["variant"] == "none+adapter-0/full"]
+    assert {one["type"] for one in errors} == {"NotInvoked"}
+    assert "its invocation, the tokens [7, 7, 7]" in errors[0]["message"]
+    assert not [line for line in lines if line["variant"] == "none/full" and line["error"]]

@@ -53,6 +53,7 @@ def check_names(model: Any, adapters: Sequence[Adapter]) -> None:
     """
     names = {name for name, _ in model.named_modules()}
     for adapter in adapters:
+        adapter.refuse_activated("peft would lose it after the prompt. Leave policy peft_mixed out")
         if unknown := [path for path in adapter.products if path not in names]:
             raise AdapterError(
                 f"{adapter.file} adapts {unknown[0]}, which has another name in this decoder; peft "

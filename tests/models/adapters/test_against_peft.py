@@ -249,3 +249,26 @@ def test_adapters_are_merged_in_weight_space_as_by_peft(
         product = module.lora_B["both"].weight @ module.lora_A["both"].weight
         wanted = module.scaling["both"] * product.detach()
         assert (ours.scaling * ours.b @ ours.a - wanted).abs().max() <= 1e-4 * wanted.abs().max()
+
+
+def test_an_activated_adapter_begins_where_pefts_does(tmp_path: Path) -> None:
+    """Twice in a prompt, at its end, and in none."""
+    invocation = [40, 41]
+    fields = {"r": 4, "target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}
+    config = peft.LoraConfig(**fields, exclude_modules=OUTSIDE, alora_invocation_tokens=invocation)
+    noisy(peft.get_peft_model(whole(), config)).save_pretrained(tmp_path)
+    ids = torch.arange(100, 148).reshape(3, 16)
+    ids[0, 3:5] = ids[0, 9:11] = ids[1, 14:] = torch.tensor(invocation)
+    adapted = peft.PeftModel.from_pretrained(whole(), tmp_path)
+    theirs = logits(adapted, ids)
+    model = whole()
+    plain = logits(model, ids)
+    (adapter,) = read = [read_adapter(AdapterSpec(path=str(tmp_path)))]
+    assert adapter.activation is not None
+    numbers = [*adapter.activation.numbers(0, ids[:2].tolist()), [BASE] * 16]
+    with AdapterBank(read, model).using(numbers):
+        ours = logits(model, ids)
+    assert (ours - theirs).abs().max() <= TOLERANCE * theirs.abs().max()
+    for row, start in enumerate((9, 14, 16)):
+        moved = (theirs[row] - plain[row]).abs().amax(-1)
+        assert not moved[:start].any() and (moved[start:] > 1e-3).all()
