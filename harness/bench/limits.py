@@ -7,12 +7,17 @@ roofline model (Williams et al., 2009, doi:10.1145/1498765.1498785).
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from encodeonce.models.timing import synchronize
 
-_ROWS, _WIDTH = 1024, 2048
+_WIDTH = 2048
+_ROWS = (16, 128, 1024)
+"""Of products that are tried, the small ones first."""
+_ENOUGH_S = 0.25
+"""A product that takes as long is not made larger: some processors take minutes in 16 bits."""
 _BANDWIDTH_BYTES = 256 * 2**20
 """More than caches hold."""
 _REPEATS = 5
@@ -34,14 +39,21 @@ class Limits:
 
 def measure_limits(dtype: torch.dtype, device: torch.device) -> Limits:
     """Return the best of a few attempts, which others on the machine disturbed least."""
-    left = torch.randn(_ROWS, _WIDTH, device=device).to(dtype)
-    right = torch.randn(_WIDTH, _WIDTH, device=device).to(dtype)
     numbers = torch.ones(_BANDWIDTH_BYTES // dtype.itemsize, dtype=dtype, device=device)
-    operations = 2 * _ROWS * _WIDTH * _WIDTH
-    return Limits(
-        flops=operations / _least_s(lambda: left @ right),
-        bandwidth=numbers.nbytes / _least_s(numbers.sum),
-    )
+    return Limits(flops=_flops(dtype, device), bandwidth=numbers.nbytes / _least_s(numbers.sum))
+
+
+def _flops(dtype: torch.dtype, device: torch.device) -> float:
+    """Return the highest rate of a few products."""
+    right = torch.randn(_WIDTH, _WIDTH, device=device).to(dtype)
+    highest = 0.0
+    for rows in _ROWS:
+        left = torch.randn(rows, _WIDTH, device=device).to(dtype)
+        least_s = _least_s(partial(torch.matmul, left, right))
+        highest = max(highest, 2 * rows * _WIDTH * _WIDTH / least_s)
+        if least_s > _ENOUGH_S:
+            break
+    return highest
 
 
 def _least_s(work: Callable[[], object]) -> float:

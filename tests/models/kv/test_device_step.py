@@ -86,6 +86,7 @@ def full(model: Any, paddings: Sequence[int] = (0, 0)) -> Cohort:
         num_tokens=NUM_PROMPT,
         opening=SimpleNamespace(position_offset=0),
         adapter=BASE,
+        activation=None,
     )
     return cohort_behind(prefix, paddings, room=4)
 
