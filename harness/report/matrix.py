@@ -14,7 +14,7 @@ from encodeonce.harness.report.costs import time_section, weights_section
 from encodeonce.harness.report.figures.curves import curves
 from encodeonce.harness.report.figures.differences import differences
 from encodeonce.harness.report.names import Names
-from encodeonce.harness.report.numbers import human_bytes, number, percent, points
+from encodeonce.harness.report.numbers import human_bytes, number, percent, points_in
 from encodeonce.harness.report.section import Section, Table
 from encodeonce.harness.results.summary import Summary
 from encodeonce.harness.run.variant import Variant
@@ -82,7 +82,7 @@ def _scores(cells: Cells, reference: Variant, names: Names) -> Table:
     rows = []
     for variant, cell in cells.items():
         against = cell["against"]
-        own = (_difference(against.get(variant.own_full.name)),) if is_own_shown else ()
+        own = (points_in(against.get(variant.own_full.name)),) if is_own_shown else ()
         bare = replace(variant, adapter=None).name
         if has_adapters:
             own = (*own, _adapted(against.get(bare)) if variant.adapter is not None else "-")
@@ -90,7 +90,7 @@ def _scores(cells: Cells, reference: Variant, names: Names) -> Table:
             (
                 *(names.variant(variant), variant.name),
                 _estimate(cell["accuracy"]),
-                _difference(against.get(reference.name)),
+                points_in(against.get(reference.name)),
                 _flips(against.get(reference.name)),
                 *own,
                 *_size(variant, cells),
@@ -158,20 +158,13 @@ def _estimate(estimate: Summary | None) -> str:
     return f"{mean} ({low} to {high})"
 
 
-def _difference(difference: Summary | None) -> str:
-    if difference is None:
-        return "-"
-    low, high = points(difference["low"]), points(difference["high"])
-    return f"{points(difference['mean'])} ({low} to {high})"
-
-
 def _adapted(difference: Summary | None) -> str:
     """Return what an adapter changes, and how likely chance does as much."""
     if difference is None:
         return "-"
     corrected = difference.get("mcnemar_p_holm")
     words = f"p {difference['mcnemar_p']:.2g}" if corrected is None else f"Holm p {corrected:.2g}"
-    return f"{_difference(difference)}; {words}"
+    return f"{points_in(difference)}; {words}"
 
 
 def _flips(difference: Summary | None) -> str:

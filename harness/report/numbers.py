@@ -1,5 +1,7 @@
 """Formats numbers for readers."""
 
+from collections.abc import Mapping
+
 from encodeonce.harness.run.sizes import human_bytes as human_bytes
 
 
@@ -29,6 +31,14 @@ def percent(fraction: float | None, digits: int = 0) -> str:
 def points(difference: float) -> str:
     """Return a difference of fractions in percentage points, with its sign: ``"-1.9"``."""
     return f"{100 * difference:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
+
+
+def points_in(difference: Mapping[str, float] | None) -> str:
+    """Return a paired difference with its interval, in points: ``"-1.9 (-4.0 to 0.2)"``."""
+    if difference is None:
+        return "-"
+    mean, low, high = (points(difference[name]) for name in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})"
 
 
 def number(value: float | None, form: str) -> str:

@@ -10,11 +10,12 @@ from typing import Any
 from encodeonce.harness.results.compare_fields import changed_fields
 from encodeonce.harness.results.compare_time import compare_times
 from encodeonce.harness.results.intervals import clustered_mean
-from encodeonce.harness.results.judged_pairs import Standing, judged_differences
+from encodeonce.harness.results.judged_pairs import judged_differences
 from encodeonce.harness.results.paired import paired_difference
 from encodeonce.harness.results.perplexity import summarize_nll
 from encodeonce.harness.results.shared_time import VariantTime, variant_times
 from encodeonce.harness.results.summary import Summary, summarize_evaluation
+from encodeonce.harness.run.after.verdict import Standing
 from encodeonce.harness.run.record import Record
 from encodeonce.harness.run.scoring import REFERENCE
 

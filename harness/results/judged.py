@@ -7,8 +7,8 @@ from typing import Any
 from encodeonce.datasets.rubric import Judgeable, Judged, Verdict
 from encodeonce.datasets.sample import Benchmark
 from encodeonce.harness.results.facets import estimate
-from encodeonce.harness.results.judged_pairs import Standing, judged_differences
-from encodeonce.harness.run.after.verdict import JudgeIdentity, VerdictRecord, standing
+from encodeonce.harness.results.judged_pairs import judged_differences
+from encodeonce.harness.run.after.verdict import JudgeIdentity, Standing, VerdictRecord, standing
 from encodeonce.harness.run.record import Record
 
 
@@ -31,11 +31,11 @@ def summarize_verdicts(
     parts = dict.fromkeys((record.benchmark, record.variant) for record in records)
     found = []
     for digest, judge in judges.items():
+        mine = {key: one for key, one in kept.items() if key[0] == digest}
         paid = [one for one in verdicts if one.judge.sha256 == digest and not one.is_replayed]
         for name, variant in parts:
             benchmark = benchmarks.get(name)
             answers = [r for r in records if (r.benchmark, r.variant) == (name, variant)]
-            mine = {key: one for key, one in kept.items() if key[0] == digest}
             given = [(record, kept.get((digest, record.key))) for record in answers]
             if isinstance(benchmark, Judgeable) and any(one is not None for _, one in given):
                 found.append(

@@ -1,16 +1,13 @@
 """What one judge gave two answers to the same question, compared over all questions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from encodeonce.harness.results.intervals import clustered_mean
 from encodeonce.harness.results.paired import paired_difference
-from encodeonce.harness.run.after.verdict import VerdictRecord
+from encodeonce.harness.run.after.verdict import Standing, VerdictRecord
 from encodeonce.harness.run.record import Record
-
-Standing = Mapping[tuple[str, tuple[str, str, str]], VerdictRecord]
-"""Verdicts that count, by the judge's digest and the answer's key: `verdict.standing`."""
 
 
 def judged_differences(
@@ -25,12 +22,9 @@ def judged_differences(
         first: verdicts about the first of each pair.
         second: verdicts about the second.
     """
-    judges = [digest for digest, _ in second]
-    shared = {digest for digest, _ in first}
+    judges = {digest: one.judge.model for (digest, _), one in second.items()}
     found = []
-    for digest in dict.fromkeys(judges):
-        if digest not in shared:
-            continue
+    for digest, model in judges.items():
         given = [
             (one.group, *values)
             for one, other in pairs
@@ -41,7 +35,6 @@ def judged_differences(
         groups, ours, theirs = (list(column) for column in zip(*given, strict=True))
         difference = paired_difference(ours, theirs, groups)
         means = [clustered_mean(values, groups) for values in (ours, theirs)]
-        model = next(one.judge.model for (judge, _), one in second.items() if judge == digest)
         found.append(
             {
                 "judge": {"model": model, "sha256": digest},

@@ -219,7 +219,7 @@ def _by_module(
     found: dict[str, tuple[nn.Module, dict[int, LowRank]]] = {}
     for number, adapter in enumerate(adapters):
         for name, (module, product) in sites.find(adapter).items():
-            if sites.is_before_text(module):
+            if adapter.activation is not None and sites.is_before_text(module):
                 adapter.refuse_activated(f"it has no effect on {name}. Leave its weights out")
             found.setdefault(name, (module, {}))[1][number] = product
     return [(name, module, products) for name, (module, products) in found.items()]

@@ -18,7 +18,7 @@ from encodeonce.models.language.adapting import using
 
 def compress(prompts: Prompts, row: int, settings: Sequence[KVSpec]) -> list[Fork]:
     """Return a prompt's cache under each setting, planned over all layers."""
-    if prompts.activation is not None and any(needs_of([one]).inputs for one in settings):
+    if prompts.activation is not None and needs_of(settings).inputs:
         raise NotImplementedError(
             "KV methods that call the attention's own projections do not know where an activated "
             "LoRA begins; leave out kvpress's, or the adapter"

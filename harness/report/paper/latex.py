@@ -8,7 +8,7 @@ from encodeonce.harness.report.cells import Cells, benchmarks_in, cells_of, vari
 from encodeonce.harness.report.figures.curves import quality
 from encodeonce.harness.report.matrix import kept_words, matrix_table
 from encodeonce.harness.report.names import Names
-from encodeonce.harness.report.numbers import points
+from encodeonce.harness.report.numbers import points_in
 from encodeonce.harness.report.visible import on_one_line
 from encodeonce.harness.results.summary import Summary
 
@@ -135,7 +135,7 @@ def _variants(summary: Summary, benchmark: str, cells: Cells) -> Tabular:
             (
                 names.parts(variant)[0],
                 _quality(cell),
-                _difference(cell["against"].get(reference.name)),
+                points_in(cell["against"].get(reference.name)),
                 kept_words(variant, cells),
             )
         )
@@ -162,10 +162,3 @@ def _estimate(estimate: Summary | None) -> str:
         return "-"
     mean, low, high = (100 * estimate[name] for name in ("mean", "low", "high"))
     return f"{mean:.1f} ({low:.1f} to {high:.1f})"
-
-
-def _difference(difference: Summary | None) -> str:
-    if difference is None:
-        return "-"
-    mean, low, high = (points(difference[name]) for name in ("mean", "low", "high"))
-    return f"{mean} ({low} to {high})"

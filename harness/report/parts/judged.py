@@ -5,11 +5,13 @@ from typing import Any
 
 from encodeonce.harness.report.cells import variant_named
 from encodeonce.harness.report.names import Names
-from encodeonce.harness.report.numbers import percent
+from encodeonce.harness.report.numbers import percent, points_in
 from encodeonce.harness.report.section import Section, Table
 from encodeonce.harness.report.tiles import Tile
 from encodeonce.harness.results.summary import Summary
 
+_COLUMNS = ("benchmark, variant, judge", "mean", "95 % interval", "judged", "difference")
+"""The last where there are several variants."""
 _CHARACTERS = 8
 """Of a digest, as shown."""
 
@@ -24,22 +26,13 @@ def judged_sections(summary: Summary) -> list[Section]:
         for part in parts
         for name, value in part["figures"].items()
     )
-    has_differences = any(part["difference"] for part in parts)
+    width = len(_COLUMNS) if any(part["difference"] for part in parts) else len(_COLUMNS) - 1
     found = [
         Section(
             title="Judged answers",
             table=Table(
-                columns=(
-                    "benchmark, variant, judge",
-                    "mean",
-                    "95 % interval",
-                    "judged",
-                    *(("difference",) if has_differences else ()),
-                ),
-                rows=tuple(
-                    (*_row(summary, part), *((_difference(part),) if has_differences else ()))
-                    for part in parts
-                ),
+                columns=_COLUMNS[:width],
+                rows=tuple(_row(summary, part)[:width] for part in parts),
             ),
             sentences=(*_sentences(parts), *_about_differences(summary, parts)),
             bullets=tuple(_problem(part, error) for part in parts for error in part["errors"]),
@@ -114,21 +107,14 @@ def _about_differences(summary: Summary, parts: list[dict[str, Any]]) -> Iterato
         )
 
 
-def _difference(part: dict[str, Any]) -> str:
-    found = part["difference"]
-    if not found:
-        return "-"
-    mean, low, high = (f"{100 * found[name]:+.1f}" for name in ("mean", "low", "high"))
-    return f"{mean} ({low} to {high})"
-
-
 def _row(summary: Summary, part: dict[str, Any]) -> tuple[str, ...]:
     name = f"{_name(summary, part)}: {part['measure']}"
     mean = part["mean"]
     if mean is None:
-        return (name, "-", "-", _count(part))
+        return (name, "-", "-", _count(part), "-")
     interval = f"{percent(mean['low'], 1)} to {percent(mean['high'], 1)}"
-    return (name, percent(mean["mean"], 1), interval, _count(part))
+    difference = points_in(part["difference"])
+    return (name, percent(mean["mean"], 1), interval, _count(part), difference)
 
 
 def _name(summary: Summary, part: dict[str, Any]) -> str:

@@ -66,6 +66,10 @@ class VerdictRecord:
         return record.text is not None and self.answer_sha256 == text_sha256(record.text)
 
 
+Standing = Mapping[tuple[str, tuple[str, str, str]], VerdictRecord]
+"""Verdicts that count, by the judge's digest and the answer's key."""
+
+
 def text_sha256(text: str) -> str:
     """Return a text's digest."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -80,9 +84,7 @@ def read_verdicts(folder: Path) -> list[VerdictRecord]:
     return list(read_lines(folder / FILE, _verdict_of))
 
 
-def standing(
-    verdicts: Iterable[VerdictRecord], records: Sequence[Record]
-) -> dict[tuple[str, tuple[str, str, str]], VerdictRecord]:
+def standing(verdicts: Iterable[VerdictRecord], records: Sequence[Record]) -> Standing:
     """Return the verdicts that count, by the judge's digest and the answer's key.
 
     Each is the last about the answer as it stands, and a verdict rather than an error.
