@@ -42,11 +42,13 @@ FILES = (
     "models/**/test_smolvlm.py",
     "models/**/test_qwen2_5_vl.py",
     "models/**/test_rows.py",
+    "models/adapters/test_operators.py",
     "jobs/**/test_matrix.py",
     "jobs/**/test_run.py",
 )
 """Families whose frames plain transformers encodes in one batch, the last of which keeps positions
-in the model, each under all KV methods; weights that mix rows; and whole runs."""
+in the model, each under all KV methods; weights that mix rows; rows under different adapters; and
+whole runs."""
 
 only_reproducible = pytest.mark.skipif(
     any(os.environ.get(name) != value for name, value in REPRODUCIBLE.items()),

@@ -19,8 +19,6 @@ from encodeonce.models.language.adapting import AdaptedRows
 
 Kind = Literal["rows", "gather", "segment", "grouped", "concat"]
 
-_WORTH_COPYING = 2**15
-"""Numbers of one adapter's factors up to which a CPU copies them for every row."""
 _WORTH_HOLDING = 2**20
 """Bytes of copies that are held for one module, however few the adapters."""
 _ALIGNED = 4
@@ -36,7 +34,7 @@ class Stack:
     a: torch.Tensor
     """(A, R, I) float32."""
     b: torch.Tensor
-    """(A, O, R) float32, scaled."""
+    """(A, R, O) float32, scaled. In this order, few rows of short vectors multiply it sooner."""
     bias: torch.Tensor | None
     """(A, O) float32, scaled."""
     ranks: Sequence[int]
@@ -56,7 +54,7 @@ class Stack:
         rank = self.ranks[place]
         inner = nn.functional.linear(x, self.a[place, :rank])
         bias = None if self.bias is None else self.bias[place]
-        return nn.functional.linear(inner, self.b[place, :, :rank], bias)
+        return nn.functional.linear(inner, self.b[place, :rank].T, bias)
 
 
 def stacked(products: Mapping[int, LowRank], device: torch.device) -> Stack:
@@ -65,11 +63,11 @@ def stacked(products: Mapping[int, LowRank], device: torch.device) -> Stack:
     ranks = [product.rank for product in products.values()]
     rank = -(-max(ranks) // _ALIGNED) * _ALIGNED
     a = torch.zeros(len(products), rank, some.a.shape[1])
-    b = torch.zeros(len(products), len(some.b), rank)
+    b = torch.zeros(len(products), rank, len(some.b))
     bias = torch.zeros(len(products), len(some.b))
     for place, product in enumerate(products.values()):
         a[place, : product.rank] = product.a
-        torch.mul(product.b, product.scaling, out=b[place, :, : product.rank])
+        torch.mul(product.b.T, product.scaling, out=b[place, : product.rank])
         if product.bias is not None:
             bias[place] = product.bias * product.scaling
     has_bias = any(product.bias is not None for product in products.values())
@@ -94,12 +92,60 @@ def single(stack: Stack, number: int, x: torch.Tensor, y: torch.Tensor) -> torch
 
 
 def by_rows(stack: Stack, rows: AdaptedRows, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Compute two products for each row, so that its bits depend on itself alone."""
-    y = y.clone()
-    for row, number in enumerate(rows.numbers):
+    """Compute two batched products for each adapter that is present, one matrix a row.
+
+    A row's bits depend on itself alone, as with `gather`; its factors are read where they stand.
+    """
+    for at, factors in _expanded(stack, rows, x.device):
+        if at is None:
+            _add_batched(y, x, *factors)
+        elif isinstance(at, slice):
+            _add_batched(y[at], x[at], *factors)
+        else:
+            own = y[at]
+            _add_batched(own, x[at], *factors)
+            y.index_copy_(0, at, own)
+    return y
+
+
+def gather(stack: Stack, rows: AdaptedRows, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Copy every row's factors, and compute two batched products (BGMV).
+
+    A row's bits depend on itself alone: shapes are the same whoever is present.
+    """
+    factors, is_base = _gathered(stack, rows, x.device)
+    if is_base is None:
+        _add_batched(y, x, *factors)
+        return y
+    added = y.clone()
+    _add_batched(added, x, *factors)
+    return torch.where(is_base, y, added)
+
+
+def _add_batched(
+    y: torch.Tensor, x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None
+) -> None:
+    """Add x A B + bias to y in place, with a matrix of each row's: A (N, I, R), B (N, R, O)."""
+    inner = torch.bmm(x, a)
+    if y.dtype == torch.float32:
+        y.baddbmm_(inner, b)
+        if bias is not None:
+            y.add_(bias)
+    else:
+        product = torch.bmm(inner, b)
+        y.copy_(_sum(y, product if bias is None else product + bias))
+
+
+def segment(stack: Stack, rows: AdaptedRows, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Compute two products for each adapter that is present."""
+    for number, at in rows.spans(x.device):
         place = stack.place.get(number)
-        if place is not None:
-            _add_to(y[row], stack, place, x[row])
+        if place is None:
+            continue
+        if isinstance(at, slice):
+            _add_to(y[at].flatten(0, 1), stack, place, x[at].flatten(0, 1))
+        else:
+            y.index_copy_(0, at, _sum(y[at], stack.product(place, x[at])))
     return y
 
 
@@ -109,65 +155,69 @@ def _add_to(y: torch.Tensor, stack: Stack, place: int, x: torch.Tensor) -> None:
         y.copy_(_sum(y, stack.product(place, x)))
         return
     rank = stack.ranks[place]
-    inner = nn.functional.linear(x, stack.a[place, :rank])
-    y.addmm_(inner, stack.b[place, :, :rank].T)
+    y.addmm_(nn.functional.linear(x, stack.a[place, :rank]), stack.b[place, :rank])
 
 
-def segment(stack: Stack, rows: AdaptedRows, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Compute two products for each adapter that is present."""
-    y = y.clone()
-    for number, positions in rows.segments:
+_Factors = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
+"""Of each of N rows: A (N, I, R), B (N, R, O), and a bias that can be added to (N, T, O)."""
+
+
+def _expanded(
+    stack: Stack, rows: AdaptedRows, device: torch.device
+) -> list[tuple[slice | torch.Tensor | None, _Factors]]:
+    """Return where each adapter's rows are, None for everywhere, and views of its factors.
+
+    A single row among others is there twice: for a batch of one, MKL may take another kernel than
+    for several, with other bits.
+    """
+    held: list[tuple[slice | torch.Tensor | None, _Factors]] | None
+    if (held := rows.held.get((by_rows, stack))) is not None:
+        return held
+    held = rows.held[by_rows, stack] = []
+    for (number, span), (_, positions) in zip(rows.spans(device), rows.segments, strict=True):
         place = stack.place.get(number)
         if place is None:
             continue
-        first, last = positions[0], positions[-1] + 1
-        if last - first == len(positions):
-            _add_to(y[first:last].flatten(0, 1), stack, place, x[first:last].flatten(0, 1))
-        else:
-            at = torch.tensor(positions, device=x.device)
-            y.index_copy_(0, at, _sum(y[at], stack.product(place, x[at])))
-    return y
+        at: slice | torch.Tensor | None = span
+        if len(positions) == len(rows.numbers):
+            at = None
+        elif len(positions) == 1:
+            positions = positions * 2
+            at = torch.tensor(positions, device=device)
+        a, b = (one[place].expand(len(positions), -1, -1) for one in (stack.a, stack.b))
+        bias = None if stack.bias is None else stack.bias[place]
+        held.append((at, (a.transpose(1, 2), b, bias)))
+    return held
 
 
-def gather(stack: Stack, rows: AdaptedRows, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Copy every row's factors, and compute two batched products (BGMV).
+def _gathered(
+    stack: Stack, rows: AdaptedRows, device: torch.device
+) -> tuple[_Factors, torch.Tensor | None]:
+    """Return every row's factors, and which rows (N, 1, 1) are the base's, if any.
 
-    A row's bits depend on itself alone: shapes are the same whoever is present.
-    """
-    a, b, bias, is_base = _gathered(stack, rows, x.device)
-    inner = torch.bmm(x, a)
-    if y.dtype == torch.float32:
-        found = torch.baddbmm(y, inner, b)
-        found = found if bias is None else found + bias
-    else:
-        product = torch.bmm(inner, b)
-        found = _sum(y, product if bias is None else product + bias)
-    return found if is_base is None else torch.where(is_base, y, found)
-
-
-_Gathered = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]
-
-
-def _gathered(stack: Stack, rows: AdaptedRows, device: torch.device) -> _Gathered:
-    """Return every row's A (N, I, R), B (N, R, O), bias (N, 1, O), and which are the base's.
-
-    The copies are held for the next passes of the same rows, unless they are large, and larger
-    than the adapters themselves.
+    The copies are held for the next passes of the same rows, unless they are large, and more than
+    twice the adapters themselves.
     """
     if (found := rows.held.get(stack)) is not None:
         return found
     places = rows.places(stack.numbers, device)
     chosen = places.clamp(min=0)
-    is_base = (places < 0)[:, None, None]
-    found = (
+    factors = (
         stack.a[chosen].transpose(1, 2),
-        stack.b[chosen].transpose(1, 2),
+        stack.b[chosen],
         None if stack.bias is None else stack.bias[chosen][:, None],
-        is_base if any(number not in stack.place for number in rows.numbers) else None,
     )
-    if 4 * (found[0].numel() + found[1].numel()) <= max(stack.nbytes, _WORTH_HOLDING):
+    is_base = (places < 0)[:, None, None]
+    found = factors, is_base if any(one not in stack.place for one in rows.numbers) else None
+    if _is_worth_holding(stack, rows):
         rows.held[stack] = found
     return found
+
+
+def _is_worth_holding(stack: Stack, rows: AdaptedRows) -> bool:
+    """Return whether copies of all rows' factors are small beside the adapters, or at all."""
+    copied = len(rows.numbers) * (stack.a[0].nbytes + stack.b[0].nbytes)
+    return copied <= max(2 * stack.nbytes, _WORTH_HOLDING)
 
 
 def concat(stack: Stack, rows: AdaptedRows, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -176,7 +226,7 @@ def concat(stack: Stack, rows: AdaptedRows, x: torch.Tensor, y: torch.Tensor) ->
     is_own = places[:, None] == torch.arange(len(stack.a), device=x.device)  # (N, A)
     inner = nn.functional.linear(x, stack.a.flatten(0, 1)).unflatten(-1, stack.a.shape[:2])
     masked = (inner * is_own[:, None, :, None]).flatten(2)
-    product = masked @ stack.b.transpose(1, 2).flatten(0, 1)
+    product = masked @ stack.b.flatten(0, 1)
     if stack.bias is not None:
         product = product + stack.bias[places.clamp(min=0)][:, None]
     return torch.where((places >= 0)[:, None, None], _sum(y, product), y)
@@ -193,7 +243,7 @@ def grouped(stack: Stack, rows: AdaptedRows, x: torch.Tensor, y: torch.Tensor) -
     ends = counts.cumsum(0, dtype=torch.int32)
     sorted_x = x[order].flatten(0, 1)
     inner = nn.functional.grouped_mm(sorted_x, stack.a[places].transpose(1, 2), offs=ends)
-    product = nn.functional.grouped_mm(inner, stack.b[places].transpose(1, 2), offs=ends)
+    product = nn.functional.grouped_mm(inner, stack.b[places], offs=ends)
     if stack.bias is not None:
         product = product + stack.bias[places].repeat_interleave(counts, dim=0)
     added = _sum(y[order], product.unflatten(0, (len(order), -1)))
@@ -207,26 +257,27 @@ KINDS: Mapping[Kind, Callable[[Stack, AdaptedRows, torch.Tensor, torch.Tensor], 
     "grouped": grouped,
     "concat": concat,
 }
-"""Each takes x (N, T, I) float32 and y (N, T, O), and returns (N, T, O) in y's precision. Rows that
-are under no adapter keep their bits. ``y`` is left as it is."""
+"""Each takes x (N, T, I) float32 and y (N, T, O), into which it may write, and returns (N, T, O) in
+y's precision. Rows that are under no adapter keep their bits."""
 
 
 def offers(kind: Kind, stack: Stack) -> bool:
     """Return whether a module's shapes allow a way."""
-    widths = (stack.a.shape[2], stack.b.shape[1])
+    widths = (stack.a.shape[2], stack.b.shape[2])
     return kind != "grouped" or all(width % _ALIGNED == 0 for width in widths)
 
 
-def usual(stack: Stack, num_tokens: int) -> Kind:
+def usual(stack: Stack, rows: AdaptedRows, num_tokens: int) -> Kind:
     """Return the way for rows of T tokens.
 
-    It depends on shapes alone, not on which adapters are present: while answers are decoded, rows
-    keep their bits whoever is decoded beside them. Several tokens of rows under different adapters
-    are computed by nobody who promises bits.
+    While answers are decoded, rows keep their bits whoever is decoded beside them: `by_rows` and
+    `gather` multiply the same matrices, each by itself. Several tokens of rows under different
+    adapters are computed by nobody who promises bits.
     """
     if num_tokens > 1:
         return "segment"
-    _, rank, inputs = stack.a.shape
-    # On two cores: copying 16 times 32,768 numbers costs as much as 32 small products.
-    is_small = rank * (inputs + stack.b.shape[1]) <= _WORTH_COPYING
-    return "gather" if is_small or stack.a.device.type != "cpu" else "rows"
+    if stack.a.device.type != "cpu":
+        return "gather"
+    # Copies cost several times the products, unless the next passes use them. Where they are not
+    # held, adapters are less than half as many as rows, so that a product is for several.
+    return "gather" if len(rows.segments) > 1 and _is_worth_holding(stack, rows) else "rows"

@@ -63,6 +63,7 @@ class AdaptedRows:
         self.is_base = self.highest == BASE
         self.held: dict[Hashable, Any] = {}
         self._places: dict[tuple[tuple[int, ...], torch.device], torch.Tensor] = {}
+        self._spans: dict[torch.device, list[tuple[int, slice | torch.Tensor]]] = {}
         self._without: dict[int, AdaptedRows] = {}
         self._others: dict[tuple[int, torch.device], torch.Tensor] = {}
 
@@ -74,6 +75,14 @@ class AdaptedRows:
             if number != BASE:
                 found.setdefault(number, []).append(position)
         return sorted(found.items())
+
+    def spans(self, device: torch.device) -> list[tuple[int, slice | torch.Tensor]]:
+        """Return `segments` as what indexes rows: a slice where they are side by side."""
+        if device not in self._spans:
+            self._spans[device] = [
+                (number, _span(positions, device)) for number, positions in self.segments
+            ]
+        return self._spans[device]
 
     def places(self, order: tuple[int, ...], device: torch.device) -> torch.Tensor:
         """Return where in an order of adapters each of ``numbers`` stands; -1 where it does not."""
@@ -111,6 +120,14 @@ class AdaptedRows:
     def _by_row(self, numbers: Sequence[int]) -> list[Sequence[int]]:
         rows, width = self.shape
         return [numbers[row * width : (row + 1) * width] for row in range(rows)]
+
+
+def _span(positions: Sequence[int], device: torch.device) -> slice | torch.Tensor:
+    """Return ascending positions as an index."""
+    first, end = positions[0], positions[-1] + 1
+    if end - first == len(positions):
+        return slice(first, end)
+    return torch.tensor(positions, device=device)
 
 
 _current: ContextVar[AdaptedRows | None] = ContextVar("adapted rows", default=None)

@@ -42,8 +42,6 @@ def test_costs_of_random_and_real_adapters(
         assert found.switch_s > 0
         for kind in KINDS:
             assert found.step_s(kind, 2, 16) > 0
-        # A loop over rows costs by the row; the others have something that does not grow with them.
-        assert found.decode["rows"][2] > 0
         assert sum(found.prompt) > 0
     assert all(torch.equal(model.state_dict()[name], one) for name, one in before.items())
     assert not any(part._forward_hooks for part in model.modules())
