@@ -44,7 +44,7 @@ class Stack:
         """Where an adapter stands in the stack, by its number."""
         return {number: place for place, number in enumerate(self.numbers)}
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Of all factors."""
         return self.a.nbytes + self.b.nbytes + (0 if self.bias is None else self.bias.nbytes)
@@ -216,7 +216,7 @@ def _gathered(
 
 def _is_worth_holding(stack: Stack, rows: AdaptedRows) -> bool:
     """Return whether copies of all rows' factors are small beside the adapters, or at all."""
-    copied = len(rows.numbers) * (stack.a[0].nbytes + stack.b[0].nbytes)
+    copied = len(rows.numbers) * stack.nbytes / len(stack.numbers)
     return copied <= max(2 * stack.nbytes, _WORTH_HOLDING)
 
 
