@@ -2,9 +2,10 @@
 
 import logging
 
-_TALKATIVE = ("torchao", "torch.utils._pytree")
-"""transformers imports torchao wherever it is installed. These loggers then warn about kernels for
-absent GPUs, and about how torchao registers its own enumerations."""
+_TALKATIVE = ("torchao", "torch.utils._pytree", "bitsandbytes.backends.cpu.ops")
+"""transformers imports torchao wherever it is installed, and peft bitsandbytes. These loggers then
+warn about kernels for absent GPUs, about how torchao registers its own enumerations, and about a
+package of kernels for processors with bfloat16."""
 
 
 def quieten_imports() -> None:
