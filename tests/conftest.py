@@ -21,6 +21,10 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
+# Ray's workers give way to everybody else (nice 15), which beside tests on all cores is standing still.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def as_a_user_has_it() -> None:
     """Let nobody say how wide a terminal is that is none."""
