@@ -137,6 +137,8 @@ _current: ContextVar[AdaptedRows | None] = ContextVar("adapted rows", default=No
 def using(index: Index | AdaptedRows) -> Iterator[None]:
     """Let passes inside the block be under adapters; at its end, those around it are again.
 
+    Passes of other threads are not concerned.
+
     Args:
         index: see `AdaptedRows`.
     """

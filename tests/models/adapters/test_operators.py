@@ -1,6 +1,7 @@
 """Every way of adding products against a loop over rows; and which rows keep their bits."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -171,6 +172,13 @@ def test_nested_blocks_and_exceptions_put_back_what_was() -> None:
             assert inner is not None and inner.is_base
         assert adapted_rows() is outer
     assert adapted_rows() is None
+
+
+def test_a_block_is_about_its_own_thread() -> None:
+    with using([0, BASE]), ThreadPoolExecutor(max_workers=1) as pool:
+        assert pool.submit(adapted_rows).result() is None
+        with using(3):
+            assert pool.submit(adapted_rows).result() is None
 
 
 @pytest.mark.parametrize("index", [-2, [0, -3], [[0, 1], [2]]])
