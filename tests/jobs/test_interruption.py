@@ -18,6 +18,7 @@ from tests.jobs.scene import Scene, environment, make_scene
 RAY = {"executor": "ray", "num_workers": 2}
 RAY_AGAIN = {"executor": "ray", "num_workers": 1}
 NUM_CLIPS = 12
+SLOW = {"policy": "uniform_inclusive", "num_frames": 24}
 
 
 @pytest.fixture
@@ -61,6 +62,12 @@ def kill_a_worker(driver: subprocess.Popen[str]) -> None:
     workers_of(driver)[0].send_signal(signal.SIGKILL)
 
 
+def assert_each_is_answered_once(scene: Scene) -> None:
+    counts = Counter(line["sample"] for line in scene.lines("records"))
+    assert len(counts) == 2 * NUM_CLIPS
+    assert set(counts.values()) == {1}
+
+
 def encoded(scene: Scene) -> int:
     return sum(
         line["value"]["cache"]["num_encoded"]
@@ -69,18 +76,41 @@ def encoded(scene: Scene) -> int:
     )
 
 
-def test_a_killed_worker_costs_no_media_and_no_unit_is_encoded_twice(scene: Scene) -> None:
-    slow = {"policy": "uniform_inclusive", "num_frames": 24}
-    driver = start(scene, "precompute", workers=RAY, frames=slow)
-    journal = scene.output / "precompute.jsonl"
-    wait_for(lambda: lines_in(journal) >= 2, driver)
-    kill_a_worker(driver)
-    out, err = driver.communicate(timeout=240)
+@pytest.fixture(scope="module")
+def survivor(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    """A run of two workers, one of which was killed while encoding and one while answering."""
+    scene = make_scene(tmp_path_factory.mktemp("survivor"), num_clips=NUM_CLIPS, num_frames=24)
+    driver = start(scene, "run", workers=RAY, frames=SLOW)
+    for journal in ("precompute.jsonl", "records.jsonl"):
+        wait_for(lambda path=scene.output / journal: lines_in(path) >= 2, driver)
+        kill_a_worker(driver)
+    _, err = driver.communicate(timeout=240)
     assert driver.returncode == 0, err
-    assert len(scene.stored_keys()) == NUM_CLIPS * 24
+    return scene
+
+
+def test_a_killed_worker_costs_no_media_and_no_unit_is_encoded_twice(survivor: Scene) -> None:
+    assert len(survivor.stored_keys()) == NUM_CLIPS * 24
     # The media in hand when the worker died may have been committed before it could say so.
-    assert NUM_CLIPS * 24 - 24 <= encoded(scene) <= NUM_CLIPS * 24
-    assert len(scene.lines("precompute")) == NUM_CLIPS
+    assert NUM_CLIPS * 24 - 24 <= encoded(survivor) <= NUM_CLIPS * 24
+    assert len(survivor.lines("precompute")) == NUM_CLIPS
+
+
+def test_a_killed_worker_loses_no_sample_and_none_is_scored_twice(survivor: Scene) -> None:
+    assert_each_is_answered_once(survivor)
+
+
+def test_answers_are_the_same_bits_whoever_worked_and_died(survivor: Scene) -> None:
+    def bits(lines: list[dict[str, Any]]) -> dict[str, str]:
+        return {line["sample"]: line["logits_sha256"] for line in lines}
+
+    output = survivor.folder / "alone"
+    cache = {"path": str(survivor.folder / "its-cache")}
+    done = survivor.execute("run", output=str(output), cache=cache, frames=SLOW)
+    assert done.exit_code == 0, done.stderr
+    found = bits(survivor.lines_of(output, "records"))
+    assert found == bits(survivor.lines("records"))
+    assert len(found) == 2 * NUM_CLIPS
 
 
 def test_a_killed_driver_is_resumed_with_other_workers_and_encodes_only_the_rest(
@@ -97,7 +127,7 @@ def test_a_killed_driver_is_resumed_with_other_workers_and_encodes_only_the_rest
     assert not alive, "workers outlived their driver"
     committed = scene.stored_keys()
     before = len(scene.lines("precompute"))
-    done = scene.execute("precompute", workers=RAY_AGAIN)
+    done = scene.execute("precompute")
     assert done.exit_code == 0, done.stderr
     assert len(scene.stored_keys()) == NUM_CLIPS * 4
     newly = sum(
@@ -106,24 +136,17 @@ def test_a_killed_driver_is_resumed_with_other_workers_and_encodes_only_the_rest
     assert newly == NUM_CLIPS * 4 - len(committed)
 
 
-@pytest.mark.parametrize("victim", ["worker", pytest.param("driver", marks=pytest.mark.long)])
-def test_evaluation_loses_no_sample_and_scores_none_twice(scene: Scene, victim: str) -> None:
+@pytest.mark.long
+def test_a_killed_driver_loses_no_sample_and_none_is_scored_twice(scene: Scene) -> None:
     assert scene.execute("precompute").exit_code == 0
     driver = start(scene, "eval", workers=RAY)
     records = scene.output / "records.jsonl"
     wait_for(lambda: lines_in(records) >= 3, driver)
-    if victim == "worker":
-        kill_a_worker(driver)
-        _, err = driver.communicate(timeout=240)
-        assert driver.returncode == 0, err
-    else:
-        os.kill(driver.pid, signal.SIGKILL)
-        driver.communicate()
-        done = scene.execute("eval", workers=RAY_AGAIN)
-        assert done.exit_code == 0, done.stderr
-    counts = Counter(line["sample"] for line in scene.lines("records"))
-    assert len(counts) == 2 * NUM_CLIPS
-    assert set(counts.values()) == {1}
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.communicate()
+    done = scene.execute("eval", workers=RAY_AGAIN)
+    assert done.exit_code == 0, done.stderr
+    assert_each_is_answered_once(scene)
 
 
 @pytest.mark.parametrize(
@@ -149,19 +172,6 @@ def test_ctrl_c_says_at_once_what_is_kept_and_the_rest_is_done_later(
     done = scene.execute("eval")
     assert done.exit_code == 0, done.stderr
     assert Counter(line["sample"] for line in scene.lines("records")).total() == 24
-
-
-def test_answers_are_the_same_bits_with_one_worker_two_or_none(scene: Scene) -> None:
-    results = []
-    for number, workers in enumerate((RAY, RAY_AGAIN)):
-        output = scene.folder / f"out-{number}"
-        cache = {"path": str(scene.folder / f"cache-{number}")}
-        done = scene.execute("run", workers=workers, output=str(output), cache=cache)
-        assert done.exit_code == 0, done.stderr
-        lines = scene.lines_of(output, "records")
-        results.append({line["sample"]: line["logits_sha256"] for line in lines})
-    assert results[0] == results[1]
-    assert len(results[0]) == 2 * NUM_CLIPS
 
 
 @pytest.mark.long
