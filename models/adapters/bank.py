@@ -51,13 +51,17 @@ class AdapterBank:
             model: of transformers, without its tower.
             projector: see `Sites`.
             kind: how rows under different adapters are computed (`operators.KINDS`); can be set
-                later. None: by shapes alone, so that a decoded row's bits depend on itself.
+                later. None: as `operators.usual` says, so that a decoded row's bits depend on
+                itself.
             dispatch: chooses in place of ``kind`` what was fastest; bits then depend on who is
                 beside a row.
 
         Raises:
             AdapterError: two have the same title, or one does not fit the model.
+            ValueError: there is no such kind.
         """
+        if kind is not None and kind not in KINDS:
+            raise ValueError(f"kind: must be one of {', '.join(KINDS)}; got {kind!r}")
         self.titles = tuple(adapter.title for adapter in adapters)
         self.heads = tuple(adapter.head for adapter in adapters)
         self.activations = tuple(adapter.activation for adapter in adapters)
@@ -158,8 +162,8 @@ class AdapterBank:
         if rows.number is None and (x.dim() != 3 or rows.shape != x.shape[: len(rows.shape)]):
             raise ValueError(
                 f"adapters of {rows.shape} rows (and tokens) were given for states "
-                f"{tuple(x.shape)}: this model rearranges rows on the way, so they cannot be told "
-                "apart; give one adapter for all of them"
+                f"{tuple(x.shape)}. Give as many as there are rows; or, where the model rearranges "
+                "rows on the way, so that they cannot be told apart, one adapter for all of them"
             )
         if self._merged is None:
             return self._plus(stack, rows, x.float(), y)
@@ -171,7 +175,7 @@ class AdapterBank:
         """Return y with the products of x, float32, added."""
         if rows.number is not None:
             return single(stack, rows.number, x, y)
-        flat_x, flat_y = _by_number(rows, x), _by_number(rows, y)
+        flat_x, flat_y = _by_number(rows, x), _by_number(rows, y).contiguous()
         # Tokens side by side have the same adapter mostly, so that there are few segments.
         kind = "segment" if len(rows.shape) == 2 else self._kind_for(stack, rows, flat_x)
         return KINDS[kind](stack, rows, flat_x, flat_y).reshape(y.shape)

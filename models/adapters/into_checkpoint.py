@@ -88,9 +88,10 @@ def merge_adapter(spec: AdapterSpec, model: ModelSpec, output: Path) -> Merged:
 
 def _whole(folder: Path) -> Any:
     try:
-        found: Any = AutoModelForImageTextToText.from_pretrained(
-            folder, dtype="auto", output_loading_info=True, local_files_only=True
-        )
+        with without_bars():
+            found: Any = AutoModelForImageTextToText.from_pretrained(
+                folder, dtype="auto", output_loading_info=True, local_files_only=True
+            )
     except (ValueError, OSError) as error:
         raise AdapterError(
             f"{folder} cannot be merged into: transformers does not load it whole without code of "

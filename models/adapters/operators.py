@@ -94,17 +94,20 @@ def single(stack: Stack, number: int, x: torch.Tensor, y: torch.Tensor) -> torch
 def by_rows(stack: Stack, rows: AdaptedRows, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Compute two batched products for each adapter that is present, one matrix a row.
 
-    A row's bits depend on itself alone, as with `gather`; its factors are read where they stand.
+    Among others, a row's bits depend on itself alone, as with `gather`; its factors are read where
+    they stand.
     """
-    for at, factors in _expanded(stack, rows, x.device):
-        if at is None:
-            _add_batched(y, x, *factors)
-        elif isinstance(at, slice):
-            _add_batched(y[at], x[at], *factors)
+    for part in _parts(stack, rows, x.device):
+        own_x, own_y = (x, y) if part.is_everything else (x[part.at], y[part.at])
+        if part.is_lone:
+            # Twice: for a batch of one, MKL may take another kernel than for several.
+            both = own_y.repeat(2, 1, 1)
+            _add_batched(both, own_x.expand(2, -1, -1), *part.factors)
+            own_y.copy_(both[:1])
         else:
-            own = y[at]
-            _add_batched(own, x[at], *factors)
-            y.index_copy_(0, at, own)
+            _add_batched(own_y, own_x, *part.factors)
+            if not isinstance(part.at, slice):
+                y.index_copy_(0, part.at, own_y)
     return y
 
 
@@ -162,32 +165,35 @@ _Factors = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
 """Of each of N rows: A (N, I, R), B (N, R, O), and a bias that can be added to (N, T, O)."""
 
 
-def _expanded(
-    stack: Stack, rows: AdaptedRows, device: torch.device
-) -> list[tuple[slice | torch.Tensor | None, _Factors]]:
-    """Return where each adapter's rows are, None for everywhere, and views of its factors.
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The rows of a batch that are under one adapter."""
 
-    A single row among others is there twice: for a batch of one, MKL may take another kernel than
-    for several, with other bits.
-    """
-    held: list[tuple[slice | torch.Tensor | None, _Factors]] | None
+    at: slice | torch.Tensor
+    is_everything: bool
+    is_lone: bool
+    """A single row among others."""
+    factors: _Factors
+    """Views, of two rows where there is a lone one."""
+
+
+def _parts(stack: Stack, rows: AdaptedRows, device: torch.device) -> list[_Part]:
+    """Return the rows of every adapter that adds something; held for the next passes."""
+    held: list[_Part] | None
     if (held := rows.held.get((by_rows, stack))) is not None:
         return held
-    held = rows.held[by_rows, stack] = []
-    for (number, span), (_, positions) in zip(rows.spans(device), rows.segments, strict=True):
+    found = []
+    for number, at in rows.spans(device):
         place = stack.place.get(number)
         if place is None:
             continue
-        at: slice | torch.Tensor | None = span
-        if len(positions) == len(rows.numbers):
-            at = None
-        elif len(positions) == 1:
-            positions = positions * 2
-            at = torch.tensor(positions, device=device)
-        a, b = (one[place].expand(len(positions), -1, -1) for one in (stack.a, stack.b))
+        count = at.stop - at.start if isinstance(at, slice) else len(at)
+        is_lone = count == 1 < len(rows.numbers)
+        a, b = (one[place].expand(count + is_lone, -1, -1) for one in (stack.a, stack.b))
         bias = None if stack.bias is None else stack.bias[place]
-        held.append((at, (a.transpose(1, 2), b, bias)))
-    return held
+        found.append(_Part(at, count == len(rows.numbers), is_lone, (a.transpose(1, 2), b, bias)))
+    rows.held[by_rows, stack] = found
+    return found
 
 
 def _gathered(
@@ -195,10 +201,10 @@ def _gathered(
 ) -> tuple[_Factors, torch.Tensor | None]:
     """Return every row's factors, and which rows (N, 1, 1) are the base's, if any.
 
-    The copies are held for the next passes of the same rows, unless they are large, and more than
-    twice the adapters themselves.
+    The copies are held for the next passes of the same rows, unless they are large, and larger
+    than the adapters themselves.
     """
-    if (found := rows.held.get(stack)) is not None:
+    if (found := rows.held.get((gather, stack))) is not None:
         return found
     places = rows.places(stack.numbers, device)
     chosen = places.clamp(min=0)
@@ -210,14 +216,14 @@ def _gathered(
     is_base = (places < 0)[:, None, None]
     found = factors, is_base if any(one not in stack.place for one in rows.numbers) else None
     if _is_worth_holding(stack, rows):
-        rows.held[stack] = found
+        rows.held[gather, stack] = found
     return found
 
 
 def _is_worth_holding(stack: Stack, rows: AdaptedRows) -> bool:
-    """Return whether copies of all rows' factors are small beside the adapters, or at all."""
+    """Return whether copies of all rows' factors are small, or no larger than the adapters."""
     copied = len(rows.numbers) * stack.nbytes / len(stack.numbers)
-    return copied <= max(2 * stack.nbytes, _WORTH_HOLDING)
+    return copied <= max(stack.nbytes, _WORTH_HOLDING)
 
 
 def concat(stack: Stack, rows: AdaptedRows, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -257,8 +263,8 @@ KINDS: Mapping[Kind, Callable[[Stack, AdaptedRows, torch.Tensor, torch.Tensor], 
     "grouped": grouped,
     "concat": concat,
 }
-"""Each takes x (N, T, I) float32 and y (N, T, O), into which it may write, and returns (N, T, O) in
-y's precision. Rows that are under no adapter keep their bits."""
+"""Each takes x (N, T, I) float32 and y (N, T, O), contiguous, into which it may write, and returns
+(N, T, O) in y's precision. Rows that are under no adapter keep their bits."""
 
 
 def offers(kind: Kind, stack: Stack) -> bool:
@@ -270,14 +276,14 @@ def offers(kind: Kind, stack: Stack) -> bool:
 def usual(stack: Stack, rows: AdaptedRows, num_tokens: int) -> Kind:
     """Return the way for rows of T tokens.
 
-    While answers are decoded, rows keep their bits whoever is decoded beside them: `by_rows` and
-    `gather` multiply the same matrices, each by itself. Several tokens of rows under different
-    adapters are computed by nobody who promises bits.
+    While answers are decoded, rows keep their bits whoever is decoded beside them, although who
+    they are decides on the way: `by_rows` and `gather` multiply the same matrices, each by itself,
+    with the same bits. Several tokens of rows under different adapters are computed by nobody who
+    promises bits.
     """
     if num_tokens > 1:
         return "segment"
     if stack.a.device.type != "cpu":
         return "gather"
-    # Copies cost several times the products, unless the next passes use them. Where they are not
-    # held, adapters are less than half as many as rows, so that a product is for several.
+    # Copies cost several times the products, unless the next passes use them.
     return "gather" if len(rows.segments) > 1 and _is_worth_holding(stack, rows) else "rows"

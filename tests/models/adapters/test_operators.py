@@ -128,8 +128,8 @@ def test_the_usual_way_copies_factors_where_they_are_few_or_used_again() -> None
     for stack, index, expected in (
         (small, [0, 0, 0, 0], "rows"),
         (small, [0, 1, 2, BASE], "gather"),
-        (large, [0, 1, 2, 2, 1, 1], "gather"),  # twice the adapters themselves
-        (large, [0, 1, 2, 2, 1, 1, 1], "rows"),
+        (large, [0, 1, 2], "gather"),  # no more than the adapters themselves
+        (large, [0, 1, 2, 2], "rows"),
         (large, [BASE, BASE, 1, 1], "rows"),
     ):
         assert usual(stack, AdaptedRows(index), 1) == expected, index
@@ -141,15 +141,41 @@ def test_grouped_products_want_aligned_widths() -> None:
     assert offers("grouped", stacked({0: product(8, 12, 3, 0)}, CPU))
 
 
-def test_a_sum_is_rounded_once_to_the_outputs_precision() -> None:
-    stack = stacked({0: product(8, 8, 4, 0)}, CPU)
-    x, y = torch.randn(3, 1, 8), torch.randn(3, 1, 8, dtype=torch.bfloat16)
+@pytest.mark.parametrize("index", [[0, 0, 0], [0, 1, 0]])
+def test_a_sum_is_rounded_once_to_the_outputs_precision(index: list[int]) -> None:
+    products = {number: product(8, 512, 4, number, has_bias=True) for number in range(2)}
+    stack = stacked(products, CPU)
+    x, y = torch.randn(3, 1, 8), torch.randn(3, 1, 512, dtype=torch.bfloat16)
     expected = (y.float() + stack.product(0, x)).bfloat16()
     assert torch.equal(single(stack, 0, x, y), expected)
-    for add in KINDS.values():
-        got = add(stack, AdaptedRows([0, 0, 0]), x, y.clone())
+    expected = by_loop(products, index, x, y).bfloat16()
+    for kind, add in KINDS.items():
+        got = add(stack, AdaptedRows(index), x, y.clone())
         assert got.dtype == torch.bfloat16
-        torch.testing.assert_close(got, expected, rtol=1e-2, atol=1e-2)
+        # But for sums in the middle between two; rounding products first changes every fifth.
+        assert (got == expected).float().mean() > 0.98, kind
+
+
+@every_kind
+def test_gradients_are_those_of_a_loop(kind: Kind) -> None:
+    products = {number: product(8, 12, 4, number) for number in range(3)}
+    index = [0, BASE, 1, 2, 1, 2]
+    x = torch.randn(len(index), 1, 8, requires_grad=True)
+    y = torch.randn(len(index), 1, 12, requires_grad=True)
+    wanted = torch.autograd.grad(by_loop(products, index, x, y).square().sum(), (x, y))
+    found = KINDS[kind](stacked(products, CPU), AdaptedRows(index), x, y.clone())
+    got = torch.autograd.grad(found.square().sum(), (x, y))
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-3)
+
+
+def test_copies_of_factors_are_held_for_the_next_passes_unless_they_are_large() -> None:
+    for outputs, is_held in ((16, True), (2**15, False)):
+        stack = stacked({number: product(16, outputs, 4, number) for number in range(2)}, CPU)
+        rows = AdaptedRows([0, 1, 0])
+        x, y = torch.randn(3, 1, 16), torch.randn(3, 1, outputs)
+        first, again = (gather(stack, rows, x, y.clone()) for _ in range(2))
+        assert torch.equal(first, again)
+        assert bool(rows.held) == is_held
 
 
 def test_one_adapter_for_everything_takes_any_shape() -> None:
