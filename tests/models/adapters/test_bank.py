@@ -121,6 +121,36 @@ def test_an_exception_inside_a_pass_leaves_the_model_as_it_was(
         bank.detach()
 
 
+def test_outputs_with_gaps_between_rows_are_added_to_as_others(
+    model: Any, adapters: Sequence[Adapter]
+) -> None:
+    index = (0, 0, BASE, 1, 1)
+    bank = AdapterBank(adapters, model)
+    with bank.using(index):
+        expected = logits(model)
+    bank.detach()
+    gaps = [
+        part.register_forward_hook(lambda _, x, y: torch.cat([y, y], 1)[:, : y.shape[1]])
+        for part in model.modules()
+        if isinstance(part, nn.Linear)
+    ]
+    bank.attach()
+    try:
+        for kind in KINDS:
+            bank.kind = kind
+            with bank.using(index):
+                torch.testing.assert_close(logits(model), expected, rtol=0, atol=1e-5)
+    finally:
+        bank.detach()
+        for gap in gaps:
+            gap.remove()
+
+
+def test_a_kind_that_does_not_exist(model: Any, adapters: Sequence[Adapter]) -> None:
+    with pytest.raises(ValueError, match="kind: must be one of rows, gather, .*; got 'row'"):
+        AdapterBank(adapters, model, kind="row")  # type: ignore[arg-type]
+
+
 def test_two_models_have_banks_of_their_own(model: Any, adapters: Sequence[Adapter]) -> None:
     other = llama()
     bank, second = AdapterBank(adapters[:1], model), AdapterBank(adapters[1:2], other)
