@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from encodeonce.harness.report.numbers import human_count, percent, points
+from encodeonce.harness.report.numbers import human_count, interval_in, percent, points
 from encodeonce.harness.report.section import Section, Table
 from encodeonce.harness.results.summary import Summary
 
@@ -79,7 +79,7 @@ def _figures(found: Summary) -> tuple[str, ...]:
     return (
         *(percent(score["mean"], 1) for score in found["scores"]),
         points(difference["mean"]),
-        f"{points(difference['low'])} to {points(difference['high'])}",
+        interval_in(difference),
         f"-{difference['num_worse']} +{difference['num_better']}",
         f"{difference['mcnemar_p']:.2g}",
         str(difference["num_samples"]),
@@ -120,10 +120,9 @@ def difference_words(found: Summary, test: str = "McNemar") -> str:
     difference = found["difference"]
     if difference is None:
         return "no sample was scored in both"
-    interval = f"{points(difference['low'])} to {points(difference['high'])}"
     holds_zero = difference["low"] <= 0 <= difference["high"]
     return (
-        f"B - A = {points(difference['mean'])} points (95 % interval {interval}"
+        f"B - A = {points(difference['mean'])} points (95 % interval {interval_in(difference)}"
         f"{', holds 0' if holds_zero else ''}; {difference['num_worse']} worse, "
         f"{difference['num_better']} better of {difference['num_samples']}; "
         f"{test} p {difference['mcnemar_p']:.2g})"

@@ -37,8 +37,12 @@ def points_in(difference: Mapping[str, float] | None) -> str:
     """Return a paired difference with its interval, in points: ``"-1.9 (-4.0 to 0.2)"``."""
     if difference is None:
         return "-"
-    mean, low, high = (points(difference[name]) for name in ("mean", "low", "high"))
-    return f"{mean} ({low} to {high})"
+    return f"{points(difference['mean'])} ({interval_in(difference)})"
+
+
+def interval_in(difference: Mapping[str, float]) -> str:
+    """Return a paired difference's interval, in points: ``"-4.0 to 0.2"``."""
+    return f"{points(difference['low'])} to {points(difference['high'])}"
 
 
 def number(value: float | None, form: str) -> str:

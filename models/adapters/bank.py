@@ -87,7 +87,7 @@ class AdapterBank:
     @property
     def widths(self) -> list[tuple[int, int, int]]:
         """(R, I, O) of each adapted module."""
-        return [(one.a.shape[1], one.a.shape[2], one.b.shape[2]) for one in self._stacks.values()]
+        return [one.widths for one in self._stacks.values()]
 
     @property
     def module_names(self) -> tuple[str, ...]:
@@ -204,8 +204,7 @@ class AdapterBank:
     def _kind_for(self, stack: Stack, rows: AdaptedRows, x: torch.Tensor) -> Kind:
         """Return the way to compute rows x (N, T, I)."""
         if self._dispatch is not None:
-            _, rank, inputs = stack.a.shape
-            shape = (x.shape[0] * x.shape[1], len(rows.segments), rank, inputs, stack.b.shape[2])
+            shape = (x.shape[0] * x.shape[1], len(rows.segments), *stack.widths)
             return next(one for one in self._dispatch.choose(shape) if offers(one, stack))
         kind = self.kind or usual(stack, rows, x.shape[1])
         return kind if offers(kind, stack) else "segment"
@@ -213,8 +212,6 @@ class AdapterBank:
 
 def _by_number(rows: AdaptedRows, states: torch.Tensor) -> torch.Tensor:
     """Return states (N, T, ·) as one row for each of ``rows.numbers``."""
-    if states.dim() == 3 and len(states) == len(rows.numbers):
-        return states
     return states.reshape(len(rows.numbers), -1, states.shape[-1])
 
 

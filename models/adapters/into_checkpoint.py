@@ -43,6 +43,7 @@ class Merged:
     """The layers that changed, by their names in transformers' model."""
 
 
+@without_bars()
 def merge_adapter(spec: AdapterSpec, model: ModelSpec, output: Path) -> Merged:
     """Write a checkpoint whose weights are W + scaling B A.
 
@@ -74,8 +75,7 @@ def merge_adapter(spec: AdapterSpec, model: ModelSpec, output: Path) -> Merged:
         _add(module, product)
     unfinished = output.parent / f".{output.name}.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
-    with without_bars():
-        whole.save_pretrained(unfinished)
+    whole.save_pretrained(unfinished)
     _copy_others(folder, unfinished)
     origin = _origin(spec, model, list(found))
     (unfinished / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
@@ -88,10 +88,9 @@ def merge_adapter(spec: AdapterSpec, model: ModelSpec, output: Path) -> Merged:
 
 def _whole(folder: Path) -> Any:
     try:
-        with without_bars():
-            found: Any = AutoModelForImageTextToText.from_pretrained(
-                folder, dtype="auto", output_loading_info=True, local_files_only=True
-            )
+        found: Any = AutoModelForImageTextToText.from_pretrained(
+            folder, dtype="auto", output_loading_info=True, local_files_only=True
+        )
     except (ValueError, OSError) as error:
         raise AdapterError(
             f"{folder} cannot be merged into: transformers does not load it whole without code of "

@@ -44,6 +44,12 @@ class Stack:
         """Where an adapter stands in the stack, by its number."""
         return {number: place for place, number in enumerate(self.numbers)}
 
+    @property
+    def widths(self) -> tuple[int, int, int]:
+        """(R, I, O)."""
+        _, rank, inputs = self.a.shape
+        return rank, inputs, self.b.shape[2]
+
     @cached_property
     def nbytes(self) -> int:
         """Of all factors."""
@@ -269,8 +275,7 @@ KINDS: Mapping[Kind, Callable[[Stack, AdaptedRows, torch.Tensor, torch.Tensor], 
 
 def offers(kind: Kind, stack: Stack) -> bool:
     """Return whether a module's shapes allow a way."""
-    widths = (stack.a.shape[2], stack.b.shape[2])
-    return kind != "grouped" or all(width % _ALIGNED == 0 for width in widths)
+    return kind != "grouped" or all(width % _ALIGNED == 0 for width in stack.widths)
 
 
 def usual(stack: Stack, rows: AdaptedRows, num_tokens: int) -> Kind:

@@ -122,7 +122,7 @@ def test_a_decoded_rows_bits_depend_on_itself_alone(
 
 
 def test_the_usual_way_copies_factors_where_they_are_few_or_used_again() -> None:
-    """The other ways do not promise bits, which test a row alone."""
+    """It is one of the two that promise a row its bits."""
     small = stacked({number: product(16, 16, 4, number) for number in range(3)}, CPU)
     large = stacked({number: product(2048, 2048, 64, number) for number in range(3)}, CPU)
     for stack, index, expected in (
